@@ -1,0 +1,25 @@
+"""Sequence models for PyTorch Lightning, from the feed-forward network to the Transformer."""
+
+from seqlearn import callbacks, data
+from seqlearn.batch import Memory, SequenceBatch
+from seqlearn.introspect import Recording, record
+from seqlearn.models import Recipe, SequenceModule, Transformer
+from seqlearn.probe import probe
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+
+__all__ = [
+    "ClassesSpec",
+    "Memory",
+    "Recipe",
+    "Recording",
+    "SequenceBatch",
+    "SequenceModule",
+    "SequenceSpec",
+    "TextSpec",
+    "Transformer",
+    "VectorSpec",
+    "callbacks",
+    "data",
+    "probe",
+    "record",
+]

@@ -1,0 +1,104 @@
+"""One batch, one memory, and the one convention for lengths and masks.
+
+Batch first, everywhere. Masks are boolean and `True` means real, "may be attended to". They are
+built in this file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from seqlearn.spec import PAD
+
+
+class SequenceBatch(NamedTuple):
+    """What a data module yields and a module reads.
+
+    Attributes:
+        source: Ids `batch source` (int64, padded with 0), vectors `batch size` (float), or `None`.
+        source_lengths: Tokens in each source, `batch`; zero is legal. `None` unless source is ids.
+        target: Ids `batch target` that stand as start … end, class ids `batch`, or vectors
+            `batch size`.
+        target_lengths: Tokens in each target, start and end counted, `batch`. `None` unless the
+            target is ids.
+        rows: Position of each example in its split, `batch`; a negative one marks a repeat that
+            only evens out the ranks, and counts in no loss, metric or prediction.
+        references: The raw target texts, in evaluation splits.
+    """
+
+    source: Tensor | None
+    source_lengths: Tensor | None
+    target: Tensor
+    target_lengths: Tensor | None
+    rows: Tensor | None = None
+    references: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Examples in the batch."""
+        return self.target.shape[0]
+
+    @property
+    def kept(self) -> Tensor:
+        """`batch`, True where the example is no repeat."""
+        if self.rows is None:
+            return torch.ones(self.size, dtype=torch.bool, device=self.target.device)
+        return self.rows >= 0
+
+
+class Memory(NamedTuple):
+    """All that a decoder may know of the source.
+
+    Attributes:
+        states: Every encoder state, `batch source d_model`.
+        mask: `batch source`, True where real.
+        summary: The context vector, `batch d_model`; zeros for an empty source.
+    """
+
+    states: Tensor
+    mask: Tensor
+    summary: Tensor
+
+
+def length_mask(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batch {size}"]:
+    """Mark the real positions of rows that are padded to `size`.
+
+    Args:
+        lengths: Real positions in each row, from 0 to `size`.
+        size: Positions in the padded rows.
+    """
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+def causal_mask(
+    query: int, key: int, device: torch.device | None = None
+) -> Bool[Tensor, "{query} {key}"]:
+    """Let query `i` see the keys up to its own, when the queries are the last of the keys.
+
+    Args:
+        query: Number of queries.
+        key: Number of keys, at least `query`; the surplus are keys from earlier calls.
+        device: Where the mask lies.
+    """
+    return torch.ones(query, key, dtype=torch.bool, device=device).tril(key - query)
+
+
+def pad(
+    sequences: Sequence[Sequence[int]], device: torch.device | None = None
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, " batch"]]:
+    """Put sequences of unequal lengths (zero included) into one padded tensor.
+
+    Returns:
+        Ids `batch time` padded with 0 on the right, and lengths `batch`.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    longest = max(lengths, default=0)
+    ids = torch.full((len(lengths), longest), PAD, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.as_tensor(sequence, dtype=torch.long)
+    return ids.to(device), torch.tensor(lengths, dtype=torch.long, device=device)

@@ -1,0 +1,97 @@
+"""Decoding: from a decoder's answers to a text, for any decoder.
+
+Nothing here knows an architecture: a decoder's state is only ever cut and reordered by rows, with
+`select`, and `seqlearn.probe` is told how the rows moved, so that a recording can follow them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seqlearn.probe import listeners as probe_listeners
+from seqlearn.batch import Memory
+from seqlearn.nn.protocols import State, select
+from seqlearn.spec import END, PAD, START
+
+
+class NextToken(Protocol):
+    """What decoding needs of a model."""
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch time"], memory: Memory | None, state: State | None
+    ) -> tuple[Float[Tensor, "batch vocab"], State]:
+        """Read more tokens; answer with the logits of the next one, and the new state."""
+        ...
+
+
+@torch.no_grad()
+def greedy(
+    next_token: NextToken,
+    first: Int[Tensor, "batch time"],
+    memory: Memory | None,
+    *,
+    max_length: int,
+    outputs: Sequence[int],
+    source: Tensor | None = None,
+    source_lengths: Tensor | None = None,
+) -> list[list[int]]:
+    """Take the likeliest token at every step, until the end symbol or the limit.
+
+    A sentence that has ended leaves the batch and costs nothing more.
+
+    Args:
+        next_token: The model's answer to more tokens.
+        first: The tokens that every answer begins with (the start symbol), equally many a row.
+        memory: What the encoder read; `None` for a language model.
+        max_length: Tokens to make at most, the end symbol counted.
+        outputs: Position of each row among all answers, for those who record.
+        source: Source ids, for those who record.
+        source_lengths: Source lengths, for those who record.
+
+    Returns:
+        For each row the ids it answered, without start and end.
+
+    Raises:
+        ValueError: If `max_length` is below one.
+    """
+    if max_length < 1:
+        raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
+    listeners = probe_listeners()
+    for listener in listeners:
+        listener.begin(outputs, source, source_lengths)
+    answers: list[list[int]] = [[] for _ in outputs]
+    ended_at = [(0, row) for row in range(len(outputs))]
+    alive = torch.arange(len(outputs), device=first.device)
+    tokens, state = first, None
+    parents: Tensor | None = None
+    for step in range(max_length):
+        for listener in listeners:
+            listener.step(parents)
+        logits, state = next_token(tokens, memory, state)
+        logits[:, [PAD, START]] = float("-inf")
+        best = logits.argmax(-1)
+        goes_on = best != END
+        for row, (output, token) in enumerate(zip(alive.tolist(), best.tolist(), strict=True)):
+            ended_at[output] = (step, row)
+            if token != END:
+                answers[output].append(token)
+        if bool(goes_on.all()):
+            parents = None
+        else:
+            parents = goes_on.nonzero().squeeze(-1)
+            if parents.numel() == 0:
+                break
+            alive, best = alive[parents], best[parents]
+            state, memory = select(state, parents), select(memory, parents)
+        tokens = best[:, None]
+    fed = [
+        [*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)
+    ]
+    for listener in listeners:
+        listener.end([[at] for at in ended_at], fed)
+    return answers

@@ -1,0 +1,119 @@
+"""What torchmetrics does not have: figures of a whole corpus from sums that add up over ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from sacrebleu.metrics import BLEU
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class TokenStatistics(Metric):
+    """Loss, perplexity, token accuracy and exact match of targets that were predicted in parallel.
+
+    A sentence is matched exactly when every one of its tokens is the likeliest given the true
+    ones before it. Greedy decoding then makes just this sentence, so the exact match of greedy
+    decoding is known without decoding.
+    """
+
+    full_state_update = False
+    nll: Tensor
+    tokens: Tensor
+    right_tokens: Tensor
+    sentences: Tensor
+    right_sentences: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("nll", "tokens", "right_tokens", "sentences", "right_sentences"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        nll: Float[Tensor, " tokens"],
+        correct: Bool[Tensor, " tokens"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            nll: Negative log-likelihood, in nats, of every token that is True in `mask`.
+            correct: Whether each of these was the likeliest.
+            mask: Which tokens of the batch count. Rows without any are left out.
+        """
+        wrong = torch.zeros_like(mask)
+        wrong[mask] = ~correct
+        counts = mask.any(-1)
+        self.nll += nll.double().sum()
+        self.tokens += mask.sum()
+        self.right_tokens += correct.sum()
+        self.sentences += counts.sum()
+        self.right_sentences += (counts & ~wrong.any(-1)).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """`loss` (nats per token), `perplexity`, `token_accuracy` and `exact_match` (shares)."""
+        loss = self.nll / self.tokens
+        return {
+            "loss": loss.float(),
+            "perplexity": loss.exp().float(),
+            "token_accuracy": (self.right_tokens / self.tokens).float(),
+            "exact_match": (self.right_sentences / self.sentences).float(),
+        }
+
+
+class CorpusBLEU(Metric):
+    """BLEU of a corpus as sacreBLEU computes it, from sums that add up over batches and ranks.
+
+    Args:
+        lowercase: Whether case is ignored (sacreBLEU's `-lc`).
+        tokenize: sacreBLEU's name for the tokeniser.
+
+    Source: Papineni et al. 2002; Post 2018 for the signature.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    totals: Tensor
+    lengths: Tensor
+
+    def __init__(self, *, lowercase: bool = False, tokenize: str = "13a") -> None:
+        super().__init__()
+        self.lowercase, self.tokenize = lowercase, tokenize
+        self.add_state("counts", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("lengths", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    def signature(self) -> str:
+        """How the figure was made, in sacreBLEU's own words."""
+        bleu = self._bleu()
+        bleu.corpus_score(["a"], [["a"]])
+        return str(bleu.get_signature())
+
+    def update(self, hypotheses: Sequence[str], references: Sequence[str]) -> None:
+        """Add sentences and their references, one each."""
+        if not hypotheses:
+            return
+        score = self._bleu().corpus_score(list(hypotheses), [list(references)])
+        device = self.counts.device
+        self.counts += torch.tensor(score.counts, dtype=torch.float64, device=device)
+        self.totals += torch.tensor(score.totals, dtype=torch.float64, device=device)
+        self.lengths += torch.tensor([score.sys_len, score.ref_len], device=device)
+
+    def compute(self) -> Tensor:
+        """BLEU, from 0 to 100."""
+        score = BLEU.compute_bleu(
+            correct=[int(count) for count in self.counts.tolist()],
+            total=[int(total) for total in self.totals.tolist()],
+            sys_len=int(self.lengths[0]),
+            ref_len=int(self.lengths[1]),
+            smooth_method="exp",
+        )
+        return torch.tensor(0.0 if math.isnan(score.score) else score.score)
+
+    def _bleu(self) -> BLEU:
+        return BLEU(lowercase=self.lowercase, tokenize=self.tokenize)

@@ -1,0 +1,59 @@
+"""Checkpoints that hold all a model needs, as plain data, and load without running code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import torch
+
+KEY = "seqlearn"
+"""Where a checkpoint keeps the class's name and the spec."""
+
+_ADDED_BY_COMMAND_LINE = ("_class_path", "_instantiator")
+
+
+def class_name(cls: type) -> str:
+    """The name under which a checkpoint knows a class: module and qualified name."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path: A file, or an address that fsspec can open.
+        map_location: Where the tensors go, as in `torch.load`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, would have to run code, or is no checkpoint of seqlearn.
+    """
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
+    except Exception as error:
+        words = str(error).strip() or repr(error)
+        raise ValueError(
+            f"{path}: expected a checkpoint that loads safely; it is damaged, or holds more than "
+            f"plain data ({words.splitlines()[0]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise ValueError(
+            f"{path}: expected a checkpoint of a seqlearn module, got one without the key {KEY!r}; "
+            "load it with the class that wrote it"
+        )
+    return checkpoint
+
+
+def hyperparameters(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments, without the keys that a command line adds."""
+    return {
+        key: value
+        for key, value in checkpoint.get("hyper_parameters", {}).items()
+        if key not in _ADDED_BY_COMMAND_LINE
+    }

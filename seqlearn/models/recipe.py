@@ -1,0 +1,68 @@
+"""The training options, together: one small dataclass that every module takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a module is trained.
+
+    Attributes:
+        lr: The highest learning rate, reached after the warm-up.
+        warmup_steps: Optimiser steps in which the learning rate rises from zero, in a line.
+        schedule: What follows: `"inverse_sqrt"` falls with 1/√step (Vaswani et al. 2017, section
+            5.3), `"cosine"` falls to zero at the last step (Loshchilov & Hutter 2017),
+            `"constant"` stays.
+        weight_decay: AdamW's, on matrices only (not on biases, norms and embeddings).
+        betas: AdamW's decay rates of its two averages.
+        label_smoothing: Share of the target's probability that is spread over the vocabulary.
+        seed: From it, the rank and the number of the batch follow all random draws in training,
+            so that a resumed run draws what the uninterrupted one would have drawn.
+
+    Raises:
+        ValueError: If a value is outside its range; the message gives both.
+    """
+
+    lr: float = 1e-3
+    warmup_steps: int = 400
+    schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    label_smoothing: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.lr <= 0:
+            raise ValueError(f"expected a learning rate above 0, got lr={self.lr}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"expected warmup_steps of 0 or more, got {self.warmup_steps}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"expected label_smoothing from 0 to below 1, got {self.label_smoothing}"
+            )
+        if self.schedule not in ("inverse_sqrt", "cosine", "constant"):
+            raise ValueError(
+                "expected schedule 'inverse_sqrt', 'cosine' or 'constant', "
+                f"got {self.schedule!r}"
+            )
+
+    def factor(self, step: int, last_step: float) -> float:
+        """The share of `lr` that optimiser step `step` (from 0) takes.
+
+        Args:
+            step: Steps done.
+            last_step: Steps in the whole run; used by `"cosine"` alone.
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.schedule == "inverse_sqrt":
+            return math.sqrt(max(1, self.warmup_steps) / (step + 1))
+        if self.schedule == "cosine":
+            done = (step - self.warmup_steps) / max(1.0, last_step - self.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return 1.0

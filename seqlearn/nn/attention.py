@@ -1,0 +1,246 @@
+"""Attention: the textbook form, the fast path held to it, and the multi-head module.
+
+    scores  = query keyᵀ / √d_head
+    weights = softmax(scores) over the keys that may be seen
+    output  = weights value
+
+Source: Vaswani et al. 2017, section 3.2, equation 1 (Q, K, V are `query`, `key`, `value`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlearn.probe import offer
+from seqlearn.batch import causal_mask
+from seqlearn.nn.dropout import dropout
+
+EXPLICIT_KEYS = 64
+"""Up to this many keys explicit matrix products beat the CPU's fused kernel, forward and
+backward together (`python benchmarks/attention_crossing.py` prints both)."""
+
+
+def attention_scores(
+    query: Float[Tensor, "*batch query d_head"], key: Float[Tensor, "*batch key d_head"]
+) -> Float[Tensor, "*batch query key"]:
+    """How well each query fits each key: their product over √d_head."""
+    return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+
+
+def attention_weights(
+    query: Float[Tensor, "*batch query d_head"],
+    key: Float[Tensor, "*batch key d_head"],
+    mask: Bool[Tensor, "*#batch #query key"] | None = None,
+) -> Float[Tensor, "*batch query key"]:
+    """The textbook form: softmax over the keys that may be seen.
+
+    Args:
+        query: What looks.
+        key: What is looked at.
+        mask: True where a query may see a key; all, if `None`.
+
+    Returns:
+        Weights that sum to one over the visible keys and are zero elsewhere; a row with nothing
+        to see is zero, never NaN.
+    """
+    scores = attention_scores(query, key)
+    if mask is None:
+        return scores.softmax(-1)
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    return weights.masked_fill(~mask, 0.0)
+
+
+def attend(
+    query: Float[Tensor, "batch heads query d_head"],
+    key: Float[Tensor, "batch heads key d_head"],
+    value: Float[Tensor, "batch heads key d_head"],
+    mask: Bool[Tensor, "#batch 1 #query key"] | None = None,
+    *,
+    causal: bool = False,
+    drop: float = 0.0,
+) -> Float[Tensor, "batch heads query d_head"]:
+    """The fast path: what `attention_weights(…) @ value` gives, on the fastest kernel.
+
+    Args:
+        query: What looks.
+        key: What is looked at.
+        value: What is taken from there.
+        mask: True where a query may see a key; all, if `None`.
+        causal: Whether query `i` sees only the keys up to its own, the queries being the last of
+            the keys. Not together with `mask`.
+        drop: Probability with which a weight is dropped (after the softmax).
+
+    Returns:
+        One vector per query; zero where nothing may be seen.
+
+    Raises:
+        ValueError: If `mask` and `causal` are both given: the fused kernels disagree on it.
+    """
+    if causal and mask is not None:
+        raise ValueError("expected a mask or causal=True, got both; put the causality in the mask")
+    queries, keys = query.shape[-2], key.shape[-2]
+    square = causal and queries == keys
+    if causal and queries > 1 and not square:
+        mask = causal_mask(queries, keys, query.device)[None, None]
+    if keys > 0 and (query.device.type != "cpu" or keys > EXPLICIT_KEYS):
+        output = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=drop, is_causal=square and queries > 1
+        )
+    else:
+        if square and queries > 1:
+            mask = causal_mask(queries, keys, query.device)[None, None]
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1)
+        output = (dropout(weights, drop) if drop > 0 else weights) @ value
+    if mask is not None and not causal:
+        output = output * mask.any(-1, keepdim=True)
+    return output
+
+
+class KeyValueCache:
+    """Keys and values of the tokens read so far, `batch heads time d_head`; grows in place."""
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        self._key, self._value, self.length = key, value, key.shape[2]
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the keys and values of new tokens; returns those of all tokens."""
+        start, self.length = self.length, self.length + key.shape[2]
+        if self.length > self._key.shape[2]:
+            self._key, self._value = (
+                functional.pad(kept[:, :, :start], (0, 0, 0, 2 * self.length - start))
+                for kept in (self._key, self._value)
+            )
+        self._key[:, :, start : self.length] = key
+        self._value[:, :, start : self.length] = value
+        return self._key[:, :, : self.length], self._value[:, :, : self.length]
+
+    def select(self, rows: Int[Tensor, " rows"]) -> KeyValueCache:
+        """The cache of these rows of the batch, in this order; a row may come more than once."""
+        kept = slice(0, self.length)
+        return KeyValueCache(self._key[rows, :, kept], self._value[rows, :, kept])
+
+
+class KeyValue(NamedTuple):
+    """Keys and values projected once from a memory, `batch heads source d_head`."""
+
+    key: Tensor
+    value: Tensor
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each in a subspace of its own.
+
+        head_i = attend(x W_i^Q, y W_i^K, y W_i^V);   output = concat(head_1 … head_h) W^O
+
+    The weights of all heads lie in one matrix: `projection` holds W^Q, W^K and W^V of all heads
+    below one another, `3·d_model × d_model`; `output` is W^O, `d_model × d_model`.
+
+    Args:
+        d_model: Width of queries, keys and values.
+        num_heads: Number of heads; must divide `d_model`.
+        dropout: Probability with which an attention weight is dropped in training.
+
+    Raises:
+        ValueError: If `num_heads` does not divide `d_model`.
+
+    Source: Vaswani et al. 2017, section 3.2.2.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if num_heads < 1 or d_model % num_heads:
+            raise ValueError(
+                f"expected a number of heads that divides d_model={d_model}, got {num_heads}"
+            )
+        self.d_model, self.num_heads, self.dropout = d_model, num_heads, dropout
+        self.projection = nn.Linear(d_model, 3 * d_model)
+        self.output = nn.Linear(d_model, d_model)
+        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.projection.bias)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time d_model"],
+        mask: Bool[Tensor, "batch time"],
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Let every position look at every real position.
+
+        Args:
+            inputs: One vector per position.
+            mask: True where a position is real.
+        """
+        query, key, value = self._split(self.projection(inputs), 3)
+        return self._attend(query, key, value, mask[:, None, None], causal=False)
+
+    def look_back(
+        self,
+        inputs: Float[Tensor, "batch time d_model"],
+        cache: KeyValueCache | None,
+    ) -> tuple[Float[Tensor, "batch time d_model"], KeyValueCache]:
+        """Let every position look at itself and at what came before it.
+
+        Args:
+            inputs: One vector per new position.
+            cache: Keys and values of earlier positions; consumed. `None` at the start.
+
+        Returns:
+            The outputs, and the cache with the new positions.
+        """
+        query, key, value = self._split(self.projection(inputs), 3)
+        if cache is None:
+            cache = KeyValueCache(key, value)
+        else:
+            key, value = cache.append(key, value)
+        return self._attend(query, key, value, None, causal=True), cache
+
+    def read(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
+        """Project the states of a memory to keys and values, for `look_at`."""
+        weight, bias = self.projection.weight[self.d_model :], self.projection.bias[self.d_model :]
+        return KeyValue(*self._split(functional.linear(states, weight, bias), 2))
+
+    def look_at(
+        self,
+        inputs: Float[Tensor, "batch time d_model"],
+        memory: KeyValue,
+        mask: Bool[Tensor, "batch source"],
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Let every position look at the real states of a memory.
+
+        Args:
+            inputs: One vector per position.
+            memory: What `read` made of the memory's states.
+            mask: True where a state is real.
+        """
+        weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
+        (query,) = self._split(functional.linear(inputs, weight, bias), 1)
+        return self._attend(query, *memory, mask[:, None, None], causal=False)
+
+    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Cut `batch time (parts heads d_head)` into `parts` of `batch heads time d_head`."""
+        batch, time, _ = projected.shape
+        heads = projected.view(batch, time, parts, self.num_heads, self.d_model // self.num_heads)
+        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool
+    ) -> Tensor:
+        drop = self.dropout if self.training else 0.0
+        heads = attend(query, key, value, mask, causal=causal, drop=drop)
+
+        def weights() -> Tensor:
+            seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
+            return attention_weights(query, key, seen)
+
+        offer("attention", self, weights)
+        return self.output(heads.transpose(1, 2).flatten(2))

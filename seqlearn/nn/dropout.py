@@ -1,0 +1,76 @@
+"""Dropout, with masks that are cheap to draw on the CPU.
+
+Drawing one random float for each element takes a fifth of a small Transformer's training step on
+a CPU. One 64-bit draw holds four independent 16-bit ones, which is all that a keep-or-drop
+decision needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+_LEVELS = 1 << 16
+
+
+class _CheapDropout(torch.autograd.Function):
+    """Zero each element with a probability that is a multiple of 1/65536, and rescale the rest."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, keep_levels: int) -> Tensor:
+        count = inputs.numel()
+        draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        keep = draws.view(torch.int16)[:count] < keep_levels - _LEVELS // 2
+        ctx.keep, ctx.scale = keep.view(inputs.shape), _LEVELS / keep_levels
+        return torch.mul(inputs, ctx.keep).mul_(ctx.scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return torch.mul(gradient, ctx.keep).mul_(ctx.scale), None
+
+
+def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor, "*shape"]:
+    """Zero elements at random and rescale the others so that the expectation stays.
+
+    Args:
+        inputs: Any tensor of floats.
+        probability: Of each element to be zeroed, rounded to a multiple of 1/65536 on the CPU.
+
+    Source: Srivastava et al. 2014, section 10 (the inverted form, rescaled in training).
+    """
+    keep_levels = round((1 - probability) * _LEVELS)
+    if inputs.device.type != "cpu" or torch.compiler.is_compiling() or keep_levels == 0:
+        return functional.dropout(inputs, probability)
+    result: Tensor = _CheapDropout.apply(inputs, keep_levels)  # type: ignore[no-untyped-call]
+    return result
+
+
+class Dropout(nn.Module):
+    """`dropout` as a module: active in training, the identity in `eval`.
+
+    Args:
+        probability: Of each element to be zeroed, from 0 to below 1.
+
+    Raises:
+        ValueError: If `probability` is outside that range.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        if not 0 <= probability < 1:
+            raise ValueError(f"expected a dropout of at least 0 and below 1, got {probability}")
+        self.probability = probability
+
+    def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Drop elements of `inputs` (any shape) in training; pass it on in `eval`."""
+        if not self.training or self.probability == 0:
+            return inputs
+        return dropout(inputs, self.probability)
+
+    def extra_repr(self) -> str:
+        """The probability, for `print(model)`."""
+        return f"{self.probability}"

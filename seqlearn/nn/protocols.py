@@ -1,0 +1,67 @@
+"""The two small protocols behind which every architecture stands, and what a state is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from seqlearn.batch import Memory
+
+State = Any
+"""What a decoder carries from call to call: tuples, lists and dictionaries of tensors with the
+batch first, of ints (kept as they are) and of objects with `select(rows)`."""
+
+
+class Encoder(Protocol):
+    """Reads a source."""
+
+    def __call__(
+        self,
+        inputs: Float[Tensor, "batch source d_model"],
+        mask: Bool[Tensor, "batch source"],
+    ) -> Memory:
+        """Read embedded tokens, of which those are real where `mask` is True."""
+        ...
+
+
+class Decoder(Protocol):
+    """Writes a target, knowing what came before and, of the source, the memory.
+
+    It is causal: fed `T` tokens with `state=None` it answers what it answers when fed the same
+    tokens one by one, threading `state`. A call consumes the state that it is given.
+    """
+
+    def __call__(
+        self,
+        inputs: Float[Tensor, "batch target d_model"],
+        memory: Memory | None,
+        state: State | None = None,
+    ) -> tuple[Float[Tensor, "batch target d_model"], State]:
+        """Answer each embedded token with a vector from which the next token is read."""
+        ...
+
+
+def select(state: State, rows: Int[Tensor, " rows"]) -> State:
+    """Take these rows of a state, in this order; a row may come more than once.
+
+    Raises:
+        TypeError: If the state holds what is neither a tensor, an int, `None`, a container of
+            these nor an object with `select(rows)`.
+    """
+    if isinstance(state, Tensor):
+        return state.index_select(0, rows)
+    if state is None or isinstance(state, int):
+        return state
+    if hasattr(state, "select"):
+        return state.select(rows)
+    if isinstance(state, dict):
+        return {name: select(part, rows) for name, part in state.items()}
+    if isinstance(state, tuple | list):
+        parts = [select(part, rows) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    raise TypeError(
+        "a decoder's state may hold tensors, ints, None, tuples, lists, dictionaries and objects "
+        f"with select(rows); got {type(state).__name__}"
+    )

@@ -1,0 +1,94 @@
+"""The one meeting place of those who compute and those who look.
+
+Mechanisms in `seqlearn.nn` *offer* what is informative, decoding tells how its rows move, and
+`seqlearn.introspect` listens. This file imports nothing of seqlearn. While nobody listens, an
+offer costs one look at an empty tuple, and nothing is computed: what is offered is a function
+that makes the tensor beside the kernel, called only for a listener that wants it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Listener(Protocol):
+    """What hears offers. All methods are called in the thread that computes."""
+
+    def hear(self, kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None:
+        """Take note of a tensor; call `make` to compute it.
+
+        Args:
+            kind: `"attention"` (axes `batch heads query key`), `"states"` (`batch time d_model`)
+                or `"gates"`.
+            owner: The module that offers, or a name.
+            make: Computes the tensor.
+        """
+
+    def begin(self, outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None) -> None:
+        """Generation of the outputs at these positions starts, one row each, from these sources."""
+
+    def step(self, parents: Tensor | None) -> None:
+        """A decoding step starts; its row `i` continues row `parents[i]` of the step before.
+
+        `None` says that no row has moved.
+        """
+
+    def end(self, histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
+        """Generation ends.
+
+        Args:
+            histories: For each output, in the order given to `begin`, each of its hypotheses (the
+                best first) as the last step (from 0) and the row in it.
+            tokens: For each output the ids of its best hypothesis, the first token fed included.
+        """
+
+
+class _Listeners(threading.local):
+    active: tuple[Listener, ...] = ()
+
+
+_listeners = _Listeners()
+
+
+def listeners() -> tuple[Listener, ...]:
+    """Those who listen in this thread."""
+    return _listeners.active
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let `listener` hear all that is offered in this thread, until the block ends."""
+    before = _listeners.active
+    _listeners.active = (*before, listener)
+    try:
+        yield
+    finally:
+        _listeners.active = before
+
+
+def offer(kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None:
+    """Offer a tensor to whoever listens; `make` is called only if somebody wants it."""
+    for listener in _listeners.active:
+        listener.hear(kind, owner, make)
+
+
+def probe(name: str, tensor: Tensor, kind: str = "attention") -> Tensor:
+    """Offer a tensor of one's own under a name, and pass it on unchanged.
+
+    With this one line a user's own softmax joins: `weights = sl.probe("mixer.0", weights)`.
+
+    Args:
+        name: The key under which a recording holds it.
+        tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads).
+        kind: `"attention"`, `"states"` or `"gates"`.
+
+    Returns:
+        `tensor` itself.
+    """
+    offer(kind, name, lambda: tensor)
+    return tensor

@@ -1,0 +1,277 @@
+"""What goes into a model and what comes out of it: the `SequenceSpec`.
+
+A spec is plain, immutable data. A data module answers with one (`data.spec`), every
+`SequenceModule` takes one first, and a checkpoint carries it whole (tokenizers and labels
+included), so that a trained model needs nothing else to answer raw text.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+PAD, UNKNOWN, START, END = 0, 1, 2, 3
+"""The ids that mean the same in every vocabulary: padding, unknown, start and end of a text."""
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
+"""How the four reserved ids are written, in the order of their ids."""
+
+
+@functools.lru_cache(maxsize=16)
+def _tokenizer(definition: str) -> Tokenizer:
+    """Build a tokenizer from its JSON; equal definitions share one."""
+    return Tokenizer.from_str(definition)
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """One side that is text.
+
+    Attributes:
+        vocab_size: Number of ids, the four reserved ones included.
+        max_length: Tokens in the longest text seen, start and end not counted.
+        tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for a side that
+            takes and gives lists of ids.
+        unknown_seen: Whether the training split held tokens outside the vocabulary. A model that
+            never saw the unknown symbol cannot know what it means, so raw text that needs it is
+            refused.
+
+    Raises:
+        ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
+    """
+
+    vocab_size: int
+    max_length: int
+    tokenizer: str | None = None
+    unknown_seen: bool = False
+
+    def __post_init__(self) -> None:
+        if self.vocab_size <= len(SPECIAL_TOKENS):
+            raise ValueError(
+                f"expected a vocabulary of more than {len(SPECIAL_TOKENS)} ids (0 to 3 are padding, "
+                f"unknown, start, end), got vocab_size={self.vocab_size}"
+            )
+
+    def __repr__(self) -> str:
+        held = "None" if self.tokenizer is None else f"<{len(self.tokenizer)} characters of JSON>"
+        return (
+            f"TextSpec(vocab_size={self.vocab_size}, max_length={self.max_length}, "
+            f"tokenizer={held}, unknown_seen={self.unknown_seen})"
+        )
+
+    def encode(self, texts: Sequence[str | Sequence[int]], *, what: str = "input") -> list[list[int]]:
+        """Turn raw texts into lists of ids, without start and end.
+
+        Args:
+            texts: Strings, or lists of ids that are checked and passed through.
+            what: How error messages call one of the texts.
+
+        Raises:
+            ValueError: If a text needs the unknown symbol and training never showed it, if an id
+                is outside the vocabulary, or if a string comes and there is no tokenizer.
+        """
+        return [self._encode_one(text, f"{what} {number}") for number, text in enumerate(texts, 1)]
+
+    def _encode_one(self, text: str | Sequence[int], where: str) -> list[int]:
+        if not isinstance(text, str):
+            ids = [int(token) for token in text]
+            wrong = [token for token in ids if not 0 <= token < self.vocab_size]
+            if wrong:
+                raise ValueError(
+                    f"{where}: expected ids from 0 to {self.vocab_size - 1}, got {wrong[0]}"
+                )
+            return ids
+        if self.tokenizer is None:
+            raise ValueError(
+                f"{where}: got the text {text[:40]!r}, but this model has no tokenizer; "
+                "pass lists of ids, or train with a data module whose side is Text(...)"
+            )
+        encoding = _tokenizer(self.tokenizer).encode(text, add_special_tokens=False)
+        if UNKNOWN in encoding.ids and not self.unknown_seen:
+            position = encoding.ids.index(UNKNOWN)
+            start, end = encoding.offsets[position]
+            raise ValueError(
+                f"{where}: {text[start:end]!r} at character {start + 1} of {text[:60]!r} does not "
+                "occur in the training data, so the model cannot know what it means; remove or "
+                "replace it, or train with data (or a byte-level tokenizer, 'bpe') that covers it"
+            )
+        return list(encoding.ids)
+
+    def decode(self, ids: Iterable[Sequence[int]]) -> list[str] | list[list[int]]:
+        """Turn lists of ids into texts (into lists of plain ids where there is no tokenizer).
+
+        Reserved ids other than unknown are left out; unknown is written `<unk>`.
+        """
+        kept = [[int(i) for i in row if int(i) not in (PAD, START, END)] for row in ids]
+        if self.tokenizer is None:
+            return kept
+        tokenizer = _tokenizer(self.tokenizer)
+        return [tokenizer.decode(row, skip_special_tokens=False) for row in kept]
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Name each id, for labels of plots; bytes are shown as the characters they stand for."""
+        if self.tokenizer is None:
+            return [SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in map(int, ids)]
+        tokenizer = _tokenizer(self.tokenizer)
+        names = []
+        for i in map(int, ids):
+            if i < len(SPECIAL_TOKENS):
+                names.append(SPECIAL_TOKENS[i])
+            else:
+                # A byte that is no character of its own decodes to the replacement character.
+                text = tokenizer.decode([i], skip_special_tokens=False)
+                names.append(text if text and "�" not in text else tokenizer.id_to_token(i))
+        return names
+
+
+@dataclass(frozen=True)
+class ClassesSpec:
+    """A target that is one of a set of labels.
+
+    Attributes:
+        labels: The labels, in the order of their ids.
+
+    Raises:
+        ValueError: If there are fewer than two labels, or one stands twice.
+    """
+
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"expected two or more distinct labels, got {list(self.labels)[:10]}")
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """One side that is a vector of numbers.
+
+    Attributes:
+        size: Numbers in each vector.
+
+    Raises:
+        ValueError: If `size` is not positive.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"expected vectors of at least one number, got size={self.size}")
+
+
+Side = TextSpec | ClassesSpec | VectorSpec
+_KINDS: dict[str, type[Side]] = {"text": TextSpec, "classes": ClassesSpec, "vector": VectorSpec}
+_SHAPES = {
+    (TextSpec, TextSpec): "sequence-to-sequence",
+    (TextSpec, ClassesSpec): "sequence-to-vector",
+    (TextSpec, VectorSpec): "sequence-to-vector",
+    (VectorSpec, TextSpec): "vector-to-sequence",
+    (type(None), TextSpec): "nothing-to-sequence",
+}
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """What goes in and what comes out.
+
+    Attributes:
+        source: `TextSpec`, `VectorSpec`, or `None` for a language model.
+        target: `TextSpec`, `ClassesSpec` or `VectorSpec`.
+        joint_vocabulary: Whether source and target share one tokenizer and one set of ids.
+
+    Raises:
+        ValueError: If the two sides make no model; the message names those that do.
+    """
+
+    source: TextSpec | VectorSpec | None
+    target: TextSpec | ClassesSpec | VectorSpec
+    joint_vocabulary: bool = False
+
+    def __post_init__(self) -> None:
+        if (type(self.source), type(self.target)) not in _SHAPES:
+            raise ValueError(
+                f"no model goes from {_kind(self.source)} to {_kind(self.target)}; what does: "
+                "text to text, text to classes, text to vector, vector to text, nothing to text"
+            )
+        if self.joint_vocabulary and not (
+            isinstance(self.source, TextSpec)
+            and isinstance(self.target, TextSpec)
+            and self.source.vocab_size == self.target.vocab_size
+            and self.source.tokenizer == self.target.tokenizer
+        ):
+            raise ValueError("joint_vocabulary=True needs text on both sides with one vocabulary")
+
+    @property
+    def shape(self) -> str:
+        """`"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
+        `"nothing-to-sequence"`."""
+        return _SHAPES[type(self.source), type(self.target)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (strings, numbers, lists, dictionaries) that `from_dict` reads back."""
+        return {
+            "source": _side_to_dict(self.source),
+            "target": _side_to_dict(self.target),
+            "joint_vocabulary": self.joint_vocabulary,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> SequenceSpec:
+        """Build the spec that `to_dict` wrote.
+
+        Raises:
+            ValueError: If `plain` is not what `to_dict` writes.
+        """
+        try:
+            return cls(
+                source=_side_from_dict(plain["source"]),  # type: ignore[arg-type]
+                target=_side_from_dict(plain["target"]),  # type: ignore[arg-type]
+                joint_vocabulary=bool(plain["joint_vocabulary"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"expected a spec written by SequenceSpec.to_dict, got {error}") from error
+
+    def differences(self, other: SequenceSpec) -> list[str]:
+        """Say, a line each, where `other` differs in a way that changes what ids mean.
+
+        The longest length seen may differ: it changes nothing in a model.
+        """
+        found = []
+        for name in ("source", "target"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if type(mine) is not type(theirs):
+                found.append(f"{name}: {_kind(mine)} against {_kind(theirs)}")
+            elif isinstance(mine, TextSpec):
+                if mine.vocab_size != theirs.vocab_size:
+                    found.append(f"{name}: vocab_size {mine.vocab_size} against {theirs.vocab_size}")
+                elif mine.tokenizer != theirs.tokenizer:
+                    found.append(f"{name}: two different tokenizers")
+            elif mine != theirs:
+                found.append(f"{name}: {mine} against {theirs}")
+        return found
+
+
+def _kind(side: Side | None) -> str:
+    if side is None:
+        return "nothing"
+    return next(kind for kind, spec in _KINDS.items() if isinstance(side, spec))
+
+
+def _side_to_dict(side: Side | None) -> dict[str, Any] | None:
+    if side is None:
+        return None
+    plain = {"kind": _kind(side), **asdict(side)}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def _side_from_dict(plain: Mapping[str, Any] | None) -> Side | None:
+    if plain is None:
+        return None
+    fields = {key: value for key, value in plain.items() if key != "kind"}
+    return _KINDS[plain["kind"]](**fields)
