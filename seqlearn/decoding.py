@@ -7,7 +7,7 @@ Nothing here knows an architecture: a decoder's state is only ever cut and reord
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ from seqlearn.nn.protocols import State, select
 from seqlearn.spec import END, PAD, START
 
 
+@runtime_checkable
 class NextToken(Protocol):
     """What decoding needs of a model."""
 

@@ -142,7 +142,6 @@ class ClassesSpec:
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"expected two or more distinct labels, got {list(self.labels)[:10]}")
 
@@ -273,5 +272,9 @@ def _side_to_dict(side: Side | None) -> dict[str, Any] | None:
 def _side_from_dict(plain: Mapping[str, Any] | None) -> Side | None:
     if plain is None:
         return None
-    fields = {key: value for key, value in plain.items() if key != "kind"}
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in plain.items()
+        if key != "kind"
+    }
     return _KINDS[plain["kind"]](**fields)

@@ -22,7 +22,8 @@ def entropy(
 
     Source: Shannon 1948, "A Mathematical Theory of Communication", section 6.
     """
-    return torch.special.entr(weights.to(torch.promote_types(weights.dtype, torch.float32))).sum(-1)
+    wide: Tensor = weights.to(torch.promote_types(weights.dtype, torch.float32))
+    return torch.special.entr(wide).sum(-1)
 
 
 def head_entropy(

@@ -124,7 +124,7 @@ def _draw(
         _ticks(panel, "x", key_texts, columns, cell, families, shown=last)
         _ticks(panel, "y", query_texts, rows, cell, families, shown=left)
         if not weights.size:
-            panel.text(0.5, 0.5, "nothing\nto see", ha="center", va="center", transform=panel.transAxes)
+            panel.text(0.5, 0.5, "empty", ha="center", va="center", transform=panel.transAxes)
     figure.suptitle(title, fontsize=11)
     figure.supxlabel(axes[1], fontsize=9)
     figure.supylabel(axes[0], fontsize=9)
@@ -167,9 +167,10 @@ def _ticks(
     places = range(0, size, every)
     which.set_ticks(list(places))
     panel.tick_params(axis=axis, length=2, labelsize=points)
-    panel.tick_params(axis=axis, labelbottom=shown) if axis == "x" else panel.tick_params(labelleft=shown)
     if not shown:
+        which.set_tick_params(labelbottom=False, labelleft=False)
         return
+    which.set_tick_params(labelbottom=True, labelleft=True)
     labels = [str(place) if texts is None else texts[place] for place in places]
     upright = axis == "x" and max(map(len, labels), default=0) > 2
     which.set_ticklabels(
@@ -192,7 +193,7 @@ def _texts(
     characters = frozenset("".join("".join(labels) for labels in readable if labels is not None))
     families, missing = _fonts(characters)
     drawn = [
-        None if labels is None else [_spelled(label, missing) for label in labels]
+        None if labels is None else [_short(_spelled(label, missing)) for label in labels]
         for labels in readable
     ]
     return families, drawn[0], drawn[1]
@@ -200,8 +201,6 @@ def _texts(
 
 def _readable(label: str) -> str:
     """Show spaces, and write what has no shape (controls, marks of direction) as code points."""
-    if len(label) > _LONGEST_LABEL:
-        label = label[: _LONGEST_LABEL - 1] + "…"
     shown = []
     for character in label:
         category = unicodedata.category(character)
@@ -224,6 +223,11 @@ def _spelled(label: str, missing: frozenset[str]) -> str:
             spelled += character
         in_run = character in missing
     return spelled
+
+
+def _short(label: str) -> str:
+    """Cut what would leave no room for the map."""
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 @functools.lru_cache(maxsize=64)

@@ -151,7 +151,9 @@ class _Recorder:
         if self._running is None:
             return
         chunk, self._running = self._running, None
-        paths = [_trace(chunk.steps, *hypotheses[0]) if hypotheses else [] for hypotheses in histories]
+        paths = [
+            _trace(chunk.steps, *hypotheses[0]) if hypotheses else [] for hypotheses in histories
+        ]
         chunk.decoded = _histories(chunk.steps, paths)
         widths = _query_widths(chunk.steps)
         for row, path in enumerate(paths):
@@ -196,11 +198,11 @@ class _Recorder:
         order = sorted(range(len(outputs)), key=outputs.__getitem__)
         for name in {name: None for c in chunks for name in (*c.encoded, *c.decoded)}:
             heard = [[*c.encoded.get(name, []), *c.decoded.get(name, [])] for c in chunks]
-            some = next(part for parts in heard for part in parts)
+            heads = next(part.shape[1] for parts in heard for part in parts)
             for time in range(max(map(len, heard))):
                 whole = [
                     # A chunk in which the module was not heard has rows of nothing.
-                    parts[time] if time < len(parts) else some.new_zeros(len(c.outputs), *some.shape[1:])
+                    parts[time] if time < len(parts) else torch.zeros(len(c.outputs), heads, 0, 0)
                     for c, parts in zip(chunks, heard, strict=True)
                 ]
                 self._heard.setdefault(name, []).append(_join(name, whole)[order])
@@ -256,7 +258,11 @@ def _histories(steps: Sequence[_Step], paths: Sequence[Sequence[int]]) -> _Heard
     for name in {name: None for step in steps for name in step.heard}:
         times = max(len(step.heard.get(name, [])) for step in steps)
         for time in range(times):
-            parts = [(n, s.heard[name][time]) for n, s in enumerate(steps) if time < len(s.heard.get(name, []))]
+            parts = [
+                (number, step.heard[name][time])
+                for number, step in enumerate(steps)
+                if time < len(step.heard.get(name, []))
+            ]
             query, key = sum(w.shape[2] for _, w in parts), max(w.shape[3] for _, w in parts)
             first = parts[0][1]
             whole = first.new_zeros(len(paths), first.shape[1], query, key)

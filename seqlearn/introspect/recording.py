@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
 from jaxtyping import Bool
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TypeVar
 
 import lightning as L
 import numpy as np
@@ -31,6 +31,9 @@ from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 NOMINAL_TOKENS = 4096.0
 """The count that a step's summed loss is divided by; `on_before_optimizer_step` puts the true
 count of all ranks and micro-batches in its place, so the value only keeps gradients in range."""
+
+
+Module = TypeVar("Module", bound="SequenceModule")
 
 
 class Measured(NamedTuple):
@@ -318,13 +321,13 @@ class SequenceModule(L.LightningModule):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls,
+        cls: type[Module],
         checkpoint_path: str | Path,
         map_location: Any = None,
         *,
         strict: bool = True,
         **overrides: Any,
-    ) -> Self:
+    ) -> Module:
         """Build the module that a checkpoint holds; nothing but the file is needed.
 
         Only plain data and tensors are read (`weights_only=True`), also from an address.

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqlearn.batch import Memory, pad
 from seqlearn.decoding import greedy
 from seqlearn.nn import State
-from seqlearn.spec import START, TextSpec, VectorSpec
-
-if TYPE_CHECKING:
-    from seqlearn.models.base import SequenceModule
+from seqlearn.spec import START, SequenceSpec, TextSpec, VectorSpec
 
 ROWS_AT_ONCE = 128
 """Answers that are made side by side."""
 
 
+@runtime_checkable
+class Answering(Protocol):
+    """What generation needs of a module."""
+
+    spec: SequenceSpec
+    device: torch.device
+    head: nn.Module
+
+    def encode(self, source: Tensor | None, source_lengths: Tensor | None) -> Memory | None:
+        """Read sources."""
+        ...
+
+    def decode(
+        self, tokens: Tensor, memory: Memory | None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Answer target tokens with vectors for `head`."""
+        ...
+
+
 @contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module into `eval`, without gradients, and restore every part's mode afterwards."""
     training = [part for part in module.modules() if part.training]
     module.eval()
@@ -35,7 +51,7 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 
 def generate(
-    module: SequenceModule,
+    module: Answering,
     sources: Sequence[Any] | Tensor | None = None,
     *,
     prompts: Sequence[str | Sequence[int]] | None = None,
@@ -57,7 +73,7 @@ def generate(
             raise ValueError(f"expected {len(encoded)} prompts, one a source, got {len(prompts)}")
         firsts = [[START, *ids] for ids in target.encode(prompts, what="prompt")]
     answers: list[list[int]] = [[] for _ in encoded]
-    with evaluating(module):
+    with evaluating(cast(nn.Module, module)):
         for rows in _batches(encoded, firsts):
             source, lengths = _collate(module, [encoded[row] for row in rows])
             memory = module.encode(source, lengths)
@@ -76,14 +92,14 @@ def generate(
 
 
 def _next_token(
-    module: SequenceModule, tokens: Tensor, memory: Memory | None, state: State | None
+    module: Answering, tokens: Tensor, memory: Memory | None, state: State | None
 ) -> tuple[Tensor, State]:
     hidden, state = module.decode(tokens, memory, state)
     return module.head(hidden[:, -1]), state
 
 
 def _encode(
-    module: SequenceModule,
+    module: Answering,
     sources: Sequence[Any] | Tensor | None,
     prompts: Sequence[str | Sequence[int]] | None,
 ) -> list[Any]:
@@ -125,7 +141,7 @@ def _batches(encoded: Sequence[Any], firsts: Sequence[Sequence[int]]) -> Iterato
         yield batch
 
 
-def _collate(module: SequenceModule, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
+def _collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
     if module.spec.source is None:
         return None, None
     if isinstance(module.spec.source, VectorSpec):

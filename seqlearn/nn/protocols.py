@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -14,6 +14,7 @@ State = Any
 batch first, of ints (kept as they are) and of objects with `select(rows)`."""
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Reads a source."""
 
@@ -26,6 +27,7 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """Writes a target, knowing what came before and, of the source, the memory.
 

@@ -1,0 +1,201 @@
+"""The command line: `seqlearn fit|validate|test|predict|translate|demo`.
+
+The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
+64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
+configuration file is code: it may name any class that Python can import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from seqlearn.data import SequenceDataModule
+from seqlearn.demo import run_demo
+from seqlearn.models import SequenceModule
+from seqlearn.models import checkpoint as checkpoints
+
+OVERVIEW = """\
+usage: seqlearn COMMAND …
+
+  demo        train a Transformer on written-out dates, translate some, draw its attention
+  fit         train a model:  seqlearn fit --model Transformer --data Dates --trainer.max_epochs 5
+  validate    measure a checkpoint on the validation split
+  test        measure a checkpoint on the test split
+  predict     answer the test split's sources into a file
+  translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
+
+`seqlearn COMMAND --help` tells more; errors come with a traceback where SEQLEARN_TRACEBACK=1 is set.
+"""
+
+
+class SequenceCLI(LightningCLI):
+    """A `LightningCLI` that gives the data's spec to the model."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the spec from the data to the model."""
+        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def after_predict(self) -> None:
+        """Write the answers, one a line, beside the logs."""
+        write_predictions(self.trainer)
+
+
+def write_predictions(trainer: Any) -> None:
+    """Write what `predict` answered to `predictions.txt` beside the logs, in the data's order."""
+    answers = [answer for batch in trainer.predict_loop.predictions for answer in batch]
+    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = "" if trainer.world_size == 1 else f"-rank{trainer.global_rank}"
+    path = folder / f"predictions{rank}.txt"
+    path.write_text("".join(f"{_one_line(answer)}\n" for answer in answers), encoding="utf-8")
+    print(f"{len(answers)} answers in {path}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after `seqlearn`; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 1 after an error, which is one line on standard error.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A module of the user's own is named as Python would find it from here.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(OVERVIEW, end="")
+        return 0
+    try:
+        if words[0] == "demo":
+            return run_demo(words[1:])
+        if words[0] == "translate":
+            return translate(words[1:])
+        SequenceCLI(
+            SequenceModule,
+            SequenceDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=words,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+        )
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be flushed to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("seqlearn: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("SEQLEARN_TRACEBACK"):
+            traceback.print_exc()
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"seqlearn: error: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def translate(words: Sequence[str]) -> int:
+    """Answer each line of a file, or of standard input, with one line on standard output."""
+    parser = argparse.ArgumentParser(
+        prog="seqlearn translate",
+        description="Translate lines, in order: one line out for each line in; an empty line "
+        "stays empty.",
+    )
+    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
+    parser.add_argument("--model", help="the class of the checkpoint, if it is one of your own")
+    parser.add_argument("--max-length", type=int, help="tokens to make at most for a line")
+    options = parser.parse_args(words)
+    module = load_checkpoint(options.checkpoint, options.model)
+    name = options.file or "standard input"
+    with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
+        at_once = 1 if stream.isatty() else 512
+        numbered = enumerate(read_lines(stream, name), 1)
+        while lines := list(itertools.islice(numbered, at_once)):
+            asked = [(number, line) for number, line in lines if line]
+            try:
+                made = module.generate([line for _, line in asked], max_length=options.max_length)
+            except ValueError:
+                _blame_line(module, asked, name)
+                raise
+            answers = dict(zip((number for number, _ in asked), made, strict=True))
+            for number, _ in lines:
+                sys.stdout.write(f"{_one_line(answers.get(number, ''))}\n")
+            sys.stdout.flush()
+    return 0
+
+
+def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
+    """The lines of a stream of UTF-8, split at line feeds alone.
+
+    Raises:
+        ValueError: If a line is not UTF-8; the message names file, line and byte.
+    """
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.rstrip(b"\r\n").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}, line {number}: expected UTF-8, got the byte {line[error.start]:#04x} at "
+                f"byte {error.start + 1} of the line; convert the text to UTF-8"
+            ) from error
+
+
+def load_checkpoint(path: str, class_path: str | None = None) -> SequenceModule:
+    """Build the module of a checkpoint, of whichever class it is.
+
+    Args:
+        path: The checkpoint.
+        class_path: `package.module.Class` of a class outside seqlearn. A checkpoint's own word is
+            never enough to import something.
+
+    Raises:
+        ValueError: If the class is not known here; the message says how to name it.
+    """
+    if class_path is not None:
+        package, _, name = class_path.rpartition(".")
+        cls = getattr(importlib.import_module(package), name) if package else None
+        if not (isinstance(cls, type) and issubclass(cls, SequenceModule)):
+            raise ValueError(f"expected --model package.module.Class of a SequenceModule, got {class_path}")
+        return cls.load_from_checkpoint(path, map_location="cpu")
+    wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
+    for cls in _subclasses(SequenceModule):
+        if checkpoints.class_name(cls) == wanted:
+            return cls.load_from_checkpoint(path, map_location="cpu")
+    raise ValueError(f"{path} holds a {wanted}; name its class with --model {wanted}")
+
+
+def _subclasses(cls: type[SequenceModule]) -> Iterator[type[SequenceModule]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:
+    """Raise for the first line that the model cannot read, with its number."""
+    encode = getattr(module.spec.source, "encode", None)
+    for number, line in asked if encode is not None else ():
+        encode([line], what=f"{name}, line {number}: text")
+
+
+def _one_line(answer: Any) -> str:
+    """An answer as one line: ids with spaces between, line breaks as spaces."""
+    text = answer if isinstance(answer, str) else " ".join(map(str, _items(answer)))
+    return text.replace("\r\n", " ").replace("\n", " ")
+
+
+def _items(answer: Any) -> list[Any]:
+    return answer.tolist() if hasattr(answer, "tolist") else list(answer)

@@ -1,0 +1,70 @@
+"""The loss in parts equals the textbook form and torch's own, with its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from seqlearn.nn import cross_entropy, linear_cross_entropy
+from seqlearn.nn import loss as loss_file
+
+
+@pytest.fixture(params=[16, 1 << 20], ids=["many parts", "one part"])
+def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loss_file._LOGITS_AT_ONCE, "cpu", request.param)
+
+
+@pytest.mark.usefixtures("_parts")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_equals_torch_and_the_textbook_form(smoothing: float, with_bias: bool) -> None:
+    hidden = torch.randn(50, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 6, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(11, dtype=torch.float64, requires_grad=True) if with_bias else None
+    target = torch.randint(11, (50,))
+    measured = linear_cross_entropy(hidden, weight, bias, target, smoothing)
+    logits = functional.linear(hidden, weight, bias)
+    peer = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
+    torch.testing.assert_close(measured.loss, peer)
+    torch.testing.assert_close(cross_entropy(logits, target, smoothing), peer)
+    torch.testing.assert_close(
+        measured.nll, functional.cross_entropy(logits, target, reduction="none")
+    )
+    assert torch.equal(measured.correct, logits.argmax(-1) == target)
+    inputs = [hidden, weight] + ([bias] if bias is not None else [])
+    for mine, theirs in zip(
+        torch.autograd.grad(3 * measured.loss, inputs),
+        torch.autograd.grad(3 * peer, inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_no_rows() -> None:
+    hidden = torch.zeros(0, 4, requires_grad=True)
+    measured = linear_cross_entropy(
+        hidden, torch.randn(5, 4), None, torch.zeros(0, dtype=torch.long)
+    )
+    measured.loss.backward()
+    assert measured.loss == 0
+
+
+def test_large_logits_stay_finite() -> None:
+    hidden = torch.full((2, 1), 1e4)
+    weight = torch.tensor([[1.0], [-1.0]])
+    measured = linear_cross_entropy(hidden, weight, None, torch.tensor([0, 1]))
+    assert measured.nll.tolist() == [0.0, 2e4]
+
+
+def test_bf16_autocast_is_close() -> None:
+    hidden, weight = torch.randn(40, 16, requires_grad=True), torch.randn(9, 16, requires_grad=True)
+    target = torch.randint(9, (40,))
+    exact = linear_cross_entropy(hidden, weight, None, target).loss
+    exact_gradient = torch.autograd.grad(exact, weight)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = linear_cross_entropy(hidden, weight, None, target).loss
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.0)
+    torch.testing.assert_close(
+        torch.autograd.grad(rough, weight)[0], exact_gradient, rtol=0.1, atol=0.3
+    )
