@@ -29,8 +29,9 @@ class TokenStatistics(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("nll", "tokens", "right_tokens", "sentences", "right_sentences"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("nll", torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("tokens", "right_tokens", "sentences", "right_sentences"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -48,7 +49,7 @@ class TokenStatistics(Metric):
         wrong = torch.zeros_like(mask)
         wrong[mask] = ~correct
         counts = mask.any(-1)
-        self.nll += nll.double().sum()
+        self.nll += nll.float().sum()
         self.tokens += mask.sum()
         self.right_tokens += correct.sum()
         self.sentences += counts.sum()
@@ -58,10 +59,10 @@ class TokenStatistics(Metric):
         """`loss` (nats per token), `perplexity`, `token_accuracy` and `exact_match` (shares)."""
         loss = self.nll / self.tokens
         return {
-            "loss": loss.float(),
-            "perplexity": loss.exp().float(),
-            "token_accuracy": (self.right_tokens / self.tokens).float(),
-            "exact_match": (self.right_sentences / self.sentences).float(),
+            "loss": loss,
+            "perplexity": loss.exp(),
+            "token_accuracy": self.right_tokens / self.tokens,
+            "exact_match": self.right_sentences / self.sentences,
         }
 
 
@@ -83,9 +84,9 @@ class CorpusBLEU(Metric):
     def __init__(self, *, lowercase: bool = False, tokenize: str = "13a") -> None:
         super().__init__()
         self.lowercase, self.tokenize = lowercase, tokenize
-        self.add_state("counts", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("totals", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("lengths", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(4, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(4, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("lengths", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     @property
     def signature(self) -> str:
@@ -100,15 +101,15 @@ class CorpusBLEU(Metric):
             return
         score = self._bleu().corpus_score(list(hypotheses), [list(references)])
         device = self.counts.device
-        self.counts += torch.tensor(score.counts, dtype=torch.float64, device=device)
-        self.totals += torch.tensor(score.totals, dtype=torch.float64, device=device)
+        self.counts += torch.tensor(score.counts, device=device)
+        self.totals += torch.tensor(score.totals, device=device)
         self.lengths += torch.tensor([score.sys_len, score.ref_len], device=device)
 
     def compute(self) -> Tensor:
         """BLEU, from 0 to 100."""
         score = BLEU.compute_bleu(
-            correct=[int(count) for count in self.counts.tolist()],
-            total=[int(total) for total in self.totals.tolist()],
+            correct=self.counts.tolist(),
+            total=self.totals.tolist(),
             sys_len=int(self.lengths[0]),
             ref_len=int(self.lengths[1]),
             smooth_method="exp",

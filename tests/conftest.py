@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-install_import_hook("seqlearn", "beartype.beartype")
+install_import_hook("seqlearn", "shape_check.check")
 
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]

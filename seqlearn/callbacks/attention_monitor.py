@@ -171,7 +171,7 @@ class AttentionMonitor(L.Callback):
         names: Sequence[str],
         step: int,
     ) -> None:
-        entropies = {}
+        entropies: dict[str, float] = {}
         for name in names:
             nats = head_entropy(recording.attention[name], recording.queries(name)).tolist()
             entropies |= {f"attention_entropy/{name}/head{head}": h for head, h in enumerate(nats)}

@@ -23,7 +23,8 @@ def entropy(
     Source: Shannon 1948, "A Mathematical Theory of Communication", section 6.
     """
     wide: Tensor = weights.to(torch.promote_types(weights.dtype, torch.float32))
-    return torch.special.entr(wide).sum(-1)
+    nats: Tensor = torch.special.entr(wide).sum(-1)
+    return nats
 
 
 def head_entropy(

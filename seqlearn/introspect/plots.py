@@ -11,6 +11,7 @@ import functools
 import math
 import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -150,7 +151,7 @@ def _columns(heads: int, width: float, height: float) -> int:
 
 def _ticks(
     panel: Axes,
-    axis: str,
+    axis: Literal["x", "y"],
     texts: Sequence[str] | None,
     size: int,
     cell: float,
@@ -166,11 +167,10 @@ def _ticks(
         every = next(e for e in (5, 10, 20, 25, 50, 100, 200, 500, 10**9) if e >= every)
     places = range(0, size, every)
     which.set_ticks(list(places))
-    panel.tick_params(axis=axis, length=2, labelsize=points)
+    side = "labelbottom" if axis == "x" else "labelleft"
+    panel.tick_params(axis=axis, length=2, labelsize=points, **{side: shown})
     if not shown:
-        which.set_tick_params(labelbottom=False, labelleft=False)
         return
-    which.set_tick_params(labelbottom=True, labelleft=True)
     labels = [str(place) if texts is None else texts[place] for place in places]
     upright = axis == "x" and max(map(len, labels), default=0) > 2
     which.set_ticklabels(

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqlearn import probe
 from seqlearn.introspect.recording import Axes, Recording, Tokens
+from seqlearn.probe import listening
 from seqlearn.spec import END
 
 KINDS = ("attention",)
@@ -38,7 +38,7 @@ def record(model: nn.Module, what: Sequence[str] = KINDS) -> Iterator[Recording]
       given to `sl.probe`. What modules outside `model` offer is not recorded.
     - Forward calls follow one another along `batch`, padded with zeros in `query` and `key`.
     - `generate` gives one row for each output, in the caller's order: the history of its best
-      hypothesis, one query for each token fed. It takes labels from `model.spec` where there is one.
+      hypothesis, one query for each token fed. Labels come from `model.spec` where there is one.
     - It hears this thread only: what the model does in other threads meanwhile is not recorded,
       and not disturbed.
 
@@ -55,7 +55,7 @@ def record(model: nn.Module, what: Sequence[str] = KINDS) -> Iterator[Recording]
     if isinstance(what, str) or not what or set(what) - set(KINDS):
         raise ValueError(f"expected what to be a tuple of names among {KINDS}, got {what!r}")
     recording, recorder = Recording(), _Recorder(model, what)
-    with probe.listening(recorder):
+    with listening(recorder):
         yield recording
     recorder.fill(recording)
     if not recording.attention:

@@ -7,7 +7,7 @@ and answers each of its tokens with a vector; `head` turns vectors into logits. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,13 +85,12 @@ class SequenceModule(L.LightningModule):
         *,
         d_model: int,
         tie_embeddings: bool = False,
-        recipe: Recipe | Mapping[str, Any] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
         arguments.pop("spec", None)
-        recipe = recipe or arguments.get("recipe") or Recipe()
-        self.recipe = recipe if isinstance(recipe, Recipe) else Recipe(**recipe)
+        self.recipe: Recipe = recipe or arguments.get("recipe") or Recipe()
         arguments["recipe"] = self.recipe
         self.save_hyperparameters({name: plain(value, name) for name, value in arguments.items()})
         self.spec, self.d_model = spec, d_model
@@ -350,7 +349,9 @@ class SequenceModule(L.LightningModule):
                 f"load it with {written.rsplit('.', 1)[-1]}.load_from_checkpoint"
             )
         spec = SequenceSpec.from_dict(checkpoint[checkpoints.KEY]["spec"])
-        module = cls(spec, **(checkpoints.hyperparameters(checkpoint) | overrides))
+        arguments = checkpoints.hyperparameters(checkpoint)
+        arguments["recipe"] = Recipe(**arguments["recipe"])
+        module = cls(spec, **(arguments | overrides))
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module
 

@@ -45,7 +45,10 @@ def configure_optimizer(
         {"params": kept, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=recipe.lr, betas=recipe.betas, eps=1e-9
+        [group for group in groups if group["params"]],
+        lr=recipe.lr,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=1e-9,
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: recipe.factor(step, last_step)

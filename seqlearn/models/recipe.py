@@ -18,7 +18,8 @@ class Recipe:
             5.3), `"cosine"` falls to zero at the last step (Loshchilov & Hutter 2017),
             `"constant"` stays.
         weight_decay: AdamW's, on matrices only (not on biases, norms and embeddings).
-        betas: AdamW's decay rates of its two averages.
+        beta1: AdamW's decay rate of the averaged gradient.
+        beta2: AdamW's decay rate of the averaged squared gradient.
         label_smoothing: Share of the target's probability that is spread over the vocabulary.
         seed: From it, the rank and the number of the batch follow all random draws in training,
             so that a resumed run draws what the uninterrupted one would have drawn.
@@ -31,12 +32,12 @@ class Recipe:
     warmup_steps: int = 400
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
     weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.98)
+    beta1: float = 0.9
+    beta2: float = 0.98
     label_smoothing: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
         if self.lr <= 0:
             raise ValueError(f"expected a learning rate above 0, got lr={self.lr}")
         if self.warmup_steps < 0:

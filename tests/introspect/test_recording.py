@@ -1,0 +1,151 @@
+"""`Recording`: labels, selection, plots, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from seqlearn.introspect import Recording, Tokens
+
+
+def causal(batch: int, size: int) -> torch.Tensor:
+    return torch.ones(batch, 2, size, size).tril() / torch.arange(1, size + 1)[:, None]
+
+
+@pytest.fixture
+def recording() -> Recording:
+    made = Recording(
+        {
+            "encoder.layers.0.attention": torch.rand(2, 2, 4, 4) + 0.1,
+            "decoder.layers.0.attention": causal(2, 3),
+            "decoder.layers.0.cross": torch.rand(2, 1, 3, 4) + 0.1,
+            "other": torch.rand(5, 1, 2, 2),
+        }
+    )
+    made.label(
+        [
+            Tokens(list("abcd"), ["<s>", "x", "y"], ["x", "y", "</s>"]),
+            Tokens(["\ud800"], ["<s>", "z"], ["z", "</s>"]),
+        ]
+    )
+    return made
+
+
+def test_axes_are_told_by_size(recording: Recording) -> None:
+    assert recording.axes == {
+        "encoder.layers.0.attention": ("source", "source"),
+        "decoder.layers.0.attention": ("target", "target"),
+        "decoder.layers.0.cross": ("target", "source"),
+    }
+
+
+def test_axes_of_equally_long_sides_are_told_by_causality_and_name() -> None:
+    full = torch.full((1, 1, 3, 3), 1 / 3)
+    recording = Recording(
+        {"encoder.0": full, "decoder.cross": full, "decoder.self": causal(1, 3)[:, :1]}
+    )
+    recording.label([Tokens(list("abc"), list("xyz"), list("yz."))])
+    assert recording.axes == {
+        "encoder.0": ("source", "source"),
+        "decoder.cross": ("target", "source"),
+        "decoder.self": ("target", "target"),
+    }
+    assert recording.labels("decoder.cross") == (list("yz."), list("abc"))
+    assert recording.labels("decoder.self") == (list("xyz"), list("xyz"))
+
+
+def test_labels_for_another_number_of_examples_are_refused(recording: Recording) -> None:
+    with pytest.raises(ValueError, match=r"tokens for \[2, 5\] examples, got 3"):
+        recording.label([Tokens()] * 3)
+
+
+def test_queries_leave_out_padding_and_rows_with_nothing_to_see(recording: Recording) -> None:
+    recording.attention["decoder.layers.0.cross"][0, :, 1] = 0
+    found = recording.queries("decoder.layers.0.cross")
+    assert found.tolist() == [[True, False, True], [True, True, False]]
+    assert recording.queries("other").all()
+
+
+def test_select_cuts_padding(recording: Recording) -> None:
+    one = recording.select(1)
+    assert one.attention["encoder.layers.0.attention"].shape == (1, 2, 1, 1)
+    assert one.attention["decoder.layers.0.cross"].shape == (1, 1, 2, 1)
+    assert one.source == [["\ud800"]]
+    assert one.target == [["z", "</s>"]]
+    assert "other" not in one.attention
+    assert one.labels("decoder.layers.0.cross") == (["z", "</s>"], ["\ud800"])
+    with pytest.raises(IndexError, match="from 0 to 1, got 2"):
+        recording.select(2)
+
+
+def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
+    figure = recording.plot("decoder.layers.0.cross", example=0)
+    (panel, _) = figure.axes
+    assert panel.images[0].get_array().shape == (3, 4)
+    assert [label.get_text() for label in panel.get_xticklabels()] == list("abcd")
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["x", "y", "</s>"]
+    assert len(recording.plot("decoder.layers.0.attention", 1).axes) == 3
+    (panel, _) = recording.plot("decoder.layers.0.attention", 1, head=1).axes
+    assert panel.images[0].get_array().shape == (2, 2)
+    assert panel.images[0].get_array().tolist() == [[1, 0], [0.5, 0.5]]
+
+
+def test_plot_of_what_is_not_there_is_a_clear_error(recording: Recording) -> None:
+    with pytest.raises(ValueError, match=r"'nowhere' was heard; heard: \['encoder"):
+        recording.plot("nowhere")
+    with pytest.raises(IndexError, match="example from 0 to 1, got 7"):
+        recording.plot("decoder.layers.0.cross", example=7)
+    with pytest.raises(IndexError, match="head from 0 to 0, got 4"):
+        recording.plot("decoder.layers.0.cross", head=4)
+
+
+def test_saved_and_loaded_is_the_same(recording: Recording, tmp_path: Path) -> None:
+    recording.attention["half"] = torch.rand(2, 1, 1, 0).bfloat16()
+    path = tmp_path / "run.safetensors"
+    recording.save(path)
+    loaded = Recording.load(path)
+    assert list(loaded.attention) == list(recording.attention)
+    for name, weights in recording.attention.items():
+        assert loaded.attention[name].dtype == weights.dtype
+        assert torch.equal(loaded.attention[name], weights)
+    assert loaded.tokens == recording.tokens
+    assert loaded.axes == recording.axes
+    recording.select(0).save(path)  # Over the old one; views of larger tensors.
+    assert torch.equal(
+        Recording.load(path).attention["decoder.layers.0.cross"],
+        recording.attention["decoder.layers.0.cross"][:1],
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_an_empty_recording_can_be_saved(tmp_path: Path) -> None:
+    Recording().save(tmp_path / "none.safetensors")
+    assert Recording.load(tmp_path / "none.safetensors").attention == {}
+
+
+def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    recording.save(path)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:40], whole[:-8], whole.replace(b"target", b'tar"et', 1)):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"run\.safetensors: expected a recording"):
+            Recording.load(path)
+    save_file({"attention/a": torch.ones(1)}, path)
+    with pytest.raises(ValueError, match="its format is None"):
+        Recording.load(path)
+    save_file({}, path, metadata={"format": "seqlearn.recording/1"})
+    with pytest.raises(ValueError, match="names"):
+        Recording.load(path)
+    with pytest.raises(FileNotFoundError):
+        Recording.load(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="no-folder"):
+        recording.save(tmp_path / "no-folder" / "run.safetensors")
+
+
+def test_repr_is_short(recording: Recording) -> None:
+    assert "'decoder.layers.0.cross': (2, 1, 3, 4)" in repr(recording)
+    assert len(repr(recording)) < 300

@@ -1,0 +1,295 @@
+"""The base module: its step, its statistics, its checkpoints and its answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+import seqlearn as sl
+from seqlearn.batch import SequenceBatch, pad
+
+SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
+SIZES = {"d_model": 8, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
+
+
+def batch_of(*pairs: tuple[list[int], list[int]]) -> SequenceBatch:
+    source, target = zip(*pairs, strict=True)
+    return SequenceBatch(*pad(source), *pad([[2, *ids, 3] for ids in target]))
+
+
+BATCHES = [
+    batch_of(([4, 5], [6]), ([7], [4, 5, 6, 7])),
+    batch_of(([4, 5, 9], [4, 4, 4, 4, 4, 4]), ([], [])),
+    batch_of(([8], [5])),
+]
+
+
+def loader(batches: list[SequenceBatch]) -> DataLoader:
+    return DataLoader(batches, batch_size=None)
+
+
+def trainer(folder: Path, **options: object) -> L.Trainer:
+    defaults = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    defaults |= {"accelerator": "cpu", "default_root_dir": folder, "enable_checkpointing": False}
+    return L.Trainer(**(defaults | options))
+
+
+ignore_workers = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers",  # one process is enough for three batches
+    "ignore:.*number of training batches",
+    "ignore:.*no `val_dataloader`",
+)
+
+
+def test_loss_equals_torch() -> None:
+    model = sl.Transformer(SPEC, **SIZES)
+    for smoothing in (0.0, 0.1):
+        measured = model.measure(BATCHES[0], smoothing)
+        labels = BATCHES[0].target[:, 1:]
+        peer = functional.cross_entropy(
+            model(BATCHES[0]).transpose(1, 2),
+            labels,
+            ignore_index=0,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
+        torch.testing.assert_close(measured.loss, peer)
+        assert measured.count == 7
+
+
+def test_repeats_count_in_nothing() -> None:
+    model = sl.Transformer(SPEC, **SIZES)
+    batch = BATCHES[0]._replace(rows=torch.tensor([0, ~1]))
+    alone = batch_of(([4, 5], [6]))
+    torch.testing.assert_close(model.measure(batch).loss, model.measure(alone).loss)
+    assert model.predict_step(batch, 0) == model.predict_step(alone, 0)
+
+
+@ignore_workers
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_gradient_is_that_of_the_whole_group(accumulate: int, tmp_path: Path) -> None:
+    """Also for the short last group: three batches in groups of one, two and three."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+            if trainer.global_step > len(seen):
+                seen.append({name: p.grad.clone() for name, p in module.named_parameters()})
+
+    torch.manual_seed(1)
+    # A learning rate of nearly nothing, so that every group sees the same weights.
+    model = sl.Transformer(SPEC, **SIZES, recipe=sl.Recipe(lr=1e-30, warmup_steps=0)).double()
+    trainer(
+        tmp_path,
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        callbacks=[Watch()],
+        precision="64-true",
+    ).fit(model, loader(BATCHES))
+    groups = [BATCHES[start : start + accumulate] for start in range(0, 3, accumulate)]
+    for group, found in zip(groups, seen, strict=True):
+        model.zero_grad()
+        measured = [model.measure(batch) for batch in group]
+        (sum(m.loss for m in measured) / sum(m.count for m in measured)).backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(found[name], parameter.grad, atol=1e-12, rtol=1e-9)
+
+
+@ignore_workers
+def test_draws_follow_from_seed_and_batch_alone(tmp_path: Path) -> None:
+    def losses(seed: int, noise: int) -> list[float]:
+        torch.manual_seed(1)
+        options = SIZES | {"dropout": 0.5}
+        model = sl.Transformer(SPEC, **options, recipe=sl.Recipe(seed=seed))
+        found: list[float] = []
+
+        class Watch(L.Callback):
+            def on_train_batch_end(self, trainer: object, module: object, outputs: dict, *_: object) -> None:
+                found.append(float(outputs["loss"]))
+                torch.rand(noise)  # somebody else draws too
+
+        trainer(tmp_path, max_epochs=2, callbacks=[Watch()]).fit(model, loader(BATCHES))
+        return found
+
+    assert losses(1, 0) == losses(1, 5)
+    assert losses(1, 0) != losses(2, 0)
+
+
+@ignore_workers
+def test_learns_by_heart_and_validates(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = SIZES | {"d_model": 32, "num_heads": 4}
+    model = sl.Transformer(SPEC, **options, recipe=sl.Recipe(lr=1e-2, warmup_steps=10))
+    fitter = trainer(tmp_path, max_epochs=60, check_val_every_n_epoch=60)
+    fitter.fit(model, loader(BATCHES), loader(BATCHES))
+    figures = fitter.callback_metrics
+    assert figures["val/exact_match"] == 1.0
+    assert figures["val/token_accuracy"] == 1.0
+    assert figures["val/perplexity"] == pytest.approx(float(figures["val/loss"].exp()))
+    assert model.generate([[4, 5], [7], []]) == [[6], [4, 5, 6, 7], []]
+    assert model.generate([[7], [4, 5]]) == [[4, 5, 6, 7], [6]]
+
+
+@ignore_workers
+def test_the_unused_half_has_no_gradients(tmp_path: Path) -> None:
+    spec = sl.SequenceSpec(sl.TextSpec(11, 6), sl.ClassesSpec(("a", "b", "c")))
+    model = sl.Transformer(spec, **SIZES)
+    source, lengths = pad([[4, 5], []])
+    batch = SequenceBatch(source, lengths, torch.tensor([2, 0]), None)
+    fitter = trainer(tmp_path, max_epochs=1)
+    fitter.fit(model, loader([batch]), loader([batch]))
+    assert 0 <= fitter.callback_metrics["val/accuracy"] <= 1
+    assert not any(p.requires_grad for p in model.decoder.parameters())
+    assert model(batch).shape == (2, 3)
+    model.measure(batch).loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert all(label in "abc" for label in model.predict_step(batch, 0))
+
+
+def test_a_vector_source_and_no_source() -> None:
+    vector = sl.Transformer(sl.SequenceSpec(sl.VectorSpec(3), sl.TextSpec(9, 6)), **SIZES)
+    assert len(vector.generate([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], max_length=3)) == 2
+    with pytest.raises(ValueError, match=r"source 1: expected 3 numbers, got \(2,\)"):
+        vector.generate([[0.0, 1.0]])
+    language = sl.Transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)), **SIZES)
+    (text,) = language.generate(prompts=[[5, 6]], max_length=3)
+    assert text[:2] == [5, 6]
+    with pytest.raises(ValueError, match="this model has no source"):
+        language.generate([[5]])
+
+
+def test_generate_restores_every_mode_and_refuses_bad_input() -> None:
+    model = sl.Transformer(SPEC, **SIZES).train()
+    model.encoder.eval()
+    modes = [part.training for part in model.modules()]
+    model.generate([[4]], max_length=2)
+    assert [part.training for part in model.modules()] == modes
+    assert model.generate([]) == []
+    with pytest.raises(TypeError, match=r"pass \['abc'\]"):
+        model.generate("abc")
+    with pytest.raises(ValueError, match="at least 1 token"):
+        model.generate([[4]], max_length=0)
+    with pytest.raises(ValueError, match="expected 1 prompts"):
+        model.generate([[4]], prompts=[[5], [6]])
+
+
+def test_hyperparameters_are_plain_and_a_strange_one_is_refused() -> None:
+    model = sl.Transformer(SPEC, **SIZES, recipe=sl.Recipe(lr=0.5))
+    assert model.hparams["recipe"]["lr"] == 0.5
+    assert model.hparams["norm"] == "post"
+    assert "spec" not in model.hparams
+
+    class Strange(sl.SequenceModule):
+        def __init__(self, spec: sl.SequenceSpec, width: object) -> None:
+            super().__init__(spec, d_model=8)
+
+    with pytest.raises(TypeError, match="hyper-parameter width: expected plain data"):
+        Strange(SPEC, Path("x"))
+
+
+def test_arguments_are_kept_however_a_subclass_calls_its_parent() -> None:
+    class Child(sl.Transformer):
+        def __init__(self, spec: sl.SequenceSpec, width: int = 8) -> None:
+            sl.Transformer.__init__(self, spec, d_model=width, num_heads=2, num_layers=1)
+
+    child = Child(SPEC, width=4, recipe=sl.Recipe(lr=0.25))
+    assert dict(child.hparams).keys() == {"width", "recipe"}
+    assert child.recipe.lr == 0.25
+    assert child.d_model == 4
+
+
+def save(model: sl.SequenceModule, folder: Path) -> Path:
+    fitter = trainer(folder)
+    fitter.strategy.connect(model)
+    path = folder / "model.ckpt"
+    fitter.save_checkpoint(path)
+    return path
+
+
+def test_checkpoint_loads_alone_and_gives_the_same(tmp_path: Path) -> None:
+    model = sl.Transformer(SPEC, **SIZES, norm="pre", tie_embeddings=True).eval()
+    path = save(model, tmp_path)
+    loaded = sl.Transformer.load_from_checkpoint(path).eval()
+    assert loaded.spec == model.spec
+    assert loaded.hparams == model.hparams
+    torch.testing.assert_close(loaded(BATCHES[0]), model(BATCHES[0]), atol=0, rtol=0)
+    assert loaded.head.weight is loaded.target_embedding.weight
+
+
+def test_checkpoint_loads_in_a_new_process(tmp_path: Path) -> None:
+    model = sl.Transformer(SPEC, **SIZES)
+    path = save(model, tmp_path)
+    code = (
+        "import sys, seqlearn as sl\n"
+        "print(sl.Transformer.load_from_checkpoint(sys.argv[1]).generate([[4, 5]], max_length=4))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(model.generate([[4, 5]], max_length=4))
+
+
+def test_bad_checkpoints(tmp_path: Path) -> None:
+    class Other(sl.Transformer):
+        pass
+
+    path = save(sl.Transformer(SPEC, **SIZES), tmp_path)
+    with pytest.raises(ValueError, match=r"expected a checkpoint of .*Other, got one of .*Transformer"):
+        Other.load_from_checkpoint(path)
+    with pytest.raises(ValueError, match="got one of seqlearn.models.transformer.Transformer"):
+        sl.SequenceModule.load_from_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match="no such checkpoint"):
+        sl.Transformer.load_from_checkpoint(tmp_path / "none.ckpt")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="it is damaged"):
+        sl.Transformer.load_from_checkpoint(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(ValueError, match="without the key 'seqlearn'"):
+        sl.Transformer.load_from_checkpoint(path)
+
+
+def test_keys_that_a_command_line_adds_are_dropped(tmp_path: Path) -> None:
+    path = save(sl.Transformer(SPEC, **SIZES), tmp_path)
+    checkpoint = torch.load(path)
+    checkpoint["hyper_parameters"] |= {"_class_path": "os.system", "_instantiator": "os.system"}
+    torch.save(checkpoint, path)
+    assert "_class_path" not in sl.Transformer.load_from_checkpoint(path).hparams
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "above 0"),
+        ({"warmup_steps": -1}, "0 or more"),
+        ({"label_smoothing": 1.0}, "below 1"),
+    ],
+)
+def test_bad_recipes(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sl.Recipe(**options)
+
+
+def test_schedules() -> None:
+    recipe = sl.Recipe(warmup_steps=10)
+    assert [recipe.factor(step, 100) for step in (0, 9)] == [0.1, 1.0]
+    assert recipe.factor(39, 100) == pytest.approx(0.5)
+    cosine = sl.Recipe(warmup_steps=10, schedule="cosine")
+    assert cosine.factor(10, 110) == 1.0
+    assert cosine.factor(60, 110) == pytest.approx(0.5)
+    assert cosine.factor(110, 110) == pytest.approx(0.0)
+    assert sl.Recipe(warmup_steps=0, schedule="constant").factor(7, 1) == 1.0
+
+
+@ignore_workers
+def test_a_cosine_without_an_end_is_refused(tmp_path: Path) -> None:
+    model = sl.Transformer(SPEC, **SIZES, recipe=sl.Recipe(schedule="cosine"))
+    with pytest.raises(ValueError, match="needs a run with a last step"):
+        trainer(tmp_path, max_epochs=-1).fit(model, loader(BATCHES))
