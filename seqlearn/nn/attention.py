@@ -21,9 +21,9 @@ from seqlearn.probe import offer
 from seqlearn.batch import causal_mask
 from seqlearn.nn.dropout import dropout
 
-EXPLICIT_KEYS = 64
-"""Up to this many keys explicit matrix products beat the CPU's fused kernel, forward and
-backward together (`python benchmarks/attention_crossing.py` prints both)."""
+EXPLICIT_KEYS = 32
+"""Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
+and backward together (`python benchmarks/attention_crossing.py` prints both)."""
 
 
 def attention_scores(
@@ -88,7 +88,7 @@ def attend(
     square = causal and queries == keys
     if causal and queries > 1 and not square:
         mask = causal_mask(queries, keys, query.device)[None, None]
-    if keys > 0 and (query.device.type != "cpu" or keys > EXPLICIT_KEYS):
+    if not _explicit_is_faster(query, keys, drop):
         output = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=drop, is_causal=square and queries > 1
         )
@@ -103,6 +103,18 @@ def attend(
     if mask is not None and not causal:
         output = output * mask.any(-1, keepdim=True)
     return output
+
+
+def _explicit_is_faster(query: Tensor, keys: int, drop: float) -> bool:
+    """Whether to multiply by hand: on a CPU in training, when short or when weights are dropped.
+
+    With dropout the CPU's fused kernel is none: torch makes the weights there too, and draws its
+    masks the slow way. (And no kernel takes an empty source.)
+    """
+    if keys == 0:
+        return True
+    learning = query.requires_grad and keys <= EXPLICIT_KEYS
+    return query.device.type == "cpu" and (drop > 0 or learning)
 
 
 class KeyValueCache:

@@ -1,0 +1,77 @@
+# One command each; `make help` lists them. What a command needs is installed into .venv first.
+# A stamp file remembers each installation, so a second call installs nothing; a change of
+# pyproject.toml or constraints.txt brings the installation up to date.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+RUNTIME := $(VENV)/.stamp-runtime
+DEV := $(VENV)/.stamp-dev
+DOCS := $(VENV)/.stamp-docs
+
+# Each of the JOBS test processes computes on one thread.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all check format docs docs-serve docs-check clean
+
+help:  ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: $(RUNTIME)  ## Train a Transformer on written-out dates and translate some (minutes)
+	$(BIN)/seqlearn demo
+
+test: $(DEV)  ## Run the fast tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
+
+test-all: $(DEV)  ## Run all tests, the slow ones too
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m ""
+
+check: $(DEV)  ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV)  ## Format the code, and fix what ruff can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(DOCS)  ## Run the tutorials and build the site into site/
+	$(BIN)/python docs/fetch_katex.py
+	$(BIN)/python docs/render_tutorials.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "The site is in site/; look at it with: make docs-serve"
+
+docs-serve: docs  ## Build the site and serve it on this machine
+	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000
+
+docs-check: docs  ## Build the site and look at each page in Chromium (which must be there)
+	$(BIN)/python docs/check_site.py
+
+clean:  ## Remove the virtual environment, the caches and the site
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site docs/tutorials docs/assets/katex
+
+# Set-up
+
+$(VENV)/.stamp-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "expected Python 3.11 or newer as $(PYTHON), got: $$($(PYTHON) --version 2>&1); name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(RUNTIME): pyproject.toml constraints.txt $(VENV)/.stamp-python
+	@echo "Installing seqlearn and what it needs into $(VENV) (minutes, the first time: PyTorch is large)"
+	$(INSTALL) --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(DOCS): $(RUNTIME)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@

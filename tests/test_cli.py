@@ -1,0 +1,180 @@
+"""The command line, in this process and in real ones, with files as users have them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqlearn.cli import main
+
+PAIRS = [(f"{a} {b}", f"{b.upper()} {a.upper()}") for a in "abcdefg" for b in "hijklmn"]
+SMALL = ["--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2"]
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*number of training batches"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parallel files for each split."""
+    folder = tmp_path_factory.mktemp("cli")
+    for split, part in (("train", PAIRS[:35]), ("val", PAIRS[35:42]), ("test", PAIRS[42:])):
+        for side, name in enumerate(("src", "tgt")):
+            text = "".join(f"{pair[side]}\n" for pair in part)
+            (folder / f"{split}.{name}").write_text(text, encoding="utf-8")
+    return folder
+
+
+def data_words(folder: Path) -> list[str]:
+    words = ["--data", "TextPairs"]
+    for split in ("train", "val", "test"):
+        words += [f"--data.{split}", f"[{folder / split}.src, {folder / split}.tgt]"]
+    return words
+
+
+def fit_words(folder: Path, *more: str) -> list[str]:
+    return [
+        "fit", "--model", "Transformer", *SMALL, "--model.recipe.lr", "1e-2",
+        "--model.recipe.warmup_steps", "5", *data_words(folder), "--data.batch_tokens", "64",
+        "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", *QUIET,
+        "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder: Path) -> Path:
+    """A model trained through the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(fit_words(folder)) == 0
+    (path,) = (folder / "checkpoints").glob("*.ckpt")
+    return path
+
+
+def test_fit_validate_test_predict(
+    folder: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    common = [
+        "--model", "Transformer", *SMALL, *data_words(folder), "--ckpt_path", str(checkpoint),
+        "--trainer.accelerator", "cpu", "--trainer.logger", "false", *QUIET,
+        "--trainer.default_root_dir", str(folder),
+    ]  # fmt: skip
+    assert main(["validate", *common]) == 0
+    assert "val/exact_match" in capsys.readouterr().out
+    assert main(["test", *common]) == 0
+    captured = capsys.readouterr()
+    assert "test/bleu_lc" in captured.out
+    assert "tok:13a" in captured.out + captured.err
+    assert main(["predict", *common]) == 0
+    assert f"7 answers in {folder / 'predictions.txt'}" in capsys.readouterr().out
+    assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
+
+
+def seqlearn(*words: str, given: bytes = b"", cwd: Path | None = None, **env: str) -> tuple[int, bytes, str]:
+    """Run the command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, seqlearn.cli; sys.exit(seqlearn.cli.main())", *words],
+        input=given, capture_output=True, cwd=cwd, env=os.environ | env, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_translate_answers_line_by_line_in_order(checkpoint: Path, tmp_path: Path) -> None:
+    code, out, err = seqlearn("translate", str(checkpoint), given=b"a h\n\nb i\na h\n")
+    assert code == 0, err
+    lines = out.decode().split("\n")
+    assert len(lines) == 5
+    assert lines[1] == lines[4] == ""
+    assert lines[0] == lines[3]
+    file = tmp_path / "in.txt"
+    file.write_bytes(b"a h\r\n\nb i\na h")
+    assert seqlearn("translate", str(checkpoint), str(file))[1] == out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (b"a h\nb \xff\n", "standard input, line 2: expected UTF-8, got the byte 0xff at byte 3"),
+        ("a h\nb ß\n".encode(), "standard input, line 2: text 1: 'ß' at character 3"),
+    ],
+)
+def test_translate_names_the_line_it_cannot_read(checkpoint: Path, given: bytes, message: str) -> None:
+    code, _, err = seqlearn("translate", str(checkpoint), given=given)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_errors_are_one_line_unless_asked(tmp_path: Path) -> None:
+    code, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"))
+    assert (code, len(err.strip().splitlines())) == (1, 1)
+    assert "there is no such checkpoint" in err
+    _, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"), SEQLEARN_TRACEBACK="1")
+    assert "Traceback" in err
+
+
+def test_bad_data_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x\ny\n")
+    (tmp_path / "b").write_text("x\n")
+    words = ["--data", "TextPairs", "--data.train", f"[{tmp_path}/a, {tmp_path}/b]"]
+    code, _, err = seqlearn("fit", "--model", "Transformer", *words, cwd=tmp_path)
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("seqlearn: error: ")
+    assert "Traceback" not in err
+    assert str(tmp_path / "a") in err
+    assert str(tmp_path / "b") in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+def test_a_spec_given_by_hand_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit):
+        main(fit_words(folder, "--model.spec", "{}"))
+    assert "spec" in capsys.readouterr().err
+
+
+def test_a_users_module_by_its_name(folder: Path, tmp_path: Path) -> None:
+    user = Path(__file__).parent / "user"
+    words = fit_words(folder, "--trainer.default_root_dir", str(tmp_path))
+    at = words.index("--model")
+    words[at : at + 2 + len(SMALL)] = ["--model", "my_package.MyModel", "--model.d_model", "8"]
+    code, _, err = seqlearn(*words, cwd=user)
+    assert code == 0, err
+    (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    code, out, err = seqlearn(
+        "translate", str(path), "--model", "my_package.MyModel", given=b"a h\n", cwd=user
+    )
+    assert code == 0, err
+    assert out.count(b"\n") == 1
+    code, _, err = seqlearn("translate", str(path), given=b"a h\n", cwd=user)
+    assert code == 1
+    assert "name its class with --model my_package.MyModel" in err
+
+
+def test_demo_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = seqlearn("demo", "--directory", str(tmp_path / "file" / "demo"))
+    assert code == 1
+    assert "cannot be written" in err
+    assert "--directory" in err
+
+
+def test_demo_with_a_locale_that_does_not_exist(tmp_path: Path) -> None:
+    code, _, err = seqlearn("demo", "--source-locale", "xx", "--directory", str(tmp_path))
+    assert (code, "Traceback" in err) == (1, False)
+    assert "xx" in err
+
+
+def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "translate" in capsys.readouterr().out
