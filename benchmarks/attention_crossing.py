@@ -22,7 +22,7 @@ TOKENS, HEADS, WIDTH, ROUNDS = 4096, 4, 32, 15
 
 def seconds(explicit: bool, inputs: list[torch.Tensor], mask: torch.Tensor, drop: float) -> float:
     """One forward pass, and one backward if the inputs want gradients."""
-    attention_file._explicit_is_faster = lambda *_: explicit
+    attention_file._explicit_is_faster = lambda *_: explicit  # noqa: SLF001
     start = time.perf_counter()
     output = attend(*inputs, mask, drop=drop)
     if inputs[0].requires_grad:

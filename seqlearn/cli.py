@@ -34,7 +34,7 @@ usage: seqlearn COMMAND …
   predict     answer the test split's sources into a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
 
-`seqlearn COMMAND --help` tells more; errors come with a traceback where SEQLEARN_TRACEBACK=1 is set.
+`seqlearn COMMAND --help` tells more. With SEQLEARN_TRACEBACK=1 errors show where they arose.
 """
 
 
@@ -74,31 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A module of the user's own is named as Python would find it from here.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(OVERVIEW, end="")
-        return 0
     try:
-        if words[0] == "demo":
-            return run_demo(words[1:])
-        if words[0] == "translate":
-            return translate(words[1:])
-        SequenceCLI(
-            SequenceModule,
-            SequenceDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            args=words,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-        )
+        run(words)
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be flushed to it any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print("seqlearn: stopped", file=sys.stderr)
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
         if os.environ.get("SEQLEARN_TRACEBACK"):
             traceback.print_exc()
         message = " ".join(str(error).split()) or type(error).__name__
@@ -107,7 +91,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def translate(words: Sequence[str]) -> int:
+def run(words: Sequence[str]) -> None:
+    """Run the command that these words say."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(OVERVIEW, end="")
+    elif words[0] == "demo":
+        run_demo(words[1:])
+    elif words[0] == "translate":
+        translate(words[1:])
+    else:
+        SequenceCLI(
+            SequenceModule,
+            SequenceDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(words),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+        )
+
+
+def translate(words: Sequence[str]) -> None:
     """Answer each line of a file, or of standard input, with one line on standard output."""
     parser = argparse.ArgumentParser(
         prog="seqlearn translate",
@@ -135,7 +139,6 @@ def translate(words: Sequence[str]) -> int:
             for number, _ in lines:
                 sys.stdout.write(f"{_one_line(answers.get(number, ''))}\n")
             sys.stdout.flush()
-    return 0
 
 
 def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
@@ -167,9 +170,11 @@ def load_checkpoint(path: str, class_path: str | None = None) -> SequenceModule:
     """
     if class_path is not None:
         package, _, name = class_path.rpartition(".")
-        cls = getattr(importlib.import_module(package), name) if package else None
+        cls: Any = getattr(importlib.import_module(package), name) if package else None
         if not (isinstance(cls, type) and issubclass(cls, SequenceModule)):
-            raise ValueError(f"expected --model package.module.Class of a SequenceModule, got {class_path}")
+            raise ValueError(
+                f"expected --model package.module.Class of a SequenceModule, got {class_path}"
+            )
         return cls.load_from_checkpoint(path, map_location="cpu")
     wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
     for cls in _subclasses(SequenceModule):

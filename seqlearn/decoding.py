@@ -6,16 +6,16 @@ Nothing here knows an architecture: a decoder's state is only ever cut and reord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqlearn.probe import listeners as probe_listeners
 from seqlearn.batch import Memory
 from seqlearn.nn.protocols import State, select
+from seqlearn.probe import end as announce_end
+from seqlearn.probe import step as announce_step
 from seqlearn.spec import END, PAD, START
 
 
@@ -37,9 +37,6 @@ def greedy(
     memory: Memory | None,
     *,
     max_length: int,
-    outputs: Sequence[int],
-    source: Tensor | None = None,
-    source_lengths: Tensor | None = None,
 ) -> list[list[int]]:
     """Take the likeliest token at every step, until the end symbol or the limit.
 
@@ -50,9 +47,6 @@ def greedy(
         first: The tokens that every answer begins with (the start symbol), equally many a row.
         memory: What the encoder read; `None` for a language model.
         max_length: Tokens to make at most, the end symbol counted.
-        outputs: Position of each row among all answers, for those who record.
-        source: Source ids, for those who record.
-        source_lengths: Source lengths, for those who record.
 
     Returns:
         For each row the ids it answered, without start and end.
@@ -62,17 +56,13 @@ def greedy(
     """
     if max_length < 1:
         raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
-    listeners = probe_listeners()
-    for listener in listeners:
-        listener.begin(outputs, source, source_lengths)
-    answers: list[list[int]] = [[] for _ in outputs]
-    ended_at = [(0, row) for row in range(len(outputs))]
-    alive = torch.arange(len(outputs), device=first.device)
+    answers: list[list[int]] = [[] for _ in first]
+    ended_at = [(0, row) for row in range(len(first))]
+    alive = torch.arange(len(first), device=first.device)
     tokens, state = first, None
     parents: Tensor | None = None
     for step in range(max_length):
-        for listener in listeners:
-            listener.step(parents)
+        announce_step(parents)
         logits, state = next_token(tokens, memory, state)
         logits[:, [PAD, START]] = float("-inf")
         best = logits.argmax(-1)
@@ -90,9 +80,6 @@ def greedy(
             alive, best = alive[parents], best[parents]
             state, memory = select(state, parents), select(memory, parents)
         tokens = best[:, None]
-    fed = [
-        [*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)
-    ]
-    for listener in listeners:
-        listener.end([[at] for at in ended_at], fed)
+    fed = [[*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)]
+    announce_end([[at] for at in ended_at], fed)
     return answers

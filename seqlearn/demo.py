@@ -21,14 +21,11 @@ EPOCHS = 8
 SHOWN = 5
 
 
-def run_demo(words: Sequence[str]) -> int:
+def run_demo(words: Sequence[str]) -> None:
     """Train a Transformer to translate written-out dates; show figures, answers and attention.
 
     Args:
         words: The command line after `seqlearn demo`.
-
-    Returns:
-        The exit status, 0.
 
     Raises:
         OSError: If the folder for the results cannot be written; before anything is trained.
@@ -82,7 +79,6 @@ def run_demo(words: Sequence[str]) -> int:
     trainer.fit(model, data)
     (figures,) = trainer.test(model, data, verbose=False)
     _show(model, data, options.directory, figures["test/exact_match"])
-    return 0
 
 
 def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 from torchmetrics import Metric
 

@@ -30,8 +30,16 @@ class Listener(Protocol):
             make: Computes the tensor.
         """
 
-    def begin(self, outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None) -> None:
-        """Generation of the outputs at these positions starts, one row each, from these sources."""
+    def begin(
+        self, outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None
+    ) -> None:
+        """Generation starts, before the sources are encoded.
+
+        Args:
+            outputs: Position of each row's output among all that the caller asked for.
+            source: Source ids or vectors, one row each; `None` without a source.
+            source_lengths: Tokens in each source, where it is ids.
+        """
 
     def step(self, parents: Tensor | None) -> None:
         """A decoding step starts; its row `i` continues row `parents[i]` of the step before.
@@ -39,7 +47,9 @@ class Listener(Protocol):
         `None` says that no row has moved.
         """
 
-    def end(self, histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
+    def end(
+        self, histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
+    ) -> None:
         """Generation ends.
 
         Args:
@@ -76,6 +86,24 @@ def offer(kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None
     """Offer a tensor to whoever listens; `make` is called only if somebody wants it."""
     for listener in _listeners.active:
         listener.hear(kind, owner, make)
+
+
+def begin(outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None) -> None:
+    """Tell all listeners that a generation begins; see `Listener.begin`."""
+    for listener in _listeners.active:
+        listener.begin(outputs, source, source_lengths)
+
+
+def step(parents: Tensor | None) -> None:
+    """Tell all listeners that a decoding step begins; see `Listener.step`."""
+    for listener in _listeners.active:
+        listener.step(parents)
+
+
+def end(histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
+    """Tell all listeners that a generation has ended; see `Listener.end`."""
+    for listener in _listeners.active:
+        listener.end(histories, tokens)
 
 
 def probe(name: str, tensor: Tensor, kind: str = "attention") -> Tensor:

@@ -52,8 +52,8 @@ class TextSpec:
     def __post_init__(self) -> None:
         if self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(
-                f"expected a vocabulary of more than {len(SPECIAL_TOKENS)} ids (0 to 3 are padding, "
-                f"unknown, start, end), got vocab_size={self.vocab_size}"
+                f"expected a vocabulary of more than {len(SPECIAL_TOKENS)} ids (0 to 3 are "
+                f"padding, unknown, start, end), got vocab_size={self.vocab_size}"
             )
 
     def __repr__(self) -> str:
@@ -63,7 +63,9 @@ class TextSpec:
             f"tokenizer={held}, unknown_seen={self.unknown_seen})"
         )
 
-    def encode(self, texts: Sequence[str | Sequence[int]], *, what: str = "input") -> list[list[int]]:
+    def encode(
+        self, texts: Sequence[str | Sequence[int]], *, what: str = "input"
+    ) -> list[list[int]]:
         """Turn raw texts into lists of ids, without start and end.
 
         Args:
@@ -124,7 +126,7 @@ class TextSpec:
             else:
                 # A byte that is no character of its own decodes to the replacement character.
                 text = tokenizer.decode([i], skip_special_tokens=False)
-                names.append(text if text and "�" not in text else tokenizer.id_to_token(i))
+                names.append(text if text and "�" not in text else str(tokenizer.id_to_token(i)))
         return names
 
 
@@ -165,7 +167,7 @@ class VectorSpec:
 
 
 Side = TextSpec | ClassesSpec | VectorSpec
-_KINDS: dict[str, type[Side]] = {"text": TextSpec, "classes": ClassesSpec, "vector": VectorSpec}
+_KINDS: dict[str, type[Any]] = {"text": TextSpec, "classes": ClassesSpec, "vector": VectorSpec}
 _SHAPES = {
     (TextSpec, TextSpec): "sequence-to-sequence",
     (TextSpec, ClassesSpec): "sequence-to-vector",
@@ -208,8 +210,11 @@ class SequenceSpec:
 
     @property
     def shape(self) -> str:
-        """`"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
-        `"nothing-to-sequence"`."""
+        """What goes in and out, by name.
+
+        `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
+        `"nothing-to-sequence"`.
+        """
         return _SHAPES[type(self.source), type(self.target)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,7 +239,9 @@ class SequenceSpec:
                 joint_vocabulary=bool(plain["joint_vocabulary"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"expected a spec written by SequenceSpec.to_dict, got {error}") from error
+            raise ValueError(
+                f"expected a spec written by SequenceSpec.to_dict, got {error}"
+            ) from error
 
     def differences(self, other: SequenceSpec) -> list[str]:
         """Say, a line each, where `other` differs in a way that changes what ids mean.
@@ -248,7 +255,9 @@ class SequenceSpec:
                 found.append(f"{name}: {_kind(mine)} against {_kind(theirs)}")
             elif isinstance(mine, TextSpec):
                 if mine.vocab_size != theirs.vocab_size:
-                    found.append(f"{name}: vocab_size {mine.vocab_size} against {theirs.vocab_size}")
+                    found.append(
+                        f"{name}: vocab_size {mine.vocab_size} against {theirs.vocab_size}"
+                    )
                 elif mine.tokenizer != theirs.tokenizer:
                     found.append(f"{name}: two different tokenizers")
             elif mine != theirs:
@@ -277,4 +286,5 @@ def _side_from_dict(plain: Mapping[str, Any] | None) -> Side | None:
         for key, value in plain.items()
         if key != "kind"
     }
-    return _KINDS[plain["kind"]](**fields)
+    side: Side = _KINDS[plain["kind"]](**fields)
+    return side

@@ -58,7 +58,10 @@ def checkpoint(folder: Path) -> Path:
 
 
 def test_fit_validate_test_predict(
-    folder: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
     common = [
@@ -77,7 +80,9 @@ def test_fit_validate_test_predict(
     assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
 
 
-def seqlearn(*words: str, given: bytes = b"", cwd: Path | None = None, **env: str) -> tuple[int, bytes, str]:
+def seqlearn(
+    *words: str, given: bytes = b"", cwd: Path | None = None, **env: str
+) -> tuple[int, bytes, str]:
     """Run the command in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys, seqlearn.cli; sys.exit(seqlearn.cli.main())", *words],
@@ -105,7 +110,9 @@ def test_translate_answers_line_by_line_in_order(checkpoint: Path, tmp_path: Pat
         ("a h\nb ß\n".encode(), "standard input, line 2: text 1: 'ß' at character 3"),
     ],
 )
-def test_translate_names_the_line_it_cannot_read(checkpoint: Path, given: bytes, message: str) -> None:
+def test_translate_names_the_line_it_cannot_read(
+    checkpoint: Path, given: bytes, message: str
+) -> None:
     code, _, err = seqlearn("translate", str(checkpoint), given=given)
     assert code == 1
     assert message in err

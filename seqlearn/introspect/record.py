@@ -81,6 +81,7 @@ class _Chunk:
 
     outputs: list[int]
     sources: list[list[str]] | None
+    width: int | None
     encoded: _Heard = field(default_factory=dict)
     steps: list[_Step] = field(default_factory=list)
     decoded: _Heard = field(default_factory=dict)
@@ -110,10 +111,8 @@ class _Recorder:
         if name is None or kind not in self._what:
             return
         with torch.no_grad():
-            weights = make()
-        # A copy, since its owner may go on to change it; and no inference tensor.
-        with torch.inference_mode(mode=False), torch.no_grad():
-            weights = weights.detach().to("cpu", copy=True)
+            # A copy, since its owner may go on to change it.
+            weights = make().detach().to("cpu", copy=True)
         if weights.ndim == 3:
             weights = weights[:, None]
         if weights.ndim != 4:
@@ -135,7 +134,9 @@ class _Recorder:
         """A chunk of outputs begins; a position seen before means another call of `generate`."""
         if {position for chunk in self._chunks for position in chunk.outputs} & set(outputs):
             self._close_generation()
-        self._running = _Chunk(list(outputs), self._sources(source, source_lengths))
+        width = None if source is None else 1 if source.is_floating_point() else source.shape[1]
+        sources = self._sources(source, source_lengths)
+        self._running = _Chunk(list(outputs), sources, width)
 
     def step(self, parents: Tensor | None) -> None:
         """Keep where the rows came from."""
@@ -167,7 +168,8 @@ class _Recorder:
                     f"expected attention of {name!r} for {len(chunk.outputs)} sources, got "
                     f"{[len(part) for part in parts]} rows; encode each source once, in order"
                 )
-            self._note(name, ("source", "source"))
+            if all(part.shape[2] == part.shape[3] == chunk.width for part in parts):
+                self._note(name, ("source", "source"))
         for name in chunk.decoded:
             self._note(name, _decoder_axes(name, chunk, widths))
         self._chunks.append(chunk)
@@ -280,11 +282,11 @@ def _histories(steps: Sequence[_Step], paths: Sequence[Sequence[int]]) -> _Heard
 
 
 def _decoder_axes(name: str, chunk: _Chunk, widths: Sequence[int]) -> Axes | None:
-    """Keys that grow with what was fed are the target; keys that stay are the source."""
+    """Keys that grow with what was fed are the target; keys as wide as the source are the source."""
     keys = [step.heard[name][0].shape[3] if name in step.heard else None for step in chunk.steps]
     grows = keys == [sum(widths[: n + 1]) for n in range(len(widths))]
-    stays = chunk.sources is not None and len(set(keys)) == 1
-    if grows == stays:
+    stays = set(keys) == {chunk.width}
+    if grows == stays:  # Neither, or one step over a source of one token: it cannot be told.
         return None
     return ("target", "target") if grows else ("target", "source")
 

@@ -52,7 +52,9 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         if type(self) is cls:
-            recipe = {} if takes_recipe or "recipe" not in kwargs else {"recipe": kwargs.pop("recipe")}
+            recipe = (
+                {} if takes_recipe or "recipe" not in kwargs else {"recipe": kwargs.pop("recipe")}
+            )
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             arguments = dict(list(bound.arguments.items())[1:])

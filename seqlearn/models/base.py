@@ -41,14 +41,14 @@ class Measured(NamedTuple):
 
     Attributes:
         loss: Summed over what counts, in nats (for vectors: squared errors), with its gradient.
-        count: How many tokens, examples or numbers were summed.
+        total: How many tokens, examples or numbers were summed.
         nll: Negative log-likelihood of each token or class that counts, in nats.
         correct: Whether each was the likeliest.
         mask: Which tokens (or examples, `batch 1`) count.
     """
 
     loss: Tensor
-    count: Tensor
+    total: Tensor
     nll: Tensor
     correct: Tensor
     mask: Tensor
@@ -150,9 +150,9 @@ class SequenceModule(L.LightningModule):
         """
         memory = self.encode(batch.source, batch.source_lengths)
         if isinstance(self.spec.target, TextSpec):
-            return self.head(self.decode(batch.target[:, :-1], memory)[0])  # type: ignore[no-any-return]
+            return self.head(self.decode(batch.target[:, :-1], memory)[0])
         assert memory is not None
-        return self.head(memory.summary)  # type: ignore[no-any-return]
+        return self.head(memory.summary)
 
     def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
         """Compare the predictions of a batch with its targets.
@@ -169,7 +169,11 @@ class SequenceModule(L.LightningModule):
             mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
         else:
             assert memory is not None
-            hidden, labels, mask = memory.summary[:, None], batch.target[:, None], batch.kept[:, None]
+            hidden, labels, mask = (
+                memory.summary[:, None],
+                batch.target[:, None],
+                batch.kept[:, None],
+            )
         if isinstance(self.spec.target, VectorSpec):
             error = (self.head(hidden[mask]) - labels[mask]).square()
             return Measured(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
@@ -203,8 +207,8 @@ class SequenceModule(L.LightningModule):
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         """The summed loss over a fixed count; see `on_before_optimizer_step`."""
         measured = self.measure(batch, self.recipe.label_smoothing)
-        self._count_since_step = self._count_since_step + measured.count
-        mean = measured.loss.detach() / measured.count.clamp(min=1)
+        self._count_since_step = self._count_since_step + measured.total
+        mean = measured.loss.detach() / measured.total.clamp(min=1)
         self.log("train/loss", mean, prog_bar=True, batch_size=batch.size)
         return measured.loss / NOMINAL_TOKENS
 
@@ -221,8 +225,8 @@ class SequenceModule(L.LightningModule):
         """Add the batch to the epoch's statistics."""
         measured = self.measure(batch)
         if isinstance(self.spec.target, VectorSpec):
-            loss = measured.loss / measured.count.clamp(min=1)
-            self.log(self._name("loss"), loss, batch_size=int(measured.count), sync_dist=True)
+            loss = measured.loss / measured.total.clamp(min=1)
+            self.log(self._name("loss"), loss, batch_size=int(measured.total), sync_dist=True)
         else:
             self.statistics.update(measured.nll, measured.correct, measured.mask)
 
@@ -269,7 +273,9 @@ class SequenceModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule of the recipe."""
-        return configure_optimizer(self, self.recipe, lambda: self.trainer.estimated_stepping_batches)
+        return configure_optimizer(
+            self, self.recipe, lambda: self.trainer.estimated_stepping_batches
+        )
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"
@@ -292,7 +298,7 @@ class SequenceModule(L.LightningModule):
                 longest target seen in training.
 
         Returns:
-            One text per source (a list of ids where the target has no tokenizer), in the order given.
+            One text per source, in the order given; a list of ids where there is no tokenizer.
 
         Raises:
             ValueError: If the target is not text, a source has symbols that training never showed,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqlearn.batch import Memory, pad
 from seqlearn.decoding import greedy
 from seqlearn.nn import State
+from seqlearn.probe import begin as announce_begin
 from seqlearn.spec import START, SequenceSpec, TextSpec, VectorSpec
 
 ROWS_AT_ONCE = 128
@@ -23,8 +24,16 @@ class Answering(Protocol):
     """What generation needs of a module."""
 
     spec: SequenceSpec
-    device: torch.device
-    head: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        ...
+
+    @property
+    def head(self) -> nn.Module:
+        """From a decoder's vector to the logits of the next token."""
+        ...
 
     def encode(self, source: Tensor | None, source_lengths: Tensor | None) -> Memory | None:
         """Read sources."""
@@ -60,7 +69,7 @@ def generate(
     """See `SequenceModule.generate`."""
     target = module.spec.target
     if not isinstance(target, TextSpec):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
             f"generate makes texts, and this model's target is {type(target).__name__}; "
             "call the model on a batch, or use trainer.predict"
         )
@@ -76,15 +85,13 @@ def generate(
     with evaluating(cast(nn.Module, module)):
         for rows in _batches(encoded, firsts):
             source, lengths = _collate(module, [encoded[row] for row in rows])
+            announce_begin(rows, source, lengths)
             memory = module.encode(source, lengths)
             made = greedy(
                 lambda tokens, memory, state: _next_token(module, tokens, memory, state),
                 torch.tensor([firsts[row] for row in rows], device=module.device),
                 memory,
                 max_length=max_length,
-                outputs=rows,
-                source=source,
-                source_lengths=lengths,
             )
             for row, ids in zip(rows, made, strict=True):
                 answers[row] = [*firsts[row], *ids]

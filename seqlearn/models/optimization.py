@@ -20,7 +20,7 @@ def configure_optimizer(
     Args:
         module: Whose parameters are trained.
         recipe: How.
-        steps_in_run: Answers how many optimiser steps the run will take; asked for `"cosine"` alone.
+        steps_in_run: Tells how many optimiser steps the run will take; asked for a cosine alone.
 
     Raises:
         ValueError: If a cosine is asked for and the run has no last step.
@@ -34,9 +34,13 @@ def configure_optimizer(
                 "the Trainer, or take schedule 'inverse_sqrt'"
             )
     embeddings = {
-        id(p) for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()
+        id(p)
+        for part in module.modules()
+        if isinstance(part, nn.Embedding)
+        for p in part.parameters()
     }
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for parameter in module.parameters():
         is_matrix = parameter.ndim > 1 and id(parameter) not in embeddings
         (decayed if is_matrix else kept).append(parameter)

@@ -48,8 +48,7 @@ class Recipe:
             )
         if self.schedule not in ("inverse_sqrt", "cosine", "constant"):
             raise ValueError(
-                "expected schedule 'inverse_sqrt', 'cosine' or 'constant', "
-                f"got {self.schedule!r}"
+                f"expected schedule 'inverse_sqrt', 'cosine' or 'constant', got {self.schedule!r}"
             )
 
     def factor(self, step: int, last_step: float) -> float:

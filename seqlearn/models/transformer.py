@@ -30,7 +30,6 @@ Departures from the paper:
 from __future__ import annotations
 
 import math
-
 from typing import Literal, NamedTuple
 
 from jaxtyping import Bool, Float
@@ -59,7 +58,7 @@ class FeedForwardBlock(nn.Module):
         self, inputs: Float[Tensor, "batch time d_model"]
     ) -> Float[Tensor, "batch time d_model"]:
         """Work on every position alone."""
-        return self.outer(self.dropout(self.inner(inputs).relu()))  # type: ignore[no-any-return]
+        return self.outer(self.dropout(self.inner(inputs).relu()))
 
 
 class EncoderLayer(nn.Module):
@@ -78,7 +77,7 @@ class EncoderLayer(nn.Module):
     ) -> Float[Tensor, "batch source d_model"]:
         """Look around, then think at each position."""
         x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
-        return self.norm_feedforward(x + self.dropout(self.feedforward(x)))  # type: ignore[no-any-return]
+        return self.norm_feedforward(x + self.dropout(self.feedforward(x)))
 
 
 class PreNormEncoderLayer(EncoderLayer):
@@ -218,12 +217,13 @@ class TransformerDecoder(nn.Module):
             memory: The source, or `None`.
             state: What the call before returned; consumed. `None` at the start.
         """
-        position, states = state or (0, [None] * len(self.layers))
+        position = 0 if state is None else state.position
+        states = [None] * len(self.layers) if state is None else state.layers
         x = self.dropout(with_positions(inputs, position))
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
-            x, layer_state = layer(x, memory, layer_state)
-            new_states.append(layer_state)
+            x, new_state = layer(x, memory, layer_state)
+            new_states.append(new_state)
         x = x if self.norm is None else self.norm(x)
         return x, TransformerState(position + inputs.shape[1], new_states)
 
@@ -284,5 +284,9 @@ class Transformer(SequenceModule):
             else (PreNormEncoderLayer, PreNormDecoderLayer)
         )
         last = (nn.LayerNorm(d_model), nn.LayerNorm(d_model)) if norm == "pre" else (None, None)
-        self.encoder = TransformerEncoder([reading(*sizes) for _ in range(num_layers)], last[0], dropout)
-        self.decoder = TransformerDecoder([writing(*sizes) for _ in range(num_layers)], last[1], dropout)
+        self.encoder = TransformerEncoder(
+            [reading(*sizes) for _ in range(num_layers)], last[0], dropout
+        )
+        self.decoder = TransformerDecoder(
+            [writing(*sizes) for _ in range(num_layers)], last[1], dropout
+        )

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlearn.probe import offer
 from seqlearn.batch import causal_mask
 from seqlearn.nn.dropout import dropout
+from seqlearn.probe import offer
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward

@@ -29,7 +29,7 @@ class _CheapDropout(torch.autograd.Function):
         return torch.mul(inputs, ctx.keep).mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return torch.mul(gradient, ctx.keep).mul_(ctx.scale), None
 
 

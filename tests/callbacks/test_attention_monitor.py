@@ -109,7 +109,7 @@ def fit(
         **options,
     )
     training = torch.utils.data.DataLoader([batch(seed=s) for s in range(4)], batch_size=None)
-    validation = torch.utils.data.DataLoader([batch(seed=9)], batch_size=None)
+    validation = torch.utils.data.DataLoader([batch(seed=9), batch(seed=8)], batch_size=None)
     trainer.fit(module, training, validation)
     return module
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -72,6 +73,8 @@ HARD = ["$x_1$", "a_b^{", " ", "\t", "\u2028", "\u202e", "\ud800", "月曜日", 
 def test_no_token_breaks_a_picture() -> None:
     figure = attention_map(even(len(HARD), len(HARD)), HARD, HARD)
     drawn(figure)
+    with mpl.rc_context({"font.family": "STIXGeneral"}):  # It has no Arabic.
+        drawn(attention_map(even(len(HARD), len(HARD)), HARD, HARD))
     shown = labels(figure, "x")
     assert shown[:2] == ["$x_1$", "a_b^{"]
     assert shown[2:7] == ["␣", "U+0009", "U+2028", "U+202E", "U+D800"]

@@ -309,6 +309,15 @@ def test_source_and_target_are_named_by_the_spec_of_the_model() -> None:
     assert recording.labels("encoder", 1) == (["<4>", "<5>"], ["<4>", "<5>"])
 
 
+@pytest.mark.parametrize(("width", "axes"), [(1, None), (3, ("target", "target"))])
+def test_axes_that_cannot_be_told_stay_unknown(width: int, axes: object) -> None:
+    with record(nn.Identity()) as recording:
+        chunk([0], torch.ones(1, width, dtype=torch.long), torch.tensor([width]), steps=1)
+    assert recording.axes.get("self") == axes
+    assert "encoder" not in recording.axes  # It offered two queries and keys.
+    assert recording.labels("encoder") == (None, None)
+
+
 def test_a_vector_source_is_one_token() -> None:
     with record(nn.Identity()) as recording:
         chunk([0], torch.randn(1, 3))

@@ -1,0 +1,175 @@
+"""Run the tutorials and write each as a page: its text, its code, and what the code showed.
+
+`tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md` with its pictures beside it. A
+page is made anew when the tutorial, the package or this file has changed; otherwise it comes from
+`.cache/tutorials/`. A cell that fails fails the build. What goes to standard error (warnings, log
+lines) is no part of a page: it is shown to whoever builds.
+
+    python docs/render_tutorials.py [FOLDER OF TUTORIALS [FOLDER FOR PAGES]]
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "tutorials"
+SET_UP = "%matplotlib inline\n%config InlineBackend.rc = {'figure.dpi': 120}"
+PICTURES = {"image/svg+xml": ("svg", False), "image/png": ("png", True)}
+"""What is kept as a picture: its suffix, and whether it comes in base 64."""
+CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|([\r\n\b])")
+
+
+def main(tutorials: Path = ROOT / "tutorials", pages: Path = ROOT / "docs" / "tutorials") -> None:
+    """Write the page of every tutorial, and leave no other page."""
+    scripts = sorted(tutorials.glob("*.py"))
+    if not scripts:
+        raise SystemExit(f"docs: expected tutorials in {tutorials}, found none")
+    shutil.rmtree(pages, ignore_errors=True)
+    for script in scripts:
+        shutil.copytree(_rendered(script), pages, dirs_exist_ok=True)
+        shutil.copy(script, pages)
+
+
+def _rendered(script: Path) -> Path:
+    """The folder in the cache that holds a tutorial's page and pictures; made if need be."""
+    sources = [script, Path(__file__), *sorted((ROOT / "seqlearn").rglob("*.py"))]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+    kept = CACHE / script.stem / digest[:16]
+    if not kept.is_dir():
+        started = time.monotonic()
+        print(f"docs: running {script.name}", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".making-") as temporary:
+            made = Path(temporary) / "page"
+            made.mkdir()
+            (made / f"{script.stem}.md").write_text(render(script, made), encoding="utf-8")
+            for old in (path for path in kept.parent.iterdir() if path.name[0] != "."):
+                shutil.rmtree(old)
+            made.rename(kept)
+        print(f"docs: {script.name} took {time.monotonic() - started:.0f} seconds", flush=True)
+    return kept
+
+
+def render(script: Path, pictures: Path) -> str:
+    """Run a tutorial and give its page as Markdown.
+
+    Args:
+        script: A py:percent file.
+        pictures: The folder for its pictures.
+
+    Raises:
+        SystemExit: If a cell fails; the message names file and cell.
+    """
+    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.cells.insert(0, new_code_cell(SET_UP))
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's Python, not another one's
+    os.environ.pop("MPLBACKEND", None)
+    parts: list[str] = []
+    heading, shown = script.stem, 0
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        client = NotebookClient(
+            notebook, km=kernel, timeout=None, resources={"metadata": {"path": folder}}
+        )
+        client.owns_km = True  # it ends the kernel too
+        with client.setup_kernel():
+            client.execute_cell(notebook.cells[0], 0)
+            for index, cell in enumerate(notebook.cells[1:], 1):
+                if cell.cell_type == "markdown":
+                    parts.append(cell.source)
+                    heading = (re.findall(r"^#+ (.*)", cell.source, re.MULTILINE) or [heading])[-1]
+                elif cell.cell_type == "code" and cell.source.strip():
+                    _execute(client, cell, index, script)
+                    parts.append(f"```python\n{cell.source}\n```")
+                    for text, picture in _outputs(cell.outputs):
+                        if picture is None:
+                            parts.append(f"```{{.text .output}}\n{text}\n```")
+                            continue
+                        shown += 1
+                        name = f"{script.stem}-{shown}.{text}"
+                        (pictures / name).write_bytes(picture)
+                        parts.append(f"![{heading}: picture {shown}]({name})")
+    parts.append(
+        f"---\n\nThis page is [`tutorials/{script.name}`]({script.name}), run from top to bottom."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _execute(client: NotebookClient, cell: Any, index: int, script: Path) -> None:
+    """Run one cell; fail with its place if it fails."""
+    try:
+        client.execute_cell(cell, index)
+    except CellExecutionError as error:
+        number = sum(c.cell_type == "code" for c in client.nb.cells[1 : index + 1])
+        raise SystemExit(
+            f"{error.traceback}\ndocs: {script}, code cell {number}, which starts with "
+            f"`{cell.source.splitlines()[0]}`: {error.ename}: {error.evalue}"
+        ) from None
+
+
+def _outputs(outputs: list[Any]) -> Iterator[tuple[str, bytes | None]]:
+    """What a cell showed: texts, and pictures as (suffix, bytes), in order."""
+    text = ""
+    for output in [*outputs, None]:
+        data = output.get("data", {}) if output else {}
+        picture = next((kind for kind in PICTURES if kind in data), None)
+        if output is None or picture or output.output_type == "execute_result":
+            if on_screen(text):
+                yield on_screen(text), None
+            text = ""
+        if picture:
+            content = data[picture]
+            suffix, encoded = PICTURES[picture]
+            yield suffix, base64.b64decode(content) if encoded else content.encode()
+        elif output and output.output_type == "stream" and output.name == "stderr":
+            sys.stderr.write(output.text)
+        elif output:
+            text += data.get("text/plain", "") or output.get("text", "")
+
+
+def on_screen(text: str) -> str:
+    """What a terminal shows of a text in the end.
+
+    Progress bars write over themselves, with carriage returns and moves of the cursor.
+    """
+    lines, row, column, start = [""], 0, 0, 0
+    for match in [*CONTROL.finditer(text), None]:
+        piece = text[start : match.start() if match else None]
+        lines[row] = lines[row][:column].ljust(column) + piece + lines[row][column + len(piece) :]
+        column += len(piece)
+        if match is None:
+            break
+        start, steps = match.end(), int(match[1]) if (match[1] or "").isdigit() else 1
+        if match[3] == "\n" or match[2] == "B":
+            row += steps
+            lines += [""] * (row + 1 - len(lines))
+        elif match[2] == "A":
+            row = max(0, row - steps)
+        elif match[2] == "K":
+            lines[row] = lines[row][:column]
+        if match[3] == "\b":
+            column = max(0, column - 1)
+        elif match[3]:
+            column = 0
+    return "\n".join(line.rstrip() for line in lines).strip("\n")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
