@@ -17,12 +17,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from seqlearn.data import SequenceDataModule
 from seqlearn.demo import run_demo
 from seqlearn.models import SequenceModule
 from seqlearn.models import checkpoint as checkpoints
+from seqlearn.spec import SequenceSpec
+
+# The spec comes from the data as one object; its fields are no options.
+set_parsing_settings(subclasses_enabled=[SequenceSpec])
 
 OVERVIEW = """\
 usage: seqlearn COMMAND …
@@ -44,6 +49,13 @@ class SequenceCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the spec from the data to the model."""
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Read the words that `main` was given."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint here: which class is built is not the file's to say."""
 
     def after_predict(self) -> None:
         """Write the answers, one a line, beside the logs."""
@@ -192,7 +204,9 @@ def _subclasses(cls: type[SequenceModule]) -> Iterator[type[SequenceModule]]:
 def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:
     """Raise for the first line that the model cannot read, with its number."""
     encode = getattr(module.spec.source, "encode", None)
-    for number, line in asked if encode is not None else ():
+    if encode is None:
+        return
+    for number, line in asked:
         encode([line], what=f"{name}, line {number}: text")
 
 

@@ -31,12 +31,17 @@ class Listener(Protocol):
         """
 
     def begin(
-        self, outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None
+        self,
+        outputs: Sequence[int],
+        total: int,
+        source: Tensor | None,
+        source_lengths: Tensor | None,
     ) -> None:
         """Generation starts, before the sources are encoded.
 
         Args:
             outputs: Position of each row's output among all that the caller asked for.
+            total: Outputs of the whole call, which may be made in several generations.
             source: Source ids or vectors, one row each; `None` without a source.
             source_lengths: Tokens in each source, where it is ids.
         """
@@ -88,10 +93,12 @@ def offer(kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None
         listener.hear(kind, owner, make)
 
 
-def begin(outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None) -> None:
+def begin(
+    outputs: Sequence[int], total: int, source: Tensor | None, source_lengths: Tensor | None
+) -> None:
     """Tell all listeners that a generation begins; see `Listener.begin`."""
     for listener in _listeners.active:
-        listener.begin(outputs, source, source_lengths)
+        listener.begin(outputs, total, source, source_lengths)
 
 
 def step(parents: Tensor | None) -> None:

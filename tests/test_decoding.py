@@ -49,7 +49,7 @@ class Follower:
     def hear(self, kind: str, owner: object, make: object) -> None:
         raise AssertionError("nothing is offered here")
 
-    def begin(self, outputs: Sequence[int], source: object, lengths: object) -> None:
+    def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
         raise AssertionError("the caller of greedy says this, before it encodes")
 
     def step(self, parents: torch.Tensor | None) -> None:

@@ -104,21 +104,26 @@ def _styles(source: Locale, target: _Style) -> list[_Style]:
 
 
 def _locale(name: str) -> Locale:
-    """Find a locale by its identifier, written with `_` or `-`.
+    """Find a locale by its identifier, written with `_` or `-`, or by an alias (`zh_TW`).
 
     Raises:
         ValueError: If the CLDR has no such locale; the message gives the closest names.
     """
+    asked = name.replace("-", "_")
     try:
-        return Locale.parse(name.replace("-", "_"))
-    except (UnknownLocaleError, ValueError) as error:
-        known = {identifier.lower(): identifier for identifier in localedata.locale_identifiers()}
-        near = difflib.get_close_matches(name.replace("-", "_").lower(), known, n=3)
-        closest = f" (closest: {', '.join(known[one] for one in near)})" if near else ""
-        raise ValueError(
-            f"expected a locale of the CLDR such as 'en' or 'pt_BR', got {name!r}{closest}; "
-            "`pybabel --list-locales` lists all"
-        ) from error
+        found = Locale.parse(asked)
+    except (UnknownLocaleError, ValueError):
+        found = None
+    # Babel drops what it does not know after the language; a mistyped name is no other locale.
+    if found and set(asked.lower().split("_")[1:]) <= set(str(found).lower().split("_")):
+        return found
+    known = {identifier.lower(): identifier for identifier in localedata.locale_identifiers()}
+    near = difflib.get_close_matches(asked.lower(), known, n=3)
+    closest = f" (closest: {', '.join(known[one] for one in near)})" if near else ""
+    raise ValueError(
+        f"expected a locale of the CLDR such as 'en' or 'pt_BR', got {name!r}{closest}; "
+        "`pybabel --list-locales` lists all"
+    )
 
 
 def _random(purpose: str) -> random.Random:

@@ -80,6 +80,9 @@ def _fetch(
     url: str, path: Path, sha256: str, *, attempts: int, pause: float, timeout: float
 ) -> None:
     part = path.with_name(path.name + ".part")
+    if _digest(part) == sha256:  # all came, but for the renaming
+        part.replace(path)
+        return
     problem = ""
     _log.info("downloading %s to %s", url, path)
     for attempt in range(attempts):

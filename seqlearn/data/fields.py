@@ -58,7 +58,7 @@ class Text:
             ValueError: If `value` is no string, or holds half of a surrogate pair.
         """
         if not isinstance(value, str):
-            raise ValueError(f"expected a string, got {_brief(value)}")
+            raise ValueError(f"expected a string, got {_brief(value)}")  # noqa: TRY004 (bad data)
         try:
             value.encode()
         except UnicodeEncodeError as error:
@@ -70,8 +70,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Classes:
-    """A target that is one of a set of labels (strings). The labels are those of the training
-    split, sorted."""
+    """A target that is one of a set of labels: the strings of the training split, sorted."""
 
     def check(self, value: object) -> None:
         """Refuse what is no label.

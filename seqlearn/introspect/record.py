@@ -80,6 +80,7 @@ class _Chunk:
     """One begin … end: the outputs at these positions, generated together."""
 
     outputs: list[int]
+    total: int
     sources: list[list[str]] | None
     width: int | None
     encoded: _Heard = field(default_factory=dict)
@@ -129,14 +130,16 @@ class _Recorder:
         heard.setdefault(name, []).append(weights)
 
     def begin(
-        self, outputs: Sequence[int], source: Tensor | None, source_lengths: Tensor | None
+        self,
+        outputs: Sequence[int],
+        total: int,
+        source: Tensor | None,
+        source_lengths: Tensor | None,
     ) -> None:
-        """A chunk of outputs begins; a position seen before means another call of `generate`."""
-        if {position for chunk in self._chunks for position in chunk.outputs} & set(outputs):
-            self._close_generation()
+        """A chunk of outputs begins."""
         width = None if source is None else 1 if source.is_floating_point() else source.shape[1]
         sources = self._sources(source, source_lengths)
-        self._running = _Chunk(list(outputs), sources, width)
+        self._running = _Chunk(list(outputs), total, sources, width)
 
     def step(self, parents: Tensor | None) -> None:
         """Keep where the rows came from."""
@@ -173,6 +176,8 @@ class _Recorder:
         for name in chunk.decoded:
             self._note(name, _decoder_axes(name, chunk, widths))
         self._chunks.append(chunk)
+        if sum(len(chunk.outputs) for chunk in self._chunks) == chunk.total:
+            self._close_generation()
 
     # Putting it together
 
@@ -282,7 +287,7 @@ def _histories(steps: Sequence[_Step], paths: Sequence[Sequence[int]]) -> _Heard
 
 
 def _decoder_axes(name: str, chunk: _Chunk, widths: Sequence[int]) -> Axes | None:
-    """Keys that grow with what was fed are the target; keys as wide as the source are the source."""
+    """Keys that grow with what was fed are the target, keys as wide as the source the source."""
     keys = [step.heard[name][0].shape[3] if name in step.heard else None for step in chunk.steps]
     grows = keys == [sum(widths[: n + 1]) for n in range(len(widths))]
     stays = set(keys) == {chunk.width}

@@ -85,7 +85,7 @@ def generate(
     with evaluating(cast(nn.Module, module)):
         for rows in _batches(encoded, firsts):
             source, lengths = _collate(module, [encoded[row] for row in rows])
-            announce_begin(rows, source, lengths)
+            announce_begin(rows, len(encoded), source, lengths)
             memory = module.encode(source, lengths)
             made = greedy(
                 lambda tokens, memory, state: _next_token(module, tokens, memory, state),

@@ -11,8 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqlearn.batch import SequenceBatch, pad
 from seqlearn.introspect import Tokens, record
+from seqlearn.models import Transformer
 from seqlearn.probe import listeners, offer, probe
+from seqlearn.spec import END, START, SequenceSpec, TextSpec
 
 
 class Mixer(nn.Module):
@@ -59,11 +62,13 @@ def chunk(
     outputs: Sequence[int],
     source: Tensor | None = None,
     lengths: Tensor | None = None,
+    *,
     steps: int = 2,
+    total: int | None = None,
 ) -> None:
     """Generate outputs that no row leaves; every weight is the output's position plus 1."""
     values = [float(position + 1) for position in outputs]
-    tell("begin", outputs, source, lengths)
+    tell("begin", outputs, len(outputs) if total is None else total, source, lengths)
     offer("attention", "encoder", lambda: offered(*values, query=2))
     for step in range(steps):
         tell("step", None)
@@ -181,7 +186,7 @@ def test_nested_recordings_both_hear() -> None:
 
 def test_an_exception_leaves_no_listener_and_an_empty_recording() -> None:
     model = Mixer()
-    with pytest.raises(ZeroDivisionError), record(model) as recording:
+    with pytest.raises(ZeroDivisionError), record(model) as recording:  # noqa: PT012
         model(torch.randn(1, 2, 8))
         raise ZeroDivisionError
     assert listeners() == ()
@@ -226,7 +231,7 @@ def test_an_unknown_kind_is_refused(what: Sequence[str]) -> None:
 def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
     """Output 1 ends after one step, output 0 after two, output 2 after three."""
     with record(nn.Identity()) as recording:
-        tell("begin", [0, 1, 2], None, None)
+        tell("begin", [0, 1, 2], 3, None, None)
         tell("step", None)
         offer("attention", "self", lambda: offered(0.1, 1.1, 2.1, key=1))
         tell("step", torch.tensor([0, 2]))
@@ -251,7 +256,7 @@ def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
 def test_generation_follows_the_best_hypothesis_of_a_beam() -> None:
     """Two rows a sentence; the best hypothesis crosses from one row to the other."""
     with record(nn.Identity()) as recording:
-        tell("begin", [0], None, None)
+        tell("begin", [0], 1, None, None)
         tell("step", None)
         offer("attention", "cross", lambda: offered(0.1))
         tell("step", torch.tensor([0, 0]))
@@ -264,7 +269,7 @@ def test_generation_follows_the_best_hypothesis_of_a_beam() -> None:
 
 def test_a_prompt_gives_several_queries_in_one_step_and_the_limit_ends_without_an_end() -> None:
     with record(nn.Identity()) as recording:
-        tell("begin", [0], None, None)
+        tell("begin", [0], 1, None, None)
         tell("step", None)
         offer("attention", "self", lambda: offered(0.5, query=3, key=3))
         tell("step", None)
@@ -277,9 +282,10 @@ def test_a_prompt_gives_several_queries_in_one_step_and_the_limit_ends_without_a
 
 def test_chunks_are_put_into_the_callers_order_and_calls_stay_apart() -> None:
     with record(nn.Identity()) as recording:
-        chunk([2, 0])
-        chunk([1], steps=3)
-        chunk([1, 0])
+        chunk([2, 0], total=3)
+        chunk([1], steps=3, total=3)
+        chunk([1], total=2)
+        chunk([0], total=2)
         probe("encoder", offered(9.0))
         chunk([0])
     first = recording.attention["cross"][:, 0, 0, 0]
@@ -331,9 +337,47 @@ def test_a_source_that_is_not_encoded_row_by_row_is_refused() -> None:
 
 def _encode_too_few() -> None:
     with record(nn.Identity()):
-        tell("begin", [0, 1], None, None)
+        tell("begin", [0, 1], 2, None, None)
         probe("encoder", offered(1.0))
         tell("end", [[], []], [[2], [2]])
+
+
+def transformer() -> Transformer:
+    spec = SequenceSpec(TextSpec(12, 6), TextSpec(12, 6))
+    torch.manual_seed(1)
+    model = Transformer(spec, d_model=8, num_layers=2, num_heads=2).eval()
+    model.head.weight.data *= 3  # Answers of unequal lengths, some of them cut at the limit.
+    return model
+
+
+def test_generate_of_the_transformer_is_what_its_forward_call_attends_to() -> None:
+    """Over the answers that it gave, a forward call sees the same, cached or not."""
+    model = transformer()
+    sources = [[4, 5, 6, 7], [8], [], [9, 10, 11]]
+    unwatched = model.generate(sources, max_length=5)
+    with record(model) as generated:
+        answers = model.generate(sources, max_length=5)
+    assert answers == unwatched
+    assert generated.source == [[str(i) for i in ids] for ids in sources]
+    assert len(generated.attention) == 6
+    for row, (ids, answer) in enumerate(zip(sources, answers, strict=True)):
+        one = generated.select(row)
+        source, lengths = pad([ids])
+        fed = [START, *answer, END][: len(one.tokens[0].fed or []) + 1]
+        target, target_lengths = pad([fed])
+        with record(model) as forward, torch.no_grad():
+            model(SequenceBatch(source, lengths, target, target_lengths))
+        assert list(forward.attention) == list(one.attention)
+        for name, weights in forward.attention.items():
+            assert torch.allclose(weights, one.attention[name], atol=1e-6), name
+            visible = (weights != 0).any(-1)
+            assert torch.allclose(weights.sum(-1)[visible], torch.ones(()))
+    assert generated.axes["encoder.layers.0.attention"] == ("source", "source")
+    assert generated.axes["decoder.layers.1.attention"] == ("target", "target")
+    assert generated.axes["decoder.layers.1.cross"] == ("target", "source")
+    answered = [[i for i in ids or [] if i != "</s>"] for ids in generated.target]
+    assert answered == [[str(i) for i in ids] for ids in answers]
+    assert len({len(ids) for ids in answers}) > 1
 
 
 def test_recording_a_forward_without_a_listener_costs_no_computation() -> None:

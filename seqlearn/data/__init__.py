@@ -1,0 +1,8 @@
+"""The data module that all shapes share, and its sources."""
+
+from seqlearn.data.dates import Dates
+from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.module import SequenceDataModule
+from seqlearn.data.text_pairs import TextPairs
+
+__all__ = ["Classes", "Dates", "SequenceDataModule", "Text", "TextPairs", "Vector"]

@@ -1,0 +1,113 @@
+"""Prepared data on disk: keyed by content, written whole or not at all, checked when read.
+
+Each key is one folder of files (`.npy` and JSON, nothing that can run code) with a manifest of
+their sizes and checksums. A folder is written beside its place and renamed into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+CHECKED_BYTES = 1 << 28
+"""Files up to this size are checked byte by byte when read; larger ones by their size."""
+
+_MANIFEST = "manifest.json"
+
+
+def cache_root() -> Path:
+    """Where prepared data lies: the environment's `SEQLEARN_CACHE`, or `~/.cache/seqlearn`."""
+    named = os.environ.get("SEQLEARN_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "seqlearn"
+
+
+def cached(key: str, build: Callable[[Path], None]) -> Path:
+    """The folder kept under a key, built if it is not there or damaged.
+
+    When several processes ask at once, one builds and the others wait for it.
+
+    Args:
+        key: Names the content: a hash of everything that decides it.
+        build: Writes the files into the empty folder that it is given.
+
+    Raises:
+        OSError: If the folder cannot be written; the message names `SEQLEARN_CACHE`.
+    """
+    root = cache_root()
+    folder = root / key
+    if _damage(folder) is None:
+        return folder
+    _check_writable(root)
+    with FileLock(root / f"{key}.lock"):
+        damage = _damage(folder)
+        if damage is None:
+            return folder
+        if folder.exists():
+            warnings.warn(
+                f"the prepared data in {folder} is damaged ({damage}); it is built again",
+                stacklevel=2,
+            )
+            shutil.rmtree(folder)
+        partial = root / f"{key}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        partial.mkdir()
+        try:
+            build(partial)
+            _write_manifest(partial)
+            partial.replace(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return folder
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_writable(root: Path) -> None:
+    probe = root / f".writable.{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(
+            f"cannot write prepared data to {root} ({error.strerror}); "
+            "set the environment variable SEQLEARN_CACHE to a folder that can be written"
+        ) from error
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {
+        path.name: [path.stat().st_size, file_digest(path)] for path in sorted(folder.iterdir())
+    }
+    (folder / _MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a folder, in words; `None` if it is whole."""
+    try:
+        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        for name, (size, digest) in files.items():
+            found = (folder / name).stat().st_size
+            if found != size:
+                return f"{name} has {found} bytes instead of {size}"
+            if size <= CHECKED_BYTES and file_digest(folder / name) != digest:
+                return f"the checksum of {name} is wrong"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,277 @@
+"""Examples as flat integer arrays, from which one padded batch at a time is sliced.
+
+A side that is text is two arrays: the ids of all texts one after the other, and where each text
+starts in them. Labels and vectors are one array. The files of a split are
+`train.source.ids.npy` and `train.source.offsets.npy`, or `train.source.values.npy`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.spec import END, PAD, START, UNKNOWN, ClassesSpec, Side, TextSpec
+
+MAPPED_BYTES = 1 << 26
+"""Files above this size stay on disk and are memory-mapped."""
+
+Locate = Callable[[int], str]
+"""How error messages call an example, given its row."""
+
+
+class Column(Protocol):
+    """One side of one split while it is being encoded."""
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Encode the values of the next rows."""
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the files that `EncodedDataset` reads; `name` is split and side."""
+
+
+def make_column(side: Side, locate: Locate, *, is_target: bool) -> Column:
+    """An empty column for a side of the spec.
+
+    Args:
+        side: What the values are.
+        locate: Names a row in errors.
+        is_target: Whether texts stand as start … end.
+    """
+    if isinstance(side, TextSpec):
+        return TextColumn(side, locate, is_target=is_target)
+    if isinstance(side, ClassesSpec):
+        return _ClassColumn(side, locate)
+    return _VectorColumn()
+
+
+class TextColumn:
+    """Texts, encoded with the side's tokenizer.
+
+    Attributes:
+        longest: Tokens in the longest text so far, start and end not counted.
+        unknown: How many tokens were outside the vocabulary.
+    """
+
+    def __init__(self, side: TextSpec, locate: Locate, *, is_target: bool) -> None:
+        assert side.tokenizer is not None
+        self._tokenizer = Tokenizer.from_str(side.tokenizer)
+        self._locate = locate
+        self._is_target = is_target
+        self._ids: list[NDArray[np.int32]] = []
+        self._lengths: list[int] = []
+        self.longest = 0
+        self.unknown = 0
+
+    def extend(self, values: Sequence[str]) -> None:
+        """Encode the next texts.
+
+        Raises:
+            ValueError: If the tokenizer turns a text into padding, start or end.
+        """
+        encodings = self._tokenizer.encode_batch_fast(values, add_special_tokens=False)
+        lists = [encoding.ids for encoding in encodings]
+        ids = _flat(lists)
+        reserved = np.flatnonzero(np.isin(ids, (PAD, START, END)))
+        if len(reserved):
+            place = int(
+                np.searchsorted(np.cumsum([len(text) for text in lists]), reserved[0], "right")
+            )
+            raise ValueError(
+                f"{self._locate(len(self._lengths) + place)}: the tokenizer takes a part of "
+                f"{values[place][:60]!r} for padding, start or end; remove these signs from the "
+                "text, or take another tokenizer"
+            )
+        self.unknown += int(np.count_nonzero(ids == UNKNOWN))
+        self.longest = max(self.longest, *(len(text) for text in lists), 0)
+        if self._is_target:
+            lists = [[START, *text, END] for text in lists]
+            ids = _flat(lists)
+        self._ids.append(ids)
+        self._lengths.extend(len(text) for text in lists)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ids (int32) and offsets (int64, one more than there are texts)."""
+        ids = np.concatenate(self._ids) if self._ids else np.zeros(0, np.int32)
+        offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
+        np.cumsum(self._lengths, out=offsets[1:])
+        np.save(folder / f"{name}.ids.npy", ids, allow_pickle=False)
+        np.save(folder / f"{name}.offsets.npy", offsets, allow_pickle=False)
+
+
+def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    total = sum(len(text) for text in texts)
+    return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
+
+
+class _ClassColumn:
+    def __init__(self, side: ClassesSpec, locate: Locate) -> None:
+        self._ids = {label: number for number, label in enumerate(side.labels)}
+        self._locate = locate
+        self._values: list[int] = []
+
+    def extend(self, values: Sequence[str]) -> None:
+        for label in values:
+            if label not in self._ids:
+                raise ValueError(
+                    f"{self._locate(len(self._values))}: the label {label!r} does not occur in the "
+                    f"training split, which has {list(self._ids)[:10]}; correct it, or add "
+                    "training examples of it"
+                )
+            self._values.append(self._ids[label])
+
+    def save(self, folder: Path, name: str) -> None:
+        values = np.array(self._values, dtype=np.int64)
+        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+
+class _VectorColumn:
+    def __init__(self) -> None:
+        self._values: list[NDArray[np.float32]] = []
+
+    def extend(self, values: Sequence[Any]) -> None:
+        self._values.extend(np.asarray(value, dtype=np.float32) for value in values)
+
+    def save(self, folder: Path, name: str) -> None:
+        values = np.stack(self._values) if self._values else np.zeros((0, 0), np.float32)
+        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+
+def save_references(folder: Path, split: str, texts: Sequence[str]) -> None:
+    """Keep the raw target texts of a split that is evaluated."""
+    path = folder / f"{split}.references.json"
+    path.write_text(json.dumps(list(texts), ensure_ascii=False), encoding="utf-8")
+
+
+class EncodedDataset(Dataset[SequenceBatch]):
+    """One encoded split. Asked for a list of rows, it answers with one padded batch.
+
+    Pickled (for worker processes that are not forked) it is only the folder's name.
+
+    Args:
+        folder: Where the files are.
+        split: Which of the splits to read.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold the split.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.folder, self.split = folder, split
+        self._source = _read(folder, f"{split}.source")
+        target = _read(folder, f"{split}.target")
+        if target is None:
+            raise FileNotFoundError(f"{folder} holds no prepared data of the split {split!r}")
+        self._target = target
+        references = folder / f"{split}.references.json"
+        self._references: list[str] | None = None
+        if references.exists():
+            self._references = json.loads(references.read_text(encoding="utf-8"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EncodedDataset, (self.folder, self.split)
+
+    def __len__(self) -> int:
+        """Examples in the split."""
+        return len(self._target)
+
+    @property
+    def source_lengths(self) -> NDArray[np.int64]:
+        """Tokens in each source; a vector is one, no source is zero."""
+        return np.zeros(len(self), np.int64) if self._source is None else self._source.lengths
+
+    @property
+    def target_lengths(self) -> NDArray[np.int64]:
+        """Tokens in each target, start and end counted; a class or a vector is one."""
+        return self._target.lengths
+
+    def __getitem__(self, rows: Sequence[int] | int) -> SequenceBatch:
+        """Slice and pad one batch.
+
+        Args:
+            rows: Positions in the split, in the order wanted; one number is a batch of one. A
+                negative entry `~row` is that row, marked as a repeat that only evens out ranks.
+
+        Raises:
+            IndexError: If a row is outside the split.
+        """
+        marked = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        real = np.where(marked < 0, ~marked, marked)
+        if len(real) and real.max() >= len(self):
+            raise IndexError(f"expected rows below {len(self)}, got {real.max()}")
+        source, source_lengths = (None, None) if self._source is None else self._source.slice(real)
+        target, target_lengths = self._target.slice(real)
+        references = self._references
+        return SequenceBatch(
+            source=source,
+            source_lengths=source_lengths,
+            target=target,
+            target_lengths=target_lengths,
+            rows=torch.from_numpy(marked),
+            references=None if references is None else tuple(references[row] for row in real),
+        )
+
+
+class _Texts:
+    """Ids of texts one after the other."""
+
+    def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+        self._ids, self._offsets = ids, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self._offsets)
+
+    def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Ids `batch time` padded on the right, and lengths `batch`."""
+        starts = self._offsets[rows]
+        lengths = self._offsets[rows + 1] - starts
+        steps = np.arange(int(lengths.max(initial=0)))
+        real = steps < lengths[:, None]
+        ids = np.full(real.shape, PAD, dtype=np.int64)
+        ids[real] = self._ids[(starts[:, None] + steps)[real]]
+        return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+class _Values:
+    """Class ids `example`, or vectors `example size`."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.ones(len(self), dtype=np.int64)
+
+    def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, None]:
+        return torch.from_numpy(np.ascontiguousarray(self._values[rows])), None
+
+
+def _read(folder: Path, name: str) -> _Texts | _Values | None:
+    if (folder / f"{name}.ids.npy").exists():
+        return _Texts(_load(folder / f"{name}.ids.npy"), _load(folder / f"{name}.offsets.npy"))
+    if (folder / f"{name}.values.npy").exists():
+        return _Values(_load(folder / f"{name}.values.npy"))
+    return None
+
+
+def _load(path: Path) -> NDArray[Any]:
+    large = path.stat().st_size > MAPPED_BYTES
+    loaded: NDArray[Any] = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
+    return loaded

@@ -1,0 +1,179 @@
+"""Tokenizers, trained on the training split alone, as the JSON of Hugging Face `tokenizers`.
+
+In every vocabulary the ids 0 to 3 are padding, unknown, start and end. They stand in the
+vocabulary, but nothing that is searched for in texts: a text that holds `<s>` stays text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from seqlearn.data.fields import Text
+from seqlearn.spec import SPECIAL_TOKENS, UNKNOWN, TextSpec
+
+_BPE_VOCAB_SIZE = 8000
+_NO_LIMIT = 2**31 - 1
+_ROLES = {  # the names by which a file's own tokenizer may call the four reserved ids
+    "padding": ("pad",),
+    "unknown": ("unk", "unknown"),
+    "start": ("s", "bos", "sos", "start", "cls"),
+    "end": ("/s", "eos", "end", "sep"),
+}
+
+
+def train_tokenizer(field: Text, texts: Iterable[str]) -> str:
+    """Make the tokenizer of a field from the texts of the training split.
+
+    Equal texts give an equal tokenizer. Decoding what was encoded gives the text back: exactly
+    for `"char"` over the characters seen and for `"bpe"` over all of Unicode, up to runs of
+    whitespace for `"word"` over the words seen (`lowercase` loses the case in all).
+
+    Args:
+        field: What the side is; `field.tokenizer` must be `"char"`, `"word"` or `"bpe"`.
+        texts: The training texts of this side (of both sides, for a joint vocabulary).
+
+    Returns:
+        The tokenizer's JSON, without truncation, padding and post-processing.
+
+    Raises:
+        ValueError: If there are no tokens, or if `field.vocab_size` is larger than the data
+            supports or smaller than the tokenizer needs; the message says what is possible.
+
+    Source: `"bpe"` is Sennrich et al. 2016, algorithm 1, over bytes as in Radford et al. 2019,
+    section 2.2.
+    """
+    build = {"char": _characters, "word": _words, "bpe": _byte_pairs}[field.tokenizer]
+    tokenizer, trainer = build(field.vocab_size)
+    if field.lowercase:
+        steps = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
+    tokenizer.train_from_iterator(texts, trainer)
+    size = tokenizer.get_vocab_size()
+    if size <= len(SPECIAL_TOKENS):
+        raise ValueError(
+            "expected at least one token in the texts of the training split, got none; "
+            "every text there is empty"
+        )
+    if field.vocab_size is not None and size != field.vocab_size:
+        limit = "supports no more than" if size < field.vocab_size else "needs at least"
+        raise ValueError(
+            f"the training split {limit} {size} tokens for tokenizer={field.tokenizer!r}, got "
+            f"vocab_size={field.vocab_size}; set vocab_size={size}, or leave it out"
+        )
+    return _plain(tokenizer)
+
+
+def load_tokenizer(path: str | Path) -> str:
+    """Read a `tokenizer.json` that reserves the ids 0 to 3.
+
+    Returns:
+        The tokenizer's JSON, without truncation, padding and post-processing.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds no tokenizer, or its ids 0 to 3 are something else.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            "expected tokenizer='char', 'word', 'bpe' or the path of a tokenizer.json, got "
+            f"{str(path)!r}, which is no file"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        raise ValueError(
+            f"{path}: expected the JSON of a Hugging Face tokenizer ({error})"
+        ) from error
+    found = [tokenizer.id_to_token(number) for number in range(len(_ROLES))]
+    for token, names in zip(found, _ROLES.values(), strict=True):
+        if token is None or token.strip("<>[]|").lower() not in names:
+            raise ValueError(
+                f"{path}: expected ids 0 to 3 to be {', '.join(_ROLES)} (such as "
+                f"{', '.join(SPECIAL_TOKENS)}), got {found}; train it with these four first"
+            )
+    return _plain(tokenizer)
+
+
+def text_spec(tokenizer: str) -> TextSpec:
+    """The spec of a side with this tokenizer (its JSON), before any text has been encoded."""
+    ids = Tokenizer.from_str(tokenizer).get_vocab(with_added_tokens=True).values()
+    return TextSpec(vocab_size=max(ids) + 1, max_length=0, tokenizer=tokenizer)
+
+
+def _characters(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+    """One token per code point; no reserved token is a single one."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL_TOKENS[UNKNOWN]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer, _whole_tokens(vocab_size)
+
+
+def _words(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+    """One token per word, written with a space before it, so that none is a reserved token."""
+    unknown = SPECIAL_TOKENS[UNKNOWN]
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement=" ", prepend_scheme="always", split=False),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(Regex(rf"\A{unknown}\z"), f" {unknown}"),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return tokenizer, _whole_tokens(vocab_size)
+
+
+def _whole_tokens(vocab_size: int | None) -> Any:
+    """The most frequent tokens; equally frequent ones in the order of their code points."""
+    return trainers.WordLevelTrainer(
+        vocab_size=vocab_size or _NO_LIMIT,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+
+
+def _byte_pairs(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+    """Byte-level BPE.
+
+    Every text gets a space in front, which the decoder takes off again, so that its first word
+    is cut like one in the middle. The pre-tokenizer cuts between letters and signs, so no merge
+    can make a reserved token.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size or _BPE_VOCAB_SIZE,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    return tokenizer, trainer
+
+
+def _plain(tokenizer: Tokenizer) -> str:
+    """The JSON, cleared of what changes ids behind one's back.
+
+    That is truncation, padding, templates, and reserved tokens that are searched for in texts
+    although the model itself has them.
+    """
+    settings = json.loads(tokenizer.to_str())
+    vocabulary = settings["model"].get("vocab", {})
+    settings["added_tokens"] = [
+        token
+        for token in settings["added_tokens"]
+        if token["id"] >= len(SPECIAL_TOKENS) or token["content"] not in vocabulary
+    ]
+    settings.update(truncation=None, padding=None, post_processor=None)
+    return json.dumps(settings, ensure_ascii=False)

@@ -1,0 +1,288 @@
+"""The project as a whole: its direction of imports, its versions, its commands.
+
+`MAY_IMPORT` and `LIGHTNING` are the rules; the sources are read, not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+MAY_IMPORT = {
+    "spec": {"spec"},
+    "batch": {"batch", "spec"},
+    "probe": {"probe"},
+    "nn": {"nn", "spec", "batch", "probe"},
+    "decoding": {"decoding", "spec", "batch", "probe", "nn.protocols"},
+    "metrics": {"metrics", "spec", "batch"},
+    "data": {"data", "spec", "batch"},
+    "introspect": {"introspect", "spec", "batch", "probe", "nn"},
+    "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"},
+    "callbacks": {"callbacks", "spec", "batch", "probe", "nn", "metrics", "models", "introspect"},
+    "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}
+    | {"data", "introspect", "callbacks"},
+    "demo": {"demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
+    "cli": {"cli", "demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
+    "__init__": {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
+    | {"models", "callbacks", "testing"},
+}
+"""By part of the package, the parts (or modules in them) that it may import."""
+
+LIGHTNING = {"models", "data", "callbacks", "testing", "cli", "demo"}
+"""The parts in which Lightning may appear."""
+
+LIGHTNING_PACKAGES = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
+TORCHMETRICS = {"metrics", "models", "callbacks", "testing"}
+"""The parts in which torchmetrics may appear."""
+
+FORBIDDEN_NAMES = {"utils", "helpers", "common"}
+MOST_LINES = 400
+
+
+class Import(NamedTuple):
+    line: int
+    name: str
+    in_function: bool
+
+
+def modules() -> dict[str, Path]:
+    """The package's modules by name, "seqlearn" itself left out: `nn.attention`, `__init__`."""
+    package = ROOT / "seqlearn"
+    names = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" and parts[:-1] else parts)] = path
+    return names
+
+
+MODULES = modules()
+
+
+def imports(source: str) -> Iterator[Import]:
+    """All that a module imports; `from a import b` is `a.b` where that is a module of ours."""
+    tree = ast.parse(source)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, functions) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, alias.name, id(node) in inside)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            for alias in node.names:
+                full = f"{origin}.{alias.name}"
+                known = full.removeprefix("seqlearn.") in MODULES
+                yield Import(node.lineno, full if known else origin, id(node) in inside)
+
+
+def broken_rules(module: str, source: str) -> list[str]:
+    """What a module's imports do that the direction of the package forbids."""
+    part = module.partition(".")[0]
+    if part not in MAY_IMPORT:
+        return [f"{module}: {part} stands in no rule of tests/test_project.py"]
+    broken = []
+    for line, name, in_function in imports(source):
+        place = f"seqlearn/{module.replace('.', '/')}:{line}"
+        top, _, rest = name.partition(".")
+        if top == "seqlearn":
+            allowed = MAY_IMPORT[part]
+            if not any(rest == other or rest.startswith(f"{other}.") for other in allowed):
+                broken.append(f"{place}: {part} imports {name}, and may not")
+            if in_function:
+                broken.append(f"{place}: imports {name} inside a function")
+        elif name.startswith("."):
+            broken.append(f"{place}: imports {name}; write it in full, seqlearn.…")
+        elif top in LIGHTNING_PACKAGES and part not in LIGHTNING:
+            broken.append(f"{place}: {part} imports {name}, and may not see Lightning")
+        elif top == "torchmetrics" and part not in TORCHMETRICS:
+            broken.append(f"{place}: {part} imports {name}, and may not see torchmetrics")
+    return broken
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """What the package depends on, and what these extras add."""
+    texts = list(PROJECT["dependencies"])
+    for extra in extras:
+        texts += PROJECT["optional-dependencies"][extra]
+    return [r for r in map(Requirement, texts) if canonicalize_name(r.name) != "seqlearn"]
+
+
+# The direction of imports
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    assert broken_rules(module, MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "said"),
+    [
+        ("spec", "from seqlearn.batch import SequenceBatch", "spec imports seqlearn.batch"),
+        ("probe", "import seqlearn.spec", "probe imports seqlearn.spec"),
+        ("nn.attention", "from seqlearn.models import base", "nn imports seqlearn.models"),
+        ("nn.attention", "from ..models.base import SequenceModule", "write it in full"),
+        ("nn.attention", "from . import dropout", "write it in full"),
+        ("nn.attention", "import seqlearn as sl", "nn imports seqlearn,"),
+        ("nn.attention", "from seqlearn import record", "nn imports seqlearn,"),
+        ("nn.attention", "import lightning as L", "may not see Lightning"),
+        ("decoding", "from seqlearn.nn import attention", "decoding imports seqlearn.nn.attention"),
+        ("decoding", "from seqlearn.nn import Decoder", "decoding imports seqlearn.nn,"),
+        ("decoding", "from seqlearn.models import SequenceModule", "decoding imports"),
+        ("data", "from seqlearn.nn import select", "data imports seqlearn.nn"),
+        ("introspect.record", "from seqlearn.models import Transformer", "introspect imports"),
+        ("introspect.plots", "from lightning.pytorch import Callback", "may not see Lightning"),
+        ("introspect.plots", "import torchmetrics.text", "may not see torchmetrics"),
+        ("models.base", "from seqlearn.callbacks import AttentionMonitor", "models imports"),
+        (
+            "models.base",
+            "if True:\n    from seqlearn.cli import main",
+            "models imports seqlearn.cli",
+        ),
+        ("models.base", "def f():\n    from seqlearn.nn import attention", "inside a function"),
+        ("demo", "from seqlearn.cli import main", "demo imports seqlearn.cli"),
+        ("utils", "", "stands in no rule"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, source: str, said: str) -> None:
+    (broken,) = broken_rules(module, source)
+    assert said in broken
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("decoding", "from seqlearn.nn.protocols import State, select"),
+        ("decoding", "from seqlearn import probe"),
+        ("nn.attention", "from seqlearn.batch import causal_mask\nimport seqlearn.probe"),
+        ("models.base", "import lightning as L\nfrom seqlearn.nn import Encoder"),
+        ("data.pairs", "def f():\n    import datasets"),
+    ],
+)
+def test_a_right_import_is_let_through(module: str, source: str) -> None:
+    assert broken_rules(module, source) == []
+
+
+# The files of the package
+
+
+def test_no_module_is_called_by_what_it_is_not() -> None:
+    assert [name for name in MODULES if FORBIDDEN_NAMES & set(name.split("."))] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_short(module: str) -> None:
+    lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{module} has {lines} lines; split it where its subject splits"
+
+
+def test_the_package_names_what_it_imports() -> None:
+    distributions = importlib.metadata.packages_distributions()
+    declared = {canonicalize_name(requirement.name) for requirement in requirements()}
+    missing = {}
+    for module, path in MODULES.items():
+        for _, name, in_function in imports(path.read_text(encoding="utf-8")):
+            top = name.split(".")[0]
+            if top in sys.stdlib_module_names or top == "seqlearn" or in_function:
+                continue
+            found = {canonicalize_name(name) for name in distributions.get(top, [top])}
+            if not found & declared:
+                missing[top] = module
+    assert missing == {}, "a package that is imported at the top of a module is a dependency"
+
+
+# Versions
+
+
+def test_one_version_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert importlib.metadata.version("seqlearn") == PROJECT["version"]
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+
+
+def constraints() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): Version(version) for name, version in pins.items()}
+
+
+def test_constraints_name_every_direct_dependency_and_satisfy_its_floor() -> None:
+    pins = constraints()
+    for requirement in requirements(*PROJECT["optional-dependencies"]):
+        name = canonicalize_name(requirement.name)
+        assert name in pins, f"{name} is missing in constraints.txt"
+        assert requirement.specifier, f"{name} has no floor in pyproject.toml"
+        assert pins[name] in requirement.specifier, f"{name}: {pins[name]} against {requirement}"
+
+
+def test_torch_is_the_version_that_has_a_small_wheel() -> None:
+    assert constraints()["torch"] == Version("2.13.0")
+
+
+# Commands
+
+
+def test_ci_runs_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text(encoding="utf-8").splitlines()
+
+
+def test_make_knows_every_command_that_the_pages_name() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == described
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:`|\$ )make ([a-z-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert named <= described
+
+
+def test_an_old_python_is_refused_in_one_line(tmp_path: Path) -> None:
+    old = tmp_path / "python-old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.1" || exit 1\n')
+    old.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "demo", f"PYTHON={old}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "expected Python 3.11 or newer" in done.stderr
+    assert "got: Python 3.10.1" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_site_asks_no_other_host() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert site["theme"]["font"] is False
+    assert "repo_url" not in site  # Material would ask its host for stars
+    assert "analytics" not in site.get("extra", {})
+    for path in [*site["extra_css"], *site["extra_javascript"]]:
+        assert (ROOT / "docs" / path).is_file()
