@@ -76,15 +76,19 @@ class Page:
     async def until(self, wanted: Any) -> dict[str, Any]:
         """Read messages up to the one that is wanted."""
         while True:
-            message = json.loads(await self.connection.read_message() or "{}")
+            text = await self.connection.read_message()
+            if text is None:
+                raise SystemExit("docs: Chromium closed the connection")
+            message = json.loads(text)
             self.judge(message.get("method"), message.get("params", {}))
             if wanted(message):
-                return message.get("result", {})  # type: ignore[no-any-return]
+                return message.get("result", {})
 
     def judge(self, event: str | None, about: dict[str, Any]) -> None:
         """Note what should not have happened."""
         if event == "Runtime.exceptionThrown":
-            self.wrong.add(f"exception: {about['exceptionDetails']}")
+            details = about["exceptionDetails"]
+            self.wrong.add(f"exception: {details.get('exception', {}).get('description', details)}")
         elif event == "Runtime.consoleAPICalled":
             self.wrong.add(f"console.{about['type']}: {[a.get('value') for a in about['args']]}")
         elif event == "Log.entryAdded":

@@ -6,13 +6,13 @@ every locale of the Unicode Common Locale Data Repository (https://cldr.unicode.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import difflib
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import babel
@@ -29,17 +29,27 @@ _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja")
 """Those told apart by default in "sequence-to-vector"."""
 
 _TRAIN, _HELD_OUT = 20_000, 1_000
-_PARTS = {"G": "era", "y": "year", "M": "month", "L": "month", "d": "day"}
-_PARTS |= {"E": "weekday", "e": "weekday", "c": "weekday"}
+_PARTS: dict[str, tuple[str, Callable[[dt.date], object]]] = {
+    "G": ("era", lambda _: None),
+    "y": ("year", lambda day: day.year),
+    "M": ("month", lambda day: day.month),
+    "L": ("month", lambda day: day.month),
+    "d": ("day", lambda day: day.day),
+    "E": ("weekday", lambda day: day.weekday()),
+    "e": ("weekday", lambda day: day.weekday()),
+    "c": ("weekday", lambda day: day.weekday()),
+}
+"""For each letter of the CLDR's patterns the part of a date, and what its text depends on."""
+
 _VECTOR = 4 * 10 + 12 + 31 + 7
 
 # The days that show whether a field tells apart all values of its part: years a century apart
 # (two digits do not), the months, the days of a month, the days of a week.
 _TRIALS = {
-    "year": [datetime.date(1900, 1, 1), datetime.date(2000, 1, 1), datetime.date(2001, 1, 1)],
-    "month": [datetime.date(2001, month, 1) for month in range(1, 13)],
-    "day": [datetime.date(2001, 1, day) for day in range(1, 32)],
-    "weekday": [datetime.date(2001, 1, day) for day in range(1, 8)],
+    "year": [dt.date(1900, 1, 1), dt.date(2000, 1, 1), dt.date(2001, 1, 1)],
+    "month": [dt.date(2001, month, 1) for month in range(1, 13)],
+    "day": [dt.date(2001, 1, day) for day in range(1, 32)],
+    "weekday": [dt.date(2001, 1, day) for day in range(1, 8)],
 }
 
 
@@ -51,35 +61,26 @@ class _Style:
     """
 
     def __init__(self, pattern: DateTimePattern, locale: Locale) -> None:
-        self._format = pattern.format
+        self._format = str(pattern.format)
         self._locale = locale
-        self._fields = sorted(set(re.findall(r"%\((\w+)\)s", self._format)))
         self._names: dict[tuple[str, object], str] = {}
-        self.shows = {
-            part
-            for part, trials in _TRIALS.items()
-            for field in self._fields
-            if _PARTS.get(field[0]) == part
-            and len({self._name(field, day) for day in trials}) == len(trials)
-        }
+        self._fields = {}
+        self.shows = set()
+        for field in sorted(set(re.findall(r"%\((\w+)\)s", self._format))):
+            part, self._fields[field] = _PARTS.get(field[0], ("other", lambda day: day))
+            trials = _TRIALS.get(part, [])
+            texts = {DateTimeFormat(day, locale)[field] for day in trials}
+            if trials and len(texts) == len(trials):
+                self.shows.add(part)
 
-    def write(self, day: datetime.date) -> str:
-        return self._format % {field: self._name(field, day) for field in self._fields}
-
-    def _name(self, field: str, day: datetime.date) -> str:
-        key = (field, _value(_PARTS.get(field[0]), day))
-        if key not in self._names:
-            self._names[key] = DateTimeFormat(day, self._locale)[field]
-        return self._names[key]
-
-
-def _value(part: str | None, day: datetime.date) -> object:
-    """What a field's text depends on: the part's value, or the whole date if the part is rare."""
-    if part == "era":
-        return None
-    if part == "weekday":
-        return day.weekday()
-    return getattr(day, part) if part else day
+    def write(self, day: dt.date) -> str:
+        texts = {}
+        for field, value in self._fields.items():
+            key = field, value(day)
+            if key not in self._names:
+                self._names[key] = DateTimeFormat(day, self._locale)[field]
+            texts[field] = self._names[key]
+        return self._format % texts
 
 
 def _full(locale: Locale) -> _Style:
@@ -131,7 +132,7 @@ def _random(purpose: str) -> random.Random:
     return random.Random(purpose)  # noqa: S311  (nothing is secret)
 
 
-def date_vector(day: datetime.date) -> tuple[float, ...]:
+def date_vector(day: dt.date) -> tuple[float, ...]:
     """Write a date as the 90 numbers that "vector-to-sequence" reads, each 0 or 1.
 
     Returns:
@@ -196,7 +197,7 @@ class Dates(SequenceDataModule):
     ) -> None:
         if shape not in _SHAPES:
             raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
-        if not datetime.MINYEAR <= first_year <= last_year <= datetime.MAXYEAR:
+        if not dt.MINYEAR <= first_year <= last_year <= dt.MAXYEAR:
             raise ValueError(
                 "expected 1 <= first_year <= last_year <= 9999, "
                 f"got first_year={first_year}, last_year={last_year}"
@@ -216,7 +217,9 @@ class Dates(SequenceDataModule):
     def _told_apart(self, shape: str, locales: Sequence[str] | None) -> list[Locale]:
         if shape != "sequence-to-vector":
             if locales is not None:
-                raise ValueError(f"locales belong to shape='sequence-to-vector', got shape={shape!r}")
+                raise ValueError(
+                    f"locales belong to shape='sequence-to-vector', got shape={shape!r}"
+                )
             return []
         if locales is None:
             chosen = [self._source, self._target]
@@ -243,17 +246,17 @@ class Dates(SequenceDataModule):
             }
         )
 
-    def dates(self, split: Split) -> list[datetime.date]:
+    def dates(self, split: Split) -> list[dt.date]:
         """The dates of a split; no date is in two."""
-        first = datetime.date(self.first_year, 1, 1).toordinal()
-        last = datetime.date(self.last_year, 12, 31).toordinal()
+        first = dt.date(self.first_year, 1, 1).toordinal()
+        last = dt.date(self.last_year, 12, 31).toordinal()
         total = last - first + 1
         held = min(_HELD_OUT, total // 10)
         drawn = _random(f"splits {self.seed}").sample(
             range(first, last + 1), min(_TRAIN + 2 * held, total)
         )
         parts = {"val": drawn[:held], "test": drawn[held : 2 * held], "train": drawn[2 * held :]}
-        return [datetime.date.fromordinal(ordinal) for ordinal in parts[split]]
+        return [dt.date.fromordinal(ordinal) for ordinal in parts[split]]
 
     def examples(self, split: Split) -> Iterable[Example]:
         """Yield one example per date: a text or the 90 numbers, and a text or a label."""
@@ -271,9 +274,7 @@ class Dates(SequenceDataModule):
         for day in days:
             yield chooser.choice(styles).write(day), target.write(day)
 
-    def _recognised(
-        self, days: list[datetime.date], chooser: random.Random
-    ) -> Iterator[tuple[str, str]]:
+    def _recognised(self, days: list[dt.date], chooser: random.Random) -> Iterator[tuple[str, str]]:
         labels = [str(locale) for locale in self._locales]
         styles = [_full(locale) for locale in self._locales]
         rows = [[style.write(day) for style in styles] for day in days]

@@ -16,7 +16,7 @@ from filelock import FileLock
 _log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
-_WORTH_ANOTHER_TRY = {408, 416, 429, 500, 502, 503, 504}
+_WORTH_ANOTHER_TRY = {408, 429, 500, 502, 503, 504}
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -51,7 +51,8 @@ def download(
     Raises:
         ValueError: If the content has another digest (nothing is kept), or `url` another scheme.
         FileNotFoundError: If the server has no such file (404, 410).
-        ConnectionError: If the server cannot be reached, refuses, or breaks off at each attempt.
+        PermissionError: If the server refuses.
+        ConnectionError: If the server cannot be reached or breaks off at each attempt.
         OSError: If the file cannot be written.
     """
     if not url.startswith(("http://", "https://")):
@@ -64,10 +65,8 @@ def download(
         with FileLock(f"{path}.lock"):
             if _digest(path) != sha256:  # another process may have been here meanwhile
                 _fetch(url, path, sha256, attempts=attempts, pause=pause, timeout=timeout)
-    except (ConnectionError, TimeoutError, urllib.error.URLError):
-        raise
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None:  # one of those below, which say it all
             raise
         raise OSError(
             f"{path}: cannot be written ({error.strerror}); "
@@ -91,16 +90,6 @@ def _fetch(
         continued = part.exists()
         try:
             _receive(url, part, timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            problem = f"the server answers {error.code} {error.reason}"
-            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                part.unlink(missing_ok=True)
-            if error.code in (http.client.NOT_FOUND, http.client.GONE):
-                raise FileNotFoundError(f"{url}: {problem}; check the address") from error
-            if error.code not in _WORTH_ANOTHER_TRY:
-                raise ConnectionError(f"{url}: {problem}; fetch the file to {path} by hand") from error
-            continue
         except _BROKEN as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
             continue
@@ -128,15 +117,8 @@ def _receive(url: str, part: Path, timeout: float) -> None:
         ConnectionError: If fewer bytes come than announced; those are kept.
     """
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (checked by `download`)
-    with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
-        if response.status == http.client.PARTIAL_CONTENT:
-            sent = response.headers.get("Content-Range", "")
-            if not sent.startswith(f"bytes {have}-"):
-                part.unlink()
-                raise ConnectionError(f"asked for the bytes from {have} on, got {sent!r}")
-        else:
+    with _open(url, have, part, timeout) as response:
+        if response.status != http.client.PARTIAL_CONTENT:
             have = 0  # the server sends the whole file
         announced = response.headers.get("Content-Length")
         received = 0
@@ -146,6 +128,24 @@ def _receive(url: str, part: Path, timeout: float) -> None:
                 received += len(chunk)
     if announced is not None and received != int(announced):
         raise ConnectionError(f"the connection broke after {received} of {announced} bytes")
+
+
+def _open(url: str, have: int, part: Path, timeout: float) -> http.client.HTTPResponse:
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (checked by `download`)
+    try:
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        error.close()
+        problem = f"the server answers {error.code} {error.reason}"
+        if error.code in (http.client.NOT_FOUND, http.client.GONE):
+            raise FileNotFoundError(f"{url}: {problem}; check the address") from error
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink(missing_ok=True)
+        elif error.code not in _WORTH_ANOTHER_TRY:
+            raise PermissionError(f"{url}: {problem}; fetch the file by hand") from error
+        raise ConnectionError(problem) from error
+    return response
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ Locate = Callable[[int], str]
 """How error messages call an example, given its row."""
 
 
+@runtime_checkable
 class Column(Protocol):
     """One side of one split while it is being encoded."""
 

@@ -135,9 +135,7 @@ def test_what_an_earlier_call_left_is_continued(server: Server, tmp_path: Path):
 
 @pytest.mark.parametrize("way", ["plain", "no-ranges", "other-range"])
 @pytest.mark.parametrize("stale", [b"from another file", b"x" * len(BODY), b"y" * 2 * len(BODY)])
-def test_what_does_not_fit_is_fetched_anew(
-    server: Server, tmp_path: Path, way: str, stale: bytes
-):
+def test_what_does_not_fit_is_fetched_anew(server: Server, tmp_path: Path, way: str, stale: bytes):
     path = tmp_path / "file.bin"
     path.with_name("file.bin.part").write_bytes(stale)
     download(server.url(way), path, DIGEST, pause=0)
@@ -173,7 +171,7 @@ def test_a_missing_file_is_said_at_once(server: Server, tmp_path: Path, code: in
 
 
 def test_a_refusal_is_said_at_once(server: Server, tmp_path: Path):
-    with pytest.raises(ConnectionError, match="403 Forbidden; fetch the file to .* by hand"):
+    with pytest.raises(PermissionError, match="403 Forbidden; fetch the file by hand"):
         download(server.url("403"), tmp_path / "file.bin", DIGEST)
     assert len(server.asked) == 1
 
@@ -184,7 +182,7 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path):
 
 
 def test_gives_up_after_some_attempts_but_keeps_what_came(server: Server, tmp_path: Path):
-    with pytest.raises(ConnectionError, match="gave up after 3 attempts .the connection broke"):
+    with pytest.raises(ConnectionError, match=r"gave up after 3 attempts \(the connection broke"):
         download(server.url("always-drops"), tmp_path / "file.bin", DIGEST, attempts=3, pause=0)
     assert len(server.asked) == 3
     assert (tmp_path / "file.bin.part").stat().st_size == len(BODY) // 8 * 7
