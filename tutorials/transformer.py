@@ -101,7 +101,8 @@ trainer.fit(model, data)
 (figures,) = trainer.test(model, data, verbose=False)
 print(f"exact match on dates it never saw: {figures['test/exact_match']:.1%}")
 examples = list(data.examples("test"))[:4]
-for (source, _), answer in zip(examples, model.generate([source for source, _ in examples])):
+answers = model.generate([source for source, _ in examples])
+for (source, _), answer in zip(examples, answers, strict=True):
     print(f"{source:35} {answer}")
 
 # %% [markdown]

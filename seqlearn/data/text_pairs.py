@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from seqlearn.data.cache import file_digest
 from seqlearn.data.fields import Text
@@ -258,10 +258,10 @@ def _lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
         raise ValueError(f"{path}: expected lines of text, got an empty file; leave out {split}")
 
 
-def _open(split: Split, path: Path) -> BinaryIO:
+def _open(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
     if not path.is_file():
         raise FileNotFoundError(f"{split}: expected a file at {path}, but there is none")
-    return cast("BinaryIO", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _undecodable(split: Split, path: Path, encoding: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.parsing import save_hyperparameters
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory, SequenceBatch, length_mask
@@ -92,7 +93,9 @@ class SequenceModule(L.LightningModule):
         arguments.pop("spec", None)
         self.recipe: Recipe = recipe or arguments.get("recipe") or Recipe()
         arguments["recipe"] = self.recipe
-        self.save_hyperparameters({name: plain(value, name) for name, value in arguments.items()})
+        kept = {name: plain(value, name) for name, value in arguments.items()}
+        save_hyperparameters(self, given_hparams=kept)
+        self._log_hyperparams = True
         self.spec, self.d_model = spec, d_model
         self.source_embedding = _input_layer(spec.source, d_model)
         self.target_embedding = (

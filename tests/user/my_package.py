@@ -1,4 +1,5 @@
 """A module as a user writes it in a project of their own."""
+
 import torch
 from torch import nn
 
