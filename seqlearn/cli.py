@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seqlearn.data import SequenceDataModule
 from seqlearn.demo import run_demo
@@ -50,7 +50,7 @@ class SequenceCLI(LightningCLI):
         """Link the spec from the data to the model."""
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the words that `main` was given."""
         self.config = parser.parse_args(args)
 
