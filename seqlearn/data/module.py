@@ -10,36 +10,24 @@ From examples to batches:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.data.batching import BUCKET_BATCHES, BatchSampler, plan_batches, plan_in_order
-from seqlearn.data.cache import cached, file_digest
-from seqlearn.data.encoded import EncodedDataset, TextColumn, make_column, save_references
-from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
-from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
-from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
+from seqlearn.data.batching import BUCKET_BATCHES, BatchSampler, Plan, plan_batches, plan_in_order
+from seqlearn.data.encoded import EncodedDataset
+from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
+from seqlearn.spec import SequenceSpec
 
-Split = Literal["train", "val", "test"]
-Example = tuple[Any, Any]
-"""Source and target: strings, sequences of numbers, or `None` for no source."""
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-_FORMAT = 1  # of the prepared files; another number has everything prepared anew
-_CHUNK = 4096  # examples that are encoded at a time
+__all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
 
 class SequenceDataModule(L.LightningDataModule, ABC):
@@ -88,8 +76,8 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         self.batch_tokens = batch_tokens
         self.seed = seed
         self.num_workers = num_workers
-        self._prepared: _Prepared | None = None
-        self._resume: dict[str, int] | None = None
+        self._prepared: Prepared | None = None
+        self._pass: _Pass | None = None
 
     # What a source says.
 
@@ -108,13 +96,7 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         The default reads all examples. A source that knows something cheaper (digests of its
         files; its arguments, where they decide everything) overrides this.
         """
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            digest.update(f"\n{split}\n".encode())
-            for source, target in self._checked(split):
-                plain = [_plain(source), _plain(target)]
-                digest.update(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
-        return digest.hexdigest()
+        return digest_examples(self)
 
     def locate(self, split: Split, row: int) -> str:
         """How error messages call an example; a source of files names file and line.
@@ -149,6 +131,8 @@ class SequenceDataModule(L.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Read what `prepare_data` left in the cache."""
         self._prepare()
+        if stage == "fit":
+            self._pass = None
 
     def train_dataloader(self) -> DataLoader[SequenceBatch]:
         """Batches of the training split, in another order each epoch."""
@@ -185,22 +169,46 @@ class SequenceDataModule(L.LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, how many of its batches are done per rank, and what decides their order."""
-        if self.trainer is None:
+        if self.trainer is None or self._pass is None:
             return {}
-        # Counters of what has started, and of what is processed (done but for the last hooks).
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        done = batches.processed
-        epoch, batch = epochs.processed, 0
-        if epochs.started > epochs.processed:  # in an epoch, maybe at its end
-            ended = done >= self.trainer.num_training_batches
-            epoch, batch = (epoch + 1, 0) if ended else (epoch, done)
-        return {"epoch": epoch, "batch": batch, **self._order()}
+        now = self._pass
+        done = now.batch + _batches_done(self.trainer) - now.total
+        epoch, batch = now.epoch, done
+        if done >= self.trainer.num_training_batches:
+            epoch, batch = now.epoch + 1, 0
+        total = _batches_done(self.trainer)
+        return {"epoch": epoch, "batch": batch, "total": total, **self._order()}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let the next `train_dataloader` go on where a checkpoint of a training run stands."""
-        if self.trainer is None or self.trainer.state.fn == "fit":
-            self._resume = dict(state_dict)
+        """Let training go on where a checkpoint of a training run stands."""
+        if self.trainer is None or self.trainer.state.fn != "fit":
+            return
+        names = [name for name, value in self._order().items() if state_dict[name] != value]
+        if names and state_dict["batch"]:
+            rank_zero_warn(
+                "the checkpoint was written in the middle of an epoch with another "
+                f"{', '.join(names)}: the rest of this epoch repeats some examples and leaves "
+                "out others; to avoid it, resume with the old setting or from the end of an epoch"
+            )
+        self._pass = _Pass(state_dict["epoch"], state_dict["batch"], state_dict["total"])
+
+    def _next_pass(self) -> tuple[int, int] | None:
+        """Epoch and first batch of the iteration that starts now; `None` without a trainer.
+
+        Lightning may start iterating more than once before it trains (in `setup_data` it does so
+        before it tells the epoch, and workers start fetching), and counts a run that was stopped
+        within an epoch as one that ended it. What cannot be wrong is the number of batches it has
+        trained on: an epoch is over once iteration starts anew and there are more than before.
+        """
+        if self.trainer is None:
+            return None
+        total = _batches_done(self.trainer)
+        if self._pass is None:
+            epochs: Any = self.trainer.fit_loop.epoch_progress.current
+            self._pass = _Pass(epochs.processed, 0, total)
+        elif total > self._pass.total:
+            self._pass = _Pass(self._pass.epoch + 1, 0, total)
+        return self._pass.epoch, self._pass.batch
 
     def _order(self) -> dict[str, int]:
         world_size = 1 if self.trainer is None else self.trainer.world_size
@@ -226,9 +234,11 @@ class SequenceDataModule(L.LightningDataModule, ABC):
                 *lengths, world_size=world_size, bucket_batches=mixed, locate=locate
             )
         rank = 0 if self.trainer is None else self.trainer.global_rank
-        sampler = BatchSampler(plan, shuffle=shuffle, seed=self.seed, rank=rank)
-        if split == "train":
-            self._place(sampler)
+        sampler: BatchSampler
+        if shuffle:
+            sampler = _TrainingSampler(plan, self._next_pass, seed=self.seed, rank=rank)
+        else:
+            sampler = BatchSampler(plan, shuffle=False, rank=rank)
         if self.num_workers:
             # Else the tokenizers library writes a warning for each process that is forked.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -241,120 +251,42 @@ class SequenceDataModule(L.LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _place(self, sampler: BatchSampler) -> None:
-        """Put a new sampler where training stands.
-
-        Lightning starts iterating, and workers start fetching, before it tells the epoch.
-        """
-        resume, self._resume = self._resume, None
-        if resume is None:
-            if self.trainer is not None:
-                epochs: Any = self.trainer.fit_loop.epoch_progress.current
-                sampler.set_epoch(epochs.processed)
-            return
-        order = self._order()
-        changed = [name for name, value in order.items() if resume.get(name, value) != value]
-        if changed and resume["batch"]:
-            rank_zero_warn(
-                "the checkpoint was written in the middle of an epoch with another "
-                f"{', '.join(changed)}: the rest of this epoch repeats some examples and leaves "
-                "out others; to avoid it, resume with the old setting or from the end of an epoch"
-            )
-        sampler.set_epoch(resume["epoch"])
-        sampler.skip(resume["batch"])
-
-    # Preparation.
-
-    def _prepare(self) -> _Prepared:
+    def _prepare(self) -> Prepared:
         if self._prepared is None:
-            folder = cached(self._key(), self._build)
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            spec = SequenceSpec.from_dict(summary["spec"])
-            datasets = {split: EncodedDataset(folder, split) for split in SPLITS}
-            self._prepared = _Prepared(spec, datasets)
-            _warn_unknown(summary["unknown"])
+            self._prepared = prepare(self)
         return self._prepared
 
-    def _key(self) -> str:
-        fields: list[Any] = []
-        for field in (self.source, self.target):
-            plain = None if field is None else {"kind": type(field).__name__, **asdict(field)}
-            if isinstance(field, Text) and field.tokenizer not in TRAINED:
-                load_tokenizer(field.tokenizer)  # that its errors come first
-                fields.append(file_digest(field.tokenizer))
-            fields.append(plain)
-        parts = [_FORMAT, fields, self.source is self.target, self.fingerprint()]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _build(self, folder: Path) -> None:
-        """Write all splits, encoded, and a summary."""
-        if next(iter(self._checked("train")), None) is None:
-            raise ValueError(
-                f"{type(self).__name__} has no training examples (examples('train') is empty)"
-            )
-        sides = {"source": self._side(0), "target": self._side(1)}
-        unknown: dict[str, dict[str, int]] = {"source": {}, "target": {}}
-        for split in SPLITS:
-            columns = {
-                name: make_column(side, partial(self.locate, split), is_target=name == "target")
-                for name, side in sides.items()
-                if side is not None
-            }
-            references: list[str] = []
-            examples = self._checked(split)
-            while chunk := list(islice(examples, _CHUNK)):
-                values = {
-                    "source": [pair[0] for pair in chunk],
-                    "target": [pair[1] for pair in chunk],
-                }
-                for name, column in columns.items():
-                    column.extend(values[name])
-                references.extend(values["target"])
-            for name, column in columns.items():
-                column.save(folder, f"{split}.{name}")
-                side = sides[name]
-                if isinstance(column, TextColumn) and isinstance(side, TextSpec):
-                    unknown[name][split] = column.unknown
-                    longest = max(side.max_length, column.longest)
-                    seen = side.unknown_seen or (split == "train" and column.unknown > 0)
-                    sides[name] = replace(side, max_length=longest, unknown_seen=seen)
-            if split != "train" and isinstance(self.target, Text):
-                save_references(folder, split, references)
-        joint = self.source is self.target
-        spec = SequenceSpec(sides["source"], sides["target"], joint)  # type: ignore[arg-type]
-        summary = {"spec": spec.to_dict(), "unknown": unknown}
-        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+class _Pass(NamedTuple):
+    """An iteration over the training batches, on this rank.
 
-    def _side(self, number: int) -> Side | None:
-        """The spec of source (0) or target (1), as far as the training split decides it."""
-        field = (self.source, self.target)[number]
-        if field is None:
-            return None
-        if isinstance(field, Vector):
-            return VectorSpec(field.size)
-        if isinstance(field, Classes):
-            return ClassesSpec(tuple(sorted({pair[number] for pair in self._checked("train")})))
-        if field.tokenizer not in TRAINED:
-            return text_spec(load_tokenizer(field.tokenizer))
-        both = (0, 1) if self.source is self.target else (number,)
-        texts = (pair[side] for pair in self._checked("train") for side in both)
-        return text_spec(train_tokenizer(field, texts))
+    Attributes:
+        epoch: Which order it follows.
+        batch: The first batch of that order.
+        total: Batches that training had done in all when it started.
+    """
 
-    def _checked(self, split: Split) -> Iterator[Example]:
-        """The examples of a split; what is no example raises, with its place."""
-        for row, pair in enumerate(self.examples(split)):
-            try:
-                source, target = pair
-                _check(self.source, source, "source")
-                _check(self.target, target, "target")
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{self.locate(split, row)}: {error}") from error
-            yield source, target
+    epoch: int
+    batch: int
+    total: int
 
 
-class _Prepared(NamedTuple):
-    spec: SequenceSpec
-    datasets: dict[Split, EncodedDataset]
+class _TrainingSampler(BatchSampler):
+    """Asks, whenever an iteration starts, which epoch and which batch is next."""
+
+    def __init__(
+        self, plan: Plan, next_pass: Callable[[], tuple[int, int] | None], *, seed: int, rank: int
+    ) -> None:
+        super().__init__(plan, shuffle=True, seed=seed, rank=rank)
+        self._next_pass = next_pass
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """This rank's batches of the epoch that is due."""
+        due = self._next_pass()
+        if due is not None:
+            self.set_epoch(due[0])
+            self.skip(due[1])
+        return super().__iter__()
 
 
 class _Loader(DataLoader[SequenceBatch]):
@@ -371,34 +303,11 @@ class _Loader(DataLoader[SequenceBatch]):
         """Nothing to load."""
 
 
+def _batches_done(trainer: L.Trainer) -> int:
+    """Training batches done on this rank since training began, interruptions included."""
+    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
+    return int(total.processed)
+
+
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | None) else [float(number) for number in value]
-
-
-def _check(field: Field | None, value: object, side: str) -> None:
-    if field is None:
-        if value is not None:
-            raise ValueError(
-                f"expected None as {side}, since this data has none, got {value!r:.60}"
-            )
-        return
-    try:
-        field.check(value)
-    except ValueError as error:
-        raise ValueError(f"{side}: {error}") from error
-
-
-def _warn_unknown(unknown: dict[str, dict[str, int]]) -> None:
-    """Warn once per side of unknown tokens that a model has no chance to learn about."""
-    for side, counts in unknown.items():
-        found = [f"{counts[split]} in {split}" for split in ("val", "test") if counts.get(split)]
-        if found and not counts["train"]:
-            rank_zero_warn(
-                f"the {side} has tokens that do not occur in the training split "
-                f"({', '.join(found)}); they are encoded as unknown, "
-                "which the model never sees in training"
-            )

@@ -1,0 +1,192 @@
+"""From examples to files: tokenizers and labels from the training split, all splits encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from seqlearn.data.cache import cached, file_digest
+from seqlearn.data.encoded import EncodedDataset, TextColumn, make_column, save_references
+from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
+from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
+from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Example = tuple[Any, Any]
+"""Source and target: strings, sequences of numbers, or `None` for no source."""
+
+_FORMAT = 1  # of the prepared files; another number has everything prepared anew
+_CHUNK = 4096  # examples that are encoded at a time
+_SUMMARY = "summary.json"
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What preparation needs to know of a data module."""
+
+    source: Text | Vector | None
+    target: Text | Classes | Vector
+
+    def examples(self, split: Split) -> Iterable[Example]:
+        """All examples of a split, in order."""
+
+    def fingerprint(self) -> str:
+        """A string that differs whenever the examples differ."""
+
+    def locate(self, split: Split, row: int) -> str:
+        """How error messages call an example."""
+
+
+class Prepared(NamedTuple):
+    """What preparation ends with."""
+
+    spec: SequenceSpec
+    datasets: dict[Split, EncodedDataset]
+
+
+def prepare(data: Source) -> Prepared:
+    """Encode all splits into the cache, or find them there.
+
+    Warns, once for each side, of tokens in `val` and `test` that a model cannot have learnt.
+
+    Raises:
+        ValueError: If the data is bad, or cannot support what the fields ask for; the message
+            names the example.
+        OSError: If a file cannot be read, or the cache not be written.
+    """
+    folder = cached(_key(data), partial(_build, data))
+    summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+    for side, counts in summary["unknown"].items():
+        found = [f"{counts[split]} in {split}" for split in ("val", "test") if counts[split]]
+        if found and not counts["train"]:
+            rank_zero_warn(
+                f"the {side} has tokens that do not occur in the training split "
+                f"({', '.join(found)}); they are encoded as unknown, "
+                "which the model never sees in training"
+            )
+    spec = SequenceSpec.from_dict(summary["spec"])
+    return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS})
+
+
+def digest_examples(data: Source) -> str:
+    """A fingerprint that reads all examples.
+
+    Raises:
+        ValueError: If an example is not what the fields say.
+    """
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        digest.update(f"\n{split}\n".encode())
+        for pair in _checked(data, split):
+            plain = [v if isinstance(v, str | None) else [float(x) for x in v] for v in pair]
+            digest.update(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _key(data: Source) -> str:
+    fields: list[Any] = []
+    for field in (data.source, data.target):
+        plain = None if field is None else {"kind": type(field).__name__, **asdict(field)}
+        if isinstance(field, Text) and field.tokenizer not in TRAINED:
+            load_tokenizer(field.tokenizer)  # so that its errors come first
+            fields.append(file_digest(field.tokenizer))
+        fields.append(plain)
+    parts = [_FORMAT, fields, data.source is data.target, data.fingerprint()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _build(data: Source, folder: Path) -> None:
+    """Write all splits, encoded, and a summary."""
+    if next(iter(_checked(data, "train")), None) is None:
+        raise ValueError(
+            f"{type(data).__name__} has no training examples (examples('train') is empty)"
+        )
+    sides = {"source": _side(data, 0), "target": _side(data, 1)}
+    unknown: dict[str, dict[str, int]] = {}
+    for split in SPLITS:
+        for name, column in _encode(data, split, sides, folder).items():
+            unknown.setdefault(name, {})[split] = column.unknown
+            side = sides[name]
+            assert isinstance(side, TextSpec)
+            longest = max(side.max_length, column.longest)
+            seen = side.unknown_seen or (split == "train" and column.unknown > 0)
+            sides[name] = replace(side, max_length=longest, unknown_seen=seen)
+    joint = data.source is data.target
+    spec = SequenceSpec(sides["source"], sides["target"], joint)  # type: ignore[arg-type]
+    summary = json.dumps({"spec": spec.to_dict(), "unknown": unknown})
+    (folder / _SUMMARY).write_text(summary, encoding="utf-8")
+
+
+def _encode(
+    data: Source, split: Split, sides: dict[str, Side | None], folder: Path
+) -> dict[str, TextColumn]:
+    """Write one split; the columns that are text are answered."""
+    locate = partial(data.locate, split)
+    columns = {
+        name: (number, make_column(side, locate, is_target=name == "target"))
+        for number, (name, side) in enumerate(sides.items())
+        if side is not None
+    }
+    evaluated = split != "train" and isinstance(data.target, Text)
+    references: list[str] = []
+    examples = _checked(data, split)
+    while chunk := list(islice(examples, _CHUNK)):
+        for number, column in columns.values():
+            column.extend([pair[number] for pair in chunk])
+        if evaluated:
+            references.extend(target for _, target in chunk)
+    for name, (_, column) in columns.items():
+        column.save(folder, f"{split}.{name}")
+    if evaluated:
+        save_references(folder, split, references)
+    return {name: col for name, (_, col) in columns.items() if isinstance(col, TextColumn)}
+
+
+def _side(data: Source, number: int) -> Side | None:
+    """The spec of source (0) or target (1), as far as the training split decides it."""
+    field = (data.source, data.target)[number]
+    if field is None:
+        return None
+    if isinstance(field, Vector):
+        return VectorSpec(field.size)
+    if isinstance(field, Classes):
+        return ClassesSpec(tuple(sorted({pair[number] for pair in _checked(data, "train")})))
+    if field.tokenizer not in TRAINED:
+        return text_spec(load_tokenizer(field.tokenizer))
+    both = (0, 1) if data.source is data.target else (number,)
+    texts = (pair[side] for pair in _checked(data, "train") for side in both)
+    try:
+        return text_spec(train_tokenizer(field, texts))
+    except ValueError as error:
+        raise ValueError(f"{('source', 'target')[number]}: {error}") from error
+
+
+def _checked(data: Source, split: Split) -> Iterator[Example]:
+    """The examples of a split; what is no example raises, with its place."""
+    for row, pair in enumerate(data.examples(split)):
+        try:
+            source, target = pair
+            _check(data.source, source, "source")
+            _check(data.target, target, "target")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{data.locate(split, row)}: {error}") from error
+        yield source, target
+
+
+def _check(field: Field | None, value: object, side: str) -> None:
+    try:
+        if field is not None:
+            field.check(value)
+        elif value is not None:
+            raise ValueError(f"expected None, since this data has no source, got {value!r:.60}")
+    except ValueError as error:
+        raise ValueError(f"{side}: {error}") from error
