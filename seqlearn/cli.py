@@ -21,7 +21,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seqlearn.data import SequenceDataModule
-from seqlearn.demo import run_demo
+from seqlearn.demo import require_writable, run_demo
 from seqlearn.models import SequenceModule
 from seqlearn.models import checkpoint as checkpoints
 from seqlearn.spec import SequenceSpec
@@ -49,6 +49,11 @@ class SequenceCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the spec from the data to the model."""
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """See that the results can be written, before anything is prepared for them."""
+        folder = self.config[self.subcommand].trainer.default_root_dir
+        require_writable(Path(folder or "."), "--trainer.default_root_dir")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the words that `main` was given."""
@@ -97,10 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
         if os.environ.get("SEQLEARN_TRACEBACK"):
             traceback.print_exc()
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"seqlearn: error: {message}", file=sys.stderr)
+        print(f"seqlearn: error: {_message(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _message(error: BaseException) -> str:
+    """What an error says, on one line."""
+    # jsonargparse wraps what a constructor says in a list of all types that it tried.
+    while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def run(words: Sequence[str]) -> None:

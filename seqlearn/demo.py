@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -43,7 +44,7 @@ def run_demo(words: Sequence[str]) -> None:
     parser.add_argument("--max-minutes", type=float, default=2.4, help="of training (default 2.4)")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     options = parser.parse_args(words)
-    _writable(options.directory)
+    require_writable(options.directory, "--directory")
     _quieten_lightning()
 
     L.seed_everything(options.seed, verbose=False)
@@ -98,17 +99,24 @@ def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) 
     print(f"  echo {sources[-1]!r} | seqlearn translate {directory / 'dates.ckpt'}")
 
 
-def _writable(directory: Path) -> None:
-    """Make the folder, and see that a file can be made in it."""
+def require_writable(directory: Path, option: str) -> None:
+    """Make a folder for results, and see that a file can be made in it.
+
+    Args:
+        directory: The folder.
+        option: The command-line option that names another one.
+
+    Raises:
+        OSError: If it cannot be made or written.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=directory):
+            pass
     except OSError as error:
         raise OSError(
             f"the results cannot be written to {directory} ({error.strerror}); "
-            "name another folder with --directory"
+            f"name another folder with {option}"
         ) from error
 
 

@@ -177,12 +177,36 @@ def test_demo_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--directory" in err
 
 
+def test_a_folder_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = fit_words(folder, "--trainer.default_root_dir", str(tmp_path / "file" / "runs"))
+    code, _, err = seqlearn(*words, cwd=tmp_path)
+    assert (code, "Traceback" in err) == (1, False)
+    assert "cannot be written" in err
+    assert "--trainer.default_root_dir" in err
+
+
 def test_demo_with_a_locale_that_does_not_exist(tmp_path: Path) -> None:
     code, _, err = seqlearn("demo", "--source-locale", "xx", "--directory", str(tmp_path))
     assert (code, "Traceback" in err) == (1, False)
-    assert "xx" in err
+    assert "got 'xx'" in err
 
 
 def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "translate" in capsys.readouterr().out
+
+
+def test_what_a_constructor_says_is_not_buried(tmp_path: Path) -> None:
+    code, _, err = seqlearn(
+        "fit",
+        "--model",
+        "Transformer",
+        "--data",
+        "Dates",
+        "--data.source_locale",
+        "xx",
+        cwd=tmp_path,
+    )
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("seqlearn: error: expected a locale")

@@ -85,5 +85,7 @@ def test_a_spec_that_does_not_fit_the_data_is_refused(
     trainer = L.Trainer(
         max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path
     )
-    with pytest.raises(ValueError, match="spec does not fit the data: source: vocab_size 9 against"):
+    with pytest.raises(
+        ValueError, match="spec does not fit the data: source: vocab_size 9 against"
+    ):
         trainer.fit(model, data)
