@@ -174,7 +174,8 @@ class Dates(SequenceDataModule):
         first_year: First year of the range, 1 or later.
         last_year: Last year of the range, itself included, 9999 or earlier.
         batch_tokens: Padded tokens in a batch, on the longer side.
-        seed: Decides on the splits, the formats and the order of training.
+        seed: Decides on the splits, the formats and the order of training. Measure a checkpoint
+            with the seed of its training: another one puts training dates into the test split.
         num_workers: Processes that load batches.
 
     Raises:
