@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqlearn.data import cache
+from seqlearn.data.cache import cache_root, cached
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEQLEARN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Builder:
+    """Writes two files, and counts how often."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.calls += 1
+        (folder / "ids.npy").write_bytes(bytes(range(200)))
+        (folder / "summary.json").write_text('{"a": 1}')
+
+
+def test_what_is_there_is_not_built_again(root: Path) -> None:
+    build = Builder()
+    folder = cached("key", build)
+    assert folder == root / "key" == cached("key", build)
+    assert build.calls == 1
+    assert (folder / "ids.npy").read_bytes() == bytes(range(200))
+    assert cached("other", build) != folder
+    assert build.calls == 2
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "truncated": lambda folder: os.truncate(folder / "ids.npy", 100),
+    "flipped": lambda folder: flip(folder / "ids.npy"),
+    "summary": lambda folder: flip(folder / "summary.json"),
+    "missing": lambda folder: (folder / "ids.npy").unlink(),
+    "manifest": lambda folder: (folder / "manifest.json").write_text("[1"),
+    "kind": lambda folder: (folder / "manifest.json").write_text("[1]"),
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_cache_is_built_again(kind: str) -> None:
+    build = Builder()
+    folder = cached("key", build)
+    DAMAGE[kind](folder)
+    with pytest.warns(UserWarning, match="is damaged .*; it is built again"):
+        cached("key", build)
+    assert build.calls == 2
+    assert (folder / "ids.npy").read_bytes() == bytes(range(200))
+    cached("key", build)
+    assert build.calls == 2
+
+
+def test_large_files_are_checked_by_size_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "CHECKED_BYTES", 100)
+    build = Builder()
+    folder = cached("key", build)
+    flip(folder / "ids.npy")
+    cached("key", build)
+    os.truncate(folder / "ids.npy", 199)
+    with pytest.warns(UserWarning, match="ids.npy has 199 bytes instead of 200"):
+        cached("key", build)
+
+
+def test_nothing_half_written_stays(root: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "ids.npy").write_bytes(b"half")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        cached("key", fail)
+    assert [path for path in root.iterdir() if path.suffix != ".lock"] == []
+    (root / "key.partial").mkdir()  # as a killed process leaves it
+    (root / "key.partial" / "rest.npy").touch()
+    assert not (cached("key", Builder()) / "rest.npy").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEQLEARN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match=r"cannot write prepared data to .*set the .*SEQLEARN_CACHE"):
+        cached("key", Builder())
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_a_folder_without_permission(root: Path) -> None:
+    cached("key", Builder())
+    root.chmod(0o500)
+    try:
+        assert cached("key", Builder()) == root / "key"  # reading is enough
+        with pytest.raises(PermissionError, match="SEQLEARN_CACHE"):
+            cached("other", Builder())
+    finally:
+        root.chmod(0o700)
+
+
+def test_the_folder_is_below_home_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEQLEARN_CACHE")
+    assert cache_root() == Path.home() / ".cache" / "seqlearn"
+    monkeypatch.setenv("SEQLEARN_CACHE", "~/elsewhere")
+    assert cache_root() == Path.home() / "elsewhere"
+
+
+PROCESS = """
+import importlib.util, pathlib, sys, time
+specification = importlib.util.spec_from_file_location("cache", {path!r})
+cache = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(cache)
+
+def build(folder):
+    with open({log!r}, "a") as log:
+        log.write("built\\n")
+    for number in range(20):
+        (folder / f"{{number}}.npy").write_bytes(bytes(1000))
+        time.sleep(0.01)
+
+while not pathlib.Path({start!r}).exists():
+    time.sleep(0.001)
+folder = cache.cached("key", build)
+assert len(list(folder.glob("*.npy"))) == 20
+"""
+
+
+def test_of_several_processes_one_builds(tmp_path: Path, root: Path) -> None:
+    log, start = tmp_path / "log", tmp_path / "start"
+    code = PROCESS.format(path=str(ROOT / "seqlearn/data/cache.py"), log=str(log), start=str(start))
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    time.sleep(0.5)
+    start.touch()
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    assert log.read_text() == "built\n"
+    assert not (root / "key.partial").exists()
