@@ -18,7 +18,7 @@ from seqlearn.data import Dates
 from seqlearn.introspect import record
 from seqlearn.models import Recipe, Transformer
 
-EPOCHS = 8
+EPOCHS = 5
 SHOWN = 5
 
 
