@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from jsonargparse import set_parsing_settings
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seqlearn.data import SequenceDataModule
@@ -54,6 +56,13 @@ class SequenceCLI(LightningCLI):
         """See that the results can be written, before anything is prepared for them."""
         folder = self.config[self.subcommand].trainer.default_root_dir
         require_writable(Path(folder or "."), "--trainer.default_root_dir")
+        checkpoint = self.config[self.subcommand].ckpt_path
+        if self.subcommand != "fit":
+            if checkpoint is None:
+                raise ValueError(
+                    f"{self.subcommand} needs a trained model; name it with --ckpt_path"
+                )
+            checkpoints.read(checkpoint, map_location="meta")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the words that `main` was given."""
@@ -62,20 +71,36 @@ class SequenceCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint here: which class is built is not the file's to say."""
 
-    def after_predict(self) -> None:
-        """Write the answers, one a line, beside the logs."""
-        write_predictions(self.trainer)
+    def before_predict(self) -> None:
+        """Have the answers written, by rank zero, while all ranks are there."""
+        trainer: Any = self.trainer
+        trainer.callbacks.append(PredictionWriter())
 
 
-def write_predictions(trainer: Any) -> None:
-    """Write what `predict` answered to `predictions.txt` beside the logs, in the data's order."""
-    answers = [answer for batch in trainer.predict_loop.predictions for answer in batch]
-    folder = Path(trainer.log_dir or trainer.default_root_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    rank = "" if trainer.world_size == 1 else f"-rank{trainer.global_rank}"
-    path = folder / f"predictions{rank}.txt"
-    path.write_text("".join(f"{_one_line(answer)}\n" for answer in answers), encoding="utf-8")
-    print(f"{len(answers)} answers in {path}")
+class PredictionWriter(Callback):
+    """Writes what `predict` answers to `predictions.txt` beside the logs, in the data's order."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def on_predict_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        """Keep the answers of a batch."""
+        self.batches.append(list(outputs))
+
+    def on_predict_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Gather the answers of all ranks, to whom the batches were dealt in turn, and write."""
+        ranks: list[Any] = [self.batches]
+        if trainer.world_size > 1:
+            ranks = [None] * trainer.world_size
+            torch.distributed.all_gather_object(ranks, self.batches)
+        if trainer.is_global_zero:
+            turns = itertools.zip_longest(*ranks, fillvalue=[])
+            answers = [answer for turn in turns for batch in turn for answer in batch]
+            path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = "".join(f"{_one_line(answer)}\n" for answer in answers)
+            path.write_text(text, encoding="utf-8")
+            print(f"{len(answers)} answers in {path}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,7 +198,8 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
     """
     for number, line in enumerate(stream, 1):
         try:
-            yield line.rstrip(b"\r\n").decode("utf-8")
+            # A mark at the start of the file says that it is UTF-8, and is no text.
+            yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{name}, line {number}: expected UTF-8, got the byte {line[error.start]:#04x} at "

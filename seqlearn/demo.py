@@ -44,6 +44,11 @@ def run_demo(words: Sequence[str]) -> None:
     parser.add_argument("--max-minutes", type=float, default=2.4, help="of training (default 2.4)")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     options = parser.parse_args(words)
+    if options.epochs < 1 or options.max_minutes <= 0 or options.seed < 0:
+        raise ValueError(
+            "expected --epochs of at least 1, --max-minutes above 0 and --seed of 0 or more, got "
+            f"{options.epochs}, {options.max_minutes} and {options.seed}"
+        )
     require_writable(options.directory, "--directory")
     _quieten_lightning()
 

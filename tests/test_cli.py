@@ -192,6 +192,35 @@ def test_demo_with_a_locale_that_does_not_exist(tmp_path: Path) -> None:
     assert "got 'xx'" in err
 
 
+def test_measuring_nothing_is_refused(folder: Path) -> None:
+    code, _, err = seqlearn("test", "--model", "Transformer", *data_words(folder), cwd=folder)
+    assert code == 1
+    assert "name it with --ckpt_path" in err
+
+
+def test_two_processes_write_one_file_in_order(
+    folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    def predicted(devices: str) -> str:
+        out = tmp_path / devices
+        words = [
+            "predict", "--model", "Transformer", *SMALL, *data_words(folder),
+            "--ckpt_path", str(checkpoint), "--data.batch_tokens", "8", "--trainer.accelerator",
+            "cpu", "--trainer.devices", devices, "--trainer.logger", "false", *QUIET,
+            "--trainer.default_root_dir", str(out),
+        ]  # fmt: skip
+        # As Lightning starts a second process by the words of the first, these must be a file's.
+        script = tmp_path / "run.py"
+        script.write_text("import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n")
+        done = subprocess.run(
+            [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return (out / "predictions.txt").read_text(encoding="utf-8")
+
+    assert predicted("2") == predicted("1")
+
+
 def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "translate" in capsys.readouterr().out

@@ -218,6 +218,11 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         self, split: Split, *, shuffle: bool, in_order: bool = False
     ) -> DataLoader[SequenceBatch]:
         dataset = self.dataset(split)
+        if getattr(self.trainer, "overfit_batches", 0) > 0:
+            raise ValueError(
+                "overfit_batches would have Lightning replace the plan of batches by single "
+                "examples; use limit_train_batches with a data module of few examples"
+            )
         if not len(dataset):
             raise ValueError(
                 f"{type(self).__name__} has no {split} split (examples({split!r}) is empty); "

@@ -55,7 +55,8 @@ def record(model: nn.Module, what: Sequence[str] = KINDS) -> Iterator[Recording]
     if isinstance(what, str) or not what or set(what) - set(KINDS):
         raise ValueError(f"expected what to be a tuple of names among {KINDS}, got {what!r}")
     recording, recorder = Recording(), _Recorder(model, what)
-    with listening(recorder):
+    # A compiled part would not notice that somebody listens, so it runs uncompiled meanwhile.
+    with torch.compiler.set_stance("force_eager"), listening(recorder):
         yield recording
     recorder.fill(recording)
     if not recording.attention:

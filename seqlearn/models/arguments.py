@@ -29,7 +29,11 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
     if isinstance(value, Mapping):
-        return {str(key): plain(part, f"{name}[{key!r}]") for key, part in value.items()}
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(
+                f"hyper-parameter {name}: expected keys that are text, got {wrong[0]!r}"
+            )
+        return {key: plain(part, f"{name}[{key!r}]") for key, part in value.items()}
     raise TypeError(
         f"hyper-parameter {name}: expected plain data (a string, number, boolean, list or "
         f"dictionary), which a checkpoint can hold safely, got {type(value).__name__}; "
@@ -47,6 +51,7 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
     init = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
     variadic = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+    positional = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     takes_recipe = "recipe" in signature.parameters
 
     @functools.wraps(init)
@@ -60,6 +65,13 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
             arguments = dict(list(bound.arguments.items())[1:])
             for name in variadic:
                 arguments.update(arguments.pop(name))
+            if positional and len(arguments[positional[0]]) > 1:
+                raise TypeError(
+                    f"{cls.__name__} takes *{positional[0]}, whose names no checkpoint can keep; "
+                    "pass everything but the spec by name"
+                )
+            # The spec, which comes first whatever it is called, is kept apart.
+            arguments.pop("spec" if "spec" in arguments else next(iter(arguments)), None)
             object.__setattr__(self, "_arguments", arguments | recipe)
         init(self, *args, **kwargs)
 

@@ -26,6 +26,7 @@ from seqlearn.models.arguments import keeping_arguments, plain
 from seqlearn.models.generation import generate
 from seqlearn.models.optimization import configure_optimizer
 from seqlearn.models.recipe import Recipe
+from seqlearn.models.sides import input_layer, output_size
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
@@ -91,17 +92,19 @@ class SequenceModule(L.LightningModule):
         super().__init__()
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
         arguments.pop("spec", None)
-        self.recipe: Recipe = recipe or arguments.get("recipe") or Recipe()
+        if d_model < 1:
+            raise ValueError(f"expected a d_model of at least 1, got {d_model}")
+        self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
         arguments["recipe"] = self.recipe
         kept = {name: plain(value, name) for name, value in arguments.items()}
         save_hyperparameters(self, given_hparams=kept)
         self._log_hyperparams = True
         self.spec, self.d_model = spec, d_model
-        self.source_embedding = _input_layer(spec.source, d_model)
+        self.source_embedding = input_layer(spec.source, d_model)
         self.target_embedding = (
-            _input_layer(spec.target, d_model) if isinstance(spec.target, TextSpec) else None
+            input_layer(spec.target, d_model) if isinstance(spec.target, TextSpec) else None
         )
-        self.head = nn.Linear(d_model, _outputs(spec.target))
+        self.head = nn.Linear(d_model, output_size(spec.target))
         if tie_embeddings:
             self._tie_embeddings()
         self.statistics = TokenStatistics()
@@ -189,6 +192,7 @@ class SequenceModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check that the data fit, and switch off gradients of a half that is not used."""
+        self._count_since_step = 0.0
         other = getattr(getattr(self.trainer, "datamodule", None), "spec", None)
         if isinstance(other, SequenceSpec) and (differences := self.spec.differences(other)):
             raise ValueError(
@@ -217,12 +221,14 @@ class SequenceModule(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradient by the true count over all ranks and micro-batches of the step."""
-        count = torch.as_tensor(self._count_since_step, dtype=torch.float64, device=self.device)
+        count = torch.as_tensor(self._count_since_step, dtype=torch.long, device=self.device)
         self._count_since_step = 0.0
         total = float(self.trainer.strategy.reduce(count, reduce_op="sum"))
+        if total == 0:  # a training step of the user's own, which counts and divides itself
+            return
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, NOMINAL_TOKENS * shares / max(1.0, total))
+        torch._foreach_mul_(gradients, NOMINAL_TOKENS * shares / total)
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the epoch's statistics."""
@@ -327,6 +333,22 @@ class SequenceModule(L.LightningModule):
             "spec": self.spec.to_dict(),
         }
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another class, or of a model of other data."""
+        kept = checkpoint.get(checkpoints.KEY)
+        if kept is None:
+            raise ValueError(
+                f"expected a checkpoint of a seqlearn module, got one without {checkpoints.KEY!r}"
+            )
+        mine = checkpoints.class_name(type(self))
+        if kept["class"] != mine:
+            raise ValueError(f"expected a checkpoint of {mine}, got one of {kept['class']}")
+        if differences := self.spec.differences(SequenceSpec.from_dict(kept["spec"])):
+            raise ValueError(
+                f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
+                "against the checkpoint); take the data module and the seed of its training"
+            )
+
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
         cls: type[Module],
@@ -361,23 +383,6 @@ class SequenceModule(L.LightningModule):
         arguments = checkpoints.hyperparameters(checkpoint)
         arguments["recipe"] = Recipe(**arguments["recipe"])
         module = cls(spec, **(arguments | overrides))
+        module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module
-
-
-def _input_layer(side: TextSpec | VectorSpec | None, d_model: int) -> nn.Module | None:
-    """What turns one side into vectors of `d_model` numbers."""
-    if side is None:
-        return None
-    if isinstance(side, VectorSpec):
-        return nn.Linear(side.size, d_model)
-    embedding = nn.Embedding(side.vocab_size, d_model)
-    nn.init.normal_(embedding.weight, std=d_model**-0.5)
-    return embedding
-
-
-def _outputs(target: TextSpec | ClassesSpec | VectorSpec) -> int:
-    """How many numbers the output layer gives."""
-    if isinstance(target, TextSpec):
-        return target.vocab_size
-    return len(target.labels) if isinstance(target, ClassesSpec) else target.size

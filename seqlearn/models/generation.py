@@ -77,6 +77,8 @@ def generate(
         max_length = max(8, 2 * target.max_length)
     encoded = _encode(module, sources, prompts)
     firsts = [[START]] * len(encoded)
+    if isinstance(prompts, str):
+        raise TypeError(f"expected a list of prompts, got one string; pass [{prompts[:40]!r}]")
     if prompts is not None:
         if len(prompts) != len(encoded):
             raise ValueError(f"expected {len(encoded)} prompts, one a source, got {len(prompts)}")
@@ -115,7 +117,9 @@ def _encode(
     if side is None:
         if sources is not None and any(source is not None for source in sources):
             raise ValueError("this model has no source; pass the beginnings of texts as prompts=")
-        return [None] * len(sources if sources is not None else prompts or [""])
+        if sources is not None:
+            return [None] * len(sources)
+        return [None] * (1 if prompts is None else len(prompts))
     if sources is None:
         raise ValueError("expected a list of sources, got none")
     if isinstance(sources, str):
@@ -152,5 +156,6 @@ def _collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, 
     if module.spec.source is None:
         return None, None
     if isinstance(module.spec.source, VectorSpec):
-        return torch.stack(list(encoded)).to(module.device), None
+        dtype = next(module.head.parameters()).dtype
+        return torch.stack(list(encoded)).to(module.device, dtype), None
     return pad(encoded, module.device)

@@ -38,13 +38,22 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise ValueError(f"expected a learning rate above 0, got lr={self.lr}")
         if self.warmup_steps < 0:
             raise ValueError(f"expected warmup_steps of 0 or more, got {self.warmup_steps}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"expected label_smoothing from 0 to below 1, got {self.label_smoothing}"
+            )
+        if self.weight_decay < 0 or self.seed < 0:
+            raise ValueError(
+                "expected weight_decay and seed of 0 or more, "
+                f"got {self.weight_decay} and {self.seed}"
+            )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(
+                f"expected beta1 and beta2 from 0 to below 1, got {self.beta1} and {self.beta2}"
             )
         if self.schedule not in ("inverse_sqrt", "cosine", "constant"):
             raise ValueError(

@@ -277,7 +277,10 @@ class Transformer(SequenceModule):
             raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
         if norm not in ("post", "pre"):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")
-        sizes = (d_model, num_heads, d_feedforward or 4 * d_model, dropout)
+        inner = 4 * d_model if d_feedforward is None else d_feedforward
+        if inner < 1:
+            raise ValueError(f"expected a d_feedforward of at least 1, got {inner}")
+        sizes = (d_model, num_heads, inner, dropout)
         reading, writing = (
             (EncoderLayer, DecoderLayer)
             if norm == "post"
@@ -290,3 +293,7 @@ class Transformer(SequenceModule):
         self.decoder = TransformerDecoder(
             [writing(*sizes) for _ in range(num_layers)], last[1], dropout
         )
+        if spec.source is None:  # nothing to look at: no gradients that other ranks would wait for
+            for name, part in self.decoder.named_modules():
+                if name.endswith(("cross", "norm_cross")):
+                    part.requires_grad_(requires_grad=False)

@@ -120,4 +120,10 @@ def linear_cross_entropy(
 
     Source: Szegedy et al. 2016, section 7, for the smoothing.
     """
+    if not torch.is_grad_enabled():  # inside the function there is no telling
+        hidden, weight, bias = (
+            hidden.detach(),
+            weight.detach(),
+            bias if bias is None else bias.detach(),
+        )
     return TokenLoss(*_LinearCrossEntropy.apply(hidden, weight, bias, target, smoothing))  # type: ignore[no-untyped-call]

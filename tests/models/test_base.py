@@ -276,6 +276,9 @@ def test_keys_that_a_command_line_adds_are_dropped(tmp_path: Path) -> None:
         ({"lr": 0.0}, "above 0"),
         ({"warmup_steps": -1}, "0 or more"),
         ({"label_smoothing": 1.0}, "below 1"),
+        ({"seed": -1}, "0 or more"),
+        ({"beta2": 1.0}, "below 1"),
+        ({"lr": float("nan")}, "above 0"),
     ],
 )
 def test_bad_recipes(options: dict[str, float], message: str) -> None:
@@ -299,3 +302,72 @@ def test_a_cosine_without_an_end_is_refused(tmp_path: Path) -> None:
     model = sl.Transformer(SPEC, **SIZES, recipe=sl.Recipe(schedule="cosine"))
     with pytest.raises(ValueError, match="needs a run with a last step"):
         trainer(tmp_path, max_epochs=-1).fit(model, loader(BATCHES))
+
+
+@ignore_workers
+def test_a_checkpoint_of_other_data_is_refused_by_the_trainer(tmp_path: Path) -> None:
+    path = save(sl.Transformer(SPEC, **SIZES), tmp_path)
+    other = sl.SequenceSpec(sl.TextSpec(12, 6), sl.TextSpec(9, 6))
+    with pytest.raises(ValueError, match="trained on other data: source: vocab_size 12 against 11"):
+        trainer(tmp_path).validate(sl.Transformer(other, **SIZES), loader(BATCHES), ckpt_path=path)
+
+
+@ignore_workers
+def test_a_training_step_of_ones_own_keeps_its_gradients(tmp_path: Path) -> None:
+    norms: list[tuple[float, float]] = []
+
+    class Own(sl.Transformer):
+        def training_step(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
+            measured = self.measure(batch)
+            return measured.loss / measured.total
+
+        def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+            before = float(self.head.weight.grad.norm())
+            super().on_before_optimizer_step(optimizer)
+            norms.append((before, float(self.head.weight.grad.norm())))
+
+    trainer(tmp_path, max_epochs=1).fit(Own(SPEC, **SIZES), loader(BATCHES))
+    assert norms
+    assert all(before == after for before, after in norms)
+
+
+def test_only_the_spec_may_come_without_a_name_through_star_args(tmp_path: Path) -> None:
+    class Star(sl.Transformer):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)
+
+    model = Star(SPEC, **SIZES)
+    assert Star.load_from_checkpoint(save(model, tmp_path)).hparams == model.hparams
+    with pytest.raises(TypeError, match="pass everything but the spec by name"):
+        Star(SPEC, 1)
+
+
+def test_a_recipe_in_the_class_gives_way_to_the_users() -> None:
+    class Fixed(sl.SequenceModule):
+        def __init__(self, spec: sl.SequenceSpec) -> None:
+            super().__init__(spec, d_model=4, recipe=sl.Recipe(lr=1.0))
+
+    assert Fixed(SPEC).recipe.lr == 1.0
+    assert Fixed(SPEC, recipe=sl.Recipe(lr=0.5)).recipe.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"d_model": 0}, "d_model of at least 1"),
+        ({"d_feedforward": 0}, "d_feedforward of at least 1"),
+        ({"num_layers": 0}, "at least one layer"),
+        ({"num_heads": 3}, "divides d_model=8"),
+    ],
+)
+def test_bad_sizes(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sl.Transformer(SPEC, **(SIZES | options))
+
+
+def test_a_language_model_leaves_no_rank_waiting() -> None:
+    model = sl.Transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)), **SIZES)
+    batch = BATCHES[0]._replace(source=None, source_lengths=None)
+    model.encoder.requires_grad_(requires_grad=False)  # as `setup` does
+    model.measure(batch).loss.backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
