@@ -93,10 +93,11 @@ class PredictionWriter(Callback):
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, self.batches)
+        folder = trainer.log_dir or trainer.default_root_dir  # all ranks must ask for it
         if trainer.is_global_zero:
             turns = itertools.zip_longest(*ranks, fillvalue=[])
             answers = [answer for turn in turns for batch in turn for answer in batch]
-            path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.txt"
+            path = Path(folder) / "predictions.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(f"{_one_line(answer)}\n" for answer in answers)
             path.write_text(text, encoding="utf-8")
