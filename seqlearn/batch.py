@@ -29,6 +29,8 @@ class SequenceBatch(NamedTuple):
         rows: Position of each example in its split, `batch`; a negative one marks a repeat that
             only evens out the ranks, and counts in no loss, metric or prediction.
         references: The raw target texts, in evaluation splits.
+        continues: Whether row `i` goes on where row `i` of the batch before it ended, as the lanes
+            of a long text do; a recurrent language model then carries its state on.
     """
 
     source: Tensor | None
@@ -37,6 +39,7 @@ class SequenceBatch(NamedTuple):
     target_lengths: Tensor | None
     rows: Tensor | None = None
     references: tuple[str, ...] | None = None
+    continues: bool = False
 
     @property
     def size(self) -> int:
