@@ -3,12 +3,26 @@
 from seqlearn import callbacks, data
 from seqlearn.batch import Memory, SequenceBatch
 from seqlearn.introspect import Recording, record
-from seqlearn.models import Recipe, SequenceModule, Transformer
+from seqlearn.models import (
+    GRU,
+    LSTM,
+    RNN,
+    AttentionSeq2Seq,
+    FeedForward,
+    Recipe,
+    SequenceModule,
+    Transformer,
+)
 from seqlearn.probe import probe
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AttentionSeq2Seq",
     "ClassesSpec",
+    "FeedForward",
     "Memory",
     "Recipe",
     "Recording",

@@ -1,7 +1,21 @@
 """One `LightningModule` for each architecture, over one base."""
 
+from seqlearn.models.attention_seq2seq import AttentionSeq2Seq
 from seqlearn.models.base import SequenceModule
+from seqlearn.models.feedforward import FeedForward
+from seqlearn.models.gru import GRU
+from seqlearn.models.lstm import LSTM
 from seqlearn.models.recipe import Recipe
+from seqlearn.models.rnn import RNN
 from seqlearn.models.transformer import Transformer
 
-__all__ = ["Recipe", "SequenceModule", "Transformer"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AttentionSeq2Seq",
+    "FeedForward",
+    "Recipe",
+    "SequenceModule",
+    "Transformer",
+]

@@ -23,12 +23,13 @@ from seqlearn.batch import Memory, SequenceBatch, length_mask
 from seqlearn.metrics import CorpusBLEU, TokenStatistics
 from seqlearn.models import checkpoint as checkpoints
 from seqlearn.models.arguments import keeping_arguments, plain
+from seqlearn.models.carrying import Carried
 from seqlearn.models.generation import generate
 from seqlearn.models.optimization import configure_optimizer
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 NOMINAL_TOKENS = 4096.0
 """The count that a step's summed loss is divided by; `on_before_optimizer_step` puts the true
@@ -110,6 +111,7 @@ class SequenceModule(L.LightningModule):
         self.statistics = TokenStatistics()
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
         self._count_since_step: Tensor | float = 0.0
+        self._carried = Carried(self)
 
     def _tie_embeddings(self) -> None:
         if self.target_embedding is None:
@@ -170,9 +172,11 @@ class SequenceModule(L.LightningModule):
         memory = self.encode(batch.source, batch.source_lengths)
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
-            hidden, _ = self.decode(batch.target[:, :-1], memory)
+            hidden, state = self.decode(batch.target[:, :-1], memory, self._carried.before(batch))
+            self._carried.after(batch, state)
             labels = batch.target[:, 1:]
             mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
+            mask &= labels != START  # which stands between the documents of a stream
         else:
             assert memory is not None
             hidden, labels, mask = (
@@ -252,7 +256,7 @@ class SequenceModule(L.LightningModule):
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
-        if isinstance(self.spec.target, TextSpec) and self.spec.target.tokenizer is not None:
+        if self._translates:
             kept = batch.kept.tolist()
             texts = [text for text, keep in zip(self.answer(batch), kept, strict=True) if keep]
             truth = batch.references or self.spec.target.decode(batch.target.tolist())
@@ -263,7 +267,7 @@ class SequenceModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if isinstance(self.spec.target, TextSpec) and self.spec.target.tokenizer is not None:
+        if self._translates:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -279,6 +283,13 @@ class SequenceModule(L.LightningModule):
         else:
             answers = list(self(batch).cpu())
         return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
+
+    @property
+    def _translates(self) -> bool:
+        """Whether there are texts to compare with references: not in a language model."""
+        target = self.spec.target
+        written = isinstance(target, TextSpec) and target.tokenizer is not None
+        return written and self.spec.source is not None
 
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule of the recipe."""
@@ -331,6 +342,7 @@ class SequenceModule(L.LightningModule):
         checkpoint[checkpoints.KEY] = {
             "class": checkpoints.class_name(type(self)),
             "spec": self.spec.to_dict(),
+            "carried": self._carried.of_all_ranks(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -348,6 +360,7 @@ class SequenceModule(L.LightningModule):
                 f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
                 "against the checkpoint); take the data module and the seed of its training"
             )
+        self._carried.resume(kept.get("carried"))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

@@ -7,27 +7,53 @@ from seqlearn.nn.attention import (
     attend,
     attention_scores,
     attention_weights,
+    masked_softmax,
 )
 from seqlearn.nn.dropout import Dropout, dropout
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
 from seqlearn.nn.positions import sinusoidal
-from seqlearn.nn.protocols import Decoder, Encoder, State, select
+from seqlearn.nn.protocols import Decoder, Encoder, State, map_state, select
+from seqlearn.nn.recurrent import (
+    BidirectionalLayer,
+    Cell,
+    CellState,
+    RecurrentLayer,
+    flip,
+    gru_step,
+    lstm_step,
+    rnn_step,
+)
+from seqlearn.nn.scores import Attention, ScoreName, additive_scores, dot_scores
 
 __all__ = [
+    "Attention",
+    "BidirectionalLayer",
+    "Cell",
+    "CellState",
     "Decoder",
     "Dropout",
     "Encoder",
     "KeyValue",
     "KeyValueCache",
     "MultiHeadAttention",
+    "RecurrentLayer",
+    "ScoreName",
     "State",
     "TokenLoss",
+    "additive_scores",
     "attend",
     "attention_scores",
     "attention_weights",
     "cross_entropy",
+    "dot_scores",
     "dropout",
+    "flip",
+    "gru_step",
     "linear_cross_entropy",
+    "lstm_step",
+    "map_state",
+    "masked_softmax",
+    "rnn_step",
     "select",
     "sinusoidal",
 ]

@@ -50,9 +50,16 @@ def attention_weights(
         to see is zero, never NaN.
     """
     scores = attention_scores(query, key)
-    if mask is None:
-        return scores.softmax(-1)
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    return scores.softmax(-1) if mask is None else masked_softmax(scores, mask)
+
+
+def masked_softmax(
+    scores: Float[Tensor, "*batch query key"], mask: Bool[Tensor, "*#batch #query key"]
+) -> Float[Tensor, "*batch query key"]:
+    """Softmax over the keys where `mask` is True; zeros elsewhere, and where it is nowhere True."""
+    # The lowest number instead of -∞, whose softmax would have gradients that are not finite in
+    # a row with nothing to see.
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
     return weights.masked_fill(~mask, 0.0)
 
 

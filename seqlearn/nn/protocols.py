@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
@@ -33,6 +34,9 @@ class Decoder(Protocol):
 
     It is causal: fed `T` tokens with `state=None` it answers what it answers when fed the same
     tokens one by one, threading `state`. A call consumes the state that it is given.
+
+    A decoder with an attribute `carries_state` that is true goes on from batch to batch of a long
+    text, where its state is made of tensors, ints and plain containers.
     """
 
     def __call__(
@@ -45,6 +49,18 @@ class Decoder(Protocol):
         ...
 
 
+def map_state(function: Callable[[Any], Any], state: State) -> State:
+    """Apply a function to every tensor of a state, and to every object that is no container."""
+    if state is None or isinstance(state, int):
+        return state
+    if isinstance(state, dict):
+        return {name: map_state(function, part) for name, part in state.items()}
+    if isinstance(state, tuple | list):
+        parts = [map_state(function, part) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    return function(state)
+
+
 def select(state: State, rows: Int[Tensor, " rows"]) -> State:
     """Take these rows of a state, in this order; a row may come more than once.
 
@@ -52,18 +68,15 @@ def select(state: State, rows: Int[Tensor, " rows"]) -> State:
         TypeError: If the state holds what is neither a tensor, an int, `None`, a container of
             these nor an object with `select(rows)`.
     """
-    if isinstance(state, Tensor):
-        return state.index_select(0, rows)
-    if state is None or isinstance(state, int):
-        return state
-    if hasattr(state, "select"):
-        return state.select(rows)
-    if isinstance(state, dict):
-        return {name: select(part, rows) for name, part in state.items()}
-    if isinstance(state, tuple | list):
-        parts = [select(part, rows) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
-    raise TypeError(
-        "a decoder's state may hold tensors, ints, None, tuples, lists, dictionaries and objects "
-        f"with select(rows); got {type(state).__name__}"
-    )
+
+    def take(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return part.index_select(0, rows)
+        if hasattr(part, "select"):
+            return part.select(rows)
+        raise TypeError(
+            "a decoder's state may hold tensors, ints, None, tuples, lists, dictionaries and "
+            f"objects with select(rows); got {type(part).__name__}"
+        )
+
+    return map_state(take, state)

@@ -1,0 +1,221 @@
+"""Encoder and decoder with attention (Bahdanau et al. 2015; Luong et al. 2015, figure 2).
+
+                                           next token
+                                               │
+                                            [ head ]
+                                               │
+                                   [ feed-forward: tanh(W_c ·) ]
+                                               │
+                                       [ concatenate ]
+                                        │           │
+              context = Σ weight·h ─────┘           │
+                    ▲                               │
+            [ softmax of scores ] ◄─────────────────┤
+              ▲     ▲     ▲                         │
+             h_1 ─ h_2 ─ h_3 ──[ context ]──► s_1 ─ s_2
+              ▲     ▲     ▲    (one vector)    ▲     ▲
+             x_1   x_2   x_3                 start  y_1
+
+One decoder step: score each encoder state, softmax, weighted sum, concatenate with the decoder
+state, feed-forward, word.
+
+Departures from the papers:
+
+- The state that looks is the new one, s_t, as in Luong et al. (Bahdanau et al. look with s_{t-1},
+  and feed the context to the cell). So, over a known target, all steps run at once.
+  `input_feeding=True` feeds the last step's answer to the cell (Luong et al., section 3.3): a loop.
+- "global" attention only; one vector also passes from encoder to decoder as its first state.
+- For a class or vector target there is no decoder: the encoder's context vector looks back at the
+  states, and the combination is the summary (after Yang et al. 2016, equations 5 to 7).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from seqlearn.batch import Memory
+from seqlearn.models.base import SequenceModule
+from seqlearn.models.recipe import Recipe
+from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
+from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
+from seqlearn.spec import SequenceSpec, TextSpec
+
+
+class Combination(nn.Module):
+    """Look at the source, concatenate what is seen with the state that looked, feed forward.
+
+    `h̃_t = tanh(W_c [context_t; s_t] + b)` (Luong et al. 2015, equation 5).
+    """
+
+    def __init__(self, score: ScoreName, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = Attention(score, d_model)
+        self.feedforward = nn.Linear(2 * d_model, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        state: Float[Tensor, "batch target d_model"],
+        key: Float[Tensor, "batch source d_model"],
+        memory: Memory,
+    ) -> Float[Tensor, "batch target d_model"]:
+        """Answer each decoder state; `key` is what `attention.read` made of `memory.states`."""
+        context = self.attention(state, key, memory.states, memory.mask)
+        combined = self.feedforward(torch.cat([context, state], -1)).tanh()
+        return self.dropout(combined)
+
+
+class AttentiveState(NamedTuple):
+    """What the decoder carries: its layers' states, the keys of the source, its last answer."""
+
+    layers: list[CellState]
+    key: Tensor
+    answer: Tensor
+
+
+class AttentionDecoder(nn.Module):
+    """The right half of the figure.
+
+    Args:
+        cell: `"rnn"`, `"gru"` or `"lstm"`.
+        score: How a decoder state and an encoder state are compared.
+        d_model: Width of everything.
+        num_layers: Recurrent layers.
+        dropout: As in `RecurrentDecoder`, and of the answers.
+        input_feeding: Whether the cell also reads the answer of the step before.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        score: ScoreName,
+        d_model: int,
+        num_layers: int,
+        dropout: float,
+        *,
+        input_feeding: bool,
+    ) -> None:
+        super().__init__()
+        self.input_feeding = input_feeding
+        d_input = 2 * d_model if input_feeding else d_model
+        self.recurrence = RecurrentDecoder(cell, d_model, num_layers, dropout, d_input)
+        self.combination = Combination(score, d_model, dropout)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch target d_model"],
+        memory: Memory,
+        state: AttentiveState | None = None,
+    ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
+        """Answer each embedded token with a vector from which the next token is read.
+
+        Args:
+            inputs: The new tokens, embedded.
+            memory: The source.
+            state: What the call before returned. `None` at the start.
+        """
+        if state is None:
+            first = self.recurrence.first_states(memory)
+            key = self.combination.attention.read(memory.states)
+            state = AttentiveState(first, key, torch.zeros_like(memory.summary))
+        if not self.input_feeding:
+            states, layers = self.recurrence(inputs, memory, state.layers)
+            return self.combination(states, state.key, memory), state._replace(layers=layers)
+        answers = []
+        for token in inputs.split(1, dim=1):
+            # The recurrence multiplies what it reads by the root of its width.
+            fed = state.answer[:, None] / math.sqrt(token.shape[-1])
+            states, layers = self.recurrence(torch.cat([token, fed], -1), memory, state.layers)
+            answers.append(self.combination(states, state.key, memory))
+            state = state._replace(layers=layers, answer=answers[-1].squeeze(1))
+        return torch.cat(answers, 1) if answers else inputs, state
+
+
+class AttentiveEncoder(nn.Module):
+    """The left half of the figure, whose summary is one look back at all states.
+
+    Args:
+        encoder: The left half itself.
+        score: How the context vector and an encoder state are compared.
+        d_model: Width of everything.
+        dropout: Of the summary.
+    """
+
+    def __init__(
+        self, encoder: RecurrentEncoder, score: ScoreName, d_model: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.recurrence = encoder
+        self.combination = Combination(score, d_model, dropout)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
+    ) -> Memory:
+        """Read embedded tokens, of which those are real where `mask` is True."""
+        memory = self.recurrence(inputs, mask)
+        key = self.combination.attention.read(memory.states)
+        summary = self.combination(memory.summary[:, None], key, memory).squeeze(1)
+        return memory._replace(summary=summary * mask.any(1, keepdim=True))
+
+
+class AttentionSeq2Seq(SequenceModule):
+    """A recurrent encoder and a recurrent decoder that looks at every encoder state.
+
+    It serves every shape that has a source.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
+        score: `"dot"` and `"general"` (Luong et al. 2015), `"additive"` (Bahdanau et al. 2015) or
+            `"scaled_dot"` (Vaswani et al. 2017).
+        d_model: Width of embeddings, states and answers; even, if `bidirectional`.
+        num_layers: Layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        input_feeding: Whether the decoder's cell reads the answer of the step before: a loop over
+            the steps, in training too.
+        dropout: Share of what is dropped between layers, in training.
+        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
+            with a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        ValueError: If there is nothing to look at (a language model), or an argument is none of
+            those named.
+
+    Source: Luong et al. 2015, sections 3.1 and 3.3; Bahdanau et al. 2015, appendix A.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        cell: Cell = "lstm",
+        score: ScoreName = "general",
+        d_model: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        input_feeding: bool = False,
+        dropout: float = 0.2,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        if spec.source is None:
+            raise ValueError(
+                "AttentionSeq2Seq looks at a source, and this data has none; take RNN, GRU, LSTM, "
+                "FeedForward or Transformer for a language model"
+            )
+        encoder = RecurrentEncoder(cell, d_model, num_layers, dropout, bidirectional=bidirectional)
+        self.encoder = (
+            encoder
+            if isinstance(spec.target, TextSpec)
+            else AttentiveEncoder(encoder, score, d_model, dropout)
+        )
+        self.decoder = AttentionDecoder(
+            cell, score, d_model, num_layers, dropout, input_feeding=input_feeding
+        )

@@ -1,0 +1,60 @@
+"""The state that a recurrent language model carries from one batch of a long text to the next.
+
+Where a batch says that it continues the one before (`SequenceBatch.continues`), and the decoder
+has an attribute `carries_state` that is true, decoding begins with the state in which the batch
+before ended, without its gradient (truncated backpropagation through time, Williams & Peng 1990).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.nn import State, map_state
+
+
+class Carried:
+    """What is carried, apart in training and in evaluation.
+
+    Args:
+        module: Whose decoder carries.
+    """
+
+    def __init__(self, module: L.LightningModule) -> None:
+        # In a tuple, where torch does not take it for a part of the part that holds this.
+        self._module = (module,)
+        self._states: dict[bool, State | None] = {True: None, False: None}
+
+    def before(self, batch: SequenceBatch) -> State | None:
+        """The state to begin a batch with; `None` unless it continues the one before."""
+        training = self._module[0].training
+        if not batch.continues:
+            self._states[training] = None
+        device = batch.target.device
+        return map_state(lambda part: part.to(device), self._states[training])
+
+    def after(self, batch: SequenceBatch, state: State) -> None:
+        """Keep the state in which a batch ended, without its gradient."""
+        module = self._module[0]
+        if batch.source is None and getattr(module.decoder, "carries_state", False):
+            self._states[module.training] = map_state(lambda part: part.detach(), state)
+
+    def of_all_ranks(self) -> list[Any] | None:
+        """For a checkpoint: the training state of each rank, on the CPU; asked for on all ranks."""
+        mine = map_state(lambda part: part.detach().cpu(), self._states[True])
+        trainer = self._module[0]._trainer  # noqa: SLF001 -- `.trainer` raises where there is none
+        if trainer is None or trainer.world_size == 1:
+            return None if mine is None else [mine]
+        ranks: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(ranks, mine)
+        return None if all(state is None for state in ranks) else ranks
+
+    def resume(self, ranks: list[Any] | None) -> None:
+        """Go on with what a checkpoint holds, if it was written by as many ranks."""
+        trainer = self._module[0]._trainer  # noqa: SLF001
+        if ranks is None or trainer is None or trainer.world_size != len(ranks):
+            return
+        self._states[True] = ranks[trainer.global_rank]

@@ -1,0 +1,200 @@
+"""The feed-forward network over a fixed window (Bengio et al. 2003, figure 1).
+
+                next token, or memory.summary
+                           │
+              [ tanh(H · + d) ]  × num_layers
+                           │
+                    [ concatenate ]
+              ▲            ▲            ▲
+          [ embed ]    [ embed ]    [ embed ]        one matrix for all places
+              ▲            ▲            ▲
+        x_{t-window+1}  x_{t-1}        x_t          what lies before the window is forgotten
+
+Departures from the paper:
+
+- The window holds `window` tokens, the last of which is the one just read; places before the first
+  token hold zeros.
+- There are no direct connections from the embeddings to the output layer (the paper's optional W).
+- With a source there are two such networks: the encoder reads the last `window` tokens of the
+  source into one vector, the decoder the last `window` tokens of the target and that vector.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlearn.batch import Memory
+from seqlearn.models.base import SequenceModule
+from seqlearn.models.recipe import Recipe
+from seqlearn.nn import Dropout
+from seqlearn.spec import SequenceSpec
+
+
+class Hidden(nn.Sequential):
+    """`tanh(H x + d)`, `num_layers` times (Bengio et al. 2003, equation 1)."""
+
+    def __init__(self, d_input: int, d_model: int, num_layers: int, dropout: float) -> None:
+        if num_layers < 1:
+            raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
+        widths = [d_input] + [d_model] * (num_layers - 1)
+        parts: list[nn.Module] = [Dropout(dropout)]
+        for width in widths:
+            linear = nn.Linear(width, d_model)
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+            parts += [linear, nn.Tanh(), Dropout(dropout)]
+        super().__init__(*parts)
+
+
+class FeedForwardEncoder(nn.Module):
+    """Reads the last tokens of a source, at once.
+
+    Args:
+        d_model: Width of the embeddings and of the summary.
+        window: How many tokens it reads.
+        num_layers: Layers.
+        dropout: Share of what is dropped before and after each layer.
+        longer: What becomes of a longer source: `"refuse"` raises, `"cut"` warns.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        window: int,
+        num_layers: int,
+        dropout: float,
+        longer: Literal["refuse", "cut"],
+    ) -> None:
+        super().__init__()
+        self.window, self.longer = window, longer
+        self.hidden = Hidden(window * d_model, d_model, num_layers, dropout)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
+    ) -> Memory:
+        """Read embedded tokens, of which those are real where `mask` is True.
+
+        Raises:
+            ValueError: If a source is longer than the window, and `longer` is `"refuse"`.
+        """
+        lengths = mask.sum(1, keepdim=True)
+        if inputs.shape[1] > self.window:
+            self._check(int(lengths.max()))
+        # The last `window` places before each row's end, zeros before its start.
+        place = lengths + torch.arange(-self.window, 0, device=mask.device)
+        padded = functional.pad(inputs, (0, 0, 0, max(0, self.window - inputs.shape[1])))
+        read = padded.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, inputs.shape[-1]))
+        read = read * (place >= 0)[..., None] * math.sqrt(inputs.shape[-1])
+        real = mask.any(1, keepdim=True)
+        summary = self.hidden(read.flatten(1)) * real
+        return Memory(summary[:, None], real, summary)
+
+    def _check(self, longest: int) -> None:
+        if longest <= self.window:
+            return
+        if self.longer == "refuse":
+            raise ValueError(
+                f"FeedForward reads at most window={self.window} tokens, got a source of {longest};"
+                f" set window to at least {longest}, or longer='cut' to read its last "
+                f"{self.window} only"
+            )
+        warnings.warn(
+            f"FeedForward reads the last {self.window} tokens of a source and nothing else; "
+            f"sources of up to {longest} tokens are cut",
+            stacklevel=3,
+        )
+
+
+class FeedForwardDecoder(nn.Module):
+    """Reads the last tokens of the target, and the source's summary.
+
+    Args:
+        d_model: Width of the embeddings, the summary and the answers.
+        window: How many tokens it reads.
+        num_layers: Layers.
+        dropout: Share of what is dropped before and after each layer.
+        reads_source: Whether there is a summary to read.
+    """
+
+    def __init__(
+        self, d_model: int, window: int, num_layers: int, dropout: float, *, reads_source: bool
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.hidden = Hidden((window + reads_source) * d_model, d_model, num_layers, dropout)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch target d_model"],
+        memory: Memory | None,
+        state: Float[Tensor, "batch past d_model"] | None = None,
+    ) -> tuple[Float[Tensor, "batch target d_model"], Float[Tensor, "batch past d_model"]]:
+        """Answer each embedded token with a vector from which the next token is read.
+
+        Args:
+            inputs: The new tokens, embedded.
+            memory: The source, of which only the summary is looked at; `None` without one.
+            state: The `window - 1` tokens before, which the call before returned; `None` (and
+                zeros) at the start.
+        """
+        batch, target, d_model = inputs.shape
+        past = inputs.new_zeros(batch, self.window - 1, d_model) if state is None else state
+        tokens = torch.cat([past, inputs], 1)
+        read = tokens.unfold(1, self.window, 1).transpose(2, 3).flatten(2) * math.sqrt(d_model)
+        if memory is not None:
+            read = torch.cat([read, memory.summary[:, None].expand(-1, target, -1)], -1)
+        return self.hidden(read), tokens[:, target:]
+
+
+class FeedForward(SequenceModule):
+    """The feed-forward network over a fixed window, for every shape.
+
+    It reads its last `window` tokens and nothing else. A longer source is refused, or cut; the
+    target so far is always read through the window, as an n-gram model reads it.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        window: Tokens that it reads, of the source and of the target.
+        d_model: Width of embeddings, hidden layers and answers.
+        num_layers: Hidden layers of the encoder, and of the decoder.
+        longer: What becomes of a source longer than the window: `"refuse"` raises an error,
+            `"cut"` warns and reads its last tokens.
+        dropout: Share of what is dropped before and after each hidden layer, in training.
+        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
+            with a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        ValueError: If `window` or `num_layers` is below one, or `longer` is none of the two.
+
+    Source: Bengio et al. 2003, section 2.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        window: int = 64,
+        d_model: int = 128,
+        num_layers: int = 1,
+        longer: Literal["refuse", "cut"] = "refuse",
+        dropout: float = 0.1,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        if window < 1:
+            raise ValueError(f"expected a window of at least one token, got {window}")
+        if longer not in ("refuse", "cut"):
+            raise ValueError(f"expected longer 'refuse' or 'cut', got {longer!r}")
+        self.encoder = FeedForwardEncoder(d_model, window, num_layers, dropout, longer)
+        self.decoder = FeedForwardDecoder(
+            d_model, window, num_layers, dropout, reads_source=spec.source is not None
+        )

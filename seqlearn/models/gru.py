@@ -1,0 +1,60 @@
+"""The gated recurrent unit (Cho et al. 2014, figure 2): two gates decide what the state keeps.
+
+                 ┌──────────────[ × z_t ]──────────────┐
+                 │                                     ▼
+    h_{t-1} ─────┼──► [ × r_t ] ──► [ tanh ] ──[ × (1 - z_t) ]──► (+) ──► h_t
+                 │                     ▲
+          r_t, z_t = σ(·)             x_t
+
+Where the update gate z_t is one the state passes by untouched.
+
+Departures from the paper: the reset gate r_t is applied after the matrix product, as torch's and
+cuDNN's kernels do it; layers may be stacked and the encoder bidirectional; from source to target
+leads one context vector (`models/recurrent.py`), which the decoder reads at its start only.
+"""
+
+from __future__ import annotations
+
+from seqlearn.models.base import SequenceModule
+from seqlearn.models.recipe import Recipe
+from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.spec import SequenceSpec
+
+
+class GRU(SequenceModule):
+    """The GRU, for every shape; from sequence to sequence, through one context vector.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
+        num_layers: Layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        dropout: Share of what is dropped between layers, in training.
+        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
+            with a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+
+    Source: Cho et al. 2014, section 2.3.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        d_model: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.2,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        self.encoder = RecurrentEncoder(
+            "gru", d_model, num_layers, dropout, bidirectional=bidirectional
+        )
+        self.decoder = RecurrentDecoder("gru", d_model, num_layers, dropout)
+        if spec.source is None:
+            unread(self.decoder)

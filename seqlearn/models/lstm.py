@@ -1,0 +1,63 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997, figure 1): a path that passes by.
+
+    c_{t-1} ──────[ × f_t ]──────(+)───────────────┬──► c_t
+                                  ▲                │
+                            [ i_t × g_t ]      [ tanh ]
+                                  ▲                │
+    h_{t-1} ──► i_t, f_t, o_t = σ(·), g_t = tanh(·) [ × o_t ] ──► h_t ──► next layer, decoder, head
+                                  ▲
+                                 x_t
+
+The cell c_t is only multiplied by the forget gate and added to: where f_t is one, it and its
+gradient pass by untouched.
+
+Departures from the paper: a forget gate (Gers et al. 2000), without which the cell can never let
+go; no peepholes; layers may be stacked and the encoder bidirectional; from source to target leads
+one context vector (`models/recurrent.py`).
+"""
+
+from __future__ import annotations
+
+from seqlearn.models.base import SequenceModule
+from seqlearn.models.recipe import Recipe
+from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.spec import SequenceSpec
+
+
+class LSTM(SequenceModule):
+    """The LSTM, for every shape; from sequence to sequence, through one context vector.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
+        num_layers: Layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        dropout: Share of what is dropped between layers, in training.
+        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
+            with a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+
+    Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        d_model: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.2,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        self.encoder = RecurrentEncoder(
+            "lstm", d_model, num_layers, dropout, bidirectional=bidirectional
+        )
+        self.decoder = RecurrentDecoder("lstm", d_model, num_layers, dropout)
+        if spec.source is None:
+            unread(self.decoder)

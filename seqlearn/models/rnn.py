@@ -1,0 +1,60 @@
+"""The recurrent network of Elman (1990, figure 2): a state that is carried through time.
+
+         ┌────────── W_hh ──────────┐
+         ▼                          │
+    h_{t-1} ──► [ tanh(W x_t + U h_{t-1} + b) ] ──► h_t ──► next layer, decoder, head
+                        ▲
+                       x_t
+
+It takes any length, one step after another. What the state holds passes through U and tanh at
+every step, so gradients vanish (or explode) with distance.
+
+Departures from the paper: gradients flow through all steps, not one; layers may be stacked and the
+encoder bidirectional; from source to target leads one context vector (`models/recurrent.py`).
+"""
+
+from __future__ import annotations
+
+from seqlearn.models.base import SequenceModule
+from seqlearn.models.recipe import Recipe
+from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.spec import SequenceSpec
+
+
+class RNN(SequenceModule):
+    """The tanh RNN, for every shape; from sequence to sequence, through one context vector.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
+        num_layers: Layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        dropout: Share of what is dropped between layers, in training.
+        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
+            with a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+
+    Source: Elman 1990.
+    """
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        d_model: int = 256,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.2,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        self.encoder = RecurrentEncoder(
+            "rnn", d_model, num_layers, dropout, bidirectional=bidirectional
+        )
+        self.decoder = RecurrentDecoder("rnn", d_model, num_layers, dropout)
+        if spec.source is None:
+            unread(self.decoder)

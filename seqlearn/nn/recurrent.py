@@ -1,0 +1,255 @@
+"""Recurrent cells: the textbook step of each, and layers that run all steps on a fused kernel.
+
+    rnn    h_t = tanh(W x_t + U h_{t-1} + b)                        Elman 1990
+
+    gru    r_t = σ(W_r x_t + U_r h_{t-1} + b_r)                     Cho et al. 2014, section 2.3
+           z_t = σ(W_z x_t + U_z h_{t-1} + b_z)
+           n_t = tanh(W_n x_t + b_n + r_t ⊙ (U_n h_{t-1} + b'_n))
+           h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
+
+    lstm   i_t, f_t, o_t = σ(W x_t + U h_{t-1} + b), each its own   Hochreiter & Schmidhuber 1997;
+           g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)                  Gers et al. 2000 for f_t
+           c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
+           h_t = o_t ⊙ tanh(c_t)
+
+Every b is the sum of two biases here, since torch's kernels have two; the GRU's reset gate is
+applied after the matrix product, as torch and cuDNN do it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+Cell = Literal["rnn", "gru", "lstm"]
+CELLS = ("rnn", "gru", "lstm")
+
+CellState = tuple[Tensor, ...]
+"""What a layer carries: `(h,)`, or `(h, c)` of an LSTM, each `batch hidden`."""
+
+_SHUT, _OPEN = -200.0, 200.0  # σ of these is 0 and 1, to the last bit, beside any pre-activation
+
+
+class RNNStep(NamedTuple):
+    """One step of a tanh RNN."""
+
+    hidden: Tensor
+
+
+class GRUStep(NamedTuple):
+    """One step of a GRU: the new state and the gates that made it."""
+
+    hidden: Tensor
+    reset: Tensor
+    update: Tensor
+
+
+class LSTMStep(NamedTuple):
+    """One step of an LSTM: the new states and the gates that made them (`candidate` is g_t)."""
+
+    hidden: Tensor
+    cell: Tensor
+    input: Tensor
+    forget: Tensor
+    output: Tensor
+    candidate: Tensor
+
+
+def rnn_step(
+    from_input: Float[Tensor, "*batch hidden"], from_state: Float[Tensor, "*batch hidden"]
+) -> RNNStep:
+    """The textbook form of one step: `h_t = tanh(W x_t + U h_{t-1} + b)`.
+
+    Args:
+        from_input: `W x_t` and its bias.
+        from_state: `U h_{t-1}` and its bias.
+    """
+    return RNNStep((from_input + from_state).tanh())
+
+
+def gru_step(
+    from_input: Float[Tensor, "*batch three_hidden"],
+    from_state: Float[Tensor, "*batch three_hidden"],
+    hidden: Float[Tensor, "*batch hidden"],
+) -> GRUStep:
+    """The textbook form of one step; the three parts are reset, update, candidate.
+
+    Args:
+        from_input: `W x_t` and its biases.
+        from_state: `U h_{t-1}` and its biases.
+        hidden: `h_{t-1}`.
+    """
+    x_reset, x_update, x_new = from_input.chunk(3, -1)
+    h_reset, h_update, h_new = from_state.chunk(3, -1)
+    reset = (x_reset + h_reset).sigmoid()
+    update = (x_update + h_update).sigmoid()
+    candidate = (x_new + reset * h_new).tanh()
+    return GRUStep((1 - update) * candidate + update * hidden, reset, update)
+
+
+def lstm_step(
+    from_input: Float[Tensor, "*batch four_hidden"],
+    from_state: Float[Tensor, "*batch four_hidden"],
+    cell: Float[Tensor, "*batch hidden"],
+) -> LSTMStep:
+    """The textbook form of one step; the four parts are input, forget, candidate, output.
+
+    Args:
+        from_input: `W x_t` and its biases.
+        from_state: `U h_{t-1}` and its biases.
+        cell: `c_{t-1}`.
+    """
+    gates = (from_input + from_state).chunk(4, -1)
+    take, keep, show = gates[0].sigmoid(), gates[1].sigmoid(), gates[3].sigmoid()
+    candidate = gates[2].tanh()
+    cell = keep * cell + take * candidate
+    return LSTMStep(show * cell.tanh(), cell, take, keep, show, candidate)
+
+
+class RecurrentLayer(nn.Module):
+    """One layer in one direction; all steps in one call of torch's fused kernel.
+
+    Its weights are those of `kernel` (an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one layer), the gates
+    below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. They start as Glorot uniform (W),
+    orthogonal (U, each gate its own; Saxe et al. 2014) and zero (b), but the forget gate's bias as
+    one, so that an untrained LSTM remembers (Jozefowicz et al. 2015, section 2.2).
+
+    Args:
+        cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
+        d_input: Width of the inputs.
+        d_hidden: Width of the states.
+
+    Raises:
+        ValueError: If there is no such cell.
+    """
+
+    def __init__(self, cell: Cell, d_input: int, d_hidden: int) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
+        kernel = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
+        self.cell, self.d_hidden = cell, d_hidden
+        self.kernel = kernel(d_input, d_hidden, batch_first=True)
+        nn.init.xavier_uniform_(self.kernel.weight_ih_l0)
+        for gate in self.kernel.weight_hh_l0.split(d_hidden):
+            nn.init.orthogonal_(gate)
+        nn.init.zeros_(self.kernel.bias_ih_l0)
+        nn.init.zeros_(self.kernel.bias_hh_l0)
+        if cell == "lstm":
+            nn.init.ones_(self.kernel.bias_ih_l0[d_hidden : 2 * d_hidden])
+
+    def start(self, inputs: Float[Tensor, "batch time d_input"]) -> CellState:
+        """The state before the first step: zeros."""
+        zeros = inputs.new_zeros(len(inputs), self.d_hidden)
+        return (zeros, zeros) if self.cell == "lstm" else (zeros,)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        state: CellState | None = None,
+        mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
+        """Run over all steps.
+
+        Args:
+            inputs: One vector per step.
+            state: The state before the first step; zeros, if `None`.
+            mask: True where a step is real, which are the first of each row; all, if `None`.
+
+        Returns:
+            h at every step (past a row's end it means nothing), and the state after each row's
+            last real step; the state before the first one, where a row has none.
+        """
+        state = self.start(inputs) if state is None else state
+        if inputs.shape[1] == 0:
+            return inputs.new_zeros(len(inputs), 0, self.d_hidden), state
+        if self.cell == "lstm":
+            hidden, c = self._lstm(inputs, state, mask)
+            rest: CellState = (c,)
+        else:
+            hidden, rest = self.kernel(inputs, state[0][None].contiguous())[0], ()
+        if mask is None:
+            return hidden, (hidden[:, -1], *rest)
+        last = mask.sum(1)[:, None, None] - 1
+        h = hidden.gather(1, last.clamp(min=0).expand(-1, 1, self.d_hidden)).squeeze(1)
+        return hidden, (torch.where(last.squeeze(1) < 0, state[0], h), *rest)
+
+    def _lstm(
+        self, inputs: Tensor, state: CellState, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """h at every step, and c after the last real one.
+
+        The kernel tells c only at the end of the padded row. So that it arrives there unchanged,
+        one more input marks padding, and its weights shut the input gate and open the forget gate.
+        """
+        h, c = (part[None].contiguous() for part in state)
+        if mask is None:
+            hidden, (_, c) = self.kernel(inputs, (h, c))
+            return hidden, c[0]
+        w = self.kernel.weight_ih_l0
+        mark = w.new_zeros(len(w), 1)
+        mark[: self.d_hidden], mark[self.d_hidden : 2 * self.d_hidden] = _SHUT, _OPEN
+        marked = torch.cat([inputs, ~mask[..., None]], -1)
+        weights = [torch.cat([w, mark], 1), *list(self.kernel.parameters())[1:]]
+        hidden, _, c = torch.lstm(
+            marked, (h, c), weights, True, 1, 0.0, self.training, False, True
+        )
+        return hidden, c[0]
+
+
+def flip(
+    inputs: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch time width"]:
+    """Turn each row round within its real steps, which are its first; padding stays in place."""
+    place = torch.arange(inputs.shape[1], device=inputs.device)
+    turned = torch.where(mask, mask.sum(1, keepdim=True) - 1 - place, place)
+    return inputs.gather(1, turned[..., None].expand_as(inputs))
+
+
+class BidirectionalLayer(nn.Module):
+    """Two layers side by side: one reads forwards, the other backwards (Schuster & Paliwal 1997).
+
+    Args:
+        cell: Which cell.
+        d_input: Width of the inputs.
+        d_hidden: Width of both directions together; must be even.
+
+    Raises:
+        ValueError: If `d_hidden` is odd.
+    """
+
+    def __init__(self, cell: Cell, d_input: int, d_hidden: int) -> None:
+        super().__init__()
+        if d_hidden % 2:
+            raise ValueError(
+                f"a bidirectional layer has half its width in each direction; expected an even "
+                f"width, got {d_hidden}"
+            )
+        self.forwards = RecurrentLayer(cell, d_input, d_hidden // 2)
+        self.backwards = RecurrentLayer(cell, d_input, d_hidden // 2)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        state: None = None,
+        mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
+        """Read in both directions.
+
+        Args:
+            inputs: One vector per step.
+            state: There is none to go on from: the end of the row is read first.
+            mask: True where a step is real, which are the first of each row; all, if `None`.
+
+        Returns:
+            h of both directions at every step, and the final states of both side by side.
+        """
+        if mask is None:
+            mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
+        there, end = self.forwards(inputs, None, mask)
+        back, start = self.backwards(flip(inputs, mask), None, mask)
+        both = torch.cat([there, flip(back, mask)], -1)
+        return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))
