@@ -87,6 +87,17 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.active = before
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Let nobody hear what is offered in this thread, until the block ends."""
+    before = _listeners.active
+    _listeners.active = ()
+    try:
+        yield
+    finally:
+        _listeners.active = before
+
+
 def offer(kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None:
     """Offer a tensor to whoever listens; `make` is called only if somebody wants it."""
     for listener in _listeners.active:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-import io
 import itertools
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import cast
 
-from seqlearn.data.cache import file_digest
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """What a Hugging Face dataset, or a list of dictionaries, has in common."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
-
+from seqlearn.data.text_files import (
+    Rows,
+    codec_name,
+    column_names,
+    column_pair,
+    column_place,
+    digest_file,
+    read_lines,
+    refuse_empty,
+)
 
 # jsonargparse saves a value as the first of these that takes it, so the pair comes first.
 Pairs = tuple[str | Path, str | Path] | str | Path | Rows
@@ -88,8 +83,8 @@ class TextPairs(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        self.encoding = _codec(encoding)
-        self.columns = _columns(columns)
+        self.encoding = codec_name(encoding)
+        self.columns = column_pair(columns, "(source, target)")
         given = {"train": train, "val": val, "test": test}
         self._splits: dict[Split, _Files | _Table | _Dataset | None] = {
             split: None if given[split] is None else self._reader(split, given[split])
@@ -144,13 +139,13 @@ class _Files:
         self._split, self._paths, self._encoding = split, (source, target), encoding
 
     def digest(self) -> str:
-        return " ".join(_digest(self._split, path) for path in self._paths)
+        return " ".join(digest_file(self._split, path) for path in self._paths)
 
     def locate(self, row: int) -> str:
         return f"{self._paths[1]}, line {row + 1}"
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        lines = [_lines(self._split, path, self._encoding) for path in self._paths]
+        lines = [read_lines(self._split, path, self._encoding) for path in self._paths]
         for row, (source, target) in enumerate(itertools.zip_longest(*lines)):
             if source is None or target is None:
                 more = row + 1 + sum(1 for _ in itertools.chain(*lines))
@@ -160,7 +155,7 @@ class _Files:
                     "line n of one must go with line n of the other"
                 )
             for path, text in zip(self._paths, (source, target), strict=True):
-                _refuse_empty(text, f"{path}, line {row + 1}", "remove this line from both files")
+                refuse_empty(text, f"{path}, line {row + 1}", "remove this line from both files")
             yield source, target
 
 
@@ -175,18 +170,18 @@ class _Table:
         self._header = isinstance(columns[0], str)
 
     def digest(self) -> str:
-        return _digest(self._split, self._path)
+        return digest_file(self._split, self._path)
 
     def locate(self, row: int) -> str:
         return f"{self._path}, line {row + 1 + self._header}"
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        lines = _lines(self._split, self._path, self._encoding)
+        lines = read_lines(self._split, self._path, self._encoding)
         wanted = self._columns
         places = [column - 1 for column in wanted if isinstance(column, int)]
         if self._header:
             names = next(lines).split("\t")
-            places = [_place(str(column), names, str(self._path)) for column in wanted]
+            places = [column_place(str(column), names, str(self._path)) for column in wanted]
         for row, line in enumerate(lines):
             cells = line.split("\t")
             if len(cells) <= max(places):
@@ -196,7 +191,7 @@ class _Table:
                 )
             for place in places:
                 where = f"{self.locate(row)}, column {place + 1}"
-                _refuse_empty(cells[place], where, "fill it in or remove the line")
+                refuse_empty(cells[place], where, "fill it in or remove the line")
             yield cells[places[0]], cells[places[1]]
 
 
@@ -212,7 +207,7 @@ class _Dataset:
         if columns is None or isinstance(columns[0], int):
             raise ValueError(
                 f"{split}: a dataset needs the names of its columns, columns=(source, target); "
-                f"got {columns}, and it has {_names(rows)}"
+                f"got {columns}, and it has {column_names(rows)}"
             )
         self._split, self._rows, self._columns = split, rows, columns
 
@@ -231,96 +226,9 @@ class _Dataset:
             values = []
             for column in self._columns:
                 if column not in row:
-                    _place(str(column), list(row), self.locate(number))
+                    column_place(str(column), list(row), self.locate(number))
                 values.append(row[cast("str", column)])
                 if isinstance(values[-1], str):
                     where = f"{self.locate(number)}, column {column!r}"
-                    _refuse_empty(values[-1], where, "fill it in or filter it out")
+                    refuse_empty(values[-1], where, "fill it in or filter it out")
             yield values[0], values[1]
-
-
-def _lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a file; only the ends that files have count, not U+2028 and its kind."""
-    count = 0
-    try:
-        with _open(split, path) as binary, io.TextIOWrapper(binary, encoding, newline="\n") as text:
-            for line in text:
-                count += 1
-                yield line.removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise ValueError(_undecodable(split, path, encoding)) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: expected a gzip file, since its name ends in .gz, but after line {count}: "
-            f"{error}; fetch it again or rename it"
-        ) from error
-    if not count:
-        raise ValueError(f"{path}: expected lines of text, got an empty file; leave out {split}")
-
-
-def _open(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
-    if not path.is_file():
-        raise FileNotFoundError(f"{split}: expected a file at {path}, but there is none")
-    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def _undecodable(split: Split, path: Path, encoding: str) -> str:
-    """Where a file is not in its encoding; reads it whole, since something is wrong anyway."""
-    with _open(split, path) as binary:
-        content = binary.read()
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, byte = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        return (
-            f"{path}, line {line}, byte {byte}: {content[error.start : error.start + 1]!r} is not "
-            f"{encoding.removesuffix('-sig')}; say encoding=, for example encoding='latin-1'"
-        )
-    return f"{path}: changed while it was read; try again"
-
-
-def _digest(split: Split, path: Path) -> str:
-    with _open(split, path):
-        return file_digest(path)
-
-
-def _refuse_empty(text: str, where: str, what_to_do: str) -> None:
-    if not text.strip():
-        raise ValueError(f"{where}: expected a text, got an empty one; {what_to_do}")
-
-
-def _place(column: str, names: Sequence[str], where: str) -> int:
-    if column not in names:
-        raise ValueError(f"{where}: expected a column {column!r}, got {list(names)}")
-    return list(names).index(column)
-
-
-def _names(rows: Rows) -> list[str]:
-    return list(rows[0]) if len(rows) and isinstance(rows[0], Mapping) else []
-
-
-def _columns(
-    columns: Sequence[int] | Sequence[str] | None,
-) -> tuple[int | str, int | str] | None:
-    if columns is None:
-        return None
-    kinds = {type(column) for column in columns}
-    if len(columns) != 2 or kinds not in ({int}, {str}):
-        raise ValueError(f"expected columns=(source, target), two names or numbers, got {columns}")
-    numbers = [column for column in columns if isinstance(column, int)]
-    if any(number < 1 for number in numbers):
-        raise ValueError(f"expected numbers of columns from 1, got {columns}")
-    return columns[0], columns[1]
-
-
-def _codec(encoding: str) -> str:
-    """The encoding's own name, that for UTF-8 which leaves out the mark at the start."""
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise ValueError(
-            "expected an encoding that Python knows, such as 'utf-8' or 'latin-1', "
-            f"got {encoding!r}"
-        ) from error
-    return "utf-8-sig" if name == "utf-8" else name

@@ -7,7 +7,6 @@ and answers each of its tokens with a vector; `head` turns vectors into logits. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 from seqlearn.batch import Memory, SequenceBatch, length_mask
 from seqlearn.metrics import CorpusBLEU, TokenStatistics
 from seqlearn.models import checkpoint as checkpoints
+from seqlearn.models.answering import Answers
 from seqlearn.models.arguments import keeping_arguments, plain
 from seqlearn.models.carrying import Carried
-from seqlearn.models.generation import generate
 from seqlearn.models.optimization import configure_optimizer
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
@@ -57,7 +56,7 @@ class Measured(NamedTuple):
     mask: Tensor
 
 
-class SequenceModule(L.LightningModule):
+class SequenceModule(Answers, L.LightningModule):
     """The base of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
@@ -299,41 +298,6 @@ class SequenceModule(L.LightningModule):
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"
-
-    # Answers
-
-    def generate(
-        self,
-        sources: Sequence[Any] | Tensor | None = None,
-        *,
-        prompts: Sequence[str | Sequence[int]] | None = None,
-        max_length: int | None = None,
-    ) -> list[Any]:
-        """Answer raw sources with texts, token by token, until the end symbol or the limit.
-
-        Args:
-            sources: Texts or lists of ids, or vectors; `None` for a language model.
-            prompts: Beginnings of the answers, one each; the answers continue them, and hold them.
-            max_length: Tokens to make at most, the end symbol counted; by default twice the
-                longest target seen in training.
-
-        Returns:
-            One text per source, in the order given; a list of ids where there is no tokenizer.
-
-        Raises:
-            ValueError: If the target is not text, a source has symbols that training never showed,
-                or the limit is below one.
-            TypeError: If `sources` is one string instead of a list of them.
-        """
-        return generate(self, sources, prompts=prompts, max_length=max_length)
-
-    def answer(self, batch: SequenceBatch) -> list[Any]:
-        """Generate an answer to each source of a batch, whose target is not looked at."""
-        sources = [None] * batch.size if batch.source is None else list(batch.source)
-        if batch.source is not None and batch.source_lengths is not None:
-            pairs = zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)
-            sources = [ids[:length] for ids, length in pairs]
-        return generate(self, sources)
 
     # Checkpoints
 

@@ -10,18 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory, pad
-from seqlearn.decoding import greedy
+from seqlearn.decoding import Strategy
 from seqlearn.nn import State
 from seqlearn.probe import begin as announce_begin
 from seqlearn.spec import START, SequenceSpec, TextSpec, VectorSpec
 
 ROWS_AT_ONCE = 128
-"""Answers that are made side by side."""
+"""Rows that go through a model side by side."""
+
+TOKENS_AT_ONCE = 2**16
+"""Tokens of source and target that go through a model side by side."""
 
 
 @runtime_checkable
 class Answering(Protocol):
-    """What generation needs of a module."""
+    """What answering raw sources needs of a module."""
 
     spec: SequenceSpec
 
@@ -31,7 +34,7 @@ class Answering(Protocol):
         ...
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> nn.Linear:
         """From a decoder's vector to the logits of the next token."""
         ...
 
@@ -61,69 +64,88 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def generate(
     module: Answering,
-    sources: Sequence[Any] | Tensor | None = None,
-    *,
-    prompts: Sequence[str | Sequence[int]] | None = None,
-    max_length: int | None = None,
-) -> list[Any]:
-    """See `SequenceModule.generate`."""
-    target = module.spec.target
-    if not isinstance(target, TextSpec):
-        raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
-            f"generate makes texts, and this model's target is {type(target).__name__}; "
-            "call the model on a batch, or use trainer.predict"
-        )
-    if max_length is None:
-        max_length = max(8, 2 * target.max_length)
-    encoded = _encode(module, sources, prompts)
-    firsts = [[START]] * len(encoded)
-    if isinstance(prompts, str):
-        raise TypeError(f"expected a list of prompts, got one string; pass [{prompts[:40]!r}]")
-    if prompts is not None:
-        if len(prompts) != len(encoded):
-            raise ValueError(f"expected {len(encoded)} prompts, one a source, got {len(prompts)}")
-        firsts = [[START, *ids] for ids in target.encode(prompts, what="prompt")]
-    answers: list[list[int]] = [[] for _ in encoded]
+    encoded: Sequence[Any],
+    firsts: Sequence[Sequence[int]],
+    strategy: Strategy,
+    max_length: int,
+) -> list[list[list[int]]]:
+    """Answer sources, a batch at a time.
+
+    Args:
+        module: What answers.
+        encoded: The sources, from `encode_sources`.
+        firsts: The ids that the answers begin with, start symbol included, one list a source.
+        strategy: How to decode.
+        max_length: Tokens to make at most, the end symbol counted.
+
+    Returns:
+        For each source, in the order given, the ids of its answers, the best first; each begins as
+        `firsts` says and stands without the end symbol.
+    """
+    answers: list[list[list[int]]] = [[] for _ in encoded]
+    seeds = strategy.seeds(len(encoded))
+
+    def next_token(
+        tokens: Tensor, memory: Memory | None, state: State | None
+    ) -> tuple[Tensor, State]:
+        hidden, state = module.decode(tokens, memory, state)
+        return module.head(hidden[:, -1]), state
+
     with evaluating(cast(nn.Module, module)):
-        for rows in _batches(encoded, firsts):
-            source, lengths = _collate(module, [encoded[row] for row in rows])
+        for rows in batches(encoded, firsts, strategy.rows, equal=True):
+            source, lengths = collate(module, [encoded[row] for row in rows])
             announce_begin(rows, len(encoded), source, lengths)
-            memory = module.encode(source, lengths)
-            made = greedy(
-                lambda tokens, memory, state: _next_token(module, tokens, memory, state),
+            made = strategy.answer(
+                next_token,
                 torch.tensor([firsts[row] for row in rows], device=module.device),
-                memory,
+                module.encode(source, lengths),
                 max_length=max_length,
+                seeds=[seeds[row] for row in rows],
             )
-            for row, ids in zip(rows, made, strict=True):
-                answers[row] = [*firsts[row], *ids]
-    return list(target.decode(answers))
+            for row, found in zip(rows, made, strict=True):
+                answers[row] = [[*firsts[row], *ids] for ids in found]
+    return answers
 
 
-def _next_token(
-    module: Answering, tokens: Tensor, memory: Memory | None, state: State | None
-) -> tuple[Tensor, State]:
-    hidden, state = module.decode(tokens, memory, state)
-    return module.head(hidden[:, -1]), state
+def first_tokens(
+    target: TextSpec, prompts: Sequence[str | Sequence[int]] | None, count: int
+) -> list[list[int]]:
+    """The ids that each of `count` answers begins with: the start symbol, and its prompt.
+
+    Raises:
+        ValueError: If there are not as many prompts as answers.
+    """
+    if prompts is None:
+        return [[START]] * count
+    if len(prompts) != count:
+        raise ValueError(f"expected {count} prompts, one a source, got {len(prompts)}")
+    return [[START, *ids] for ids in target.encode(prompts, what="prompt")]
 
 
-def _encode(
-    module: Answering,
-    sources: Sequence[Any] | Tensor | None,
-    prompts: Sequence[str | Sequence[int]] | None,
+def encode_sources(
+    module: Answering, sources: Sequence[Any] | Tensor | None, count: int | None = None
 ) -> list[Any]:
-    """The sources as lists of ids, as vectors, or as as many `None`s as there are prompts."""
+    """The sources as lists of ids or as vectors; without a source as `count` times `None`.
+
+    Args:
+        module: What will read them.
+        sources: Texts or lists of ids, or vectors; `None` for a language model.
+        count: How many there are where there is no source; one by default.
+
+    Raises:
+        ValueError: If the sources are not what the module reads.
+        TypeError: If `sources` is one string instead of a list of them.
+    """
     side = module.spec.source
     if side is None:
         if sources is not None and any(source is not None for source in sources):
             raise ValueError("this model has no source; pass the beginnings of texts as prompts=")
         if sources is not None:
             return [None] * len(sources)
-        return [None] * (1 if prompts is None else len(prompts))
+        return [None] * (1 if count is None else count)
     if sources is None:
         raise ValueError("expected a list of sources, got none")
-    if isinstance(sources, str):
-        raise TypeError(f"expected a list of texts, got one string; pass [{sources[:40]!r}]")
+    refuse_one_string(sources, "texts")
     if isinstance(side, VectorSpec):
         vectors = [torch.as_tensor(source, dtype=torch.float32) for source in sources]
         for number, vector in enumerate(vectors, 1):
@@ -135,16 +157,40 @@ def _encode(
     return side.encode(list(sources), what="source")
 
 
-def _batches(encoded: Sequence[Any], firsts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Rows of about the same length together; beginnings of equal length only."""
+def refuse_one_string(texts: object, what: str) -> None:
+    """Refuse one string in the place of a list of them.
+
+    Raises:
+        TypeError: If `texts` is a string.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"expected a list of {what}, got one string; pass [{texts[:40]!r}]")
+
+
+def batches(
+    encoded: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
+) -> Iterator[list[int]]:
+    """Put examples of about the same length together.
+
+    Args:
+        encoded: The sources, from `encode_sources`.
+        targets: What is fed to the decoder, one list a source.
+        rows_each: Rows that each takes up.
+        equal: Whether all targets of a batch must be of one length.
+
+    Yields:
+        The positions of the examples of a batch, the shortest first.
+    """
 
     def lengths(row: int) -> tuple[int, int]:
         source = encoded[row]
-        return len(firsts[row]), len(source) if isinstance(source, list) else 0
+        return len(targets[row]), len(source) if isinstance(source, list) else 0
 
     batch: list[int] = []
     for row in sorted(range(len(encoded)), key=lengths):
-        if batch and (len(batch) == ROWS_AT_ONCE or len(firsts[row]) != len(firsts[batch[0]])):
+        rows = (len(batch) + 1) * rows_each
+        full = rows > ROWS_AT_ONCE or rows * sum(lengths(row)) > TOKENS_AT_ONCE
+        if batch and (full or (equal and len(targets[row]) != len(targets[batch[0]]))):
             yield batch
             batch = []
         batch.append(row)
@@ -152,10 +198,10 @@ def _batches(encoded: Sequence[Any], firsts: Sequence[Sequence[int]]) -> Iterato
         yield batch
 
 
-def _collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
+def collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
+    """The sources of a batch, padded, and their lengths where they are ids."""
     if module.spec.source is None:
         return None, None
     if isinstance(module.spec.source, VectorSpec):
-        dtype = next(module.head.parameters()).dtype
-        return torch.stack(list(encoded)).to(module.device, dtype), None
+        return torch.stack(list(encoded)).to(module.device, module.head.weight.dtype), None
     return pad(encoded, module.device)

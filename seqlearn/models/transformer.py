@@ -21,6 +21,10 @@ Departures from the paper:
   more normalisation at the end; `"post"` is the paper's.
 - Attention weights and the inner layer of the feed-forward network are dropped too, as in the
   authors' own code.
+- `positions="learned"` adds a learned row for each position (Gehring et al. 2017), to embeddings
+  that are then not multiplied by √d_model, as in GPT-2; `"rotary"` adds nothing, but turns the
+  queries and keys of self-attention by their positions (Su et al. 2021), and keeps the √d_model.
+- `activation="gelu"` has the exact x·Φ(x) (Hendrycks & Gimpel 2016) in place of max(0, x).
 - The paper always shares one matrix between both embeddings and the output; here that is
   `tie_embeddings=True` (with a joint vocabulary), and an output bias stays.
 - `Memory.summary` (the mean of the encoder's states) is there for class and vector targets; the
@@ -29,24 +33,41 @@ Departures from the paper:
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from seqlearn.batch import Memory
 from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
-from seqlearn.nn import Dropout, KeyValue, KeyValueCache, MultiHeadAttention, sinusoidal
-from seqlearn.spec import SequenceSpec
+from seqlearn.nn import (
+    Dropout,
+    KeyValue,
+    KeyValueCache,
+    MultiHeadAttention,
+    Positions,
+    position_layer,
+)
+from seqlearn.spec import SequenceSpec, TextSpec
+
+Activation = Literal["relu", "gelu"]
+ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu}
 
 
 class FeedForwardBlock(nn.Module):
     """The same two layers at every position: `max(0, x W_1 + b_1) W_2 + b_2` (equation 2)."""
 
-    def __init__(self, d_model: int, d_feedforward: int, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, d_feedforward: int, dropout: float, activation: Activation
+    ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"expected activation 'relu' or 'gelu', got {activation!r}")
+        if d_feedforward < 1:
+            raise ValueError(f"expected a d_feedforward of at least 1, got {d_feedforward}")
+        self.activation = ACTIVATIONS[activation]
         self.inner = nn.Linear(d_model, d_feedforward)
         self.dropout = Dropout(dropout)
         self.outer = nn.Linear(d_feedforward, d_model)
@@ -58,17 +79,26 @@ class FeedForwardBlock(nn.Module):
         self, inputs: Float[Tensor, "batch time d_model"]
     ) -> Float[Tensor, "batch time d_model"]:
         """Work on every position alone."""
-        return self.outer(self.dropout(self.inner(inputs).relu()))
+        return self.outer(self.dropout(self.activation(self.inner(inputs))))
 
 
 class EncoderLayer(nn.Module):
     """The left block of figure 1, normalised after each sum."""
 
-    def __init__(self, d_model: int, num_heads: int, d_feedforward: int, dropout: float) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_feedforward: int,
+        dropout: float,
+        activation: Activation,
+        *,
+        rotary: bool,
+    ) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
         self.norm_attention = nn.LayerNorm(d_model)
-        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout)
+        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
         self.norm_feedforward = nn.LayerNorm(d_model)
         self.dropout = Dropout(dropout)
 
@@ -101,13 +131,22 @@ class LayerState(NamedTuple):
 class DecoderLayer(nn.Module):
     """The right block of figure 1, normalised after each sum."""
 
-    def __init__(self, d_model: int, num_heads: int, d_feedforward: int, dropout: float) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_feedforward: int,
+        dropout: float,
+        activation: Activation,
+        *,
+        rotary: bool,
+    ) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
         self.norm_attention = nn.LayerNorm(d_model)
         self.cross = MultiHeadAttention(d_model, num_heads, dropout)
         self.norm_cross = nn.LayerNorm(d_model)
-        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout)
+        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
         self.norm_feedforward = nn.LayerNorm(d_model)
         self.dropout = Dropout(dropout)
 
@@ -159,13 +198,21 @@ class TransformerEncoder(nn.Module):
     """The left half of figure 1.
 
     Args:
+        positions: Adds positions to the embeddings.
         layers: The blocks, from the input up.
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Of the sum of embedding and position.
     """
 
-    def __init__(self, layers: list[EncoderLayer], norm: nn.Module | None, dropout: float) -> None:
+    def __init__(
+        self,
+        positions: nn.Module,
+        layers: list[EncoderLayer],
+        norm: nn.Module | None,
+        dropout: float,
+    ) -> None:
         super().__init__()
+        self.positions = positions
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(layers)
         self.norm = norm
@@ -174,7 +221,7 @@ class TransformerEncoder(nn.Module):
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
         """Read embedded tokens, of which those are real where `mask` is True."""
-        x = self.dropout(with_positions(inputs, 0))
+        x = self.dropout(self.positions(inputs, 0))
         for layer in self.layers:
             x = layer(x, mask)
         x = x if self.norm is None else self.norm(x)
@@ -193,13 +240,21 @@ class TransformerDecoder(nn.Module):
     """The right half of figure 1; without a memory, a language model.
 
     Args:
+        positions: Adds positions to the embeddings.
         layers: The blocks, from the input up.
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Of the sum of embedding and position.
     """
 
-    def __init__(self, layers: list[DecoderLayer], norm: nn.Module | None, dropout: float) -> None:
+    def __init__(
+        self,
+        positions: nn.Module,
+        layers: list[DecoderLayer],
+        norm: nn.Module | None,
+        dropout: float,
+    ) -> None:
         super().__init__()
+        self.positions = positions
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(layers)
         self.norm = norm
@@ -219,7 +274,7 @@ class TransformerDecoder(nn.Module):
         """
         position = 0 if state is None else state.position
         states = [None] * len(self.layers) if state is None else state.layers
-        x = self.dropout(with_positions(inputs, position))
+        x = self.dropout(self.positions(inputs, position))
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, memory, layer_state)
@@ -228,13 +283,17 @@ class TransformerDecoder(nn.Module):
         return x, TransformerState(position + inputs.shape[1], new_states)
 
 
-def with_positions(
-    inputs: Float[Tensor, "batch time d_model"], start: int
-) -> Float[Tensor, "batch time d_model"]:
-    """√d_model times the embeddings, plus their positions from `start` (sections 3.4 and 3.5)."""
-    _, time, d_model = inputs.shape
-    positions = sinusoidal(start, time, d_model, inputs.device)
-    return inputs * math.sqrt(d_model) + positions.to(inputs.dtype)
+def reach(spec: SequenceSpec) -> tuple[int, int]:
+    """How many positions are learned in the source and in the target, if they are.
+
+    As many as the longest source seen has tokens; and in the target the start symbol, a prompt as
+    long as the longest target seen, and all that `generate` adds by default.
+    """
+    source, target = (
+        max(1, side.max_length) if isinstance(side, TextSpec) else 1
+        for side in (spec.source, spec.target)
+    )
+    return source, 1 + target + max(8, 2 * target)
 
 
 class Transformer(SequenceModule):
@@ -248,15 +307,21 @@ class Transformer(SequenceModule):
         d_feedforward: Width of the feed-forward networks' inner layer; 4 × `d_model` by default.
         dropout: Share of what is dropped in training.
         norm: `"post"` normalises after each sum, as the paper does; `"pre"` before each part.
+        positions: `"sinusoidal"`, as in the paper, and `"rotary"` serve any length; `"learned"`
+            as many positions as `reach` says (in the source the longest text seen, in the target
+            three times that), and refuses more.
+        activation: Of the feed-forward networks: `"relu"`, as in the paper, or `"gelu"`.
         tie_embeddings: Share one matrix between the target's embedding, the output layer and,
             with a joint vocabulary, the source's embedding.
         recipe: How to train.
 
     Raises:
-        ValueError: If `num_heads` does not divide `d_model`, a size is not positive, or `norm` is
-            neither `"post"` nor `"pre"`.
+        ValueError: If `num_heads` does not divide `d_model` (into even widths, if rotary), a size
+            is not positive, or `norm`, `positions` or `activation` is none of those named.
 
-    Source: Vaswani et al. 2017; Xiong et al. 2020 for `norm="pre"`.
+    Source: Vaswani et al. 2017; Xiong et al. 2020 for `norm="pre"`; Su et al. 2021 for rotary
+    positions. `norm="pre", positions="learned", activation="gelu", tie_embeddings=True` without a
+    source is GPT-2 (Radford et al. 2019).
     """
 
     def __init__(
@@ -269,6 +334,8 @@ class Transformer(SequenceModule):
         d_feedforward: int | None = None,
         dropout: float = 0.1,
         norm: Literal["post", "pre"] = "post",
+        positions: Positions = "sinusoidal",
+        activation: Activation = "relu",
         tie_embeddings: bool = False,
         recipe: Recipe | None = None,
     ) -> None:
@@ -278,9 +345,9 @@ class Transformer(SequenceModule):
         if norm not in ("post", "pre"):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")
         inner = 4 * d_model if d_feedforward is None else d_feedforward
-        if inner < 1:
-            raise ValueError(f"expected a d_feedforward of at least 1, got {inner}")
-        sizes = (d_model, num_heads, inner, dropout)
+        sizes = (d_model, num_heads, inner, dropout, activation)
+        rotary = positions == "rotary"
+        source, target = reach(spec)
         reading, writing = (
             (EncoderLayer, DecoderLayer)
             if norm == "post"
@@ -288,10 +355,16 @@ class Transformer(SequenceModule):
         )
         last = (nn.LayerNorm(d_model), nn.LayerNorm(d_model)) if norm == "pre" else (None, None)
         self.encoder = TransformerEncoder(
-            [reading(*sizes) for _ in range(num_layers)], last[0], dropout
+            position_layer(positions, d_model, source),
+            [reading(*sizes, rotary=rotary) for _ in range(num_layers)],
+            last[0],
+            dropout,
         )
         self.decoder = TransformerDecoder(
-            [writing(*sizes) for _ in range(num_layers)], last[1], dropout
+            position_layer(positions, d_model, target),
+            [writing(*sizes, rotary=rotary) for _ in range(num_layers)],
+            last[1],
+            dropout,
         )
         if spec.source is None:  # nothing to look at: no gradients that other ranks would wait for
             for name, part in self.decoder.named_modules():

@@ -11,7 +11,16 @@ from seqlearn.nn.attention import (
 )
 from seqlearn.nn.dropout import Dropout, dropout
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
-from seqlearn.nn.positions import sinusoidal
+from seqlearn.nn.positions import (
+    LearnedPositions,
+    NoPositions,
+    Positions,
+    SinusoidalPositions,
+    position_layer,
+    rotary,
+    rotate,
+    sinusoidal,
+)
 from seqlearn.nn.protocols import Decoder, Encoder, State, map_state, select
 from seqlearn.nn.recurrent import (
     BidirectionalLayer,
@@ -35,9 +44,13 @@ __all__ = [
     "Encoder",
     "KeyValue",
     "KeyValueCache",
+    "LearnedPositions",
     "MultiHeadAttention",
+    "NoPositions",
+    "Positions",
     "RecurrentLayer",
     "ScoreName",
+    "SinusoidalPositions",
     "State",
     "TokenLoss",
     "additive_scores",
@@ -53,7 +66,10 @@ __all__ = [
     "lstm_step",
     "map_state",
     "masked_softmax",
+    "position_layer",
     "rnn_step",
+    "rotary",
+    "rotate",
     "select",
     "sinusoidal",
 ]

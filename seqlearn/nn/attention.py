@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from seqlearn.batch import causal_mask
 from seqlearn.nn.dropout import dropout
+from seqlearn.nn.positions import rotate
 from seqlearn.probe import offer
 
 EXPLICIT_KEYS = 32
@@ -167,20 +168,30 @@ class MultiHeadAttention(nn.Module):
         d_model: Width of queries, keys and values.
         num_heads: Number of heads; must divide `d_model`.
         dropout: Probability with which an attention weight is dropped in training.
+        rotary: Whether queries and keys are turned by their positions (`seqlearn.nn.rotary`), where
+            both come from the same sequence: in a memory positions mean something else.
 
     Raises:
-        ValueError: If `num_heads` does not divide `d_model`.
+        ValueError: If `num_heads` does not divide `d_model`, or `rotary` heads are of odd width.
 
-    Source: Vaswani et al. 2017, section 3.2.2.
+    Source: Vaswani et al. 2017, section 3.2.2; Su et al. 2021, section 3.4.2, for `rotary`.
     """
 
-    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, d_model: int, num_heads: int, dropout: float = 0.0, *, rotary: bool = False
+    ) -> None:
         super().__init__()
         if num_heads < 1 or d_model % num_heads:
             raise ValueError(
                 f"expected a number of heads that divides d_model={d_model}, got {num_heads}"
             )
+        if rotary and d_model // num_heads % 2:
+            raise ValueError(
+                "rotary positions turn pairs of numbers; expected heads of even width, got "
+                f"d_model={d_model} / num_heads={num_heads} = {d_model // num_heads}"
+            )
         self.d_model, self.num_heads, self.dropout = d_model, num_heads, dropout
+        self.rotary = rotary
         self.projection = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
         nn.init.xavier_uniform_(self.projection.weight)
@@ -199,7 +210,7 @@ class MultiHeadAttention(nn.Module):
             inputs: One vector per position.
             mask: True where a position is real.
         """
-        query, key, value = self._split(self.projection(inputs), 3)
+        query, key, value = self._project(inputs, 0)
         return self._attend(query, key, value, mask[:, None, None], causal=False)
 
     def look_back(
@@ -211,12 +222,13 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             inputs: One vector per new position.
-            cache: Keys and values of earlier positions; consumed. `None` at the start.
+            cache: Keys (turned, if `rotary`) and values of earlier positions; consumed. `None` at
+                the start.
 
         Returns:
             The outputs, and the cache with the new positions.
         """
-        query, key, value = self._split(self.projection(inputs), 3)
+        query, key, value = self._project(inputs, 0 if cache is None else cache.length)
         if cache is None:
             cache = KeyValueCache(key, value)
         else:
@@ -245,11 +257,18 @@ class MultiHeadAttention(nn.Module):
         (query,) = self._split(functional.linear(inputs, weight, bias), 1)
         return self._attend(query, *memory, mask[:, None, None], causal=False)
 
-    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Cut `batch time (parts heads d_head)` into `parts` of `batch heads time d_head`."""
+    def _project(self, inputs: Tensor, start: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values; if `rotary`, turned by their positions from `start` on."""
+        heads = self._split(self.projection(inputs), 3)
+        if not self.rotary:
+            return heads.unbind(0)
+        return *rotate(heads[:2], start).unbind(0), heads[2]
+
+    def _split(self, projected: Tensor, parts: int) -> Tensor:
+        """Cut `batch time (parts heads d_head)` into `parts batch heads time d_head`."""
         batch, time, _ = projected.shape
         heads = projected.view(batch, time, parts, self.num_heads, self.d_model // self.num_heads)
-        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+        return heads.permute(2, 0, 3, 1, 4)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool

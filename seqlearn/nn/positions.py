@@ -1,12 +1,36 @@
-"""Where a token stands: encodings of positions."""
+"""Where a token stands: encodings of positions, added below the first layer or turned in.
+
+sinusoidal   x_m + PE(m), fixed                    Vaswani et al. 2017, section 3.5
+learned      x_m + E[m], one row a position        Gehring et al. 2017, section 3.1
+rotary       queries and keys turned by angles     Su et al. 2021, section 3.4.2
+             that grow with m, in every layer
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+Positions = Literal["sinusoidal", "learned", "rotary"]
+POSITIONS = ("sinusoidal", "learned", "rotary")
+
+
+def frequencies(width: int, device: torch.device | None = None) -> Float[Tensor, " pairs"]:
+    """The angle by which each pair of numbers goes on per position: `10000^(-2i / width)`."""
+    pair = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    return torch.exp(pair * (-math.log(10000.0) / width))
+
+
+def angles(
+    start: int, length: int, width: int, device: torch.device | None = None
+) -> Float[Tensor, "{length} pairs"]:
+    """Position times frequency, for each position from `start` and each pair of numbers."""
+    position = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    return position[:, None] * frequencies(width, device)
 
 
 def sinusoidal(
@@ -28,7 +52,124 @@ def sinusoidal(
 
     Source: Vaswani et al. 2017, section 3.5.
     """
-    position = torch.arange(start, start + length, device=device, dtype=torch.float32)
-    pair = torch.arange(0, d_model, 2, device=device, dtype=torch.float32)
-    angle = position[:, None] * torch.exp(pair * (-math.log(10000.0) / d_model))
+    angle = angles(start, length, d_model, device)
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :d_model]
+
+
+def rotary(
+    inputs: Float[Tensor, "*batch time d_head"], start: int
+) -> Float[Tensor, "*batch time d_head"]:
+    """The textbook form: turn each pair of numbers by its angle, which grows with the position.
+
+        x'_{2i}   = x_{2i} cos mθ_i - x_{2i+1} sin mθ_i        θ_i = 10000^(-2i / d_head)
+        x'_{2i+1} = x_{2i} sin mθ_i + x_{2i+1} cos mθ_i
+
+    So the product of a query at `m` and a key at `n` depends on `m - n` alone. The pairs are
+    neighbours, (0, 1), (2, 3) …, as in the paper; other codes pair `i` with `i + d_head / 2`.
+
+    Args:
+        inputs: Queries or keys, of even width.
+        start: The position of the first.
+
+    Source: Su et al. 2021, section 3.4.2, equation 34.
+    """
+    angle = angles(start, *inputs.shape[-2:], inputs.device)
+    even, odd = inputs.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angle.cos(), angle.sin()
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return turned.flatten(-2).to(inputs.dtype)
+
+
+def rotate(
+    inputs: Float[Tensor, "*batch time d_head"], start: int
+) -> Float[Tensor, "*batch time d_head"]:
+    """The fast path: what `rotary` gives, each pair as one complex number times `exp(i m θ)`.
+
+    One kernel instead of seven. A compiler fuses those seven, and knows no complex numbers.
+    """
+    if torch.compiler.is_compiling():
+        return rotary(inputs, start)
+    real = torch.promote_types(inputs.dtype, torch.float32)  # there are no half complex numbers
+    angle = angles(start, *inputs.shape[-2:], inputs.device).to(real)
+    pairs = torch.view_as_complex(inputs.to(real).unflatten(-1, (-1, 2)))
+    turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle))
+    return turned.flatten(-2).to(inputs.dtype)
+
+
+class SinusoidalPositions(nn.Module):
+    """√d_model times the embeddings, plus sines and cosines; for any length.
+
+    Source: Vaswani et al. 2017, sections 3.4 and 3.5.
+    """
+
+    def forward(
+        self, inputs: Float[Tensor, "batch time d_model"], start: int
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Add the positions from `start` on."""
+        _, time, d_model = inputs.shape
+        positions = sinusoidal(start, time, d_model, inputs.device)
+        return inputs * math.sqrt(d_model) + positions.to(inputs.dtype)
+
+
+class LearnedPositions(nn.Module):
+    """The embeddings, plus a learned row for each position up to a maximum.
+
+    Rows start as small noise (standard deviation 0.02); one that training never reaches stays so.
+
+    Args:
+        max_length: Number of positions.
+        d_model: Width of an embedding.
+
+    Source: Gehring et al. 2017, section 3.1; unscaled embeddings as in Radford et al. 2018.
+    """
+
+    def __init__(self, max_length: int, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(max_length, d_model))
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch time d_model"], start: int
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Add the positions from `start` on.
+
+        Raises:
+            ValueError: If there are more positions than rows.
+        """
+        end, most = start + inputs.shape[1], len(self.weight)
+        if end > most:
+            raise ValueError(
+                f"expected at most {most} positions, got {end}; positions='learned' reach no "
+                "further: shorten the text or max_length, or train with 'sinusoidal' or 'rotary'"
+            )
+        return inputs + self.weight[start:end]
+
+
+class NoPositions(nn.Module):
+    """√d_model times the embeddings: the positions are turned into queries and keys later."""
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time d_model"],
+        start: int,  # noqa: ARG002 -- as the other two have it
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Scale; where the inputs stand makes no difference here."""
+        return inputs * math.sqrt(inputs.shape[-1])
+
+
+def position_layer(positions: Positions, d_model: int, max_length: int) -> nn.Module:
+    """What is done to embeddings below the first layer: a module of `(inputs, start)`.
+
+    Args:
+        positions: Which encoding; with `"rotary"` the attention must be rotary too.
+        d_model: Width of an embedding.
+        max_length: How many positions are learned, if they are.
+
+    Raises:
+        ValueError: If there is no such encoding.
+    """
+    if positions == "learned":
+        return LearnedPositions(max_length, d_model)
+    if positions not in POSITIONS:
+        raise ValueError(f"expected positions to be one of {POSITIONS}, got {positions!r}")
+    return SinusoidalPositions() if positions == "sinusoidal" else NoPositions()

@@ -30,7 +30,7 @@ CELLS = ("rnn", "gru", "lstm")
 CellState = tuple[Tensor, ...]
 """What a layer carries: `(h,)`, or `(h, c)` of an LSTM, each `batch hidden`."""
 
-_SHUT, _OPEN = -200.0, 200.0  # σ of these is 0 and 1, to the last bit, beside any pre-activation
+_SHUT, _OPEN = -1e4, 1e4  # σ of these is 0 and 1, to the last bit, beside any pre-activation
 
 
 class RNNStep(NamedTuple):
@@ -163,6 +163,12 @@ class RecurrentLayer(nn.Module):
             h at every step (past a row's end it means nothing), and the state after each row's
             last real step; the state before the first one, where a row has none.
         """
+        if inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # Many CPUs have no LSTM kernel in bf16, and torch raises there instead of taking fp32.
+            dtype = self.kernel.weight_ih_l0.dtype
+            state = None if state is None else tuple(part.to(dtype) for part in state)
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(inputs.to(dtype), state, mask)
         state = self.start(inputs) if state is None else state
         if inputs.shape[1] == 0:
             return inputs.new_zeros(len(inputs), 0, self.d_hidden), state

@@ -14,7 +14,8 @@ from seqlearn.batch import SequenceBatch, pad
 from seqlearn.spec import END, START
 
 SOURCE_VOCAB, TARGET_VOCAB = 11, 9
-SPEC = sl.SequenceSpec(sl.TextSpec(SOURCE_VOCAB, 8), sl.TextSpec(TARGET_VOCAB, 8))
+# As long as the longest text with its padding, for positions that are learned up to a maximum.
+SPEC = sl.SequenceSpec(sl.TextSpec(SOURCE_VOCAB, 12), sl.TextSpec(TARGET_VOCAB, 12))
 
 
 @st.composite
@@ -29,6 +30,8 @@ def configurations(draw: st.DrawFn) -> dict[str, object]:
         "d_feedforward": draw(st.sampled_from([None, 6])),
         "dropout": draw(st.sampled_from([0.0, 0.2])),
         "norm": draw(st.sampled_from(["post", "pre"])),
+        "positions": draw(st.sampled_from(["sinusoidal", "learned", "rotary"])),
+        "activation": draw(st.sampled_from(["relu", "gelu"])),
         "tie_embeddings": draw(st.booleans()),
     }
 

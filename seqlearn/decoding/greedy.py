@@ -1,33 +1,17 @@
-"""Decoding: from a decoder's answers to a text, for any decoder.
-
-Nothing here knows an architecture: a decoder's state is only ever cut and reordered by rows, with
-`select`, and `seqlearn.probe` is told how the rows moved, so that a recording can follow them.
-"""
+"""Greedy decoding: the likeliest token at every step."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.nn.protocols import State, select
+from seqlearn.decoding.next_token import NextToken, check_limit
+from seqlearn.nn.protocols import select
 from seqlearn.probe import end as announce_end
 from seqlearn.probe import step as announce_step
 from seqlearn.spec import END, PAD, START
-
-
-@runtime_checkable
-class NextToken(Protocol):
-    """What decoding needs of a model."""
-
-    def __call__(
-        self, tokens: Int[Tensor, "batch time"], memory: Memory | None, state: State | None
-    ) -> tuple[Float[Tensor, "batch vocab"], State]:
-        """Read more tokens; answer with the logits of the next one, and the new state."""
-        ...
 
 
 @torch.no_grad()
@@ -54,8 +38,7 @@ def greedy(
     Raises:
         ValueError: If `max_length` is below one.
     """
-    if max_length < 1:
-        raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
+    check_limit(max_length)
     answers: list[list[int]] = [[] for _ in first]
     ended_at = [(0, row) for row in range(len(first))]
     alive = torch.arange(len(first), device=first.device)

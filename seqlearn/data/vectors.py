@@ -1,0 +1,284 @@
+"""Vectors of numbers and the texts that go with them, in either direction."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqlearn.data.cache import file_digest
+from seqlearn.data.fields import Text, Vector
+from seqlearn.data.module import SequenceDataModule, Split
+from seqlearn.data.text_files import (
+    codec_name,
+    digest_file,
+    open_file,
+    read_csv,
+    read_lines,
+    refuse_empty,
+)
+
+Shape = Literal["vector-to-sequence", "sequence-to-vector"]
+VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]
+"""One split: vectors, and the texts that go with them."""
+
+_SHAPES = ("vector-to-sequence", "sequence-to-vector")
+_CHARS = Text("char")
+_TEXTS_ONLY = (
+    "a vector with a class or another vector is no sequence model; what is: a vector with a text "
+    "(a class may be given in words), a text with a vector, and a text with a class (LabelledText)"
+)
+
+
+class Vectors(SequenceDataModule):
+    """Vectors that are put into words, or texts that become vectors (regression).
+
+    A split is a pair `(vectors, texts)`, in this order for both shapes. The vectors are an array
+    `examples size` of real numbers, in memory or in a `.npy` file; or a `.csv` (or `.csv.gz`) file
+    with one vector on each line and no names of columns. The texts are strings, or a file (plain
+    or `.gz`) with one text on each line, none of them empty. Row `n` goes with line `n`.
+
+    Numbers become float32 and are taken as they are; networks learn best from numbers around zero
+    with a variance near one. A `.npy` file is read row by row as it is needed.
+
+    Args:
+        train: The training split.
+        val: The validation split, if there is one.
+        test: The test split, if there is one.
+        shape: `"vector-to-sequence"` or `"sequence-to-vector"`.
+        text: How texts are cut into tokens.
+        encoding: Of the files; a mark at the start of UTF-8 is left out.
+        batch_tokens: Budget of a batch, see `SequenceDataModule`; a vector counts as one token.
+        seed: Decides the order of training.
+        num_workers: Processes that slice batches.
+
+    Raises:
+        TypeError: If a split is no pair, or if `text` is no `Text`.
+        ValueError: If an argument makes no sense, a split has no texts, or arrays are not
+            `examples size` with one size in all splits. Bad rows and lines are found when the data
+            is prepared, and named.
+        FileNotFoundError: If a file is missing; one of texts is missed when the data is prepared.
+
+    Example::
+
+        Vectors(("train.npy", "train.txt"), ("val.npy", "val.txt"), shape="vector-to-sequence")
+    """
+
+    def __init__(
+        self,
+        train: VectorsAndTexts,
+        val: VectorsAndTexts | None = None,
+        test: VectorsAndTexts | None = None,
+        shape: Shape = "vector-to-sequence",
+        text: Text = _CHARS,
+        *,
+        encoding: str = "utf-8",
+        batch_tokens: int = 4096,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        if shape not in _SHAPES:
+            raise ValueError(
+                f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}; {_TEXTS_ONLY}"
+            )
+        if not isinstance(text, Text):
+            raise TypeError(f"expected text=Text(...), got {text!r}; {_TEXTS_ONLY}")
+        codec = codec_name(encoding)
+        pairs: dict[Split, _Pair] = {"train": _Pair("train", train, codec)}
+        if val is not None:
+            pairs["val"] = _Pair("val", val, codec)
+        if test is not None:
+            pairs["test"] = _Pair("test", test, codec)
+        first = pairs["train"].vectors
+        for pair in pairs.values():
+            if pair.vectors.size != first.size:
+                raise ValueError(
+                    f"expected vectors of one size in all splits, but {first.name} has {first.size}"
+                    f" numbers in each and {pair.vectors.name} has {pair.vectors.size}"
+                )
+        vector = Vector(first.size)
+        forward = shape == "vector-to-sequence"
+        super().__init__(
+            vector if forward else text,
+            text if forward else vector,
+            batch_tokens=batch_tokens,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.shape = shape
+        self.encoding = codec
+        self._pairs = pairs
+
+    def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
+        """Vectors and texts of a split, in the order of the shape."""
+        rows = self._pairs[split].rows() if split in self._pairs else iter(())
+        if self.shape == "vector-to-sequence":
+            return rows
+        return ((text, vector) for vector, text in rows)
+
+    def fingerprint(self) -> str:
+        """The digests of the files and arrays, and how they are read."""
+        digest = hashlib.sha256(repr((self.shape, self.encoding)).encode())
+        for split, pair in self._pairs.items():
+            digest.update(f"\n{split} {pair.vectors.digest()} {pair.texts.digest()}".encode())
+        return digest.hexdigest()
+
+    def locate(self, split: Split, row: int) -> str:
+        """The vector's array or file and row, and the text's file and line."""
+        pair = self._pairs[split]
+        return f"{pair.vectors.place(row)}, with {pair.texts.place(row)}"
+
+
+class _Pair:
+    """The vectors and the texts of one split."""
+
+    def __init__(self, split: Split, given: object, encoding: str) -> None:
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError(
+                f"{split}: expected a pair (vectors, texts), got {type(given).__name__} "
+                f"{str(given)[:40]!r}"
+            )
+        vectors, texts = given
+        self.vectors = _vectors(split, vectors, encoding)
+        self.texts = _Texts(split, texts, encoding)
+
+    def rows(self) -> Iterator[tuple[Any, str]]:
+        """Each vector and its text."""
+        vectors, texts = self.vectors.rows(), self.texts.rows()
+        for row, (vector, text) in enumerate(itertools.zip_longest(vectors, texts)):
+            if vector is None or text is None:
+                more = row + 1 + sum(1 for _ in itertools.chain(vectors, texts))
+                counts = (row, more) if vector is None else (more, row)
+                raise ValueError(
+                    f"{self.vectors.name} has {counts[0]} rows and {self.texts.name} has "
+                    f"{counts[1]}; vector n of one must go with text n of the other"
+                )
+            refuse_empty(text, self.texts.place(row), "take it out, and its vector")
+            yield vector, text
+
+
+class _Array:
+    """An array in memory, or in a `.npy` file."""
+
+    def __init__(self, name: str, array: NDArray[Any], path: Path | None) -> None:
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name}: expected real numbers, got an array of {array.dtype}")
+        if array.ndim != 2 or not array.shape[1]:
+            raise ValueError(
+                f"{name}: expected an array of shape (examples, size), got {array.shape}"
+            )
+        self.name, self.size = name, array.shape[1]
+        self._array, self._path = array, path
+
+    def place(self, row: int) -> str:
+        return f"{self.name}, row {row} (from 0)"
+
+    def digest(self) -> str:
+        if self._path is not None:
+            return file_digest(self._path)
+        array = np.ascontiguousarray(self._array)
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.data).hexdigest()}"
+
+    def rows(self) -> Iterator[NDArray[Any]]:
+        return iter(self._array)
+
+
+class _Csv:
+    """A file with the numbers of one vector on each line."""
+
+    def __init__(self, split: Split, path: Path, encoding: str) -> None:
+        self._split, self._path, self._encoding = split, path, encoding
+        self.name = str(path)
+        self.size = len(next(read_csv(split, path, encoding))[1])
+
+    def place(self, row: int) -> str:
+        return f"{self.name}, line {row + 1}"
+
+    def digest(self) -> str:
+        return f"csv {digest_file(self._split, self._path)}"
+
+    def rows(self) -> Iterator[list[float]]:
+        for line, cells in read_csv(self._split, self._path, self._encoding):
+            if len(cells) != self.size:
+                raise ValueError(
+                    f"{self.name}, line {line}: expected {self.size} numbers, as on line 1, "
+                    f"got {len(cells)}; correct or remove the line"
+                )
+            yield [
+                self._number(cell, f"{self.name}, line {line}, column {column}")
+                for column, cell in enumerate(cells, start=1)
+            ]
+
+    def _number(self, cell: str, where: str) -> float:
+        try:
+            return float(cell)
+        except ValueError as error:
+            raise ValueError(
+                f"{where}: expected a number, got {cell[:40]!r}; correct it (the file has numbers "
+                "alone, with commas between them and no names of columns)"
+            ) from error
+
+
+class _Texts:
+    """Texts in memory, or lines of a file."""
+
+    def __init__(self, split: Split, given: Any, encoding: str) -> None:
+        self._split, self._encoding = split, encoding
+        self._path = Path(given) if isinstance(given, str | os.PathLike) else None
+        self.name = f"{split} texts" if self._path is None else str(self._path)
+        self._texts = [] if self._path is not None else list(given)
+        no_text = next((text for text in self._texts if not isinstance(text, str)), None)
+        if self._path is not None and self._path.suffix == ".npy":
+            no_text = self._path
+        if no_text is not None:
+            raise ValueError(f"{self.name}: expected texts, got {no_text!r:.60}; {_TEXTS_ONLY}")
+
+    def place(self, row: int) -> str:
+        if self._path is None:
+            return f"{self.name}, row {row} (from 0)"
+        return f"{self.name}, line {row + 1}"
+
+    def digest(self) -> str:
+        if self._path is not None:
+            return digest_file(self._split, self._path)
+        return hashlib.sha256(repr(self._texts).encode()).hexdigest()
+
+    def rows(self) -> Iterator[str]:
+        if self._path is None:
+            return iter(self._texts)
+        return read_lines(self._split, self._path, self._encoding)
+
+
+def _vectors(split: Split, given: Any, encoding: str) -> _Array | _Csv:
+    if not isinstance(given, str | os.PathLike):
+        try:
+            array = np.asarray(given)
+        except ValueError as error:
+            raise ValueError(
+                f"{split} vectors: expected an array of shape (examples, size): {error}"
+            ) from error
+        return _Array(f"{split} vectors", array, None)
+    path = Path(given)
+    if path.name.endswith((".csv", ".csv.gz")):
+        return _Csv(split, path, encoding)
+    if path.suffix != ".npy":
+        raise ValueError(
+            f"{split}: expected vectors in a file that ends in .npy, .csv or .csv.gz, got {path}; "
+            "a split is (vectors, texts), in this order"
+        )
+    with open_file(split, path):
+        pass
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path}: expected numbers in NumPy's format, without Python objects, but {error}; "
+            "write it with numpy.save from an array of numbers"
+        ) from error
+    return _Array(str(path), array, path)

@@ -1,0 +1,75 @@
+"""How probable a module finds texts and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqlearn.batch import length_mask, pad
+from seqlearn.models.generation import Answering, batches, collate, evaluating
+from seqlearn.nn import linear_cross_entropy
+from seqlearn.spec import END, PAD, START
+
+
+def log_probabilities(
+    module: Answering, encoded: Sequence[Any], targets: Sequence[Sequence[int]]
+) -> Float[Tensor, " sentence"]:
+    """The log-probability of each target, given its source.
+
+    Args:
+        module: What is asked.
+        encoded: The sources, from `encode_sources`.
+        targets: Ids that stand as start … end.
+
+    Returns:
+        In nats: of all tokens after the start symbol, the end symbol included. On the CPU.
+    """
+    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    scores = torch.zeros(len(targets), dtype=dtype)
+    with evaluating(cast(nn.Module, module)):
+        for rows in batches(encoded, targets, 1, equal=False):
+            memory = module.encode(*collate(module, [encoded[row] for row in rows]))
+            ids, lengths = pad([targets[row] for row in rows], module.device)
+            hidden, _ = module.decode(ids[:, :-1], memory)
+            labels = ids[:, 1:]
+            mask = length_mask(lengths - 1, labels.shape[1])
+            nll = torch.zeros_like(labels, dtype=dtype)
+            nll[mask] = linear_cross_entropy(
+                hidden[mask], module.head.weight, module.head.bias, labels[mask]
+            ).nll.to(dtype)
+            scores[rows] = -nll.sum(1).cpu()
+    return scores
+
+
+def class_probabilities(
+    module: Answering, encoded: Sequence[Any], labels: int
+) -> Float[Tensor, "source labels"]:
+    """The probability of each class, given each source; on the CPU."""
+    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    probabilities = torch.zeros(len(encoded), labels, dtype=dtype)
+    with evaluating(cast(nn.Module, module)):
+        for rows in batches(encoded, [[]] * len(encoded), 1, equal=False):
+            memory = module.encode(*collate(module, [encoded[row] for row in rows]))
+            assert memory is not None
+            logits = module.head(memory.summary)
+            probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
+    return probabilities
+
+
+def refuse_reserved(targets: Sequence[Sequence[int]]) -> None:
+    """Refuse ids that no text holds.
+
+    Raises:
+        ValueError: If a target holds padding, start or end.
+    """
+    for number, ids in enumerate(targets, 1):
+        for token in ids:
+            if token in (PAD, START, END):
+                raise ValueError(
+                    f"target {number}: expected the ids of a text, without padding ({PAD}), start "
+                    f"({START}) and end ({END}), got {list(ids)[:10]}"
+                )

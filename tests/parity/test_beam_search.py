@@ -1,0 +1,152 @@
+"""Beam search equals Hugging Face's, on the weights of a `Transformer` copied into `MarianMTModel`.
+
+Marian's positions are a table, which takes the sinusoids as the paper lays them out; so the two are
+one model, and texts and scores can be compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import seqlearn as sl
+from seqlearn.batch import SequenceBatch, pad
+from seqlearn.decoding import BeamSearch
+from seqlearn.nn import MultiHeadAttention, sinusoidal
+from seqlearn.spec import END, PAD, START
+
+transformers = pytest.importorskip("transformers")
+
+SIZES = {"d_model": 16, "num_layers": 2, "num_heads": 4, "d_feedforward": 24, "dropout": 0.0}
+SPEC = sl.SequenceSpec(sl.TextSpec(14, 8), sl.TextSpec(12, 8))
+SOURCES = [[4, 5, 6, 7, 8], [9, 10], [11], [12, 13, 4, 4, 4, 6], [7, 7, 7], [5, 13]]
+LIMIT = 9
+
+
+def copy_attention(theirs: nn.Module, mine: MultiHeadAttention) -> None:
+    weights, biases = mine.projection.weight.chunk(3), mine.projection.bias.chunk(3)
+    names = ("q_proj", "k_proj", "v_proj")
+    for name, weight, bias in zip(names, weights, biases, strict=True):
+        getattr(theirs, name).weight.data.copy_(weight)
+        getattr(theirs, name).bias.data.copy_(bias)
+    theirs.out_proj.load_state_dict(mine.output.state_dict())
+
+
+def as_marian(model: sl.Transformer) -> nn.Module:
+    config = transformers.MarianConfig(
+        vocab_size=SPEC.source.vocab_size,
+        decoder_vocab_size=SPEC.target.vocab_size,
+        share_encoder_decoder_embeddings=False,
+        tie_word_embeddings=False,
+        max_position_embeddings=32,
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        activation_function="relu",
+        scale_embedding=True,
+        dropout=0.0,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        decoder_start_token_id=START,
+        forced_eos_token_id=None,
+    )
+    theirs = transformers.MarianMTModel(config)
+    halves = ((theirs.model.encoder, model.encoder), (theirs.model.decoder, model.decoder))
+    for side, half in halves:
+        side.embed_positions.weight.data.copy_(sinusoidal(0, 32, 16))
+        for layer, mine in zip(side.layers, half.layers, strict=True):
+            copy_attention(layer.self_attn, mine.attention)
+            layer.self_attn_layer_norm.load_state_dict(mine.norm_attention.state_dict())
+            if hasattr(mine, "cross"):
+                copy_attention(layer.encoder_attn, mine.cross)
+                layer.encoder_attn_layer_norm.load_state_dict(mine.norm_cross.state_dict())
+            layer.fc1.load_state_dict(mine.feedforward.inner.state_dict())
+            layer.fc2.load_state_dict(mine.feedforward.outer.state_dict())
+            layer.final_layer_norm.load_state_dict(mine.norm_feedforward.state_dict())
+    theirs.model.encoder.embed_tokens.load_state_dict(model.source_embedding.state_dict())
+    theirs.model.decoder.embed_tokens.load_state_dict(model.target_embedding.state_dict())
+    theirs.lm_head.weight.data.copy_(model.head.weight)
+    theirs.final_logits_bias.copy_(model.head.bias)
+    return theirs.eval()
+
+
+@pytest.fixture(scope="module")
+def models() -> tuple[sl.Transformer, nn.Module]:
+    torch.manual_seed(3)
+    model = sl.Transformer(SPEC, **SIZES).eval()
+    for parameter in model.parameters():  # biases and norms too, so that nothing passes by luck
+        nn.init.normal_(parameter, std=0.4)
+    model.head.bias.data[END] += 1.0  # some end early, some at the limit
+    return model, as_marian(model)
+
+
+def test_the_two_are_one_model(models: tuple[sl.Transformer, nn.Module]) -> None:
+    model, theirs = models
+    source, lengths = pad(SOURCES)
+    target, target_lengths = pad([[START, 5, 6, 7, END]] * len(SOURCES))
+    with torch.no_grad():
+        mine = model(SequenceBatch(source, lengths, target, target_lengths))
+        logits = theirs(
+            input_ids=source,
+            attention_mask=torch.arange(source.shape[1]) < lengths[:, None],
+            decoder_input_ids=target[:, :-1],
+        ).logits
+    torch.testing.assert_close(mine, logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("beam_size", "length_penalty", "early_stopping"),
+    list(itertools.product([2, 3, 5], [-1.0, 0.0, 0.6, 1.0, 2.0], [False, True, "never"])),
+)
+def test_same_texts_and_scores(
+    models: tuple[sl.Transformer, nn.Module],
+    beam_size: int,
+    length_penalty: float,
+    early_stopping: bool | str,
+) -> None:
+    model, theirs = models
+    source, lengths = pad(SOURCES)
+    made = theirs.generate(
+        input_ids=source,
+        attention_mask=torch.arange(source.shape[1]) < lengths[:, None],
+        num_beams=beam_size,
+        num_return_sequences=beam_size,
+        length_penalty=length_penalty,
+        early_stopping=early_stopping,
+        max_new_tokens=LIMIT,
+        suppress_tokens=[PAD, START],
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    their_ids = [[i for i in ids if i not in (PAD, START, END)] for ids in made.sequences.tolist()]
+
+    options = {"beam_size": beam_size, "length_penalty": length_penalty}
+    options |= {"early_stopping": early_stopping}
+    search = {"strategy": "beam", "num_return": beam_size, "max_length": LIMIT} | options
+    assert [ids for found in model.generate(SOURCES, **search) for ids in found] == their_ids
+
+    def next_token(tokens: torch.Tensor, memory: sl.Memory, state: object) -> object:
+        hidden, state = model.decode(tokens, memory, state)
+        return model.head(hidden[:, -1]), state
+
+    with torch.no_grad():
+        memory = model.encode(source, lengths)
+    first = torch.full((len(SOURCES), 1), START)
+    found = BeamSearch(**options)(next_token, first, memory, max_length=LIMIT)
+    scores = [
+        each.log_probability / (len(each.ids) + each.ended) ** length_penalty
+        for hypotheses in found
+        for each in hypotheses
+    ]
+    assert [each.ids for hypotheses in found for each in hypotheses] == their_ids
+    torch.testing.assert_close(torch.tensor(scores), made.sequences_scores, atol=1e-5, rtol=1e-5)
+    assert all(math.isfinite(score) for score in scores)
