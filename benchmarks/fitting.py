@@ -21,8 +21,14 @@ class Result(NamedTuple):
     weights: int  # that are trained
 
 
-def fit(model: sl.SequenceModule, data: sl.data.SequenceDataModule, **trainer: Any) -> Result:
-    """Train and test, without logs and checkpoints."""
+def fit(
+    model: sl.SequenceModule,
+    data: sl.data.SequenceDataModule,
+    *,
+    tested: bool = True,
+    **trainer: Any,
+) -> Result:
+    """Train, measure on validation and, if there is one, on the test split; no logs, no files."""
     options: dict[str, Any] = {
         "accelerator": "cpu",
         "gradient_clip_val": 1.0,
@@ -35,9 +41,9 @@ def fit(model: sl.SequenceModule, data: sl.data.SequenceDataModule, **trainer: A
     start = time.process_time()
     runner.fit(model, data)
     used = time.process_time() - start
-    figures = runner.callback_metrics
-    known = {name: float(value) for name, value in figures.items()}
-    known |= runner.test(model, data, verbose=False)[0]
+    known = dict(runner.validate(model, data, verbose=False)[0])
+    if tested:
+        known |= runner.test(model, data, verbose=False)[0]
     return Result(known, used, sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 

@@ -1,6 +1,6 @@
 """Train on Multi30k as one of the configurations says, then measure the test split.
 
-    python benchmarks/multi30k.py [CONFIG] [--root FOLDER] [--out runs/NAME] [options of `seqlearn fit`]
+    python benchmarks/multi30k.py [CONFIG] [--root FOLDER] [--out FOLDER] [options of `fit`]
 
 CONFIG is a file of `configs/`, by default `multi30k-transformer.yaml` (English to German). Prints
 BLEU on test_2016_flickr with case and without, each with its signature, and without case by the

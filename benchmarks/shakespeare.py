@@ -1,0 +1,61 @@
+"""Language models by characters on tiny Shakespeare: nanoGPT's published setting for a CPU.
+
+    python benchmarks/shakespeare.py --file input.txt [--only Transformer …] [--out FILE]
+
+Four layers, four heads, 128 wide, windows of 64 characters, 12 of them in a batch, 2,000 steps, no
+dropout; the last tenth of the text is for validation. The recurrent ones read as many characters,
+and carry their state from window to window. Seed 0. Losses are in nats per character.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from fitting import Table, fit, options, said
+
+import seqlearn as sl
+
+WINDOW, LANES, STEPS = 64, 12, 2000
+ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any], float]] = {
+    "Transformer": (
+        sl.Transformer,
+        {"d_model": 128, "num_layers": 4, "num_heads": 4, "norm": "pre"},
+        2e-3,
+    ),
+    "LSTM": (sl.LSTM, {"d_model": 256}, 4e-3),
+    "GRU": (sl.GRU, {"d_model": 256}, 4e-3),
+    "RNN": (sl.RNN, {"d_model": 512}, 2e-3),
+    "FeedForward": (sl.FeedForward, {"d_model": 128, "window": 16}, 4e-3),
+}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = options(__doc__, ARCHITECTURES, "runs/shakespeare.md")
+    parser.add_argument("--file", type=Path, required=True)
+    asked = parser.parse_args()
+    table = Table(
+        asked.out, ["architecture", "lr", "trained weights", "CPU time", "validation loss"]
+    )
+    for name in asked.only:
+        data = sl.data.PlainText(asked.file, 0.1, window=WINDOW, batch_tokens=WINDOW * LANES)
+        L.seed_everything(0, verbose=False)
+        cls, arguments, lr = ARCHITECTURES[name]
+        recipe = sl.Recipe(lr=lr, warmup_steps=100, schedule="cosine", beta2=0.99)
+        model = cls(data.spec, dropout=0.0, recipe=recipe, **arguments)
+        result = fit(model, data, max_steps=STEPS, tested=False)
+        table.add(
+            [
+                f"`{name}({said(arguments)})`",
+                lr,
+                f"{result.weights / 1e6:.2f} M",
+                f"{result.seconds:.0f} s",
+                f"{result.figures['val/loss']:.3f}",
+            ]
+        )
+
+
+if __name__ == "__main__":
+    main()
