@@ -9,9 +9,10 @@ import json
 import os
 import random
 from collections.abc import Iterator, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
@@ -161,7 +162,7 @@ class LabelledText(SequenceDataModule):
 
     def _label(self, label: Any, place: str) -> Any:
         """The label as it counts; what can be none is left to `Classes.check`."""
-        if isinstance(label, Integral) and not isinstance(label, bool):
+        if isinstance(label, int | np.integer) and not isinstance(label, bool):
             label = str(label)
         if not isinstance(label, str):
             return label
@@ -317,7 +318,7 @@ class _Dataset:
                 if column not in row:
                     column_place(column, list(row), self.place(number))
             label = row[self._label]
-            if names is not None and isinstance(label, Integral):
+            if names is not None and isinstance(label, int | np.integer):
                 if not 0 <= label < len(names):
                     raise ValueError(
                         f"{self.place(number)}: expected a label from 0 to {len(names) - 1}, got "

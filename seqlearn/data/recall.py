@@ -49,13 +49,13 @@ class Recall(SequenceDataModule):
       models. The least possible loss is ln 64 = 4.16 nats for each filler word; the answer is one
       token among all of them.
 
-    The country stands `distance` + 3 words before the end of the question. An encoder that also
-    reads from right to left meets it again after `before` + 4 words from the start: to measure its
-    memory as well, set `before` as large as `distance`.
+    Between country and answer lie `distance` words and the three of the question. An encoder that
+    also reads from right to left has only `before` + 4 words left to read after the country: to
+    measure its memory as well, set `before` as large as `distance`.
 
     The short control is `distance=0` (`Recall(distance=0, before=1000)` where texts should be as
     long as those of `distance=1000`): a model that fails there has not learnt which language
-    belongs to which country; one that fails only further away has forgotten the country.
+    belongs to which country; one that fails only further away has not learnt to keep the country.
 
     Countries are the CLDR's territories with exactly one official language, where English names
     both in one word. Languages are equally frequent in every split, so a guess is right one time

@@ -36,13 +36,14 @@ class Synthetic(SequenceDataModule):
     | `"add"` | `12+345` | `357` | `7`, the units |
 
     In "sequence-to-sequence" the target is the whole answer; in "sequence-to-vector" it is the
-    answer's last symbol, as a class. The most frequent class is one of ten in copy, reverse and
-    add by default. In sort it is the largest symbol of all, with probability 1 - (1 - 1/V)^n in n
-    of V symbols: half of the examples by default, more in longer sequences of fewer symbols.
+    answer's last symbol, as a class. A guess is right about one time in ten in copy, reverse and
+    add by default. In sort the class is the largest symbol of all with probability
+    1 - (1 - 1/V)^n, for n of V symbols: in half of the examples by default, in more where sequences
+    are longer or symbols fewer.
 
     Symbols are the numbers 0 … `vocabulary` - 1, tokenized by "word"; sums are tokenized by "char",
-    the first digit first. Both sides share one vocabulary. Lengths are drawn uniformly, then
-    symbols (the digits of a number, without leading zeros) uniformly.
+    the first digit first. Both sides share one vocabulary. Lengths are drawn uniformly (while any
+    example of a length is left), then symbols; numbers have no leading zeros.
 
     All examples differ, within a split and between splits, so no source of the test split occurs
     in training ("1+2" and "2+1" are two). Of each length (of each pair of numbers of digits) at

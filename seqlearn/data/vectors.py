@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -232,12 +232,19 @@ class _Texts:
         self._split, self._encoding = split, encoding
         self._path = Path(given) if isinstance(given, str | os.PathLike) else None
         self.name = f"{split} texts" if self._path is None else str(self._path)
-        self._texts = [] if self._path is not None else list(given)
-        no_text = next((text for text in self._texts if not isinstance(text, str)), None)
-        if self._path is not None and self._path.suffix == ".npy":
-            no_text = self._path
-        if no_text is not None:
-            raise ValueError(f"{self.name}: expected texts, got {no_text!r:.60}; {_TEXTS_ONLY}")
+        self._texts: list[str] = []
+        if self._path is not None:
+            wrong = "a .npy file" if self._path.suffix == ".npy" else None
+        elif isinstance(given, Iterable):
+            self._texts = list(given)
+            kinds = (type(text).__name__ for text in self._texts if not isinstance(text, str))
+            wrong = next(kinds, None)
+        else:
+            wrong = type(given).__name__
+        if wrong is not None:
+            raise ValueError(
+                f"{self.name}: expected a file of texts, or strings, got {wrong}; {_TEXTS_ONLY}"
+            )
 
     def place(self, row: int) -> str:
         if self._path is None:

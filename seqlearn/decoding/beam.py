@@ -61,7 +61,7 @@ class _Candidates(NamedTuple):
     token: Tensor
 
     def of(self, sources: Int[Tensor, " sources"]) -> _Candidates:
-        """Those of these sources."""
+        """Those of these sources, in this order."""
         return _Candidates(*(part[sources] for part in self))
 
     def merge(self, others: _Candidates) -> _Candidates:
@@ -69,11 +69,6 @@ class _Candidates(NamedTuple):
         score, at = torch.cat([self.score, others.score], 1).topk(self.score.shape[1])
         pairs = zip(self[1:], others[1:], strict=True)
         return _Candidates(score, *(torch.cat(pair, 1).gather(1, at) for pair in pairs))
-
-    def put(self, sources: Int[Tensor, " sources"], others: _Candidates) -> None:
-        """Write those of these sources, in place."""
-        for part, other in zip(self, others, strict=True):
-            part[sources] = other
 
 
 @dataclass(frozen=True)
@@ -139,6 +134,7 @@ class BeamSearch:
         """
         check_limit(max_length)
         finished = self._nothing(len(first), first.device)
+        left: list[tuple[Tensor, _Candidates]] = []
         alive = torch.arange(len(first), device=first.device)
         begun = first.new_zeros((len(first), 1), dtype=torch.float32)
         tokens, state = first, None
@@ -153,20 +149,22 @@ class BeamSearch:
             if step == max_length - 1:
                 ends = torch.ones_like(ends)
             made = self._made(total, ends, row, token, step)
-            now = finished.of(alive).merge(made)
-            finished.put(alive, now)
+            finished = finished.merge(made)
             going, at = total.masked_fill(ends, NONE).topk(min(self.beam_size, total.shape[1]))
-            done = self._done(now.score[:, -1], going[:, 0], step + 1, max_length)
-            kept = (~done).nonzero()[:, 0]
+            done = self._done(finished.score[:, -1], going[:, 0], step + 1, max_length)
+            gone, kept = done.nonzero()[:, 0], (~done).nonzero()[:, 0]
+            left.append((alive[gone], finished.of(gone)))
             if kept.numel() == 0:
                 break
             parents = row.gather(1, at)[kept].flatten()
             state = select(state, parents)
             if going.shape != begun.shape or len(kept) < len(alive):
                 memory = select(memory, parents)  # else each row keeps the source that it has
-            begun, alive = going[kept], alive[kept]
+            begun, alive, finished = going[kept], alive[kept], finished.of(kept)
             tokens = token.gather(1, at)[kept].reshape(-1, 1)
-        return _tell(first, finished, steps)
+        order = torch.cat([sources for sources, _ in left]).argsort()
+        parts = zip(*(found for _, found in left), strict=True)
+        return _tell(first, _Candidates(*(torch.cat(part)[order] for part in parts)), steps)
 
     def _nothing(self, sources: int, device: torch.device) -> _Candidates:
         """Places that nothing has taken."""
@@ -216,10 +214,12 @@ class BeamSearch:
             max_length: Tokens that it may have.
         """
         if self.early_stopping is True:
-            return (worst > NONE) | (best == NONE)
-        if self.early_stopping == "never" and self.length_penalty > 0:
-            length = max_length
-        return best / length**self.length_penalty <= worst
+            enough = worst > NONE
+        else:
+            if self.early_stopping == "never" and self.length_penalty > 0:
+                length = max_length
+            enough = best / length**self.length_penalty <= worst
+        return enough | (best == NONE)
 
 
 def _tell(

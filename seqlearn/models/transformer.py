@@ -33,6 +33,7 @@ Departures from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from jaxtyping import Bool, Float
@@ -53,7 +54,10 @@ from seqlearn.nn import (
 from seqlearn.spec import SequenceSpec, TextSpec
 
 Activation = Literal["relu", "gelu"]
-ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+}
 
 
 class FeedForwardBlock(nn.Module):

@@ -73,8 +73,9 @@ def rotary(
 
     Source: Su et al. 2021, section 3.4.2, equation 34.
     """
-    angle = angles(start, *inputs.shape[-2:], inputs.device)
-    even, odd = inputs.unflatten(-1, (-1, 2)).unbind(-1)
+    *batch, time, d_head = inputs.shape
+    angle = angles(start, time, d_head, inputs.device)
+    even, odd = inputs.reshape(*batch, time, d_head // 2, 2).unbind(-1)
     cos, sin = angle.cos(), angle.sin()
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).to(inputs.dtype)
@@ -90,8 +91,9 @@ def rotate(
     if torch.compiler.is_compiling():
         return rotary(inputs, start)
     real = torch.promote_types(inputs.dtype, torch.float32)  # there are no half complex numbers
-    angle = angles(start, *inputs.shape[-2:], inputs.device).to(real)
-    pairs = torch.view_as_complex(inputs.to(real).unflatten(-1, (-1, 2)))
+    *batch, time, d_head = inputs.shape
+    angle = angles(start, time, d_head, inputs.device).to(real)
+    pairs = torch.view_as_complex(inputs.to(real).reshape(*batch, time, d_head // 2, 2))
     turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle))
     return turned.flatten(-2).to(inputs.dtype)
 

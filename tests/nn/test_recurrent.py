@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -256,8 +257,9 @@ def test_weights_begin_as_the_docstring_says() -> None:
     assert (RecurrentLayer("gru", 6, 4).kernel.bias_ih_l0 == 0).all()
 
 
-def test_bad_arguments() -> None:
+def test_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
     with pytest.raises(ValueError, match="expected cell 'rnn', 'gru' or 'lstm', got 'sru'"):
-        RecurrentLayer.__init__.__wrapped__(RecurrentLayer.__new__(RecurrentLayer), "sru", 4, 4)
+        RecurrentLayer("sru", 4, 4)
     with pytest.raises(ValueError, match="expected an even width, got 5"):
         BidirectionalLayer("gru", 4, 5)

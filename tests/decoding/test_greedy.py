@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from seqlearn.decoding import greedy
-from seqlearn.nn import select
 from seqlearn.probe import listening
 
 SCRIPTS = [[5, 6, 3], [7, 3], [5, 5, 5, 5, 5, 5, 5, 5], [3]]
@@ -72,17 +71,3 @@ def test_a_listener_can_follow_the_rows() -> None:
     histories, tokens = follower.ended
     assert histories == [[(2, 0)], [(1, 1)], [(3, 0)], [(0, 3)]]
     assert tokens == [[2, 5, 6], [2, 7], [2, 5, 5, 5, 5], [2]]
-
-
-def test_select_goes_through_containers_and_keeps_ints() -> None:
-    rows = torch.tensor([1, 1])
-    state = {"a": (torch.tensor([1, 2]), 7), "b": [None, torch.tensor([[3], [4]])]}
-    chosen = select(state, rows)
-    assert chosen["a"][0].tolist() == [2, 2]
-    assert chosen["a"][1] == 7
-    assert chosen["b"][1].tolist() == [[4], [4]]
-
-
-def test_select_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(TypeError, match="got str"):
-        select(("x",), torch.tensor([0]))
