@@ -8,9 +8,9 @@ there are, and how large each is, never changes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,24 @@ class Plan:
     def _cut(self, rows: Ints, places: Ints) -> list[list[int]]:
         starts = self.batches.tolist()
         return [rows[starts[place] : starts[place + 1]].tolist() for place in places.tolist()]
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """What a sampler needs of a plan; what a batch is, is between plan and dataset."""
+
+    @property
+    def world_size(self) -> int:
+        """Batches in a step, one for each rank."""
+
+    def __len__(self) -> int:
+        """Batches of all ranks together, a multiple of their number."""
+
+    def shuffled(self, seed: int, epoch: int) -> Sequence[Any]:
+        """The batches of an epoch, those of one step on all ranks side by side."""
+
+    def fixed(self) -> Sequence[Any]:
+        """The same in a fixed order."""
 
 
 def plan_batches(
@@ -146,7 +164,7 @@ def plan_in_order(
 
 
 class BatchSampler(DistributedSampler[Any]):
-    """Yields one list of rows per batch, those of one rank.
+    """Yields what the plan has for each batch (a list of rows), those of one rank.
 
     It is a `DistributedSampler`, also for one process, so that Lightning leaves it alone and tells
     it the epoch. Use it as `DataLoader(dataset, sampler=..., batch_size=None)`.
@@ -161,7 +179,7 @@ class BatchSampler(DistributedSampler[Any]):
         ValueError: If the rank is outside the world.
     """
 
-    def __init__(self, plan: Plan, *, shuffle: bool, seed: int = 0, rank: int = 0) -> None:
+    def __init__(self, plan: Planned, *, shuffle: bool, seed: int = 0, rank: int = 0) -> None:
         super().__init__(
             plan,  # type: ignore[arg-type]  # only its length is read
             num_replicas=plan.world_size,
@@ -172,7 +190,7 @@ class BatchSampler(DistributedSampler[Any]):
         self.plan = plan
         self._skipped = 0
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Any]:
         """This rank's batches of the epoch that was set, without those that were skipped."""
         skipped, self._skipped = self._skipped, 0
         batches = self.plan.shuffled(self.seed, self.epoch) if self.shuffle else self.plan.fixed()

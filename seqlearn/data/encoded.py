@@ -196,6 +196,13 @@ class EncodedDataset(Dataset[SequenceBatch]):
         """Tokens in each target, start and end counted; a class or a vector is one."""
         return self._target.lengths
 
+    @property
+    def target_ids(self) -> NDArray[np.int32]:
+        """The ids of all targets that are texts, one after the other, each as start … end."""
+        if not isinstance(self._target, _Texts):
+            raise TypeError("expected targets that are texts; these are classes or vectors")
+        return self._target.ids
+
     def __getitem__(self, rows: Sequence[int] | int) -> SequenceBatch:
         """Slice and pad one batch.
 
@@ -227,7 +234,7 @@ class _Texts:
     """Ids of texts one after the other."""
 
     def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-        self._ids, self._offsets = ids, offsets
+        self.ids, self._offsets = ids, offsets
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -243,7 +250,7 @@ class _Texts:
         steps = np.arange(int(lengths.max(initial=0)))
         real = steps < lengths[:, None]
         ids = np.full(real.shape, PAD, dtype=np.int64)
-        ids[real] = self._ids[(starts[:, None] + steps)[real]]
+        ids[real] = self.ids[(starts[:, None] + steps)[real]]
         return torch.from_numpy(ids), torch.from_numpy(lengths)
 
 

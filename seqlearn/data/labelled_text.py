@@ -225,13 +225,13 @@ class _File:
 
     def _labelled_lines(self) -> Iterator[tuple[int, str, str]]:
         for number, line in self._lines():
-            label, *text = line.split(maxsplit=1)
-            if not text or line[0].isspace():
+            parts = line.split(maxsplit=1)
+            if len(parts) < 2 or line[0].isspace():
                 raise ValueError(
                     f"{self.place(number)}: expected a label, a blank and a text, "
                     f"got {line[:60]!r}; correct or remove the line"
                 )
-            yield number, text[0], label
+            yield number, parts[1], parts[0]
 
     def _objects(self) -> Iterator[tuple[int, Any, Any]]:
         text, label = cast("tuple[str, str]", self._columns)

@@ -18,10 +18,16 @@ from typing import Any, NamedTuple
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.data.batching import BUCKET_BATCHES, BatchSampler, Plan, plan_batches, plan_in_order
+from seqlearn.data.batching import (
+    BUCKET_BATCHES,
+    BatchSampler,
+    Planned,
+    plan_batches,
+    plan_in_order,
+)
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
@@ -228,16 +234,8 @@ class SequenceDataModule(L.LightningDataModule, ABC):
                 f"{type(self).__name__} has no {split} split (examples({split!r}) is empty); "
                 "give it one, or leave out what asks for it"
             )
-        lengths = dataset.source_lengths, dataset.target_lengths, self.batch_tokens
         world_size = self._order()["world_size"]
-        locate = partial(self.locate, split)
-        if in_order:
-            plan = plan_in_order(*lengths, world_size=world_size, locate=locate)
-        else:
-            mixed = BUCKET_BATCHES if shuffle else 1
-            plan = plan_batches(
-                *lengths, world_size=world_size, bucket_batches=mixed, locate=locate
-            )
+        plan = self._plan(split, world_size=world_size, shuffle=shuffle, in_order=in_order)
         rank = 0 if self.trainer is None else self.trainer.global_rank
         sampler: BatchSampler
         if shuffle:
@@ -248,13 +246,27 @@ class SequenceDataModule(L.LightningDataModule, ABC):
             # Else the tokenizers library writes a warning for each process that is forked.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         return _Loader(
-            dataset,
+            self._sliced(split),
             sampler=sampler,
             batch_size=None,
             collate_fn=_unchanged,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
+        """Which examples of a split form batches; another plan may go with another dataset."""
+        dataset = self.dataset(split)
+        lengths = dataset.source_lengths, dataset.target_lengths, self.batch_tokens
+        locate = partial(self.locate, split)
+        if in_order:
+            return plan_in_order(*lengths, world_size=world_size, locate=locate)
+        mixed = BUCKET_BATCHES if shuffle else 1
+        return plan_batches(*lengths, world_size=world_size, bucket_batches=mixed, locate=locate)
+
+    def _sliced(self, split: Split) -> Dataset[SequenceBatch]:
+        """What answers with a batch when it is asked for what the plan says."""
+        return self.dataset(split)
 
     def _prepare(self) -> Prepared:
         if self._prepared is None:
@@ -280,12 +292,17 @@ class _TrainingSampler(BatchSampler):
     """Asks, whenever an iteration starts, which epoch and which batch is next."""
 
     def __init__(
-        self, plan: Plan, next_pass: Callable[[], tuple[int, int] | None], *, seed: int, rank: int
+        self,
+        plan: Planned,
+        next_pass: Callable[[], tuple[int, int] | None],
+        *,
+        seed: int,
+        rank: int,
     ) -> None:
         super().__init__(plan, shuffle=True, seed=seed, rank=rank)
         self._next_pass = next_pass
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Any]:
         """This rank's batches of the epoch that is due."""
         due = self._next_pass()
         if due is not None:

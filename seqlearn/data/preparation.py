@@ -136,7 +136,8 @@ def _encode(
         for number, (name, side) in enumerate(sides.items())
         if side is not None
     }
-    evaluated = split != "train" and isinstance(data.target, Text)
+    # What is generated is compared with the raw texts; a language model answers no source.
+    evaluated = split != "train" and isinstance(data.target, Text) and data.source is not None
     references: list[str] = []
     examples = _checked(data, split)
     while chunk := list(islice(examples, _CHUNK)):

@@ -84,6 +84,28 @@ def read_csv(split: Split, path: Path, encoding: str) -> Iterator[tuple[int, lis
         yield start, cells
 
 
+def read_text(split: Split, path: Path, encoding: str) -> str:
+    """All that is in a file, ends of lines as they are.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty, not in this encoding, or no gzip file in spite of its name.
+    """
+    try:
+        with open_file(split, path) as binary:
+            text = binary.read().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(undecodable(split, path, encoding)) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: expected a gzip file, since its name ends in .gz: {error}; fetch it again or "
+            "rename it"
+        ) from error
+    if not text:
+        raise ValueError(f"{path}: expected text, got an empty file; leave it out of {split}")
+    return text
+
+
 def open_file(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
     """The bytes of a file, unpacked if its name ends in `.gz`.
 

@@ -73,7 +73,7 @@ class Combination(nn.Module):
 class AttentiveState(NamedTuple):
     """What the decoder carries: its layers' states, the keys of the source, its last answer."""
 
-    layers: list[CellState]
+    layers: list[CellState] | list[None]
     key: Tensor
     answer: Tensor
 
@@ -127,7 +127,7 @@ class AttentionDecoder(nn.Module):
             states, layers = self.recurrence(inputs, memory, state.layers)
             return self.combination(states, state.key, memory), state._replace(layers=layers)
         answers = []
-        for token in inputs.split(1, dim=1):
+        for token in torch.split(inputs, 1, dim=1):
             # The recurrence multiplies what it reads by the root of its width.
             fed = state.answer[:, None] / math.sqrt(token.shape[-1])
             states, layers = self.recurrence(torch.cat([token, fed], -1), memory, state.layers)

@@ -255,10 +255,10 @@ class SequenceModule(Answers, L.LightningModule):
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
-        if self._translates:
+        if (side := self._written) is not None:
             kept = batch.kept.tolist()
             texts = [text for text, keep in zip(self.answer(batch), kept, strict=True) if keep]
-            truth = batch.references or self.spec.target.decode(batch.target.tolist())
+            truth = batch.references or side.decode(batch.target.tolist())
             references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
             self.bleu.update(texts, references)
             self.bleu_lc.update(texts, references)
@@ -266,7 +266,7 @@ class SequenceModule(Answers, L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self._translates:
+        if self._written is not None:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -284,11 +284,12 @@ class SequenceModule(Answers, L.LightningModule):
         return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
 
     @property
-    def _translates(self) -> bool:
-        """Whether there are texts to compare with references: not in a language model."""
+    def _written(self) -> TextSpec | None:
+        """The target, if there are texts to compare with references: not in a language model."""
         target = self.spec.target
-        written = isinstance(target, TextSpec) and target.tokenizer is not None
-        return written and self.spec.source is not None
+        if not isinstance(target, TextSpec) or self.spec.source is None:
+            return None
+        return None if target.tokenizer is None else target
 
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule of the recipe."""

@@ -102,7 +102,7 @@ class RecurrentDecoder(nn.Module):
         self,
         inputs: Float[Tensor, "batch target d_input"],
         memory: Memory | None,
-        state: list[CellState] | None = None,
+        state: list[CellState] | list[None] | None = None,
     ) -> tuple[Float[Tensor, "batch target d_model"], list[CellState]]:
         """Answer each embedded token with a vector from which the next token is read.
 

@@ -9,6 +9,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
+from seqlearn.decoding import BeamSearch
 from seqlearn.models import generation
 
 TEXT = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
@@ -110,7 +111,7 @@ def test_classify_is_the_softmax_of_the_forward_call() -> None:
 
 def test_a_target_of_another_kind_is_refused_by_what_works() -> None:
     vectors = transformer(sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2)))
-    with pytest.raises(ValueError, match="classes, .* TextSpec; use generate or score"):
+    with pytest.raises(ValueError, match=r"classes, .* TextSpec; use generate or score"):
         transformer().classify([[4]])
     with pytest.raises(ValueError, match=r"classes, .* VectorSpec; .*trainer\.predict"):
         vectors.classify([[4]])
@@ -196,7 +197,7 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
         model.generate([], beam_size=3)
     with pytest.raises(ValueError, match="at least 1 token, got 0"):
         model.generate([], max_length=0)
-    with pytest.raises(ValueError, match="top_p above 0 and at most 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)
 
 
@@ -224,3 +225,21 @@ def test_a_recording_follows_the_best_answer(options: dict[str, object]) -> None
         for name, weights in forward.attention.items():
             torch.testing.assert_close(one.attention[name], weights, atol=1e-5, rtol=0.0)
     assert len({len(answer) for answer in best}) > 1
+
+
+def test_what_a_beam_search_counts_itself_equals_score() -> None:
+    """The sum along the way, through cached and reordered states, of answers that ended."""
+    model = transformer().eval()
+
+    def next_token(tokens: torch.Tensor, memory: object, state: object) -> tuple[object, object]:
+        hidden, state = model.decode(tokens, memory, state)
+        return model.head(hidden[:, -1]), state
+
+    with torch.no_grad():
+        memory = model.encode(*pad(SOURCES))
+    found = BeamSearch(4)(next_token, torch.full((6, 1), 2), memory, max_length=6)
+    pairs = zip(SOURCES, found, strict=True)
+    ended = [(source, h) for source, hypotheses in pairs for h in hypotheses if h.ended]
+    assert len({len(h.ids) for _, h in ended}) > 2
+    scores = model.score([source for source, _ in ended], [h.ids for _, h in ended])
+    torch.testing.assert_close(torch.tensor([h.log_probability for _, h in ended]), scores)

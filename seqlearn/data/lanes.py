@@ -1,0 +1,145 @@
+"""Contiguous lanes: a long text, read at several places side by side.
+
+All texts of a split stand one after the other, start … end, in one circle of ids. The circle is cut
+into lanes of equal length, and every batch holds the next window of each lane:
+
+    lane 0   | window 0 | window 1 | window 2 | …        row 0 of batch 0, 1, 2, …
+    lane 1   | window 0 | window 1 | window 2 | …        row 1 of batch 0, 1, 2, …
+
+A window also holds the id after its last one, which is predicted there and read in the next window.
+So every id is predicted once in an epoch, and a recurrent model can carry its state along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.data.encoded import EncodedDataset
+from seqlearn.spec import PAD
+
+Ints = NDArray[np.int64]
+
+
+class Window(NamedTuple):
+    """One batch.
+
+    Attributes:
+        lanes: Number of each lane, `batch`.
+        starts: Where each row starts in the circle, `batch`.
+        predicted: How many ids each row predicts, `batch`; a row is one longer.
+        continues: Whether the rows go on where those of the batch before ended.
+    """
+
+    lanes: Ints
+    starts: Ints
+    predicted: Ints
+    continues: bool
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """Which window of which lanes forms which batch.
+
+    Attributes:
+        ids: Ids in the circle.
+        lanes: Lanes on each rank.
+        window: Ids that a full row predicts.
+        world_size: Number of ranks; rank `r` reads the lanes from `r · lanes`.
+    """
+
+    ids: int
+    lanes: int
+    window: int
+    world_size: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Batches on each rank; the same in every epoch."""
+        longest = -(-self.ids // (self.lanes * self.world_size))
+        return -(-longest // self.window)
+
+    def __len__(self) -> int:
+        """Batches of all ranks together."""
+        return self.steps * self.world_size
+
+    def shuffled(self, seed: int, epoch: int) -> list[Window]:
+        """The batches of an epoch, the same for the same (seed, epoch).
+
+        Lanes must be read in order; what differs is where in the circle the first one starts.
+        """
+        draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+        return self._cut(int(draw.integers(self.ids)))
+
+    def fixed(self) -> list[Window]:
+        """The batches with the first lane starting where the text does."""
+        return self._cut(0)
+
+    def _cut(self, first: int) -> list[Window]:
+        count = self.lanes * self.world_size
+        bounds = np.arange(count + 1, dtype=np.int64) * self.ids // count
+        windows = []
+        for step in range(self.steps):
+            starts = bounds[:-1] + step * self.window
+            predicted = np.clip(bounds[1:] - starts, 0, self.window)
+            for rank in range(self.world_size):
+                mine = np.arange(rank * self.lanes, (rank + 1) * self.lanes)
+                places = (first + starts[mine]) % self.ids
+                windows.append(Window(mine, places, predicted[mine], step > 0))
+        return windows
+
+
+def plan_lanes(ids: int, window: int, batch_tokens: int, *, world_size: int = 1) -> LanePlan:
+    """Plan `batch_tokens // window` lanes on each rank; fewer, if they would not fill a window.
+
+    Raises:
+        ValueError: If a window does not fit the text or the budget.
+    """
+    if window > batch_tokens:
+        raise ValueError(
+            f"expected batch_tokens of at least the window, {window}, got {batch_tokens}"
+        )
+    if window >= ids:
+        raise ValueError(
+            f"the text has {ids} tokens (start and end counted), too few for window={window}; "
+            f"set window to at most {ids - 1}, or take a longer text"
+        )
+    lanes = min(batch_tokens // window, ids // (window * world_size))
+    return LanePlan(ids, max(1, lanes), window, world_size)
+
+
+class LaneDataset(Dataset[SequenceBatch]):
+    """One encoded split as a circle of ids. Asked for a window, it answers with a batch.
+
+    Args:
+        encoded: The split; its targets are the texts.
+    """
+
+    def __init__(self, encoded: EncodedDataset) -> None:
+        self._encoded = encoded
+
+    def __len__(self) -> int:
+        """Ids in the circle."""
+        return len(self._encoded.target_ids)
+
+    def __getitem__(self, window: Window) -> SequenceBatch:
+        """Slice one batch, padded where a lane ends within the window."""
+        steps = np.arange(int(window.predicted.max(initial=0)) + 1)
+        real = steps <= window.predicted[:, None]
+        places = (window.starts[:, None] + steps) % len(self)
+        target = np.full(real.shape, PAD, dtype=np.int64)
+        target[real] = self._encoded.target_ids[places[real]]
+        return SequenceBatch(
+            source=None,
+            source_lengths=None,
+            target=torch.from_numpy(target),
+            target_lengths=torch.from_numpy(window.predicted + 1),
+            rows=torch.from_numpy(window.lanes),
+            continues=window.continues,
+        )
