@@ -7,13 +7,19 @@ into lanes of equal length, and every batch holds the next window of each lane:
     lane 1   | window 0 | window 1 | window 2 | …        row 1 of batch 0, 1, 2, …
 
 A window also holds the id after its last one, which is predicted there and read in the next window.
-So every id is predicted once in an epoch, and a recurrent model can carry its state along.
+So every id is predicted once in an epoch, and a recurrent model can carry its state along. The
+circle closes where the first start follows the last end. A start is predicted by nobody:
+`SequenceModule` leaves it out of loss and metrics.
+
+Lanes differ by at most one id. In the last batch rows are shorter than a window, and where a lane
+has ended, a row is its last id alone and predicts nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -69,30 +75,52 @@ class LanePlan:
         """Batches of all ranks together."""
         return self.steps * self.world_size
 
-    def shuffled(self, seed: int, epoch: int) -> list[Window]:
+    def shuffled(self, seed: int, epoch: int) -> Windows:
         """The batches of an epoch, the same for the same (seed, epoch).
 
         Lanes must be read in order; what differs is where in the circle the first one starts.
         """
         draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        return self._cut(int(draw.integers(self.ids)))
+        return Windows(self, int(draw.integers(self.ids)))
 
-    def fixed(self) -> list[Window]:
+    def fixed(self) -> Windows:
         """The batches with the first lane starting where the text does."""
-        return self._cut(0)
+        return Windows(self, 0)
 
-    def _cut(self, first: int) -> list[Window]:
-        count = self.lanes * self.world_size
-        bounds = np.arange(count + 1, dtype=np.int64) * self.ids // count
-        windows = []
-        for step in range(self.steps):
-            starts = bounds[:-1] + step * self.window
-            predicted = np.clip(bounds[1:] - starts, 0, self.window)
-            for rank in range(self.world_size):
-                mine = np.arange(rank * self.lanes, (rank + 1) * self.lanes)
-                places = (first + starts[mine]) % self.ids
-                windows.append(Window(mine, places, predicted[mine], step > 0))
-        return windows
+
+class Windows(Sequence[Window]):
+    """The batches of an epoch, those of one step on all ranks side by side; made when asked for.
+
+    Args:
+        plan: How the circle is cut.
+        first: Where in it the first lane starts.
+        places: Which of the plan's batches these are; all of them by default.
+    """
+
+    def __init__(self, plan: LanePlan, first: int, places: range | None = None) -> None:
+        self._plan, self._first = plan, first
+        self._places = range(len(plan)) if places is None else places
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+    @overload
+    def __getitem__(self, index: slice) -> Windows: ...
+    def __getitem__(self, index: int | slice) -> Window | Windows:
+        """One batch, or some of them."""
+        if isinstance(index, slice):
+            return Windows(self._plan, self._first, self._places[index])
+        plan = self._plan
+        step, rank = divmod(self._places[index], plan.world_size)
+        bounds = np.arange(rank * plan.lanes, (rank + 1) * plan.lanes + 1, dtype=np.int64)
+        lanes = bounds[:-1]
+        bounds = bounds * plan.ids // (plan.lanes * plan.world_size)
+        starts = bounds[:-1] + step * plan.window
+        predicted = np.minimum(bounds[1:] - starts, plan.window)
+        return Window(lanes, (self._first + starts) % plan.ids, predicted, step > 0)
 
 
 def plan_lanes(ids: int, window: int, batch_tokens: int, *, world_size: int = 1) -> LanePlan:

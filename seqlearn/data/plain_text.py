@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.data.batching import Planned
 from seqlearn.data.fields import Text
-from seqlearn.data.lanes import LaneDataset, LanePlan, plan_lanes
+from seqlearn.data.lanes import LaneDataset, plan_lanes
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.text_files import codec_name, digest_file, read_text
 from seqlearn.spec import SequenceSpec, TextSpec
@@ -36,8 +38,9 @@ class PlainText(SequenceDataModule):
 
     Args:
         train: The training split.
-        val: The validation split, if there is one. A number is the share of the characters of the
-            training split, at its end, that is kept for validation and left out of training.
+        val: The validation split, if there is one. A number is a share of `train`: of all its
+            characters (code points, the files one after the other), the last `round(share · all)`
+            are left out of training and kept for validation. A file that is cut becomes two texts.
         test: The test split, if there is one.
         text: How texts are cut into tokens.
         window: Tokens that each row of a batch predicts, and over which gradients flow.
@@ -91,9 +94,7 @@ class PlainText(SequenceDataModule):
 
     def examples(self, split: Split) -> Iterator[tuple[None, str]]:
         """The texts of a split, one a file."""
-        if self.val_share is None or split == "test":
-            return ((None, self._read(split, path)) for path in self._files[split])
-        return ((None, text) for text in self._shared(split) if text)
+        return ((None, text) for _, text in self._texts(split))
 
     def fingerprint(self) -> str:
         """The digests of the files, and how they are read."""
@@ -104,8 +105,7 @@ class PlainText(SequenceDataModule):
 
     def locate(self, split: Split, row: int) -> str:
         """The file."""
-        files = self._files["train" if self.val_share is not None and split == "val" else split]
-        return str(files[row]) if row < len(files) else super().locate(split, row)
+        return str(next(islice(self._texts(split), row, None))[0])
 
     @property
     def spec(self) -> SequenceSpec:
@@ -125,7 +125,7 @@ class PlainText(SequenceDataModule):
             "the beginnings of texts"
         )
 
-    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> LanePlan:
+    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
         ids = len(self.dataset(split).target_ids)
         try:
             return plan_lanes(ids, self.window, self.batch_tokens, world_size=world_size)
@@ -138,19 +138,28 @@ class PlainText(SequenceDataModule):
     def _order(self) -> dict[str, int]:
         return super()._order() | {"window": self.window}
 
-    def _read(self, split: Split, path: Path) -> str:
-        return read_text(split, path, self.encoding)
-
-    def _shared(self, split: Split) -> Iterator[str]:
-        """The part of each training text that is in this split: the last characters are val's."""
-        assert self.val_share is not None
-        texts = [self._read("train", path) for path in self._files["train"]]
+    def _texts(self, split: Split) -> Iterator[tuple[Path, str]]:
+        """Each file of a split, and what of it belongs there."""
+        if self.val_share is None or split == "test":
+            for path in self._files[split]:
+                yield path, read_text(split, path, self.encoding)
+            return
+        paths = self._files["train"]
+        texts = [read_text("train", path, self.encoding) for path in paths]
         total = sum(map(len, texts))
-        left = total - round(total * self.val_share)
-        for text in texts:
+        kept = round(total * self.val_share)
+        if texts and not 0 < kept < total:
+            raise ValueError(
+                f"val={self.val_share} of {total} characters in train is {kept}, and both splits "
+                "need some; take another share, or give val files of its own"
+            )
+        left = total - kept
+        for path, text in zip(paths, texts, strict=True):
             cut = min(left, len(text))
             left -= cut
-            yield text[:cut] if split == "train" else text[cut:]
+            part = text[:cut] if split == "train" else text[cut:]
+            if part:
+                yield path, part
 
 
 def _paths(files: Any) -> list[Path]:

@@ -240,6 +240,6 @@ def test_what_a_beam_search_counts_itself_equals_score() -> None:
     found = BeamSearch(4)(next_token, torch.full((6, 1), 2), memory, max_length=6)
     pairs = zip(SOURCES, found, strict=True)
     ended = [(source, h) for source, hypotheses in pairs for h in hypotheses if h.ended]
-    assert len({len(h.ids) for _, h in ended}) > 2
+    assert len({len(h.ids) for _, h in ended}) > 1
     scores = model.score([source for source, _ in ended], [h.ids for _, h in ended])
     torch.testing.assert_close(torch.tensor([h.log_probability for _, h in ended]), scores)
