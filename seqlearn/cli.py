@@ -2,7 +2,8 @@
 
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
-configuration file is code: it may name any class that Python can import.
+configuration file is code: it may name any class that Python can import. Classes that other
+packages register (`seqlearn.plugins`) are called by their names, as seqlearn's own are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from seqlearn.data import SequenceDataModule
 from seqlearn.demo import require_writable, run_demo
 from seqlearn.models import SequenceModule
 from seqlearn.models import checkpoint as checkpoints
+from seqlearn.plugins import GROUPS, load_plugins, subclasses
 from seqlearn.spec import SequenceSpec
 
 # The spec comes from the data as one object; its fields are no options.
@@ -150,6 +152,8 @@ def run(words: Sequence[str]) -> None:
     elif words[0] == "translate":
         translate(words[1:])
     else:
+        for group in GROUPS:
+            load_plugins(group)  # an imported class is found by its name
         SequenceCLI(
             SequenceModule,
             SequenceDataModule,
@@ -208,36 +212,30 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
             ) from error
 
 
-def load_checkpoint(path: str, class_path: str | None = None) -> SequenceModule:
+def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
     """Build the module of a checkpoint, of whichever class it is.
 
     Args:
         path: The checkpoint.
-        class_path: `package.module.Class` of a class outside seqlearn. A checkpoint's own word is
-            never enough to import something.
+        name: `package.module.Class` of a class outside seqlearn, or the short name of one that its
+            package registers. A checkpoint's own word is never enough to import something.
 
     Raises:
         ValueError: If the class is not known here; the message says how to name it.
     """
-    if class_path is not None:
-        package, _, name = class_path.rpartition(".")
-        cls: Any = getattr(importlib.import_module(package), name) if package else None
-        if not (isinstance(cls, type) and issubclass(cls, SequenceModule)):
-            raise ValueError(
-                f"expected --model package.module.Class of a SequenceModule, got {class_path}"
-            )
-        return cls.load_from_checkpoint(path, map_location="cpu")
+    if name is not None and "." in name:
+        module, _, attribute = name.rpartition(".")
+        named = getattr(importlib.import_module(module), attribute, None)
+        if not (isinstance(named, type) and issubclass(named, SequenceModule)):
+            raise ValueError(f"expected --model package.module.Class of a SequenceModule: {name}")
+        return named.load_from_checkpoint(path, map_location="cpu")
     wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
-    for cls in _subclasses(SequenceModule):
+    for load in (lambda: None, lambda: load_plugins("seqlearn.models")):
+        load()
+    for cls in subclasses(SequenceModule):
         if checkpoints.class_name(cls) == wanted:
             return cls.load_from_checkpoint(path, map_location="cpu")
     raise ValueError(f"{path} holds a {wanted}; name its class with --model {wanted}")
-
-
-def _subclasses(cls: type[SequenceModule]) -> Iterator[type[SequenceModule]]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from _subclasses(child)
 
 
 def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:

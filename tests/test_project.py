@@ -39,7 +39,9 @@ MAY_IMPORT = {
     "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}
     | {"data", "introspect", "callbacks"},
     "demo": {"demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
-    "cli": {"cli", "demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
+    "plugins": {"plugins", "data", "models"},
+    "cli": {"cli", "demo", "plugins", "spec", "batch", "data", "introspect", "models"}
+    | {"callbacks"},
     "__init__": {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
     | {"models", "callbacks", "testing"},
 }

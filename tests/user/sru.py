@@ -37,8 +37,8 @@ class Stack(nn.Module):
 
     def forward(self, inputs, cells, mask=None):
         x, last = inputs * inputs.shape[-1] ** 0.5, []
-        for layer, cell in zip(self.layers, cells, strict=True):
-            x, cell = layer(x, cell, mask)
+        for layer, first in zip(self.layers, cells, strict=True):
+            x, cell = layer(x, first, mask)
             last.append(cell)
         return x, last
 
