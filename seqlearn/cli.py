@@ -152,8 +152,8 @@ def run(words: Sequence[str]) -> None:
     elif words[0] == "translate":
         translate(words[1:])
     else:
-        for group in GROUPS:
-            load_plugins(group)  # an imported class is found by its name
+        for group in GROUPS:  # an imported class is found by its name
+            load_plugins(group, asked=[word.rpartition("=")[2] for word in words])
         SequenceCLI(
             SequenceModule,
             SequenceDataModule,
@@ -174,7 +174,10 @@ def translate(words: Sequence[str]) -> None:
     )
     parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
     parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
-    parser.add_argument("--model", help="the class of the checkpoint, if it is one of your own")
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is one of your own: package.module.Class",
+    )
     parser.add_argument("--max-length", type=int, help="tokens to make at most for a line")
     options = parser.parse_args(words)
     module = load_checkpoint(options.checkpoint, options.model)
@@ -230,12 +233,21 @@ def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
             raise ValueError(f"expected --model package.module.Class of a SequenceModule: {name}")
         return named.load_from_checkpoint(path, map_location="cpu")
     wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
-    for load in (lambda: None, lambda: load_plugins("seqlearn.models")):
-        load()
-    for cls in subclasses(SequenceModule):
-        if checkpoints.class_name(cls) == wanted:
-            return cls.load_from_checkpoint(path, map_location="cpu")
-    raise ValueError(f"{path} holds a {wanted}; name its class with --model {wanted}")
+    if name is not None and name != wanted.rpartition(".")[2]:
+        raise ValueError(f"{path} holds a {wanted}, got --model {name}; leave --model out")
+    cls = _known(wanted)
+    if cls is None:
+        load_plugins("seqlearn.models")
+        cls = _known(wanted)
+    if cls is None:
+        raise ValueError(f"{path} holds a {wanted}; name its class with --model {wanted}")
+    return cls.load_from_checkpoint(path, map_location="cpu")
+
+
+def _known(name: str) -> type[SequenceModule] | None:
+    """The imported class that a checkpoint knows by this name."""
+    classes = subclasses(SequenceModule)
+    return next((cls for cls in classes if checkpoints.class_name(cls) == name), None)
 
 
 def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:

@@ -177,6 +177,22 @@ _SHAPES = {
 }
 
 
+def shape_of(source: type, target: type) -> str:
+    """The name of the shape with these two kinds of sides, such as `TextSpec` and `ClassesSpec`.
+
+    Raises:
+        ValueError: If the two make no model; the message names those that do.
+    """
+    if (source, target) not in _SHAPES:
+        names = {spec: kind for kind, spec in _KINDS.items()} | {type(None): "nothing"}
+        raise ValueError(
+            f"no model goes from {names.get(source, source.__name__)} to "
+            f"{names.get(target, target.__name__)}; what does: text to text, text to classes, "
+            "text to vector, vector to text, nothing to text"
+        )
+    return _SHAPES[source, target]
+
+
 @dataclass(frozen=True)
 class SequenceSpec:
     """What goes in and what comes out.
@@ -195,11 +211,7 @@ class SequenceSpec:
     joint_vocabulary: bool = False
 
     def __post_init__(self) -> None:
-        if (type(self.source), type(self.target)) not in _SHAPES:
-            raise ValueError(
-                f"no model goes from {_kind(self.source)} to {_kind(self.target)}; what does: "
-                "text to text, text to classes, text to vector, vector to text, nothing to text"
-            )
+        shape_of(type(self.source), type(self.target))
         if self.joint_vocabulary and not (
             isinstance(self.source, TextSpec)
             and isinstance(self.target, TextSpec)
@@ -215,7 +227,7 @@ class SequenceSpec:
         `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
         `"nothing-to-sequence"`.
         """
-        return _SHAPES[type(self.source), type(self.target)]
+        return shape_of(type(self.source), type(self.target))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (strings, numbers, lists, dictionaries) that `from_dict` reads back."""

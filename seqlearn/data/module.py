@@ -31,7 +31,9 @@ from seqlearn.data.batching import (
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
-from seqlearn.spec import SequenceSpec
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
+
+_SPECS: dict[type, type] = {Text: TextSpec, Classes: ClassesSpec, Vector: VectorSpec}
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
@@ -49,7 +51,8 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         num_workers: Processes that slice batches; 0 slices them in the main process.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If no model goes from this kind of source to this kind of target, or a number
+            is out of range.
 
     Example::
 
@@ -73,6 +76,7 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        shape_of(*(_SPECS.get(type(field), type(field)) for field in (source, target)))
         limits = {"batch_tokens": (batch_tokens, 1), "seed": (seed, 0)}
         for name, (value, least) in {**limits, "num_workers": (num_workers, 0)}.items():
             if value < least:

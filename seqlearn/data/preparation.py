@@ -164,10 +164,19 @@ def _side(data: Source, number: int) -> Side | None:
     if field.tokenizer not in TRAINED:
         return text_spec(load_tokenizer(field.tokenizer))
     both = (0, 1) if data.source is data.target else (number,)
-    texts = (pair[side] for pair in _checked(data, "train") for side in both)
+    reading = True  # an error of the data already says where it is
+
+    def texts() -> Iterator[str]:
+        nonlocal reading
+        for pair in _checked(data, "train"):
+            yield from (pair[side] for side in both)
+        reading = False
+
     try:
-        return text_spec(train_tokenizer(field, texts))
+        return text_spec(train_tokenizer(field, texts()))
     except ValueError as error:
+        if reading:
+            raise
         raise ValueError(f"{('source', 'target')[number]}: {error}") from error
 
 

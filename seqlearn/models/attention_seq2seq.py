@@ -31,7 +31,6 @@ Departures from the papers:
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -43,6 +42,7 @@ from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
+from seqlearn.probe import offer
 from seqlearn.spec import SequenceSpec, TextSpec
 
 
@@ -65,9 +65,15 @@ class Combination(nn.Module):
         memory: Memory,
     ) -> Float[Tensor, "batch target d_model"]:
         """Answer each decoder state; `key` is what `attention.read` made of `memory.states`."""
-        context = self.attention(state, key, memory.states, memory.mask)
-        combined = self.feedforward(torch.cat([context, state], -1)).tanh()
-        return self.dropout(combined)
+        return self.answer(self.attention(state, key, memory.states, memory.mask), state)
+
+    def answer(
+        self,
+        context: Float[Tensor, "batch target d_model"],
+        state: Float[Tensor, "batch target d_model"],
+    ) -> Float[Tensor, "batch target d_model"]:
+        """Concatenate what was seen with the state that looked, feed forward."""
+        return self.dropout(self.feedforward(torch.cat([context, state], -1)).tanh())
 
 
 class AttentiveState(NamedTuple):
@@ -126,14 +132,33 @@ class AttentionDecoder(nn.Module):
         if not self.input_feeding:
             states, layers = self.recurrence(inputs, memory, state.layers)
             return self.combination(states, state.key, memory), state._replace(layers=layers)
-        answers = []
-        for token in torch.split(inputs, 1, dim=1):
-            # The recurrence multiplies what it reads by the root of its width.
-            fed = state.answer[:, None] / math.sqrt(token.shape[-1])
-            states, layers = self.recurrence(torch.cat([token, fed], -1), memory, state.layers)
-            answers.append(self.combination(states, state.key, memory))
-            state = state._replace(layers=layers, answer=answers[-1].squeeze(1))
-        return torch.cat(answers, 1) if answers else inputs, state
+        return self.step_by_step(inputs, memory, state)
+
+    def step_by_step(
+        self,
+        inputs: Float[Tensor, "batch target d_model"],
+        memory: Memory,
+        state: AttentiveState,
+    ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
+        """The loop of input feeding: each step's answer enters the cell of the next."""
+        attention = self.combination.attention
+        looked, answers = [inputs[:, :0]], [inputs[:, :0]]
+        for token in inputs.unbind(1):
+            # The recurrence multiplies what it reads by √d_model, which embeddings need.
+            fed = torch.cat([token, state.answer / self.recurrence.scale], -1)[:, None]
+            states, layers = self.recurrence(fed, memory, state.layers)
+            context = attention.weights(states, state.key, memory.mask) @ memory.states
+            answer = self.combination.answer(context, states)
+            looked.append(states)
+            answers.append(answer)
+            state = state._replace(layers=layers, answer=answer.squeeze(1))
+        key = state.key  # Told once for all steps, as where they run at once.
+        offer(
+            "attention",
+            attention,
+            lambda: attention.weights(torch.cat(looked, 1), key, memory.mask)[:, None],
+        )
+        return torch.cat(answers, 1), state
 
 
 class AttentiveEncoder(nn.Module):

@@ -95,6 +95,7 @@ class RecurrentDecoder(nn.Module):
         widths = [d_input or d_model] + [d_model] * (num_layers - 1)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(RecurrentLayer(cell, width, d_model) for width in widths)
+        self.scale = math.sqrt(d_model)
         self.parts = 2 if cell == "lstm" else 1
         self.begin = nn.Linear(d_model, num_layers * self.parts * d_model)
 
@@ -113,7 +114,7 @@ class RecurrentDecoder(nn.Module):
             state: What the call before returned. `None` at the start.
         """
         states = self.first_states(memory) if state is None else state
-        x = self.dropout(inputs * math.sqrt(inputs.shape[-1]))
+        x = self.dropout(inputs * self.scale)
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, layer_state)

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 Cell = Literal["rnn", "gru", "lstm"]
 CELLS = ("rnn", "gru", "lstm")
@@ -169,9 +170,13 @@ class RecurrentLayer(nn.Module):
             state = None if state is None else tuple(part.to(dtype) for part in state)
             with torch.autocast("cpu", enabled=False):
                 return self.forward(inputs.to(dtype), state, mask)
-        state = self.start(inputs) if state is None else state
         if inputs.shape[1] == 0:
-            return inputs.new_zeros(len(inputs), 0, self.d_hidden), state
+            # Kernels take no empty sequence. One step of padding, so that each weight has a
+            # gradient (zero), for which other ranks would wait.
+            mask = inputs.new_zeros(len(inputs), 1, dtype=torch.bool)
+            hidden, state = self.forward(functional.pad(inputs, (0, 0, 0, 1)), state, mask)
+            return hidden[:, :0], state
+        state = self.start(inputs) if state is None else state
         if self.cell == "lstm":
             hidden, c = self._lstm(inputs, state, mask)
             rest: CellState = (c,)
@@ -183,10 +188,8 @@ class RecurrentLayer(nn.Module):
         h = hidden.gather(1, last.clamp(min=0).expand(-1, 1, self.d_hidden)).squeeze(1)
         return hidden, (torch.where(last.squeeze(1) < 0, state[0], h), *rest)
 
-    def _lstm(
-        self, inputs: Tensor, state: CellState, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """h at every step, and c after the last real one.
+    def _lstm(self, inputs: Tensor, state: CellState, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Answer with h at every step, and c after the last real one.
 
         The kernel tells c only at the end of the padded row. So that it arrives there unchanged,
         one more input marks padding, and its weights shut the input gate and open the forget gate.
@@ -200,9 +203,7 @@ class RecurrentLayer(nn.Module):
         mark[: self.d_hidden], mark[self.d_hidden : 2 * self.d_hidden] = _SHUT, _OPEN
         marked = torch.cat([inputs, ~mask[..., None]], -1)
         weights = [torch.cat([w, mark], 1), *list(self.kernel.parameters())[1:]]
-        hidden, _, c = torch.lstm(
-            marked, (h, c), weights, True, 1, 0.0, self.training, False, True
-        )
+        hidden, _, c = torch.lstm(marked, (h, c), weights, True, 1, 0.0, self.training, False, True)
         return hidden, c[0]
 
 
@@ -240,7 +241,7 @@ class BidirectionalLayer(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_input"],
-        state: None = None,
+        state: None = None,  # noqa: ARG002 -- the same call as of a layer in one direction
         mask: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
         """Read in both directions.

@@ -1,9 +1,11 @@
 """How well a decoder state fits each encoder state: the four scores, and attention by one of them.
 
-    dot         score(s_t, h_i) = s_t · h_i                         Luong et al. 2015, equation 8
-    general     score(s_t, h_i) = s_t · W h_i                       Luong et al. 2015, equation 8
-    additive    score(s_t, h_i) = v · tanh(W s_t + U h_i)           Bahdanau et al. 2015, appendix A.1.2
-    scaled_dot  score(s_t, h_i) = s_t · h_i / √d_model              Vaswani et al. 2017, equation 1
+    dot         score(s_t, h_i) = s_t · h_i                      Luong et al. 2015, equation 8
+    general     score(s_t, h_i) = s_t · W h_i                    Luong et al. 2015, equation 8
+    additive    score(s_t, h_i) = v · tanh(W s_t + U h_i)        Bahdanau et al. 2015, A.1.2
+    scaled_dot  score(s_t, h_i) = s_t · h_i / √d_model           Vaswani et al. 2017, equation 1
+
+From each of them:
 
     weights_t = softmax over i of score(s_t, h_i);   context_t = Σ_i weights_ti h_i
 """
@@ -92,6 +94,15 @@ class Attention(nn.Module):
             return attention_scores(query, key)
         return dot_scores(query, key)
 
+    def weights(
+        self,
+        query: Float[Tensor, "batch query d_model"],
+        key: Float[Tensor, "batch source d_model"],
+        mask: Bool[Tensor, "batch source"],
+    ) -> Float[Tensor, "batch query source"]:
+        """Score and softmax; zeros where `mask` is False."""
+        return masked_softmax(self.scores(query, key), mask[:, None])
+
     def forward(
         self,
         query: Float[Tensor, "batch query d_model"],
@@ -110,6 +121,6 @@ class Attention(nn.Module):
         Returns:
             One context per query; zeros where the source is empty.
         """
-        weights = masked_softmax(self.scores(query, key), mask[:, None])
+        weights = self.weights(query, key, mask)
         offer("attention", self, lambda: weights[:, None])
         return weights @ states

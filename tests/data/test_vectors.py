@@ -92,7 +92,7 @@ def test_the_cache_follows_the_content(tmp_path: Path) -> None:
     x, t = files(tmp_path)
     keys = [key(), key(x), key(texts=t), key(shape=SHAPES[1]), key(val=(x, t)), key(test=(x, t))]
     keys += [key(NUMBERS + 1), key(texts=TEXTS[::-1]), key(encoding="latin-1")]
-    keys += [key(NUMBERS.astype(np.float32))]
+    keys += [key(NUMBERS.astype(np.float32)), key(NUMBERS.view(np.int64))]
     files(tmp_path, NUMBERS + 1, LINES + "mehr")
     keys += [key(x), key(texts=t)]
     assert len(set(keys)) == len(keys)
