@@ -38,12 +38,23 @@ class Carried:
 
     def after(self, batch: SequenceBatch, state: State) -> None:
         """Keep the state in which a batch ended, without its gradient."""
-        module = self._module[0]
-        if batch.source is None and getattr(module.decoder, "carries_state", False):
-            self._states[module.training] = map_state(lambda part: part.detach(), state)
+        if self._carries:
+            training = self._module[0].training
+            self._states[training] = map_state(lambda part: part.detach(), state)
+
+    @property
+    def _carries(self) -> bool:
+        """Whether the module is a language model whose decoder carries its state on."""
+        module: Any = self._module[0]
+        return module.spec.source is None and getattr(module.decoder, "carries_state", False)
 
     def of_all_ranks(self) -> list[Any] | None:
-        """For a checkpoint: the training state of each rank, on the CPU; asked for on all ranks."""
+        """For a checkpoint: the training state of each rank, on the CPU; asked for on all ranks.
+
+        `None` of a module that carries nothing, whose ranks then need not wait for one another.
+        """
+        if not self._carries:
+            return None
         mine = map_state(lambda part: part.detach().cpu(), self._states[True])
         trainer = self._module[0]._trainer  # noqa: SLF001 -- `.trainer` raises where there is none
         if trainer is None or trainer.world_size == 1:
