@@ -131,7 +131,7 @@ noise = torch.randn_like(a.states)
 print("as it is          ", write(lstm, a), "|", write(lstm, b))
 print("states are noise  ", write(lstm, a._replace(states=noise)))
 swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
-print("summaries swapped ", *[write(lstm, memory) for memory in swapped], sep="")
+print("summaries swapped ", write(lstm, swapped[0]), "|", write(lstm, swapped[1]))
 
 # %% [markdown]
 # The last line has to be read twice: from the states of one source and the summary of the other
@@ -166,11 +166,10 @@ models = {
     "LSTM with attention": train(sl.AttentionSeq2Seq, d_model=64),
 }
 figures = {name: exact_by_length(model) for name, model in models.items()}
-print("length                       ", *(f"{length:6}" for length in figures[next(iter(figures))]))
 for name, model in models.items():
-    print(f"{name:29}", *(f"{share:6.0%}" for share in figures[name].values()))
-for name, model in models.items():
-    print(f"{name:29} {sum(p.numel() for p in model.parameters()):7,} parameters")
+    print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    print(*(f"{length:5}" for length in figures[name]))
+    print(*(f"{share:5.0%}" for share in figures[name].values()))
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 4))

@@ -172,7 +172,7 @@ class SequenceModule(Answers, L.LightningModule):
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
             hidden, state = self.decode(batch.target[:, :-1], memory, self._carried.before(batch))
-            self._carried.after(batch, state)
+            self._carried.after(state)
             labels = batch.target[:, 1:]
             mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
             mask &= labels != START  # which stands between the documents of a stream

@@ -36,7 +36,7 @@ class Carried:
         device = batch.target.device
         return map_state(lambda part: part.to(device), self._states[training])
 
-    def after(self, batch: SequenceBatch, state: State) -> None:
+    def after(self, state: State) -> None:
         """Keep the state in which a batch ended, without its gradient."""
         if self._carries:
             training = self._module[0].training
