@@ -15,9 +15,9 @@ from fitting import Table, fit, options, said
 import seqlearn as sl
 
 SHAPES = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
-EPOCHS = {"sequence-to-sequence": 10, "sequence-to-vector": 2, "vector-to-sequence": 6}
+EPOCHS = {"sequence-to-sequence": 6, "sequence-to-vector": 2, "vector-to-sequence": 6}
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
-    "FeedForward": (sl.FeedForward, {"window": 64, "num_layers": 2}),
+    "FeedForward": (sl.FeedForward, {"window": 40, "num_layers": 2}),
     "RNN": (sl.RNN, {"d_model": 256}),
     "GRU": (sl.GRU, {"d_model": 256}),
     "LSTM": (sl.LSTM, {"d_model": 256}),
