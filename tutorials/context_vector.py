@@ -184,3 +184,36 @@ axes.set(
 axes.yaxis.set_major_formatter("{x:.0%}")
 axes.grid(alpha=0.3)
 _ = axes.legend()
+
+# %% [markdown]
+# The LSTMs copy short sources and then fall off, the one with the narrower context earlier (it has
+# fewer weights in all, too). With attention the length matters little. Encoder and training are the
+# same, so what tells them apart is what the decoder may look at. What an error looks like:
+
+# %%
+longest = max((source for source, _ in data.examples("test")), key=len)
+print(f"{'the source':29} {longest}")
+for name, model in models.items():
+    print(f"{name:29} {model.generate([longest])[0]}")
+
+# %% [markdown]
+# One thing the figure does not say: that 20 digits do not *fit* into 70 numbers. They would, many
+# times over. What is measured is how much a decoder learns to read out of one vector in a given
+# training. A longer training or a wider vector moves the fall to the right; a longer source moves
+# past it again.
+#
+# And with attention, is the context vector still needed? We swap the summaries of two sources
+# once more:
+
+# %%
+attentive = models["LSTM with attention"]
+a, b = read(attentive, first), read(attentive, second)
+print("as it is         ", write(attentive, a), "|", write(attentive, b))
+swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
+print("summaries swapped", write(attentive, swapped[0]), "|", write(attentive, swapped[1]))
+
+# %% [markdown]
+# ## What comes next
+#
+# A decoder that may look at every state of the encoder has to know where to look. How it does
+# that, step by step, shows [Attention](attention.md).
