@@ -149,7 +149,7 @@ def test_large_arrays_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     want = texts(tmp_path)[[0, 3]]
     monkeypatch.setattr(encoded, "MAPPED_BYTES", 0)
     mapped = EncodedDataset(tmp_path, "val")
-    assert isinstance(mapped._source._ids, np.memmap)
+    assert isinstance(mapped._source.ids, np.memmap)
     assert mapped[[0, 3]].target.equal(want.target)
     assert len(pickle.dumps(mapped)) < 500
     assert pickle.loads(pickle.dumps(mapped))[[0, 3]].target.equal(want.target)
