@@ -46,14 +46,15 @@ class TokenStatistics(Metric):
             correct: Whether each of these was the likeliest.
             mask: Which tokens of the batch count. Rows without any are left out.
         """
+        # Not in place: after `Trainer.validate` the sums are inference tensors.
         wrong = torch.zeros_like(mask)
         wrong[mask] = ~correct
         counts = mask.any(-1)
-        self.nll += nll.float().sum()
-        self.tokens += mask.sum()
-        self.right_tokens += correct.sum()
-        self.sentences += counts.sum()
-        self.right_sentences += (counts & ~wrong.any(-1)).sum()
+        self.nll = self.nll + nll.float().sum()
+        self.tokens = self.tokens + mask.sum()
+        self.right_tokens = self.right_tokens + correct.sum()
+        self.sentences = self.sentences + counts.sum()
+        self.right_sentences = self.right_sentences + (counts & ~wrong.any(-1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """`loss` (nats per token), `perplexity`, `token_accuracy` and `exact_match` (shares)."""
@@ -101,9 +102,9 @@ class CorpusBLEU(Metric):
             return
         score = self._bleu().corpus_score(list(hypotheses), [list(references)])
         device = self.counts.device
-        self.counts += torch.tensor(score.counts, device=device)
-        self.totals += torch.tensor(score.totals, device=device)
-        self.lengths += torch.tensor([score.sys_len, score.ref_len], device=device)
+        self.counts = self.counts + torch.tensor(score.counts, device=device)
+        self.totals = self.totals + torch.tensor(score.totals, device=device)
+        self.lengths = self.lengths + torch.tensor([score.sys_len, score.ref_len], device=device)
 
     def compute(self) -> Tensor:
         """BLEU, from 0 to 100."""

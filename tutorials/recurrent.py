@@ -205,7 +205,7 @@ _ = axes.legend()
 # On this logarithmic axis an exponential is a straight line. As the network starts (`U × 1`), it
 # loses the gradient within a few dozen steps. A larger `U` is no cure: four times as large, the
 # gradient explodes. In between lies an edge, but where it lies depends on the inputs too, through
-# the slope of tanh.
+# the slope of tanh, and each step of training moves it.
 #
 # The same is seen in the two trained encoders. How much does the context depend on each
 # character of a date?

@@ -217,8 +217,11 @@ axes[0].set_ylabel("CPU time for each token (µs)")
 _ = axes[0].legend()
 
 # %% [markdown]
-# Read the left picture first. With full batches the Transformer is *not* the faster one here, at
-# no length. What it need not wait for, a single thread does one after another all the same; and
+# (Figures of speed are those of one machine. The text below says what we found on ours; above is
+# what the machine found that made this page.)
+#
+# The left picture first. With full batches the Transformer is *not* the faster one, at any length.
+# What it need not wait for, a single thread does one after another all the same; and
 # one step of the LSTM over many texts at once is a matrix product of good size, which keeps the
 # thread as busy as it can be. With one text at a time (right) a step of the LSTM is a thin product
 # of a matrix and a vector, while the Transformer still multiplies the whole text at once. There

@@ -371,3 +371,21 @@ def test_a_language_model_leaves_no_rank_waiting() -> None:
     model.encoder.requires_grad_(requires_grad=False)  # as `setup` does
     model.measure(batch).loss.backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+
+
+def test_fit_after_validate_and_test(tmp_path):
+    data = sl.data.Synthetic("copy", 3, train_examples=50, held_out_examples=10)
+    model = sl.GRU(data.spec, d_model=8)
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    (before,) = trainer.validate(model, data, verbose=False)
+    trainer.test(model, data, verbose=False)
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    assert trainer.validate(model, data, verbose=False)[0]["val/loss"] != before["val/loss"]
