@@ -147,12 +147,12 @@ def accuracy(model, distance):
 
 def draw(curves, title):
     """Draw accuracy against distance, with the distances side by side."""
-    _, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for name, curve in curves.items():
         axes.plot([str(distance) for distance in curve], list(curve.values()), "o-", label=name)
     axes.axhline(0.1, color="0.6", linestyle="--", label="chance")
     axes.set(xlabel="distance (filler words)", ylabel="accuracy", ylim=(0, 1.05), title=title)
-    axes.legend()
+    figure.legend(loc="outside right upper")
 
 
 # %%
@@ -254,7 +254,8 @@ _ = axes.legend()
 
 # %% [markdown]
 # The RNN's curve is still a straight line downwards, and does not notice the country. Those of GRU
-# and LSTM run level over all the filler and have a peak where the answer is.
+# and LSTM run level over all the filler, back to the country, and fall beyond it: what was read
+# before it does not matter.
 #
 # And the gates? We compute the LSTM's forget and input gates at every step, averaged over texts
 # and cells.
@@ -280,11 +281,10 @@ open_cells = (step.forget[:, 9:59] > 0.95).float().mean()
 print(f"forget gate over the filler: mean {forget[9:59].mean():.2f}; above 0.95: {open_cells:.0%}")
 
 # %% [markdown]
-# Nobody told it so, but it shuts the forget gate at "grew up in", which clears the cells, opens the
-# input gate for the country, and keeps the forget gate open afterwards. Not all the way: most cells
-# are no untouched path, and only some are near one. The picture of the gate that stands open for
-# hundreds of steps is simpler than what this model does, which also feeds its state back into its
-# gates at each step.
+# Nobody told it so, but at "grew up in" it lowers the forget gate, which clears the cells; at the
+# country it opens the input gate widest; and afterwards it raises the forget gate again. Not all
+# the way: only some cells are nearly untouched. "A gate that stands open for hundreds of steps" is
+# simpler than what this model does, which also feeds its state back into its gates at each step.
 #
 # ## And where they fall short
 #

@@ -87,7 +87,7 @@ for shape in shapes:
 
 
 # %%
-def trained(model, data, epochs=3):
+def trained(model, data, epochs=2):
     """Train a model for a few epochs."""
     trainer = L.Trainer(
         max_epochs=epochs,
