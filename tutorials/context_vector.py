@@ -156,7 +156,8 @@ def exact_by_length(model):
 # %% [markdown]
 # Three models are compared, all trained in the same way: the one above; the same with a context
 # vector about half as wide; and `AttentionSeq2Seq` with about as many parameters as the first. Its
-# encoder is the same, but its decoder may look at every state of the encoder, at every step.
+# encoder is of the same kind, but its decoder may look at every state of the encoder, at every
+# step.
 
 # %%
 models = {
@@ -186,8 +187,9 @@ _ = axes.legend()
 
 # %% [markdown]
 # The LSTMs copy short sources and then fall off, the one with the narrower context earlier (it has
-# fewer weights in all, too). With attention the length matters little. Encoder and training are the
-# same, so what tells them apart is what the decoder may look at. What an error looks like:
+# fewer weights in all, too). With attention the length matters little. The training is the same and
+# the encoder of one kind, so what tells them apart is what the decoder may look at. What an error
+# looks like:
 
 # %%
 longest = max((source for source, _ in data.examples("test")), key=len)

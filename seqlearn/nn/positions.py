@@ -73,8 +73,9 @@ def rotary(
 
     Source: Su et al. 2021, section 3.4.2, equation 34.
     """
+    real = torch.promote_types(inputs.dtype, torch.float32)
     *batch, time, d_head = inputs.shape
-    angle = angles(start, time, d_head, inputs.device)
+    angle = angles(start, time, d_head, inputs.device).to(real)
     even, odd = inputs.reshape(*batch, time, d_head // 2, 2).unbind(-1)
     cos, sin = angle.cos(), angle.sin()
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
