@@ -143,6 +143,22 @@ def test_stopping_later_never_finds_worse() -> None:
     assert rows[0] < rows[1] < rows[2]
 
 
+@pytest.mark.parametrize(
+    ("stopping", "best"), [(True, []), (False, []), ("never", [4] * 8)], ids=str
+)
+def test_never_stops_only_when_nothing_can_be_better(stopping: bool | str, best: list[int]) -> None:
+    """The short answer has 0.9, the long one the rest: divided by 81 that is more, at last."""
+
+    def model(tokens: Tensor, memory: object, state: int | None) -> tuple[Tensor, int]:
+        p = torch.zeros(VOCAB)
+        p[END], p[4] = (0.9, 0.1) if state is None else (0.0, 1.0) if state < 8 else (1.0, 0.0)
+        return p.log().clamp(min=-100.0).repeat(len(tokens), 1), 1 + (state or 0)
+
+    beam = BeamSearch(1, 2.0, stopping)
+    ((found,),) = beam(model, torch.full((1, 1), START), None, max_length=9)
+    assert found.ids == best
+
+
 def test_a_source_that_is_done_leaves_the_batch() -> None:
     alone = []
     numbers = list(range(12))
