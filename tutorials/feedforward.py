@@ -28,6 +28,7 @@ import seqlearn as sl
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+torch.set_num_threads(1)  # networks as small as these gain nothing from more
 _ = L.seed_everything(0, verbose=False)
 
 # %% [markdown]

@@ -32,6 +32,7 @@ from seqlearn.nn import RecurrentLayer, rnn_step
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+torch.set_num_threads(1)  # networks as small as these gain nothing from more
 _ = L.seed_everything(0, verbose=False)
 
 # %% [markdown]
@@ -257,9 +258,10 @@ with torch.no_grad():
         )
 
 # %% [markdown]
-# All at once, a token becomes cheaper the more there are. In a recurrent layer it costs what a step
-# costs, so the time grows with the length; many examples can run side by side, the steps of one
-# cannot. On hardware that does thousands of things at once the gap is far wider than here.
+# All at once, a token becomes cheaper the more there are. In the recurrent layer that ends as soon
+# as the call itself no longer counts: then each token costs a step, and the time grows with the
+# length. Many examples can run side by side; the steps of one cannot. On hardware that does
+# thousands of things at once the gap is far wider than here.
 #
 # ## What comes next
 #

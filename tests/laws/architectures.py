@@ -44,14 +44,18 @@ class Configuration(NamedTuple):
 
 @st.composite
 def configurations(
-    draw: st.DrawFn, *, shapes: tuple[str, ...] = tuple(SPECS), dropout: float = 0.2
+    draw: st.DrawFn,
+    *,
+    shapes: tuple[str, ...] = tuple(SPECS),
+    widths: tuple[int, ...] = (2, 4, 6),
+    dropout: float = 0.2,
 ) -> Configuration:
     """A small module of any architecture, on one of these shapes."""
     name = draw(st.sampled_from(NAMES))
     served = [s for s in shapes if not (name == "AttentionSeq2Seq" and s == "nothing to text")]
     shape = draw(st.sampled_from(served))
     arguments = {
-        "d_model": draw(st.sampled_from([2, 4, 6])),
+        "d_model": draw(st.sampled_from(widths)),
         "num_layers": draw(st.integers(1, 2)),
         "dropout": dropout,
         "tie_embeddings": shape in WRITES and draw(st.booleans()),
@@ -73,7 +77,7 @@ def configurations(
 
 
 def module_of(configuration: Configuration) -> sl.SequenceModule:
-    """The module of a configuration, in `eval`, with biases that are something."""
+    """The module of a configuration in float64 and `eval`, with biases that are something."""
     torch.manual_seed(configuration.seed)
     model = getattr(sl, configuration.name)(
         SPECS[configuration.shape], **configuration.arguments
@@ -81,7 +85,7 @@ def module_of(configuration: Configuration) -> sl.SequenceModule:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return model
+    return model.double()
 
 
 def batch_of(configuration: Configuration, examples: Examples) -> SequenceBatch:
@@ -91,13 +95,13 @@ def batch_of(configuration: Configuration, examples: Examples) -> SequenceBatch:
     source, lengths = pad(sources) if kind == "text" else (None, None)
     if kind == "vector":
         numbers = [[len(ids), sum(ids), *ids, 0, 0][:3] for ids in sources]
-        source = torch.tensor(numbers, dtype=torch.float32) / 5
+        source = torch.tensor(numbers, dtype=torch.float64) / 5
     if answer == "text":
         return SequenceBatch(source, lengths, *pad([[START, *ids, END] for ids in targets]))
     if answer == "class":
         classes = torch.tensor([sum(ids) % len(LABELS) for ids in targets])
         return SequenceBatch(source, lengths, classes, None)
-    vectors = torch.tensor([[len(ids), sum(ids)] for ids in targets], dtype=torch.float32) / 5
+    vectors = torch.tensor([[len(ids), sum(ids)] for ids in targets], dtype=torch.float64) / 5
     return SequenceBatch(source, lengths, vectors, None)
 
 

@@ -32,7 +32,7 @@ from seqlearn.nn import select
 # What FeedForward says when a source is cut to its window, which is the case in many examples.
 pytestmark = pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
 
-CLOSE = {"atol": 1e-5, "rtol": 1e-4}
+CLOSE = {"atol": 1e-9, "rtol": 1e-7}  # of float64, which a normalisation may magnify
 
 
 @given(
@@ -84,9 +84,8 @@ def test_law_2_shapes_follow(configuration: Configuration, examples: Examples) -
     if configuration.shape in WRITES:
         none, state = model.decode(batch.target[:, :0], memory)
         assert none.shape == (size, 0, model.d_model)
-        torch.testing.assert_close(
-            model.decode(batch.target, memory, state)[0], model.decode(batch.target, memory)[0]
-        )
+        after, _ = model.decode(batch.target, memory, state)
+        torch.testing.assert_close(after, model.decode(batch.target, memory)[0], **CLOSE)
 
 
 @given(configurations(), pairs(), st.integers(0, 4), st.integers(0, 4))
@@ -131,7 +130,9 @@ def test_law_3_order_and_company_change_nothing(
         for row, example in enumerate(examples):
             one = batch_of(configuration, [example])
             outputs = together[row : row + 1]
-            torch.testing.assert_close(model(one), real_outputs(one, outputs).view_as(model(one)))
+            alone = model(one)
+            expected = real_outputs(one, outputs).view_as(alone)
+            torch.testing.assert_close(alone, expected, **CLOSE)
 
 
 @given(configurations(shapes=WRITES, dropout=0.0), pairs(), st.data())
@@ -139,7 +140,10 @@ def test_law_4_no_output_depends_on_later_tokens(
     configuration: Configuration, examples: Examples, data: st.DataObject
 ) -> None:
     """By gradient, in training mode and under bf16 too."""
-    model, batch = module_of(configuration), batch_of(configuration, examples)
+    # In single precision: the fused kernels that training runs on.
+    model, batch = module_of(configuration).float(), batch_of(configuration, examples)
+    if configuration.shape == "vector to text":
+        batch = batch._replace(source=batch.source.float())
     model.train(data.draw(st.booleans(), label="training"))
     inputs = model.target_embedding(batch.target).detach().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=data.draw(st.booleans(), label="bf16")):
@@ -214,7 +218,7 @@ def test_law_5_cached_generation_equals_uncached(
         if kind == "text":
             source, lengths = pad([texts[number]])
         elif kind == "vector":
-            source = torch.tensor([given["sources"][number]])
+            source = torch.tensor([given["sources"][number]]).double()
         else:
             tokens += texts[number]
             assert answer[: len(texts[number])] == texts[number]
@@ -224,7 +228,7 @@ def test_law_5_cached_generation_equals_uncached(
                 logits = model.head(model.decode(torch.tensor([tokens]), memory)[0][0, -1])
             logits[[0, 2]] = -torch.inf
             best = logits.topk(2)
-            if best.values[0] - best.values[1] < 1e-4:
+            if best.values[0] - best.values[1] < 1e-8:
                 break
             if best.indices[0] == 3:
                 assert answer == [token for token in tokens if token > 3 or token == 1]
@@ -249,7 +253,8 @@ def trainer() -> L.Trainer:
     return L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
-@given(configuration=configurations(dropout=0.0))
+# Of two numbers a normalisation leaves the sign, which all units of a ReLU may be blind to.
+@given(configuration=configurations(widths=(4, 6), dropout=0.0))
 def test_law_8_every_parameter_in_use_gets_a_finite_gradient(
     trainer: L.Trainer, configuration: Configuration
 ) -> None:
