@@ -208,8 +208,9 @@ for name, architecture in architectures.items():
 
 # %% [markdown]
 # GRU and LSTM now remember over many times the distances they have seen, and hold a hundred words.
-# Towards a thousand they slip, how much differs from seed to seed. So it was not the memory that
-# was too short. What was missing was a gradient that reaches far enough to find out what to store.
+# Towards a thousand most runs slip; how much differs from seed to seed. So it was not the memory
+# that was too short. What was missing was a gradient that reaches far enough to find out what to
+# store.
 #
 # The RNN has learned the texts without filler, and nothing else. Is its state unable to hold a
 # language? We train it once more, with distances in small steps, each only a little more than the
