@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import NextToken, check_limit
+from seqlearn.decoding.next_token import NextToken
+from seqlearn.decoding.one_by_one import one_by_one
 from seqlearn.nn.protocols import select
 from seqlearn.probe import end as announce_end
-from seqlearn.probe import step as announce_step
-from seqlearn.spec import END, PAD, START
+from seqlearn.spec import PAD, START
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Sampling:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"expected a top_p above 0 and at most 1, got {self.top_p}")
 
-    @torch.no_grad()
     def __call__(
         self,
         next_token: NextToken,
@@ -83,34 +82,16 @@ class Sampling:
         Raises:
             ValueError: If `max_length` is below one.
         """
-        check_limit(max_length)
-        each, device = len(seeds[0]), first.device
+        each = len(seeds[0])
         draws = _Draws([seed for row in seeds for seed in row])
-        answers: list[list[int]] = [[] for _ in range(len(first) * each)]
-        ended_at = [(0, row) for row in range(len(answers))]
-        alive = torch.arange(len(answers), device=device)
-        rows = alive // each
-        tokens, memory, state = first[rows], select(memory, rows), None
-        parents: Tensor | None = None
-        for step in range(max_length):
-            announce_step(parents)
-            logits, state = next_token(tokens, memory, state)
-            outputs = alive.tolist()
-            drawn = self.choose(logits, draws.next(outputs).to(device))
-            goes_on = drawn != END
-            for row, (output, token) in enumerate(zip(outputs, drawn.tolist(), strict=True)):
-                ended_at[output] = (step, row)
-                if token != END:
-                    answers[output].append(token)
-            if bool(goes_on.all()):
-                parents = None
-            else:
-                parents = goes_on.nonzero().squeeze(-1)
-                if parents.numel() == 0:
-                    break
-                alive, drawn = alive[parents], drawn[parents]
-                state, memory = select(state, parents), select(memory, parents)
-            tokens = drawn[:, None]
+        rows = torch.arange(len(first) * each, device=first.device) // each
+        answers, ended_at = one_by_one(
+            next_token,
+            first[rows],
+            select(memory, rows),
+            lambda logits, outputs: self.choose(logits, draws.next(outputs).to(logits.device)),
+            max_length=max_length,
+        )
         starts = range(0, len(answers), each)
         best = [answers[start] for start in starts]
         fed = [[*given, *answer] for given, answer in zip(first.tolist(), best, strict=True)]
