@@ -55,17 +55,19 @@ class Carried:
         """
         if not self._carries:
             return None
-        mine = map_state(lambda part: part.detach().cpu(), self._states[True])
-        trainer = self._module[0]._trainer  # noqa: SLF001 -- `.trainer` raises where there is none
-        if trainer is None or trainer.world_size == 1:
-            return None if mine is None else [mine]
-        ranks: list[Any] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(ranks, mine)
+        ranks: list[Any] = [map_state(lambda part: part.detach().cpu(), self._states[True])]
+        if _world_size() > 1:
+            mine, ranks = ranks[0], [None] * _world_size()
+            torch.distributed.all_gather_object(ranks, mine)
         return None if all(state is None for state in ranks) else ranks
 
     def resume(self, ranks: list[Any] | None) -> None:
         """Go on with what a checkpoint holds, if it was written by as many ranks."""
-        trainer = self._module[0]._trainer  # noqa: SLF001
-        if ranks is None or trainer is None or trainer.world_size != len(ranks):
-            return
-        self._states[True] = ranks[trainer.global_rank]
+        if ranks is not None and len(ranks) == _world_size():
+            self._states[True] = ranks[self._module[0].global_rank]
+
+
+def _world_size() -> int:
+    """Processes that train together; also known where there is no Trainer."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1

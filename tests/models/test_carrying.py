@@ -11,7 +11,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -124,7 +123,7 @@ def test_training_and_evaluation_carry_apart() -> None:
 
 @pytest.mark.parametrize("model_class", [sl.Transformer, sl.FeedForward])
 def test_what_carries_nothing_begins_every_batch_anew(
-    model_class: type[sl.SequenceModule],
+    model_class: type[sl.SequenceModule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"num_heads": 2} if model_class is sl.Transformer else {"window": 3}
     model = model_class(LANGUAGE, d_model=4, dropout=0.0, **options)
@@ -133,7 +132,7 @@ def test_what_carries_nothing_begins_every_batch_anew(
     model.measure(first)
     assert model.measure(second).loss == alone
     # It saves without waiting for other ranks, which may be gone.
-    model._trainer = SimpleNamespace(world_size=2)
+    monkeypatch.setattr("seqlearn.models.carrying._world_size", lambda: 2)
     assert model._carried.of_all_ranks() is None
 
 
