@@ -157,8 +157,12 @@ class LaneDataset(Dataset[SequenceBatch]):
         return len(self._encoded.target_ids)
 
     def __getitem__(self, window: Window) -> SequenceBatch:
-        """Slice one batch, padded where a lane ends within the window."""
-        steps = np.arange(int(window.predicted.max(initial=0)) + 1)
+        """Slice one batch, padded where a lane ends within the window.
+
+        Rows have a step to predict also where all lanes have ended: a decoder always has something
+        to read.
+        """
+        steps = np.arange(int(window.predicted.max(initial=1)) + 1)
         real = steps <= window.predicted[:, None]
         places = (window.starts[:, None] + steps) % len(self)
         target = np.full(real.shape, PAD, dtype=np.int64)
