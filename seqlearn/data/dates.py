@@ -19,6 +19,7 @@ import babel
 from babel import Locale, UnknownLocaleError, localedata
 from babel.dates import DateTimeFormat, DateTimePattern, get_date_format
 
+from seqlearn.data.drawing import drawing
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.module import Example, SequenceDataModule, Split
 
@@ -125,11 +126,6 @@ def _locale(name: str) -> Locale:
         f"expected a locale of the CLDR such as 'en' or 'pt_BR', got {name!r}{closest}; "
         "`pybabel --list-locales` lists all"
     )
-
-
-def _random(purpose: str) -> random.Random:
-    """A generator that is the same in every process (strings are hashed with SHA-512 here)."""
-    return random.Random(purpose)  # noqa: S311  (nothing is secret)
 
 
 def date_vector(day: dt.date) -> tuple[float, ...]:
@@ -253,7 +249,7 @@ class Dates(SequenceDataModule):
         last = dt.date(self.last_year, 12, 31).toordinal()
         total = last - first + 1
         held = min(_HELD_OUT, total // 10)
-        drawn = _random(f"splits {self.seed}").sample(
+        drawn = drawing(f"splits {self.seed}").sample(
             range(first, last + 1), min(_TRAIN + 2 * held, total)
         )
         parts = {"val": drawn[:held], "test": drawn[held : 2 * held], "train": drawn[2 * held :]}
@@ -262,7 +258,7 @@ class Dates(SequenceDataModule):
     def examples(self, split: Split) -> Iterable[Example]:
         """Yield one example per date: a text or the 90 numbers, and a text or a label."""
         days = self.dates(split)
-        chooser = _random(f"formats {self.seed} {split}")
+        chooser = drawing(f"formats {self.seed} {split}")
         if self.shape == "sequence-to-vector":
             yield from self._recognised(days, chooser)
             return

@@ -7,13 +7,13 @@ import hashlib
 import itertools
 import json
 import os
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from seqlearn.data.drawing import drawing
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.text_files import (
@@ -140,7 +140,7 @@ class LabelledText(SequenceDataModule):
         assert self.val_share is not None
         labels = [label for _, _, label in self._read(self._train)]
         order = list(range(len(labels)))
-        random.Random(f"share {self.seed}").shuffle(order)  # noqa: S311  (nothing is secret)
+        drawing(f"share {self.seed}").shuffle(order)
         first = {labels[row]: row for row in reversed(order)}
         free = [row for row in order if first[labels[row]] != row]
         count = round(self.val_share * len(labels))
@@ -244,7 +244,7 @@ class _File:
                     f"{error.pos + 1}: {error.msg}; correct or remove the line"
                 ) from error
             if not isinstance(found, dict):
-                raise ValueError(  # noqa: TRY004 (bad data)
+                raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
                     f"{self.place(number)}: expected a JSON object, got {type(found).__name__}; "
                     "correct or remove the line"
                 )

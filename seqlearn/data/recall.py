@@ -8,7 +8,6 @@ Repository (https://cldr.unicode.org).
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -17,6 +16,7 @@ import babel
 from babel import Locale
 from babel.languages import get_official_languages
 
+from seqlearn.data.drawing import drawing
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
 
@@ -162,7 +162,7 @@ class Recall(SequenceDataModule):
 
     def _fillers(self, split: Split) -> Iterator[list[str]]:
         """The filler words of each text of a split; those of all splits differ."""
-        draw = random.Random(f"recall {self.seed}")  # noqa: S311  (nothing is secret)
+        draw = drawing(f"recall {self.seed}")
         seen: set[tuple[str, ...]] = set()
         for one in reversed(SPLITS):  # the test split first: more training leaves it as it is
             last = len(seen) + (self.train_examples if one == "train" else self.held_out_examples)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
+from seqlearn.data.drawing import drawing
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
 
@@ -165,7 +166,7 @@ class Synthetic(SequenceDataModule):
     @functools.cached_property
     def _splits(self) -> dict[Split, list[_Drawn]]:
         """What is drawn for each split; nothing twice."""
-        draw = random.Random(f"synthetic {self.seed}")  # noqa: S311  (nothing is secret)
+        draw = drawing(f"synthetic {self.seed}")
         lengths = range(self.min_length, self.length + 1)
         sizes = itertools.product(lengths, repeat=2 if self.task == "add" else 1)
         possible = {size: self._possible(size) for size in sizes}
