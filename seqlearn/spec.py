@@ -258,7 +258,8 @@ class SequenceSpec:
     def differences(self, other: SequenceSpec) -> list[str]:
         """Say, a line each, where `other` differs in a way that changes what ids mean.
 
-        The longest length seen may differ: it changes nothing in a model.
+        The longest length seen may differ: it changes no id. (How many positions a Transformer
+        learns follows from it.)
         """
         found = []
         for name in ("source", "target"):

@@ -33,8 +33,6 @@ from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
 
-_SPECS: dict[type, type] = {Text: TextSpec, Classes: ClassesSpec, Vector: VectorSpec}
-
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
 
@@ -76,7 +74,7 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        shape_of(*(_SPECS.get(type(field), type(field)) for field in (source, target)))
+        shape_of(_spec_type(source), _spec_type(target))
         limits = {"batch_tokens": (batch_tokens, 1), "seed": (seed, 0)}
         for name, (value, least) in {**limits, "num_workers": (num_workers, 0)}.items():
             if value < least:
@@ -327,6 +325,12 @@ class _Loader(DataLoader[SequenceBatch]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to load."""
+
+
+def _spec_type(field: object) -> type:
+    """What a field becomes in the spec."""
+    specs = ((Text, TextSpec), (Classes, ClassesSpec), (Vector, VectorSpec))
+    return next((spec for kind, spec in specs if isinstance(field, kind)), type(field))
 
 
 def _batches_done(trainer: L.Trainer) -> int:

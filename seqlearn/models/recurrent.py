@@ -63,7 +63,7 @@ class RecurrentEncoder(nn.Module):
         x = self.dropout(inputs * math.sqrt(inputs.shape[-1]))
         final: list[Tensor] = []
         for layer in self.layers:
-            x, state = layer(x, None, mask)
+            x, state = layer(x, mask=mask)
             x = self.dropout(x)
             final += state
         summary = self.context(torch.cat(final, -1)).tanh() * mask.any(1, keepdim=True)

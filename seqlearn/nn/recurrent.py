@@ -241,14 +241,12 @@ class BidirectionalLayer(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_input"],
-        state: None = None,  # noqa: ARG002 -- the same call as of a layer in one direction
         mask: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
-        """Read in both directions.
+        """Read in both directions, from zeros: there is no state to go on from.
 
         Args:
             inputs: One vector per step.
-            state: There is none to go on from: the end of the row is read first.
             mask: True where a step is real, which are the first of each row; all, if `None`.
 
         Returns:
@@ -256,7 +254,7 @@ class BidirectionalLayer(nn.Module):
         """
         if mask is None:
             mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
-        there, end = self.forwards(inputs, None, mask)
-        back, start = self.backwards(flip(inputs, mask), None, mask)
+        there, end = self.forwards(inputs, mask=mask)
+        back, start = self.backwards(flip(inputs, mask), mask=mask)
         both = torch.cat([there, flip(back, mask)], -1)
         return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.data import Classes, SequenceDataModule, Text, Vector
+from seqlearn.data import Classes, SequenceDataModule, Text, TextPairs, Vector
 from seqlearn.spec import ClassesSpec, TextSpec, VectorSpec
 
 Splits = dict[str, list[tuple[Any, Any]]]
@@ -223,6 +223,30 @@ def test_an_example_over_the_budget_is_named() -> None:
 def test_numbers_out_of_range(name: str) -> None:
     with pytest.raises(ValueError, match=f"expected {name} of at least"):
         Given(Text(), Text(), {}, **{name: -1})
+
+
+def test_sides_that_make_no_model_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match="no model goes from vector to classes; what does: "):
+        Given(Vector(2), Classes(), {})
+    with pytest.raises(ValueError, match="no model goes from nothing to classes"):
+        Given(None, Classes(), {})
+
+
+def test_a_field_of_ones_own_kind_is_its_base() -> None:
+    class Line(Text):
+        pass
+
+    assert Given(Line(), Classes(), {}).source == Line()
+
+
+def test_a_side_is_named_where_its_tokenizer_is_at_fault_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\n")
+    (tmp_path / "b").write_text("one\ntwo\n")
+    with pytest.raises(ValueError, match=r"^\S*a has 1 lines and \S*b has 2"):
+        _ = TextPairs((tmp_path / "a", tmp_path / "b")).spec
+    few = Given(Text("char", vocab_size=900), Text(), PAIRS)
+    with pytest.raises(ValueError, match=r"^source: the training split supports no more than"):
+        _ = few.spec
 
 
 def test_a_source_must_say_its_examples() -> None:

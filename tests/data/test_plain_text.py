@@ -59,7 +59,7 @@ def predicted(batches: list[tuple[Any, ...]]) -> list[int]:
 
 
 def on(data: PlainText, rank: int, world_size: int) -> PlainText:
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
         world_size=world_size, global_rank=rank, state=SimpleNamespace(fn="test")
     )
     return data
@@ -110,7 +110,7 @@ def test_training_starts_elsewhere_in_each_epoch(rhyme: Path) -> None:
     ids = PlainText(rhyme).dataset("train").target_ids.tolist()
     epochs = []
     for epoch in range(4):
-        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        loader.sampler.set_epoch(epoch)
         epochs.append(plain(loader))
         found = predicted(epochs[-1])
         # The same circle, turned.
@@ -119,7 +119,7 @@ def test_training_starts_elsewhere_in_each_epoch(rhyme: Path) -> None:
         assert len(epochs[-1]) == len(epochs[0]) == len(loader)
     assert len({str(batches[0][0]) for batches in epochs}) == 4
     again = PlainText(rhyme, window=10, batch_tokens=35, seed=3).train_dataloader()
-    again.sampler.set_epoch(2)  # type: ignore[attr-defined]
+    again.sampler.set_epoch(2)
     assert plain(again) == epochs[2]
 
 
@@ -135,7 +135,7 @@ def test_ranks_share_the_lanes(
     counts = set()
     for rank in range(world_size):
         data = on(PlainText(path, path, **options), rank, world_size)
-        data._next_pass = lambda: (5, 0)  # type: ignore[method-assign]  # no trainer counts here
+        data._next_pass = lambda: (5, 0)  # no trainer counts here
         batches = plain(getattr(data, f"{split}_dataloader")())
         counts.add(len(batches))
         found += predicted(batches)
@@ -149,7 +149,7 @@ def test_a_worker_process_gives_the_same_batches(rhyme: Path) -> None:
     for epoch in range(2):
         here = PlainText(rhyme, window=9, batch_tokens=30).train_dataloader()
         for loader in (with_worker, here):
-            loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            loader.sampler.set_epoch(epoch)
         assert plain(with_worker) == plain(here)
 
 

@@ -220,7 +220,7 @@ def test_both_directions_side_by_side(cell: str) -> None:
     layer = BidirectionalLayer(cell, WIDTH, 2 * HIDDEN).double()
     inputs, lengths = torch.randn(3, 5, WIDTH).double(), [5, 2, 0]
     mask = length_mask(torch.tensor(lengths), 5)
-    hidden, final = layer(inputs, None, mask)
+    hidden, final = layer(inputs, mask=mask)
     start = layer.forwards.start(inputs)
     there, end = steps(layer.forwards, inputs, start, lengths)
     mirrored = inputs.clone()
@@ -243,7 +243,7 @@ def test_nothing_to_read(cell: str) -> None:
     assert hidden.shape == (2, 0, HIDDEN)
     assert all(torch.equal(found, given) for found, given in zip(final, state, strict=True))
     empty = BidirectionalLayer(cell, WIDTH, 2 * HIDDEN)
-    both, final = empty(torch.zeros(2, 0, WIDTH), None, torch.ones(2, 0, dtype=torch.bool))
+    both, final = empty(torch.zeros(2, 0, WIDTH), mask=torch.ones(2, 0, dtype=torch.bool))
     assert both.shape == (2, 0, 2 * HIDDEN)
     assert all((part == 0).all() and part.shape == (2, 2 * HIDDEN) for part in final)
 
