@@ -51,7 +51,7 @@ def run(
 ) -> tuple[Tensor, list[CellState]]:
     final = []
     for layer, state in zip(layers, states, strict=True):
-        inputs, end = layer(inputs, state, mask)
+        inputs, end = layer(inputs, mask=mask) if state is None else layer(inputs, state, mask)
         final.append(end)
     return inputs, final
 
