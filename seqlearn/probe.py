@@ -9,26 +9,35 @@ that makes the tensor beside the kernel, called only for a listener that wants i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
+
+Offered = Tensor | Mapping[str, Tensor]
+"""A tensor; of gates one for each, by name."""
+
+_Offered = TypeVar("_Offered", bound=Offered)
 
 
 @runtime_checkable
 class Listener(Protocol):
     """What hears offers. All methods are called in the thread that computes."""
 
-    def hear(self, kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None:
+    def hear(self, kind: str, owner: nn.Module | str, make: Callable[[], Offered]) -> None:
         """Take note of a tensor; call `make` to compute it.
 
         Args:
-            kind: `"attention"` (axes `batch heads query key`), `"states"` (`batch time d_model`)
-                or `"gates"`.
+            kind: `"attention"` (axes `batch heads query key`), `"states"` (`batch time width`, or
+                `batch width` for one vector an example) or `"gates"` (`batch time width` each).
             owner: The module that offers, or a name.
-            make: Computes the tensor.
+            make: Computes the tensor, or one for each gate by its name.
         """
+
+    def loop(self, *, begins: bool) -> None:
+        """A loop over time begins or ends: what one owner offers within it follows in time."""
 
     def begin(
         self,
@@ -37,7 +46,7 @@ class Listener(Protocol):
         source: Tensor | None,
         source_lengths: Tensor | None,
     ) -> None:
-        """Generation starts, before the sources are encoded.
+        """Generation, or the reading of a known target, starts: before the sources are encoded.
 
         Args:
             outputs: Position of each row's output among all that the caller asked for.
@@ -49,18 +58,19 @@ class Listener(Protocol):
     def step(self, parents: Tensor | None) -> None:
         """A decoding step starts; its row `i` continues row `parents[i]` of the step before.
 
-        `None` says that no row has moved.
+        `None` says that no row has moved. A known target is one step.
         """
 
     def end(
         self, histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
     ) -> None:
-        """Generation ends.
+        """Generation, or the reading of a known target, ends.
 
         Args:
             histories: For each output, in the order given to `begin`, each of its hypotheses (the
                 best first) as the last step (from 0) and the row in it.
-            tokens: For each output the ids of its best hypothesis, the first token fed included.
+            tokens: For each output the ids of its best hypothesis, the first token fed included;
+                with or without the end symbol.
         """
 
 
@@ -98,10 +108,37 @@ def unheard() -> Iterator[None]:
         _listeners.active = before
 
 
-def offer(kind: str, owner: nn.Module | str, make: Callable[[], Tensor]) -> None:
-    """Offer a tensor to whoever listens; `make` is called only if somebody wants it."""
+def offer(kind: str, owner: nn.Module | str, made: Offered | Callable[[], Offered]) -> None:
+    """Offer what is there, or a function that makes it, to whoever listens.
+
+    Args:
+        kind: See `Listener.hear`.
+        owner: The module that offers, or a name.
+        made: The tensor; or what makes it, called only if somebody wants it.
+    """
     for listener in _listeners.active:
-        listener.hear(kind, owner, make)
+        listener.hear(kind, owner, made if callable(made) else partial(_given, made))
+
+
+def _given(made: Offered) -> Offered:
+    return made
+
+
+@contextmanager
+def loop() -> Iterator[None]:
+    """Tell all listeners that this block is a loop over time.
+
+    What one owner offers again and again within it is put together along time, as if it had been
+    offered once for all steps.
+    """
+    heard = _listeners.active
+    for listener in heard:
+        listener.loop(begins=True)
+    try:
+        yield
+    finally:
+        for listener in heard:
+            listener.loop(begins=False)
 
 
 def begin(
@@ -124,18 +161,38 @@ def end(histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequenc
         listener.end(histories, tokens)
 
 
-def probe(name: str, tensor: Tensor, kind: str = "attention") -> Tensor:
+def end_known(rows: int, target: Tensor | None = None, lengths: Tensor | None = None) -> None:
+    """Tell all listeners that a known target has been read, in one step; see `Listener.end`.
+
+    Args:
+        rows: Outputs.
+        target: Target ids `rows time`, the first token fed first; `None` if there was no step.
+        lengths: Tokens in each target; all are whole, if `None`.
+    """
+    if not _listeners.active:
+        return
+    if target is None:
+        end([[]] * rows, [[]] * rows)
+        return
+    ids = target.tolist()
+    if lengths is not None:
+        ids = [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
+    end([[(0, row)] for row in range(rows)], ids)
+
+
+def probe(name: str, tensor: _Offered, kind: str = "attention") -> _Offered:
     """Offer a tensor of one's own under a name, and pass it on unchanged.
 
     With this one line a user's own softmax joins: `weights = sl.probe("mixer.0", weights)`.
 
     Args:
         name: The key under which a recording holds it.
-        tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads).
+        tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads); for
+            `"states"` `batch time width`; for `"gates"` a dictionary of such tensors.
         kind: `"attention"`, `"states"` or `"gates"`.
 
     Returns:
         `tensor` itself.
     """
-    offer(kind, name, lambda: tensor)
+    offer(kind, name, tensor)
     return tensor

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.introspect import Recording, Tokens, head_entropy, record
-from seqlearn.introspect.record import token_names
+from seqlearn.introspect.recorder import token_names
 from seqlearn.models.generation import evaluating
 
 

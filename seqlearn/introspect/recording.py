@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
 from jaxtyping import Bool
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
@@ -16,11 +18,12 @@ from torch import Tensor
 
 from seqlearn.introspect.plots import attention_heads, attention_map
 
-Axis = Literal["source", "target"]
+Axis = Literal["source", "target", "summary"]
 Axes = tuple[Axis, Axis]
-"""What the queries and the keys of a module's weights are."""
+"""What the queries and the keys of a module's weights are; one query makes a summary."""
 
-_FORMAT = "seqlearn.recording/1"
+_FORMAT = "seqlearn.recording/2"
+_PARTS = ("attention", "keys", "states", "gates", "tokens", "axes", "times")
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,64 @@ class Tokens:
     answered: list[str] | None = None
 
 
+class TopWeights(Mapping[str, Tensor]):
+    """Weights of which only the greatest of each row are kept; made whole when asked for.
+
+    Args:
+        kept: By name the greatest weights `batch heads query k`, their keys (as large), and how
+            many keys there were.
+    """
+
+    def __init__(self, kept: dict[str, tuple[Tensor, Tensor, int]]) -> None:
+        self.kept = kept
+
+    def __getitem__(self, name: str) -> Tensor:
+        weights, places, keys = self.kept[name]
+        whole = weights.new_zeros(*weights.shape[:-1], keys)
+        # Rows of fewer keys are filled up with zeros at key 0, which add nothing there.
+        return whole.scatter_add_(-1, places.long(), weights)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+
 @dataclass(repr=False)
 class Recording:
     """What was heard while a block of `record` ran.
 
+    Past an example's last token states and gates mean nothing; `select` and `mask` know where.
+
     Attributes:
-        attention: Weights by module name, `batch heads query key`, on the CPU. Rows sum to one
-            over visible keys; places that are padding or may not be seen are zero.
+        attention: Weights by module name, `batch heads query key`. Rows sum to one over visible
+            keys (unless only the greatest were kept); places that are padding or may not be seen
+            are zero.
+        states: Hidden states by module name, `batch time width`.
+        gates: By module name and gate `batch time width`: of an LSTM `input`, `forget`, `output`,
+            `candidate` and `cell` (its c_t), of a GRU `reset`, `update` and `candidate`.
         tokens: The tokens of each example, in the order of `batch`.
-        axes: By module name what its queries and keys are, where known.
+        axes: By module name what the queries and keys of its attention are, where known.
+        times: By module name which sequence its states and gates follow, where known.
     """
 
-    attention: dict[str, Tensor] = field(default_factory=dict)
+    attention: Mapping[str, Tensor] = field(default_factory=dict)
+    states: dict[str, Tensor] = field(default_factory=dict)
+    gates: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
     axes: dict[str, Axes] = field(default_factory=dict)
+    times: dict[str, Axis] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name!r}: {tuple(w.shape)}" for name, w in self.attention.items())
-        return f"Recording({len(self.tokens)} examples; attention: {{{shapes}}})"
+        shown = [f"{len(self.tokens)} examples"]
+        for kind in ("attention", "states"):
+            shapes = [f"{name!r}: {tuple(t.shape)}" for name, t in getattr(self, kind).items()]
+            shown += [f"{kind}: {{{', '.join(shapes)}}}"] if shapes else []
+        if self.gates:
+            names = [f"{name!r}: {', '.join(gates)}" for name, gates in self.gates.items()]
+            shown.append(f"gates: {{{'; '.join(names)}}}")
+        return f"Recording({'; '.join(shown)})"
 
     @property
     def source(self) -> list[list[str] | None]:
@@ -67,12 +110,28 @@ class Recording:
         """The tokens answered for each example."""
         return [tokens.answered for tokens in self.tokens]
 
+    def mask(self, axis: Axis) -> Bool[Tensor, "batch time"]:
+        """True where an example has a token, of the source or of what was fed to the decoder.
+
+        Raises:
+            ValueError: If the tokens of an example are not known; `label` tells them.
+        """
+        sides = [tokens.source if axis == "source" else tokens.fed for tokens in self.tokens]
+        lengths = [len(side) for side in sides if side is not None]
+        if len(lengths) < len(sides):
+            raise ValueError(
+                f"the {axis} of example {sides.index(None)} is not known; give the examples their "
+                "tokens with label()"
+            )
+        return torch.arange(max(lengths, default=0)) < torch.tensor(lengths)[:, None]
+
     def label(self, tokens: list[Tokens]) -> None:
         """Give the examples their tokens, and find out what each module looked from and at.
 
-        A plain forward call tells nothing of its tokens; whoever made the call knows them.
-        Axes are told by their sizes. Where source and target are equally long, weights that see
-        no later key are the target's own; for others, a name with a part "encoder" decides.
+        A forward call of somebody else's model tells nothing of its tokens; whoever made the call
+        knows them. Axes are told by their sizes. Where source and target are equally long, weights
+        that see no later key are the target's own; for others, a name with a part "encoder"
+        decides.
 
         Args:
             tokens: One for each example.
@@ -80,15 +139,20 @@ class Recording:
         Raises:
             ValueError: If there are more or fewer than the examples of every module.
         """
-        if self.attention and all(len(w) != len(tokens) for w in self.attention.values()):
-            rows = sorted({len(w) for w in self.attention.values()})
-            raise ValueError(f"expected tokens for {rows} examples, got {len(tokens)}")
+        heard = [*self.attention.values(), *self.states.values()]
+        heard += [gate for gates in self.gates.values() for gate in gates.values()]
+        if heard and all(len(tensor) != len(tokens) for tensor in heard):
+            sizes = sorted({len(tensor) for tensor in heard})
+            raise ValueError(f"expected tokens for {sizes} examples, got {len(tokens)}")
         self.tokens = list(tokens)
-        self.axes = {}
+        self.axes, self.times = {}, {}
         for name, weights in self.attention.items():
-            axes = _axes(name, weights, self.tokens)
-            if axes is not None:
+            if (axes := _axes(name, weights, self.tokens)) is not None:
                 self.axes[name] = axes
+        firsts = {name: next(iter(gates.values())) for name, gates in self.gates.items()}
+        for name, steps in (firsts | self.states).items():
+            if (time := _time(name, steps, self.tokens)) is not None:
+                self.times[name] = time
 
     def labels(self, name: str, example: int = 0) -> tuple[list[str] | None, list[str] | None]:
         """The tokens along the two axes of a module's map, padding left out.
@@ -103,7 +167,7 @@ class Recording:
         if axes is None or len(weights) != len(self.tokens):
             return None, None
         tokens = self.tokens[example]
-        by_axis = {"source": tokens.source, "target": tokens.fed}
+        by_axis = {"source": tokens.source, "target": tokens.fed, "summary": ["summary"]}
         queries, keys = by_axis[axes[0]], by_axis[axes[1]]
         return (tokens.answered if axes == ("target", "source") else queries), keys
 
@@ -127,11 +191,21 @@ class Recording:
         """
         if not 0 <= example < len(self.tokens):
             raise IndexError(f"expected an example from 0 to {len(self.tokens) - 1}, got {example}")
-        names = [name for name, w in self.attention.items() if len(w) == len(self.tokens)]
+        count = len(self.tokens)
+        names = [name for name, weights in self.attention.items() if len(weights) == count]
+        states = {n: self._steps(n, t, example) for n, t in self.states.items() if len(t) == count}
+        gates = {
+            name: {gate: self._steps(name, tensor, example) for gate, tensor in gates.items()}
+            for name, gates in self.gates.items()
+            if all(len(tensor) == count for tensor in gates.values())
+        }
         return Recording(
             {name: self._cut(name, example)[None] for name in names},
+            states,
+            gates,
             [self.tokens[example]],
             {name: axes for name, axes in self.axes.items() if name in names},
+            {name: time for name, time in self.times.items() if name in states or name in gates},
         )
 
     def plot(self, name: str, example: int = 0, head: int | None = None) -> Figure:
@@ -167,16 +241,34 @@ class Recording:
         """
         path = Path(path)
         part = path.with_name(path.name + ".part")
+        tensors = {f"states/{name}": tensor for name, tensor in self.states.items()}
+        tensors |= {
+            f"gates/{gate}/{name}": tensor
+            for name, gates in self.gates.items()
+            for gate, tensor in gates.items()
+        }
+        keys: dict[str, int] | None = None
+        if isinstance(self.attention, TopWeights):
+            kept = self.attention.kept.items()
+            keys = {name: number for name, (_, _, number) in kept}
+            tensors |= {f"attention/{name}": weights for name, (weights, _, _) in kept}
+            tensors |= {f"places/{name}": places for name, (_, places, _) in kept}
+        else:
+            tensors |= {f"attention/{name}": weights for name, weights in self.attention.items()}
         part.touch()
         try:
             save_file(
-                {f"attention/{name}": w.contiguous() for name, w in self.attention.items()},
+                {name: tensor.contiguous() for name, tensor in tensors.items()},
                 part,
                 metadata={
                     "format": _FORMAT,
-                    "names": json.dumps(list(self.attention)),
+                    "attention": json.dumps(list(self.attention)),
+                    "keys": json.dumps(keys),
+                    "states": json.dumps(list(self.states)),
+                    "gates": json.dumps({name: list(gates) for name, gates in self.gates.items()}),
                     "tokens": json.dumps([asdict(tokens) for tokens in self.tokens]),
                     "axes": json.dumps(self.axes),
+                    "times": json.dumps(self.times),
                 },
             )
             part.replace(path)
@@ -196,17 +288,36 @@ class Recording:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
                     raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-                names = json.loads(metadata["names"])
+                plain = {
+                    name: json.loads(text) for name, text in metadata.items() if name in _PARTS
+                }
+                read, names, keys = file.get_tensor, plain["attention"], plain["keys"]
                 return cls(
-                    {name: file.get_tensor(f"attention/{name}") for name in names},
-                    [Tokens(**plain) for plain in json.loads(metadata["tokens"])],
-                    {name: (q, k) for name, (q, k) in json.loads(metadata["axes"]).items()},
+                    {name: read(f"attention/{name}") for name in names}
+                    if keys is None
+                    else TopWeights(
+                        {n: (read(f"attention/{n}"), read(f"places/{n}"), keys[n]) for n in names}
+                    ),
+                    {name: read(f"states/{name}") for name in plain["states"]},
+                    {
+                        name: {gate: read(f"gates/{gate}/{name}") for gate in gates}
+                        for name, gates in plain["gates"].items()
+                    },
+                    [Tokens(**one) for one in plain["tokens"]],
+                    {name: (queries, keys) for name, (queries, keys) in plain["axes"].items()},
+                    dict(plain["times"]),
                 )
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: expected a recording written by Recording.save, got a damaged or other "
                 f"file ({error}); record and save it again"
             ) from error
+
+    def _steps(self, name: str, steps: Tensor, example: int) -> Tensor:
+        """The states or one gate of one example, `1 time width`, without padding where known."""
+        time, tokens = self.times.get(name), self.tokens[example]
+        side = tokens.source if time == "source" else tokens.fed if time == "target" else None
+        return steps[example : example + 1, : steps.shape[1] if side is None else len(side)]
 
     def _weights(self, name: str, example: int = 0) -> Tensor:
         if name not in self.attention:
@@ -229,10 +340,15 @@ class Recording:
         ]
 
 
+def _sizes(tokens: list[Tokens]) -> tuple[int | None, int | None]:
+    """The longest source and the longest that was fed, where known."""
+    source = max((len(t.source) for t in tokens if t.source is not None), default=None)
+    return source, max((len(t.fed) for t in tokens if t.fed is not None), default=None)
+
+
 def _axes(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | None:
     """What queries and keys are, told by their sizes; `None` if neither side fits."""
-    source = max((len(t.source) for t in tokens if t.source is not None), default=None)
-    target = max((len(t.fed) for t in tokens if t.fed is not None), default=None)
+    source, target = _sizes(tokens)
     size = tuple(weights.shape[2:])
     if size == (target, target) and not weights.triu(1).any():
         return "target", "target"
@@ -240,3 +356,12 @@ def _axes(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | None:
     if own and (not cross or "encoder" in name.split(".")):
         return "source", "source"
     return ("target", "source") if cross else None
+
+
+def _time(name: str, steps: Tensor, tokens: list[Tokens]) -> Axis | None:
+    """Which sequence has as many steps; where both have, a part "encoder" of the name decides."""
+    source, target = _sizes(tokens)
+    is_source, is_target = steps.shape[1] == source, steps.shape[1] == target
+    if is_source and (not is_target or "encoder" in name.split(".")):
+        return "source"
+    return "target" if is_target else None

@@ -42,7 +42,7 @@ from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
-from seqlearn.probe import offer
+from seqlearn.probe import loop, offer
 from seqlearn.spec import SequenceSpec, TextSpec
 
 
@@ -65,15 +65,10 @@ class Combination(nn.Module):
         memory: Memory,
     ) -> Float[Tensor, "batch target d_model"]:
         """Answer each decoder state; `key` is what `attention.read` made of `memory.states`."""
-        return self.answer(self.attention(state, key, memory.states, memory.mask), state)
-
-    def answer(
-        self,
-        context: Float[Tensor, "batch target d_model"],
-        state: Float[Tensor, "batch target d_model"],
-    ) -> Float[Tensor, "batch target d_model"]:
-        """Concatenate what was seen with the state that looked, feed forward."""
-        return self.dropout(self.feedforward(torch.cat([context, state], -1)).tanh())
+        context = self.attention(state, key, memory.states, memory.mask)
+        answer = self.feedforward(torch.cat([context, state], -1)).tanh()
+        offer("states", self, answer)
+        return self.dropout(answer)
 
 
 class AttentiveState(NamedTuple):
@@ -141,23 +136,15 @@ class AttentionDecoder(nn.Module):
         state: AttentiveState,
     ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
         """The loop of input feeding: each step's answer enters the cell of the next."""
-        attention = self.combination.attention
-        looked, answers = [inputs[:, :0]], [inputs[:, :0]]
-        for token in inputs.unbind(1):
-            # The recurrence multiplies what it reads by √d_model, which embeddings need.
-            fed = torch.cat([token, state.answer / self.recurrence.scale], -1)[:, None]
-            states, layers = self.recurrence(fed, memory, state.layers)
-            context = attention.weights(states, state.key, memory.mask) @ memory.states
-            answer = self.combination.answer(context, states)
-            looked.append(states)
-            answers.append(answer)
-            state = state._replace(layers=layers, answer=answer.squeeze(1))
-        key = state.key  # Told once for all steps, as where they run at once.
-        offer(
-            "attention",
-            attention,
-            lambda: attention.weights(torch.cat(looked, 1), key, memory.mask)[:, None],
-        )
+        answers = [inputs[:, :0]]
+        with loop():
+            for token in inputs.unbind(1):
+                # The recurrence multiplies what it reads by √d_model, which embeddings need.
+                fed = torch.cat([token, state.answer / self.recurrence.scale], -1)[:, None]
+                states, layers = self.recurrence(fed, memory, state.layers)
+                answer = self.combination(states, state.key, memory)
+                answers.append(answer)
+                state = state._replace(layers=layers, answer=answer.squeeze(1))
         return torch.cat(answers, 1), state
 
 

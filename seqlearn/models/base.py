@@ -28,6 +28,9 @@ from seqlearn.models.optimization import configure_optimizer
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
+from seqlearn.probe import begin as announce_begin
+from seqlearn.probe import end_known as announce_known
+from seqlearn.probe import step as announce_step
 from seqlearn.spec import START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 NOMINAL_TOKENS = 4096.0
@@ -155,11 +158,30 @@ class SequenceModule(Answers, L.LightningModule):
             Logits `batch target-1 vocab` for the tokens after the start symbol, logits
             `batch labels`, or vectors `batch size`.
         """
+        return self.head(self.read(batch)[0])
+
+    def read(self, batch: SequenceBatch, state: State | None = None) -> tuple[Tensor, State | None]:
+        """Make the vectors from which `head` predicts a batch whose target is known.
+
+        Args:
+            batch: The batch.
+            state: What the decoder carries from the text before; `None` at the start.
+
+        Returns:
+            Vectors `batch target-1 d_model` and the decoder's state after them; for a target that
+            is no text `batch d_model`, and `None`.
+        """
+        rows = range(batch.size)
+        announce_begin(rows, batch.size, batch.source, batch.source_lengths)
         memory = self.encode(batch.source, batch.source_lengths)
-        if isinstance(self.spec.target, TextSpec):
-            return self.head(self.decode(batch.target[:, :-1], memory)[0])
-        assert memory is not None
-        return self.head(memory.summary)
+        if not isinstance(self.spec.target, TextSpec):
+            assert memory is not None
+            announce_known(batch.size)
+            return memory.summary, None
+        announce_step(None)
+        hidden, state = self.decode(batch.target[:, :-1], memory, state)
+        announce_known(batch.size, batch.target, batch.target_lengths)
+        return hidden, state
 
     def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
         """Compare the predictions of a batch with its targets.
@@ -168,18 +190,16 @@ class SequenceModule(Answers, L.LightningModule):
             batch: The batch; its repeats do not count.
             smoothing: Label smoothing of the loss.
         """
-        memory = self.encode(batch.source, batch.source_lengths)
+        hidden, state = self.read(batch, self._carried.before(batch))
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
-            hidden, state = self.decode(batch.target[:, :-1], memory, self._carried.before(batch))
             self._carried.after(state)
             labels = batch.target[:, 1:]
             mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
             mask &= labels != START  # which stands between the documents of a stream
         else:
-            assert memory is not None
             hidden, labels, mask = (
-                memory.summary[:, None],
+                hidden[:, None],
                 batch.target[:, None],
                 batch.kept[:, None],
             )

@@ -34,6 +34,7 @@ from seqlearn.batch import Memory
 from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
 from seqlearn.nn import Dropout
+from seqlearn.probe import offer
 from seqlearn.spec import SequenceSpec
 
 
@@ -94,6 +95,7 @@ class FeedForwardEncoder(nn.Module):
         read = read * (place >= 0)[..., None] * math.sqrt(inputs.shape[-1])
         real = mask.any(1, keepdim=True)
         summary = self.hidden(read.flatten(1)) * real
+        offer("states", self.hidden, summary)
         return Memory(summary[:, None], real, summary)
 
     def _check(self, longest: int) -> None:
@@ -152,7 +154,9 @@ class FeedForwardDecoder(nn.Module):
         read = tokens.unfold(1, self.window, 1).transpose(2, 3).flatten(2) * math.sqrt(d_model)
         if memory is not None:
             read = torch.cat([read, memory.summary[:, None].expand(-1, target, -1)], -1)
-        return self.hidden(read), tokens[:, target:]
+        answers = self.hidden(read)
+        offer("states", self.hidden, answers)
+        return answers, tokens[:, target:]
 
 
 class FeedForward(SequenceModule):

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import Memory
 from seqlearn.nn import BidirectionalLayer, Cell, CellState, Dropout, RecurrentLayer
+from seqlearn.probe import offer
 
 
 class RecurrentEncoder(nn.Module):
@@ -67,6 +68,7 @@ class RecurrentEncoder(nn.Module):
             x = self.dropout(x)
             final += state
         summary = self.context(torch.cat(final, -1)).tanh() * mask.any(1, keepdim=True)
+        offer("states", self.context, summary)
         return Memory(x, mask, summary)
 
 

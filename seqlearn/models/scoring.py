@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from seqlearn.batch import length_mask, pad
 from seqlearn.models.generation import Answering, batches, collate, evaluating
 from seqlearn.nn import linear_cross_entropy
+from seqlearn.probe import begin as announce_begin
+from seqlearn.probe import end_known as announce_known
+from seqlearn.probe import step as announce_step
 from seqlearn.spec import END, PAD, START
 
 
@@ -32,9 +35,13 @@ def log_probabilities(
     scores = torch.zeros(len(targets), dtype=dtype)
     with evaluating(cast(nn.Module, module)):
         for rows in batches(encoded, targets, 1, equal=False):
-            memory = module.encode(*collate(module, [encoded[row] for row in rows]))
+            source = collate(module, [encoded[row] for row in rows])
             ids, lengths = pad([targets[row] for row in rows], module.device)
+            announce_begin(rows, len(encoded), *source)
+            memory = module.encode(*source)
+            announce_step(None)
             hidden, _ = module.decode(ids[:, :-1], memory)
+            announce_known(len(rows), ids, lengths)
             labels = ids[:, 1:]
             mask = length_mask(lengths - 1, labels.shape[1])
             nll = torch.zeros_like(labels, dtype=dtype)
@@ -53,8 +60,11 @@ def class_probabilities(
     probabilities = torch.zeros(len(encoded), labels, dtype=dtype)
     with evaluating(cast(nn.Module, module)):
         for rows in batches(encoded, [[]] * len(encoded), 1, equal=False):
-            memory = module.encode(*collate(module, [encoded[row] for row in rows]))
+            source = collate(module, [encoded[row] for row in rows])
+            announce_begin(rows, len(encoded), *source)
+            memory = module.encode(*source)
             assert memory is not None
+            announce_known(len(rows))
             logits = module.head(memory.summary)
             probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
     return probabilities

@@ -25,6 +25,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqlearn.probe import offer
+
 Cell = Literal["rnn", "gru", "lstm"]
 CELLS = ("rnn", "gru", "lstm")
 
@@ -41,11 +43,12 @@ class RNNStep(NamedTuple):
 
 
 class GRUStep(NamedTuple):
-    """One step of a GRU: the new state and the gates that made it."""
+    """One step of a GRU: the new state and the gates that made it (`candidate` is n_t)."""
 
     hidden: Tensor
     reset: Tensor
     update: Tensor
+    candidate: Tensor
 
 
 class LSTMStep(NamedTuple):
@@ -88,7 +91,7 @@ def gru_step(
     reset = (x_reset + h_reset).sigmoid()
     update = (x_update + h_update).sigmoid()
     candidate = (x_new + reset * h_new).tanh()
-    return GRUStep((1 - update) * candidate + update * hidden, reset, update)
+    return GRUStep((1 - update) * candidate + update * hidden, reset, update, candidate)
 
 
 def lstm_step(
@@ -122,17 +125,18 @@ class RecurrentLayer(nn.Module):
         cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
         d_input: Width of the inputs.
         d_hidden: Width of the states.
+        reverse: Whether it reads from the last real step to the first.
 
     Raises:
         ValueError: If there is no such cell.
     """
 
-    def __init__(self, cell: Cell, d_input: int, d_hidden: int) -> None:
+    def __init__(self, cell: Cell, d_input: int, d_hidden: int, *, reverse: bool = False) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
         kernel = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
-        self.cell, self.d_hidden = cell, d_hidden
+        self.cell, self.d_hidden, self.reverse = cell, d_hidden, reverse
         self.kernel = kernel(d_input, d_hidden, batch_first=True)
         nn.init.xavier_uniform_(self.kernel.weight_ih_l0)
         for gate in self.kernel.weight_hh_l0.split(d_hidden):
@@ -162,7 +166,8 @@ class RecurrentLayer(nn.Module):
 
         Returns:
             h at every step (past a row's end it means nothing), and the state after each row's
-            last real step; the state before the first one, where a row has none.
+            last real step (the last to be read); the state before the first one, where a row has
+            none.
         """
         if inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # Many CPUs have no LSTM kernel in bf16, and torch raises there instead of taking fp32.
@@ -170,13 +175,71 @@ class RecurrentLayer(nn.Module):
             state = None if state is None else tuple(part.to(dtype) for part in state)
             with torch.autocast("cpu", enabled=False):
                 return self.forward(inputs.to(dtype), state, mask)
+        state = self.start(inputs) if state is None else state
+        real = mask
+        if self.reverse and real is None:
+            real = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
+
+        def turned(steps: Tensor) -> Tensor:
+            return flip(steps, real) if self.reverse and real is not None else steps
+
+        read = turned(inputs)
+        hidden, final = self._run(read, state, mask)
+        offer("states", self, lambda: turned(hidden))
+        if self.cell != "rnn":
+            gates = self.gates
+            offer(
+                "gates",
+                self,
+                lambda: {name: turned(gate) for name, gate in gates(read, hidden, state).items()},
+            )
+        return turned(hidden), final
+
+    def gates(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        hidden: Float[Tensor, "batch time d_hidden"],
+        state: CellState,
+    ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
+        """The gates of every step by the textbook form, from what the kernel read and answered.
+
+        Args:
+            inputs: What was read, in the order of reading.
+            hidden: h at every step, as the kernel answered.
+            state: The state before the first step.
+
+        Returns:
+            Of an LSTM `input`, `forget`, `output`, `candidate` and `cell` (c_t itself); of a GRU
+            `reset`, `update` and `candidate`; of a plain network nothing.
+        """
+        w, u, b, b_state = self.kernel.parameters()
+        before = torch.cat([state[0][:, None].to(hidden.dtype), hidden], 1)[:, :-1]
+        from_input = functional.linear(inputs, w, b)
+        from_state = functional.linear(before, u, b_state)
+        if self.cell == "rnn":
+            return {}
+        if self.cell == "gru":
+            step = gru_step(from_input, from_state, before)
+            return {"reset": step.reset, "update": step.update, "candidate": step.candidate}
+        cell, steps = state[1], []
+        for x, h in zip(from_input.unbind(1), from_state.unbind(1), strict=True):
+            steps.append(lstm_step(x, h, cell))
+            cell = steps[-1].cell
+        names = ("input", "forget", "output", "candidate", "cell")
+        if not steps:
+            return dict.fromkeys(names, hidden)
+        return {name: torch.stack([getattr(step, name) for step in steps], 1) for name in names}
+
+    def _run(
+        self, inputs: Tensor, state: CellState, mask: Tensor | None
+    ) -> tuple[Tensor, CellState]:
+        """H at every step in the order of reading, and the last state."""
         if inputs.shape[1] == 0:
             # Kernels take no empty sequence. One step of padding, so that each weight has a
             # gradient (zero), for which other ranks would wait.
             mask = inputs.new_zeros(len(inputs), 1, dtype=torch.bool)
-            hidden, state = self.forward(functional.pad(inputs, (0, 0, 0, 1)), state, mask)
+            hidden, state = self._run(functional.pad(inputs, (0, 0, 0, 1)), state, mask)
             return hidden[:, :0], state
-        state = self.start(inputs) if state is None else state
         if self.cell == "lstm":
             hidden, c = self._lstm(inputs, state, mask)
             rest: CellState = (c,)
@@ -236,7 +299,7 @@ class BidirectionalLayer(nn.Module):
                 f"width, got {d_hidden}"
             )
         self.forwards = RecurrentLayer(cell, d_input, d_hidden // 2)
-        self.backwards = RecurrentLayer(cell, d_input, d_hidden // 2)
+        self.backwards = RecurrentLayer(cell, d_input, d_hidden // 2, reverse=True)
 
     def forward(
         self,
@@ -252,9 +315,8 @@ class BidirectionalLayer(nn.Module):
         Returns:
             h of both directions at every step, and the final states of both side by side.
         """
-        if mask is None:
-            mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
         there, end = self.forwards(inputs, mask=mask)
-        back, start = self.backwards(flip(inputs, mask), mask=mask)
-        both = torch.cat([there, flip(back, mask)], -1)
+        back, start = self.backwards(inputs, mask=mask)
+        both = torch.cat([there, back], -1)
+        offer("states", self, both)
         return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))

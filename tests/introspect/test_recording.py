@@ -137,8 +137,8 @@ def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: P
     save_file({"attention/a": torch.ones(1)}, path)
     with pytest.raises(ValueError, match="its format is None"):
         Recording.load(path)
-    save_file({}, path, metadata={"format": "seqlearn.recording/1"})
-    with pytest.raises(ValueError, match="names"):
+    save_file({}, path, metadata={"format": "seqlearn.recording/2"})
+    with pytest.raises(ValueError, match="attention"):
         Recording.load(path)
     with pytest.raises(FileNotFoundError):
         Recording.load(tmp_path / "absent")

@@ -1,0 +1,112 @@
+"""How far back a loss reaches: gradients with respect to the embedded input, step by step."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+FlowVerdict = Literal["vanishing", "exploding", "steady"]
+"""What becomes of a gradient on its way back through time; see `flow_verdict`."""
+
+FACTOR = 10.0
+"""A fitted change by more than this, from the last step back to the first, is not steady."""
+
+
+def gradient_flow(
+    loss: Float[Tensor, "*losses"], embedded: Float[Tensor, "batch time width"]
+) -> Float[Tensor, "batch time"]:
+    """How much each step of the input bears on the loss: ‖∂ loss_b / ∂ embedded_bt‖.
+
+    The losses are added up first; since no example influences another, the gradient at an
+    example's steps is that of its own loss. No `.grad` is written, and the graph is kept.
+
+    Args:
+        loss: A loss for each example in nats, such as that of its last target token; or any
+            tensor whose sum is meant.
+        embedded: The embedded input from which `loss` was computed, one vector per step.
+
+    Returns:
+        Euclidean norms in nats per unit of the embedding, in float32 or wider; zero where a step
+        has no influence, as in padding.
+
+    Raises:
+        ValueError: If `loss` was not computed from `embedded`.
+
+    Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
+    networks", section 2.1, equations 3 to 5: the terms ∂ loss / ∂ x_t.
+    """
+    gradient = None
+    if loss.requires_grad and embedded.requires_grad:
+        (gradient,) = torch.autograd.grad(
+            loss.sum(), embedded, retain_graph=True, allow_unused=True
+        )
+    if gradient is None:
+        raise ValueError(
+            "expected a loss computed from embedded with gradients on, got one that does not "
+            "depend on it; pass the very tensor that the model read, with requires_grad_()"
+        )
+    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    return torch.linalg.vector_norm(wide, dim=-1)
+
+
+def flow_verdict(
+    norms: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None = None
+) -> FlowVerdict:
+    """Say whether a gradient vanishes or explodes on its way back through time.
+
+    The rule: least squares fit ln ‖·‖ by a line over the distance from an example's last step,
+    with one slope for all examples and a level for each. If the line falls by more than a factor
+    of ten (`FACTOR`) over the longest example, the gradient is vanishing; if it rises by more, it
+    is exploding. In both cases the slope must be more than twice its standard error, so that a
+    short or ragged curve is called steady.
+
+    - A norm that is not finite makes the gradient exploding.
+    - Zeros before the first step that has a gradient count as the smallest normal number of the
+      dtype: the gradient did not get there. Other zeros are left out.
+    - Examples with fewer than three steps left, or without any gradient, are left out. If none
+      remains, the answer is "steady".
+
+    Args:
+        norms: ‖∂ loss / ∂ embedded input‖ at each step, of `gradient_flow`.
+        lengths: Steps in each example; all are real, if `None`.
+
+    Returns:
+        `"vanishing"`, `"exploding"` or `"steady"`.
+
+    Source: the notions are those of Pascanu, Mikolov & Bengio 2013, section 2.1 (exponential
+    decrease and growth with distance); the rule is this library's.
+    """
+    time = norms.shape[1]
+    if lengths is None:
+        lengths = torch.full((len(norms),), time)
+    step, ends = torch.arange(time), lengths.cpu()[:, None]
+    real, norms = step < ends, norms.detach().cpu()
+    if not norms[real].isfinite().all():
+        return "exploding"
+    positive = real & (norms > 0)
+    reached = positive.cumsum(1) > 0
+    counted = positive | (real & ~reached)
+    counted &= positive.any(1, keepdim=True) & (counted.sum(1, keepdim=True) >= 3)
+    if not counted.any():
+        return "steady"
+    logarithm = norms.clamp(min=torch.finfo(norms.dtype).tiny).double().log()
+    x, y = _centred((ends - 1 - step).double(), counted), _centred(logarithm, counted)
+    spread = x.square().sum()
+    slope = (x * y).sum() / spread
+    freedom = counted.sum() - counted.any(1).sum() - 1
+    error = ((y - slope * x).square().sum() / freedom / spread).sqrt()
+    longest = lengths.cpu()[counted.any(1)].max() - 1
+    if slope.abs() <= 2 * error or (slope * longest).abs() <= math.log(FACTOR):
+        return "steady"
+    return "vanishing" if slope < 0 else "exploding"
+
+
+def _centred(values: Tensor, counted: Tensor) -> Tensor:
+    """Values minus their mean over what is counted in their row; zero elsewhere."""
+    values = values.where(counted, 0.0)
+    mean = values.sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
+    return (values - mean).where(counted, 0.0)
