@@ -4,8 +4,8 @@
 
 "I grew up in Germany …, I speak fluent" and so many words between: ten languages, so a guess is
 right one time in ten. Each architecture is trained once, on texts of all the distances of
-`--train` together (the near ones say *what* to remember), all on the same texts in the same order
-and for as many epochs, and is then asked at each of `--distances`. A cell is the share of 500 test
+`--train` together (the near ones say *what* to remember; equally many words of each), all on the
+same texts in the same order and for as many epochs, and is then asked at each of `--distances`. A cell is the share of 500 test
 texts that are answered right, and behind it that of 500 of the training's own. "Holds to" is the
 greatest distance up to which at least 90% of the test are right. Seed 0.
 """
@@ -23,8 +23,8 @@ import seqlearn as sl
 from seqlearn.data import Recall
 from seqlearn.data.module import Split
 
-EPOCHS = 8
-TEXTS = 2_000  # of each distance
+EPOCHS = 4
+WORDS = 400_000  # of each distance, so that each has about as many steps of training
 NEAR_AND_FAR = [0, 1, 10, 31, 100, 300, 1000]
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"window": 64, "d_model": 36, "longer": "cut"}),
@@ -36,12 +36,17 @@ ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
 }
 
 
+def recall(distance: int, held_out: int = 500) -> Recall:
+    """The texts of one distance."""
+    return Recall(distance, train_examples=WORDS // (distance + 12), held_out_examples=held_out)
+
+
 class Recalls(sl.data.SequenceDataModule):
     """`Recall` at several distances, together."""
 
     def __init__(self, distances: list[int]) -> None:
-        super().__init__(sl.data.Text("word"), sl.data.Classes(), batch_tokens=16_384)
-        self.parts = [Recall(d, train_examples=TEXTS, held_out_examples=100) for d in distances]
+        super().__init__(sl.data.Text("word"), sl.data.Classes(), batch_tokens=8_192)
+        self.parts = [recall(distance, held_out=100) for distance in distances]
 
     def examples(self, split: Split) -> Iterator[tuple[str | None, str]]:
         """Yield the texts of one distance after those of the other."""
@@ -51,7 +56,7 @@ class Recalls(sl.data.SequenceDataModule):
 
 def right(model: sl.SequenceModule, distance: int, split: Split) -> float:
     """The share of 500 texts of this distance that the model answers right."""
-    examples = Recall(distance, train_examples=TEXTS).examples(split)
+    examples = recall(distance).examples(split)
     texts, languages = zip(*islice(examples, 500), strict=True)
     answers = [model.classify(texts[i : i + 20])[0] for i in range(0, len(texts), 20)]
     pairs = zip((a for some in answers for a in some), languages, strict=True)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool
 from matplotlib.figure import Figure
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from seqlearn.introspect.plots import attention_heads, attention_map
+from seqlearn.introspect.storing import reading_tensors, write_tensors
 
 Axis = Literal["source", "target", "summary"]
 Axes = tuple[Axis, Axis]
 """What the queries and the keys of a module's weights are; one query makes a summary."""
 
 _FORMAT = "seqlearn.recording/2"
-_PARTS = ("attention", "keys", "states", "gates", "tokens", "axes", "times")
 
 
 @dataclass(frozen=True)
@@ -233,14 +229,52 @@ class Recording:
         title = name if head is None else f"{name}, head {head}"
         return attention_map(weights[head or 0], queries, keys, title=title, axes=axes)
 
+    def to_bertviz(self, example: int = 0) -> dict[str, Any]:
+        """The arguments that bertviz's `head_view` takes, for one example.
+
+            from bertviz import head_view
+            head_view(**recording.to_bertviz())
+
+        Layers are the modules in the order in which they were heard. Queries of the target are
+        named by the token that was read, as bertviz has one row of tokens for each side.
+
+        Args:
+            example: Which example.
+
+        Returns:
+            `encoder_attention`, `decoder_attention`, `cross_attention` (each a tuple of
+            `1 heads query key`), `encoder_tokens` and `decoder_tokens`, as far as they were heard;
+            of a model that has one side only, `attention` and `tokens`.
+
+        Raises:
+            ValueError: If no attention with known tokens was heard.
+            IndexError: If there is no such example.
+        """
+        one = self.select(example)
+        sides = {("source", "source"): "encoder", ("target", "target"): "decoder"}
+        sides[("target", "source")] = "cross"
+        layers: dict[str, list[Tensor]] = {}
+        for name, axes in one.axes.items():
+            if axes in sides:
+                layers.setdefault(f"{sides[axes]}_attention", []).append(one.attention[name])
+        if not layers:
+            raise ValueError(
+                "no attention between known tokens was heard; record a call of a SequenceModule, "
+                "or give the examples their tokens with label()"
+            )
+        found: dict[str, Any] = {side: tuple(weights) for side, weights in layers.items()}
+        tokens = {"encoder": one.tokens[0].source, "decoder": one.tokens[0].fed}
+        if len(found) == 1 and "cross_attention" not in found:
+            ((side, weights),) = found.items()
+            return {"attention": weights, "tokens": tokens[side.removesuffix("_attention")]}
+        return found | {f"{side}_tokens": names for side, names in tokens.items()}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one safetensors file: tensors, and tokens as JSON in its header.
 
         Raises:
             OSError: If the file cannot be written; nothing half-written is left.
         """
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
         tensors = {f"states/{name}": tensor for name, tensor in self.states.items()}
         tensors |= {
             f"gates/{gate}/{name}": tensor
@@ -255,25 +289,16 @@ class Recording:
             tensors |= {f"places/{name}": places for name, (_, places, _) in kept}
         else:
             tensors |= {f"attention/{name}": weights for name, weights in self.attention.items()}
-        part.touch()
-        try:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()},
-                part,
-                metadata={
-                    "format": _FORMAT,
-                    "attention": json.dumps(list(self.attention)),
-                    "keys": json.dumps(keys),
-                    "states": json.dumps(list(self.states)),
-                    "gates": json.dumps({name: list(gates) for name, gates in self.gates.items()}),
-                    "tokens": json.dumps([asdict(tokens) for tokens in self.tokens]),
-                    "axes": json.dumps(self.axes),
-                    "times": json.dumps(self.times),
-                },
-            )
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        parts = {
+            "attention": list(self.attention),
+            "keys": keys,
+            "states": list(self.states),
+            "gates": {name: list(gates) for name, gates in self.gates.items()},
+            "tokens": [asdict(tokens) for tokens in self.tokens],
+            "axes": self.axes,
+            "times": self.times,
+        }
+        write_tensors(path, tensors, _FORMAT, parts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:
@@ -283,35 +308,24 @@ class Recording:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or is no recording.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-                plain = {
-                    name: json.loads(text) for name, text in metadata.items() if name in _PARTS
-                }
-                read, names, keys = file.get_tensor, plain["attention"], plain["keys"]
-                return cls(
-                    {name: read(f"attention/{name}") for name in names}
-                    if keys is None
-                    else TopWeights(
-                        {n: (read(f"attention/{n}"), read(f"places/{n}"), keys[n]) for n in names}
-                    ),
-                    {name: read(f"states/{name}") for name in plain["states"]},
-                    {
-                        name: {gate: read(f"gates/{gate}/{name}") for gate in gates}
-                        for name, gates in plain["gates"].items()
-                    },
-                    [Tokens(**one) for one in plain["tokens"]],
-                    {name: (queries, keys) for name, (queries, keys) in plain["axes"].items()},
-                    dict(plain["times"]),
-                )
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: expected a recording written by Recording.save, got a damaged or other "
-                f"file ({error}); record and save it again"
-            ) from error
+        with reading_tensors(path, _FORMAT, "a recording written by Recording.save") as file:
+            read, plain = file
+            names, keys = plain["attention"], plain["keys"]
+            return cls(
+                {name: read(f"attention/{name}") for name in names}
+                if keys is None
+                else TopWeights(
+                    {n: (read(f"attention/{n}"), read(f"places/{n}"), keys[n]) for n in names}
+                ),
+                {name: read(f"states/{name}") for name in plain["states"]},
+                {
+                    name: {gate: read(f"gates/{gate}/{name}") for gate in gates}
+                    for name, gates in plain["gates"].items()
+                },
+                [Tokens(**one) for one in plain["tokens"]],
+                {name: (queries, keys) for name, (queries, keys) in plain["axes"].items()},
+                dict(plain["times"]),
+            )
 
     def _steps(self, name: str, steps: Tensor, example: int) -> Tensor:
         """The states or one gate of one example, `1 time width`, without padding where known."""

@@ -149,3 +149,23 @@ def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: P
 def test_repr_is_short(recording: Recording) -> None:
     assert "'decoder.layers.0.cross': (2, 1, 3, 4)" in repr(recording)
     assert len(repr(recording)) < 300
+
+
+def test_what_bertviz_takes(recording: Recording) -> None:
+    found = recording.to_bertviz(1)
+    shapes = {name: [tuple(w.shape) for w in found[name]] for name in found if "tokens" not in name}
+    assert shapes == {
+        "encoder_attention": [(1, 2, 1, 1)],
+        "decoder_attention": [(1, 2, 2, 2)],
+        "cross_attention": [(1, 1, 2, 1)],
+    }
+    assert found["encoder_tokens"] == ["\ud800"]
+    assert found["decoder_tokens"] == ["<s>", "z"]
+    alone = Recording({"a": torch.ones(1, 2, 3, 3), "b": torch.ones(1, 2, 3, 3)})
+    alone.tokens = [Tokens()]
+    with pytest.raises(ValueError, match="label"):
+        alone.to_bertviz()
+    alone.label([Tokens(source=list("abc"))])
+    found = alone.to_bertviz()
+    assert found["tokens"] == list("abc")
+    assert len(found["attention"]) == 2

@@ -1,0 +1,78 @@
+"""Does cross attention look where it should? The month's name, on trained `Dates` models.
+
+    python benchmarks/alignment.py [--only AttentionSeq2Seq …] [--out FILE]
+
+Trained as in `dates.py` (English to German, characters), then 500 unseen dates are written. Of each
+head that looks at the source: how often its greatest weight lies on the month in the source ("Jun",
+"June" or "6"), when the first letter of the month's name is written, and when any of its letters
+is; and how much of its weight lies there, at the first letter. Seed 0.
+"""
+
+from __future__ import annotations
+
+import re
+
+import lightning as L
+import torch
+from dates import ARCHITECTURES, EPOCHS
+from fitting import Table, fit, options, said
+
+import seqlearn as sl
+
+LOOKING = ("AttentionSeq2Seq", "Transformer")
+DATES = 500
+SOURCE_MONTH = re.compile(r"\w+, (\w+)")
+TARGET_MONTH = re.compile(r"\w+, \d+\. (\w+) \d+")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    asked = options(__doc__, LOOKING, "runs/alignment.md").parse_args()
+    table = Table(
+        asked.out,
+        ["architecture", "exact match", "module", "head", "first letter", "any letter", "weight"],
+    )
+    data = sl.data.Dates("en", "de", batch_tokens=2048)
+    for name in asked.only:
+        L.seed_everything(0, verbose=False)
+        cls, arguments = ARCHITECTURES[name]
+        recipe = sl.Recipe(lr=2e-3, warmup_steps=200, schedule="cosine")
+        model = cls(data.spec, recipe=recipe, **arguments)
+        result = fit(model, data, max_epochs=EPOCHS["sequence-to-sequence"])
+        sources = [str(source) for source, _ in data.examples("test")][:DATES]
+        with sl.record(model, what=("attention",)) as recording:
+            answers = model.generate(sources)
+        spans = months(sources, answers)
+        for module, axes in recording.axes.items():
+            if axes != ("target", "source"):
+                continue
+            for head, weights in enumerate(recording.attention[module].unbind(1)):
+                shares = [f"{100 * share:.1f}%" for share in looks(weights, spans)]
+                right = f"{100 * result.figures['test/exact_match']:.1f}%"
+                table.add([f"`{name}({said(arguments)})`", right, f"`{module}`", head, *shares])
+
+
+def months(sources: list[str], answers: list[str]) -> dict[int, tuple[slice, slice]]:
+    """By number of the date, where the month stands in the answer and in the source."""
+    found = {}
+    for number, (source, answer) in enumerate(zip(sources, answers, strict=True)):
+        there, here = SOURCE_MONTH.match(source), TARGET_MONTH.match(answer)
+        if there is not None and here is not None:
+            found[number] = slice(*here.span(1)), slice(*there.span(1))
+    return found
+
+
+def looks(weights: torch.Tensor, spans: dict[int, tuple[slice, slice]]) -> tuple[float, ...]:
+    """Of one head, how often the month is looked at: first letter, any; and with what weight."""
+    first, every, mass = [], [], []
+    for number, (letters, month) in spans.items():
+        rows = weights[number, letters]
+        hits = (rows.argmax(-1) >= month.start) & (rows.argmax(-1) < month.stop)
+        first.append(hits[:1])
+        every.append(hits)
+        mass.append(rows[:1, month].sum(-1))
+    return tuple(torch.cat(parts).float().mean().item() for parts in (first, every, mass))
+
+
+if __name__ == "__main__":
+    main()
