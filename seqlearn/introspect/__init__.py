@@ -1,5 +1,7 @@
 """Looking inside: record what a model attends to, measure it and draw it."""
 
+from seqlearn.introspect.curves import distance_curve as distance_curve
+from seqlearn.introspect.curves import gradient_curves as gradient_curves
 from seqlearn.introspect.fused import fused_entropy as fused_entropy
 from seqlearn.introspect.gradient import FlowVerdict as FlowVerdict
 from seqlearn.introspect.gradient import flow_verdict as flow_verdict
@@ -18,3 +20,4 @@ from seqlearn.introspect.plots import attention_map as attention_map
 from seqlearn.introspect.record import record as record
 from seqlearn.introspect.recording import Recording as Recording
 from seqlearn.introspect.recording import Tokens as Tokens
+from seqlearn.introspect.strips import state_strips as state_strips

@@ -96,7 +96,7 @@ def _draw(
     cell, width, height = _panel(heads, rows, columns)
     across = _columns(heads, width, height)
     down = math.ceil(heads / across)
-    families, query_texts, key_texts = _texts(queries, keys)
+    families, query_texts, key_texts = drawn_labels(queries, keys)
     # Room for labels, titles and the colour bar; the layout moves the panels within it.
     room = 0.085 * min(_LONGEST_LABEL, max((len(text) for text in query_texts or [""]), default=1))
     figure = Figure(
@@ -122,8 +122,8 @@ def _draw(
             aspect="equal" if 1 / 8 < rows / max(columns, 1) < 8 else "auto",
         )
         left, last = index % across == 0, index + across >= heads
-        _ticks(panel, "x", key_texts, columns, cell, families, shown=last)
-        _ticks(panel, "y", query_texts, rows, cell, families, shown=left)
+        label_axis(panel, "x", key_texts, columns, cell, families, shown=last)
+        label_axis(panel, "y", query_texts, rows, cell, families, shown=left)
         if not weights.size:
             panel.text(0.5, 0.5, "empty", ha="center", va="center", transform=panel.transAxes)
     figure.suptitle(title, fontsize=11)
@@ -149,7 +149,7 @@ def _columns(heads: int, width: float, height: float) -> int:
     return min(heads, max(1, round(math.sqrt(heads * height / width))))
 
 
-def _ticks(
+def label_axis(
     panel: Axes,
     axis: Literal["x", "y"],
     texts: Sequence[str] | None,
@@ -182,24 +182,24 @@ def _ticks(
     )
 
 
-def _texts(
+def drawn_labels(
     queries: Sequence[str] | None, keys: Sequence[str] | None
 ) -> tuple[list[str], list[str] | None, list[str] | None]:
     """The fonts that the labels need, and the labels as these fonts can draw them."""
-    readable = [
-        None if labels is None else [_readable(label) for label in labels]
+    shown = [
+        None if labels is None else [readable(label) for label in labels]
         for labels in (queries, keys)
     ]
-    characters = frozenset("".join("".join(labels) for labels in readable if labels is not None))
+    characters = frozenset("".join("".join(labels) for labels in shown if labels is not None))
     families, missing = _fonts(characters)
     drawn = [
         None if labels is None else [_short(_spelled(label, missing)) for label in labels]
-        for labels in readable
+        for labels in shown
     ]
     return families, drawn[0], drawn[1]
 
 
-def _readable(label: str) -> str:
+def readable(label: str) -> str:
     """Show spaces, and write what has no shape (controls, marks of direction) as code points."""
     shown = []
     for character in label:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,13 @@ import lightning as L
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks import AttentionMonitor
-from seqlearn.callbacks.attention_monitor import batch_tokens, first_rows, send_figure
-from seqlearn.introspect import attention_map
 from seqlearn.probe import offer
-
-pytestmark = [
-    # The loaders have no workers on purpose: the data are a few tensors.
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    # Lightning 2.6.6 asks a question that torch 2.13 deprecates.
-    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),
-]
-
 
 class Cross(nn.Module):
     """Every target token looks at every source token, in two heads."""
@@ -285,48 +274,3 @@ def test_a_development_run_writes_nothing(tmp_path: Path) -> None:
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AttentionMonitor(**arguments)
-
-
-def test_first_rows_of_any_batch() -> None:
-    given = {"x": torch.arange(6).view(3, 2), "y": [torch.arange(3), torch.tensor(7)], "z": "text"}
-    taken = first_rows(given, 2)
-    assert taken["x"].tolist() == [[0, 1], [2, 3]]
-    assert taken["y"][0].tolist() == [0, 1]
-    assert taken["y"][1].item() == 7
-    given["x"].zero_()
-    assert taken["x"].tolist() == [[0, 1], [2, 3]]
-    kept = first_rows(batch()._replace(references=tuple("abcdef"), rows=torch.arange(6)), 2)
-    assert kept.references == ("a", "b")
-    assert kept.rows.tolist() == [0, 1]
-
-
-def test_tokens_of_a_batch() -> None:
-    tokens = batch_tokens(first_rows(batch(), 2), None)[1]
-    ids = batch().target[1].tolist()
-    assert tokens.source == [str(i) for i in batch().source[1, :2].tolist()]
-    assert tokens.fed == [str(i) for i in ids[:3]]
-    assert tokens.answered == [str(i) for i in ids[1:4]]
-    classes = SequenceBatch(torch.randn(1, 3), None, torch.tensor([1]), None)
-    assert batch_tokens(classes, None)[0].source == ["vector"]
-    assert batch_tokens(classes, None)[0].answered is None
-
-
-def test_wandb_and_mlflow_get_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their documented calls; neither package is needed for the tests."""
-    figure = attention_map(torch.eye(2).numpy())
-    sent: list[tuple[Any, ...]] = []
-
-    def blank(kind: type, **attributes: Any) -> Any:
-        made = type(kind.__name__, (kind,), attributes)
-        return made.__new__(made)
-
-    def log_image(self: Any, key: str, images: list[Any], step: int) -> None:
-        sent.append((key, images[0].shape[-1], step))
-
-    class Client:
-        log_figure: Callable[..., None] = staticmethod(lambda *given: sent.append(given))
-
-    assert send_figure(blank(WandbLogger, log_image=log_image), "attention/a", figure, 3)
-    mlflow = blank(MLFlowLogger, experiment=Client(), run_id="7")
-    assert send_figure(mlflow, "attention/a", figure, 3)
-    assert sent == [("attention/a", 4, 3), ("7", figure, "attention/a-step000003.png")]

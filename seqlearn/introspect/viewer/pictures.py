@@ -1,0 +1,79 @@
+"""Which of the classic pictures can be drawn of an example: that follows from what was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Picture = dict[str, Any]
+"""Its `kind`, and the names of the modules that it shows."""
+
+_LSTM = {"input", "forget", "output", "candidate", "cell"}
+_GRU = {"reset", "update", "candidate"}
+
+
+def pictures(example: Mapping[str, Any]) -> list[Picture]:
+    """The pictures of one example, the most telling first.
+
+    - `attend`: one head that looks from the target at the source, with the states of both.
+    - `words`: heads for each word, a layer at a time.
+    - `context`: encoder and decoder with one vector between them.
+    - `gates`: an LSTM or a GRU from within.
+    - `unrolled`: a recurrent layer rolled out in time.
+    - `heads`: any attention, to look around in.
+
+    States are a recurrent layer's unless attention was heard inside the module that they are of:
+    a Transformer's block answers with states as well.
+
+    Args:
+        example: As `payload` makes it.
+    """
+    attention = example["attention"]
+    parents = [one["name"].rpartition(".")[0] for one in attention]
+    recurrent = {
+        one["name"]: one["time"]
+        for one in example["states"]
+        if one["time"] is not None
+        and not any(p == one["name"] or p.startswith(one["name"] + ".") for p in parents)
+    }
+    source = [name for name, time in recurrent.items() if time == "source"]
+    target = [name for name, time in recurrent.items() if time == "target"]
+    found: list[Picture] = []
+    for one, parent in zip(attention, parents, strict=True):
+        single = len(one["heads"]) == 1 and one["axes"] == ["target", "source"]
+        if single and source and target:
+            answers = [state["name"] for state in example["states"] if state["name"] == parent]
+            found.append(
+                {
+                    "kind": "attend",
+                    "attention": one["name"],
+                    "source": source[-1],
+                    "target": target[-1],
+                    "answer": answers[0] if answers else None,
+                }
+            )
+    groups: dict[str, list[str]] = {}
+    for one, parent in zip(attention, parents, strict=True):
+        if len(one["heads"]) > 1 or one["axes"] != ["target", "source"]:
+            groups.setdefault(parent or one["name"], []).append(one["name"])
+    if groups:
+        # Layers that answer come first, the last of them before the others.
+        asks = {one["name"]: one["axes"][0] for one in attention}
+        ordered = sorted(
+            groups.items(), key=lambda group: asks[group[1][0]] != "target", reverse=False
+        )
+        choices = [{"name": name, "attention": names} for name, names in ordered]
+        found.append({"kind": "words", "choices": choices})
+    vectors = [one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1]
+    if vectors and source and target:
+        found.append(
+            {"kind": "context", "vector": vectors[0], "source": source[-1], "target": target[-1]}
+        )
+    gated = [one["name"] for one in example["gates"] if set(one["gates"]) in (_LSTM, _GRU)]
+    if gated:
+        found.append({"kind": "gates", "choices": gated})
+    if recurrent:
+        found.append({"kind": "unrolled", "choices": list(recurrent)})
+    if attention:
+        found.append({"kind": "heads"})
+    return found
