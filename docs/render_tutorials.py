@@ -31,7 +31,11 @@ from nbformat.v4 import new_code_cell
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "tutorials"
 SET_UP = "%matplotlib inline\n%config InlineBackend.rc = {'figure.dpi': 120}"
-PICTURES = {"image/svg+xml": ("svg", False), "image/png": ("png", True)}
+PICTURES = {
+    "image/svg+xml": ("svg", False),
+    "image/png": ("png", True),
+    "text/html": ("html", False),
+}
 """What is kept as a picture: its suffix, and whether it comes in base 64."""
 CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|([\r\n\b])")
 
@@ -49,7 +53,8 @@ def main(tutorials: Path = ROOT / "tutorials", pages: Path = ROOT / "docs" / "tu
 
 def _rendered(script: Path) -> Path:
     """The folder in the cache that holds a tutorial's page and pictures; made if need be."""
-    sources = [script, Path(__file__), *sorted((ROOT / "seqlearn").rglob("*.py"))]
+    package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
+    sources = [script, Path(__file__), *sorted(path for path in package if path.is_file())]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
     kept = CACHE / script.stem / digest[:16]
     if not kept.is_dir():
@@ -101,6 +106,9 @@ def render(script: Path, pictures: Path) -> str:
                     for text, picture in _outputs(cell.outputs):
                         if picture is None:
                             parts.append(f"```{{.text .output}}\n{text}\n```")
+                            continue
+                        if text == "html":  # stands in the page itself
+                            parts.append(picture.decode())
                             continue
                         shown += 1
                         name = f"{script.stem}-{shown}.{text}"

@@ -1,4 +1,4 @@
-"""The command line: `seqlearn fit|validate|test|predict|translate|demo`.
+"""The command line: `seqlearn fit|validate|test|predict|translate|view|demo`.
 
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
@@ -25,10 +25,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seqlearn.data import SequenceDataModule
 from seqlearn.demo import require_writable, run_demo
+from seqlearn.introspect import record
 from seqlearn.models import SequenceModule
 from seqlearn.models import checkpoint as checkpoints
 from seqlearn.plugins import GROUPS, load_plugins, subclasses
-from seqlearn.spec import SequenceSpec
+from seqlearn.spec import ClassesSpec, SequenceSpec, VectorSpec
 
 # The spec comes from the data as one object; its fields are no options.
 set_parsing_settings(subclasses_enabled=[SequenceSpec])
@@ -42,6 +43,7 @@ usage: seqlearn COMMAND …
   test        measure a checkpoint on the test split
   predict     answer the test split's sources into a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
+  view        write a page that plays back how a model answers:  seqlearn view model.ckpt TEXT
 
 `seqlearn COMMAND --help` tells more. With SEQLEARN_TRACEBACK=1 errors show where they arose.
 """
@@ -151,6 +153,8 @@ def run(words: Sequence[str]) -> None:
         run_demo(words[1:])
     elif words[0] == "translate":
         translate(words[1:])
+    elif words[0] == "view":
+        view(words[1:])
     else:
         for group in GROUPS:  # an imported class is found by its name
             load_plugins(group, asked=[word.rpartition("=")[2] for word in words])
@@ -196,6 +200,43 @@ def translate(words: Sequence[str]) -> None:
             for number, _ in lines:
                 sys.stdout.write(f"{_one_line(answers.get(number, ''))}\n")
             sys.stdout.flush()
+
+
+def view(words: Sequence[str]) -> None:
+    """Let a model answer texts, and write a page that plays back how it did."""
+    parser = argparse.ArgumentParser(
+        prog="seqlearn view",
+        description="Write a page, one file that needs no network, that shows what a model did "
+        "with a text: attention, states and gates, step by step.",
+    )
+    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument("text", nargs="+", help="a source; of a language model a beginning")
+    parser.add_argument("--out", default="view.html", help="the page; %(default)s by default")
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is one of your own: package.module.Class",
+    )
+    parser.add_argument("--max-length", type=int, help="tokens to make at most for a text")
+    options = parser.parse_args(words)
+    require_writable(Path(options.out).absolute().parent, "--out")
+    module = load_checkpoint(options.checkpoint, options.model)
+    source, target = module.spec.source, module.spec.target
+    if isinstance(source, VectorSpec) or isinstance(target, VectorSpec):
+        raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
+            f"seqlearn view shows models of texts, and {options.checkpoint} reads or answers "
+            "vectors; use sl.record(model) and recording.to_html(path)"
+        )
+    with record(module) as recording:
+        if isinstance(target, ClassesSpec):
+            answers, _ = module.classify(options.text)
+        elif source is None:
+            answers = module.generate(prompts=options.text, max_length=options.max_length)
+        else:
+            answers = module.generate(options.text, max_length=options.max_length)
+    for text, answer in zip(options.text, answers, strict=True):
+        print(f"{_one_line(text)}  →  {_one_line(answer)}")
+    title = f"{type(module).__name__}: {options.text[0]}"
+    print(f"How it did that: {recording.to_html(options.out, title=title)}")
 
 
 def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:

@@ -121,6 +121,20 @@ def test_translate_names_the_line_it_cannot_read(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_view_writes_a_page_that_plays_back_the_answer(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "new" / "view.html"
+    text = "a h"
+    assert main(["view", str(checkpoint), text, "--out", str(page), "--max-length", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{text}  →  " in printed
+    assert str(page) in printed
+    assert "seqlearn-viewer" in page.read_text("utf-8")
+    assert main(["view", str(checkpoint), "", "--out", str(page / "below")]) == 1
+    assert "name another folder with --out" in capsys.readouterr().err
+
+
 def test_errors_are_one_line_unless_asked(tmp_path: Path) -> None:
     code, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"))
     assert (code, len(err.strip().splitlines())) == (1, 1)

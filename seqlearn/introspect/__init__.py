@@ -18,6 +18,6 @@ from seqlearn.introspect.measures import soft_alignment as soft_alignment
 from seqlearn.introspect.plots import attention_heads as attention_heads
 from seqlearn.introspect.plots import attention_map as attention_map
 from seqlearn.introspect.record import record as record
+from seqlearn.introspect.labels import Tokens as Tokens
 from seqlearn.introspect.recording import Recording as Recording
-from seqlearn.introspect.recording import Tokens as Tokens
 from seqlearn.introspect.strips import state_strips as state_strips

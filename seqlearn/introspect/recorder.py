@@ -22,7 +22,8 @@ from seqlearn.introspect.histories import (
     rows,
     trace,
 )
-from seqlearn.introspect.recording import Axes, Axis, Recording, Tokens, TopWeights
+from seqlearn.introspect.labels import Axes, Axis, Tokens
+from seqlearn.introspect.recording import Recording, TopWeights
 from seqlearn.probe import Offered
 from seqlearn.spec import END
 

@@ -5,36 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
 from seqlearn.introspect.plots import attention_heads, attention_map
 from seqlearn.introspect.storing import reading_tensors, write_tensors
-
-Axis = Literal["source", "target", "summary"]
-Axes = tuple[Axis, Axis]
-"""What the queries and the keys of a module's weights are; one query makes a summary."""
+from seqlearn.introspect.strips import state_strips
+from seqlearn.introspect.viewer import fragment, to_html
 
 _FORMAT = "seqlearn.recording/2"
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of one example, padding left out; `None` where they are not known.
-
-    Attributes:
-        source: What the encoder read.
-        fed: What the decoder read, the start symbol first.
-        answered: What the decoder answered to each of them (over a known target: should answer).
-    """
-
-    source: list[str] | None = None
-    fed: list[str] | None = None
-    answered: list[str] | None = None
 
 
 class TopWeights(Mapping[str, Tensor]):
@@ -143,11 +128,11 @@ class Recording:
         self.tokens = list(tokens)
         self.axes, self.times = {}, {}
         for name, weights in self.attention.items():
-            if (axes := _axes(name, weights, self.tokens)) is not None:
+            if (axes := axes_by_size(name, weights, self.tokens)) is not None:
                 self.axes[name] = axes
         firsts = {name: next(iter(gates.values())) for name, gates in self.gates.items()}
         for name, steps in (firsts | self.states).items():
-            if (time := _time(name, steps, self.tokens)) is not None:
+            if (time := time_by_size(name, steps, self.tokens)) is not None:
                 self.times[name] = time
 
     def labels(self, name: str, example: int = 0) -> tuple[list[str] | None, list[str] | None]:
@@ -205,10 +190,13 @@ class Recording:
         )
 
     def plot(self, name: str, example: int = 0, head: int | None = None) -> Figure:
-        """Draw the attention of one module for one example.
+        """Draw what was heard of one module, for one example.
+
+        Its attention as a map for each head; of a module without attention its states and gates as
+        strips over time.
 
         Args:
-            name: The module, a key of `attention`.
+            name: The module, a key of `attention`, `states` or `gates`.
             example: Which example.
             head: Which head; all, side by side, if `None`.
 
@@ -219,6 +207,8 @@ class Recording:
             ValueError: If no such module was heard; the message lists those that were.
             IndexError: If there is no such example or head.
         """
+        if name not in self.attention and name in self.states.keys() | self.gates.keys():
+            return self._plot_strips(name, example)
         weights = self._cut(name, example).float().numpy()
         queries, keys = self.labels(name, example)
         axes = self.axes.get(name, ("query", "key"))
@@ -228,6 +218,40 @@ class Recording:
             raise IndexError(f"{name}: expected a head from 0 to {len(weights) - 1}, got {head}")
         title = name if head is None else f"{name}, head {head}"
         return attention_map(weights[head or 0], queries, keys, title=title, axes=axes)
+
+    def _plot_strips(self, name: str, example: int) -> Figure:
+        strips = {"states": self.states[name]} if name in self.states else {}
+        strips |= self.gates.get(name, {})
+        for steps in strips.values():
+            if not 0 <= example < len(steps):
+                raise IndexError(
+                    f"{name}: expected an example from 0 to {len(steps) - 1}, got {example}"
+                )
+        time, known = self.times.get(name), len(self.tokens) == len(next(iter(strips.values())))
+        labels = self._side(time, example) if known else None
+        size = None if labels is None else len(labels)
+        cut = {kind: steps[example, :size].float().cpu().numpy() for kind, steps in strips.items()}
+        return state_strips(cut, labels, title=name, time=time or "time")
+
+    def to_html(self, path: str | os.PathLike[str], *, title: str = "seqlearn") -> Path:
+        """Write the viewer: one HTML file that shows the recording and plays it back, offline.
+
+        Args:
+            path: The file to write.
+            title: What stands above.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If the recording holds no example.
+            OSError: If the file cannot be written; nothing half-written is left.
+        """
+        return to_html(self, path, title=title)
+
+    def _repr_html_(self) -> str | None:
+        """The viewer, where a notebook shows what a cell ends with."""
+        return fragment(self) if self.tokens else None
 
     def to_bertviz(self, example: int = 0) -> dict[str, Any]:
         """The arguments that bertviz's `head_view` takes, for one example.
@@ -329,13 +353,18 @@ class Recording:
 
     def _steps(self, name: str, steps: Tensor, example: int) -> Tensor:
         """The states or one gate of one example, `1 time width`, without padding where known."""
-        time, tokens = self.times.get(name), self.tokens[example]
-        side = tokens.source if time == "source" else tokens.fed if time == "target" else None
+        side = self._side(self.times.get(name), example)
         return steps[example : example + 1, : steps.shape[1] if side is None else len(side)]
+
+    def _side(self, time: Axis | None, example: int) -> list[str] | None:
+        """The tokens along the time of states and gates, where known."""
+        tokens = self.tokens[example]
+        return tokens.source if time == "source" else tokens.fed if time == "target" else None
 
     def _weights(self, name: str, example: int = 0) -> Tensor:
         if name not in self.attention:
-            raise ValueError(f"no attention of {name!r} was heard; heard: {list(self.attention)}")
+            heard = list(dict.fromkeys([*self.attention, *self.states, *self.gates]))
+            raise ValueError(f"no attention of {name!r} was heard; heard: {heard}")
         weights = self.attention[name]
         if not 0 <= example < max(1, len(weights)):
             raise IndexError(
@@ -352,30 +381,3 @@ class Recording:
             : weights.shape[1] if queries is None else len(queries),
             : weights.shape[2] if keys is None else len(keys),
         ]
-
-
-def _sizes(tokens: list[Tokens]) -> tuple[int | None, int | None]:
-    """The longest source and the longest that was fed, where known."""
-    source = max((len(t.source) for t in tokens if t.source is not None), default=None)
-    return source, max((len(t.fed) for t in tokens if t.fed is not None), default=None)
-
-
-def _axes(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | None:
-    """What queries and keys are, told by their sizes; `None` if neither side fits."""
-    source, target = _sizes(tokens)
-    size = tuple(weights.shape[2:])
-    if size == (target, target) and not weights.triu(1).any():
-        return "target", "target"
-    own, cross = size == (source, source), size == (target, source)
-    if own and (not cross or "encoder" in name.split(".")):
-        return "source", "source"
-    return ("target", "source") if cross else None
-
-
-def _time(name: str, steps: Tensor, tokens: list[Tokens]) -> Axis | None:
-    """Which sequence has as many steps; where both have, a part "encoder" of the name decides."""
-    source, target = _sizes(tokens)
-    is_source, is_target = steps.shape[1] == source, steps.shape[1] == target
-    if is_source and (not is_target or "encoder" in name.split(".")):
-        return "source"
-    return "target" if is_target else None

@@ -18,6 +18,7 @@ from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks import AttentionMonitor
 from seqlearn.probe import offer
 
+
 class Cross(nn.Module):
     """Every target token looks at every source token, in two heads."""
 

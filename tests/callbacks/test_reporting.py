@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugin_util import markdown_to_safe_html
 
 from seqlearn.callbacks import Report
 from seqlearn.callbacks.reporting import markdown_table, plain_table
@@ -69,7 +70,11 @@ def test_wandb_and_mlflow_get_figures_tables_and_numbers(tmp_path: Path) -> None
     assert not (tmp_path / "new").exists()
 
 
+# TensorBoard carries a copy of a package that is no longer developed.
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")
 def test_tensorboard_shows_every_text_as_it_is(tmp_path: Path) -> None:
+    from tensorboard.plugin_util import markdown_to_safe_html
+
     logger = TensorBoardLogger(tmp_path, name="tb")
     Report([logger], tmp_path / "files", 5, "mine").table("samples", ("n", "text"), [("0", "a|b")])
     logger.save()
@@ -77,12 +82,13 @@ def test_tensorboard_shows_every_text_as_it_is(tmp_path: Path) -> None:
     events.Reload()
     (event,) = events.Tensors("mine/samples/text_summary")
     assert event.step == 5
-    assert event.tensor_proto.string_val[0].decode() == "| n | text |\n| --- | --- |\n| 0 | a&#124;b |\n"
+    table = "| n | text |\n| --- | --- |\n| 0 | a&#124;b |\n"
+    assert event.tensor_proto.string_val[0].decode() == table
     assert not (tmp_path / "files").exists()
-    html = markdown_to_safe_html(markdown_table(["text"], [[text] for text in ODD]))
-    assert html.count("<td>") == len(ODD)
-    for shown in ("a|b", "&lt;b&gt;x&lt;/b&gt;", "*y* `z` [k](l) \\n # 1. &amp; $", "Übung 日"):
-        assert f"<td>{shown}</td>" in html.replace("&#124;", "|"), html
+    page = markdown_to_safe_html(markdown_table(["text"], [[text] for text in ODD]))
+    cells = re.findall("<td>(.*)</td>", page)
+    assert [html.unescape(cell).replace("<br>", "\n") for cell in cells] == ODD
+    assert not any(mark in cell.replace("<br>", "") for cell in cells for mark in "<>*`[")
 
 
 def test_files_stand_in_for_loggers_that_take_no_figures_or_texts(tmp_path: Path) -> None:

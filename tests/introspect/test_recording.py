@@ -169,3 +169,16 @@ def test_what_bertviz_takes(recording: Recording) -> None:
     found = alone.to_bertviz()
     assert found["tokens"] == list("abc")
     assert len(found["attention"]) == 2
+
+
+def test_states_and_gates_are_drawn_as_strips() -> None:
+    gates = {"reset": torch.rand(2, 3, 4), "update": torch.rand(2, 3, 4)}
+    steps = Recording(states={"cell": torch.randn(2, 3, 4)}, gates={"cell": gates})
+    steps.label([Tokens(source=list("abc")), Tokens(source=list("d"))])
+    panels = [panel for panel in steps.plot("cell").axes if panel.images]
+    assert [panel.get_ylabel() for panel in panels][:3] == ["states", "reset", "update"]
+    assert panels[0].images[0].get_array().shape == (4, 3)
+    (panel, *_) = steps.plot("cell", example=1).axes
+    assert panel.images[0].get_array().shape == (4, 1)
+    with pytest.raises(IndexError, match="example from 0 to 1, got 2"):
+        steps.plot("cell", example=2)

@@ -107,7 +107,9 @@ def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
             continue
         axes = recording.axes.get(name, (None, None))
         for example, heads in zip(examples, weights, strict=True):
-            rows, columns = (_length(example, axis, heads.shape[1 + i]) for i, axis in enumerate(axes))
+            rows, columns = (
+                _length(example, axis, heads.shape[1 + i]) for i, axis in enumerate(axes)
+            )
             cut = heads[:, :rows, :columns]
             _list(example, "attention").append(
                 {
@@ -141,9 +143,7 @@ def _add_gates(examples: Sequence[Packed], recording: Recorded) -> None:
                 gate: pack_vectors(steps[number, : _length(example, time, steps.shape[1])])
                 for gate, steps in gates.items()
             }
-            _list(example, "gates").append(
-                {"name": readable(name), "time": time, "gates": packed}
-            )
+            _list(example, "gates").append({"name": readable(name), "time": time, "gates": packed})
 
 
 def _length(example: Packed, axis: str | None, size: int) -> int:

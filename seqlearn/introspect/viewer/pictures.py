@@ -64,7 +64,9 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
         )
         choices = [{"name": name, "attention": names} for name, names in ordered]
         found.append({"kind": "words", "choices": choices})
-    vectors = [one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1]
+    vectors = [
+        one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1
+    ]
     if vectors and source and target:
         found.append(
             {"kind": "context", "vector": vectors[0], "source": source[-1], "target": target[-1]}

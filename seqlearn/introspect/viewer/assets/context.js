@@ -1,0 +1,39 @@
+// Encoder and decoder, and the one vector between them: all that the decoder knows of the source.
+PICTURES.context = {
+  title: "One vector",
+  choices: () => [],
+  frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states, picture.target).steps,
+  draw(scene, {example, picture}, frame) {
+    const {palette, width} = scene;
+    const [encoder, vector, decoder] = [picture.source, picture.vector, picture.target].map(name => vectorsOf(named(example.states, name)));
+    const reads = tokensOf(example, "source", encoder.steps), fed = tokensOf(example, "target", decoder.steps);
+    const says = tokensOf(example, "answered", decoder.steps);
+    const passed = frame >= encoder.steps, answering = frame - encoder.steps - 1;
+    const written = says.slice(0, Math.max(0, answering + 1));
+    heading(scene, 12, 14, "Encoder: reads the source, token by token");
+    const step = Math.min(frame, encoder.steps - 1);
+    const first = rolledOut(scene, 34, {vectors: encoder, reads, says: null, step, seen: step + 1, left: 8, right: width - 8, height: 64, frameOf: s => s, active: !passed});
+    const x = Math.max(16, width / 2 - 160), long = Math.min(320, width - 32), y = first.bottom + 48;
+    const ink = {stroke: passed ? palette.accent : palette.line, line: passed ? 2 : 1.25};
+    const last = first.places[Math.min(first.stop, encoder.steps) - 1] ?? width / 2;
+    scene.path(`M${last + 16} ${first.box + 17}h10C${width - 4} ${first.box + 17} ${width - 4} ${first.bottom + 12} ${width - 30} ${first.bottom + 12}H${x + long / 2 + 20}Q${x + long / 2} ${first.bottom + 12} ${x + long / 2} ${y - 6}`, ink);
+    heading(scene, x + long / 2 - 12, y - 14, "context", {align: "right", quiet: !passed});
+    if (passed) strip(scene, x, y, long, 18, vector.step(0), timeScale(vector), {upright: false, active: frame === encoder.steps, tip: "the context vector"});
+    else ghost(scene, x, y, long, 18);
+    scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
+    heading(scene, 12, y + 62, "Decoder: starts from the context, reads what it wrote itself", {quiet: !passed, room: width - 24});
+    const second = rolledOut(scene, y + 84, {vectors: decoder, reads: fed, says, step: answering, seen: answering + 1, left: 8, right: width - 8, height: 64, frameOf: s => encoder.steps + 1 + s, active: answering >= 0});
+    const entry = second.places[second.first];
+    scene.path(`M${x + long / 2} ${y + 24}C${x + long / 2} ${y + 50} ${second.first ? 4 : 6} ${y + 30} 6 ${y + 76}V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`, ink);
+    scene.height = legend(scene, second.bottom + 14, 1) + 8;
+    const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
+    if (!passed) return `${place}: the encoder reads ${quoted(reads[frame])}.`;
+    if (answering < 0) return `${place}: all that was read is now one vector of ${vector.width} numbers, of size ${number(size(vector.step(0)))}.`;
+    return `${place}: the decoder reads ${quoted(fed[answering])} and answers ${quoted(says[answering])}. Written so far: ${joined(written)}`;
+  },
+};
+
+// Tokens as a text: with spaces between them if they are words.
+function joined(tokens) {
+  return tokens.join(tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token)) ? "" : " ");
+}

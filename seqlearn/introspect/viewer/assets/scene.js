@@ -1,0 +1,113 @@
+// A picture as a list of shapes, which can be painted on a canvas or written as SVG.
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
+const measuring = document.createElement("canvas").getContext("2d");
+const widths = new Map();
+const fontOf = (size, weight) => `${weight} ${size}px ${FONT}`;
+
+function widthOf(text, size, weight = 400) {
+  const key = `${weight} ${size} ${text}`;
+  if (!widths.has(key)) {
+    if (widths.size > 20000) widths.clear();
+    measuring.font = fontOf(size, weight);
+    widths.set(key, measuring.measureText(text).width);
+  }
+  return widths.get(key);
+}
+
+// As much of a text as fits.
+function fitted(text, room, size, weight) {
+  if (widthOf(text, size, weight) <= room) return text;
+  const letters = Array.from(text);
+  while (letters.length > 1 && widthOf(letters.join("") + "…", size, weight) > room) letters.pop();
+  return letters.join("") + "…";
+}
+
+class Scene {
+  constructor(width, palette) {
+    this.width = width;
+    this.height = 0;
+    this.palette = palette;
+    this.shapes = [];
+    this.spots = [];
+  }
+  rect(x, y, width, height, {fill = "none", stroke = "none", line = 1, radius = 0, dash = "", opacity = 1} = {}) {
+    this.shapes.push({type: "rect", x, y, width, height, fill, stroke, line, radius, dash, opacity});
+  }
+  path(d, {fill = "none", stroke = this.palette.faint, line = 1.25, dash = "", opacity = 1} = {}) {
+    this.shapes.push({type: "path", d, fill, stroke, line, dash, opacity});
+  }
+  text(x, y, text, {size = 13, weight = 400, fill = this.palette.ink, align = "center", room = Infinity, opacity = 1} = {}) {
+    const shown = room === Infinity ? text : fitted(text, room, size, weight);
+    this.shapes.push({type: "text", x, y, text: shown, size, weight, fill, align, opacity});
+  }
+  // A heat map: one colour [red, green, blue] a cell.
+  cells(x, y, width, height, rows, columns, colors, opacity = 1) {
+    if (rows && columns) this.shapes.push({type: "cells", x, y, width, height, rows, columns, colors, opacity});
+  }
+  arrow(x0, y0, x1, y1, style = {}) {
+    const angle = Math.atan2(y1 - y0, x1 - x0), head = 5;
+    const at = turn => `${x1 - head * Math.cos(angle + turn)} ${y1 - head * Math.sin(angle + turn)}`;
+    this.path(`M${x0} ${y0}L${x1} ${y1}M${at(0.5)}L${x1} ${y1}L${at(-0.5)}`, style);
+  }
+  // A place that answers to the pointer: `frame` is where it leads, `tip` what it says.
+  spot(x, y, width, height, about) {
+    this.spots.push({x, y, width, height, ...about});
+  }
+  spotAt(x, y) {
+    return this.spots.findLast(s => x >= s.x && x < s.x + s.width && y >= s.y && y < s.y + s.height);
+  }
+  paint(context, scale) {
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.fillStyle = this.palette.surface;
+    context.fillRect(0, 0, this.width, this.height);
+    context.imageSmoothingEnabled = false;
+    context.lineCap = context.lineJoin = "round";
+    context.textBaseline = "middle";
+    context.direction = "ltr";
+    const snap = v => Math.round(v * scale) / scale;
+    for (const shape of this.shapes) {
+      context.globalAlpha = shape.opacity;
+      if (shape.type === "text") {
+        context.font = fontOf(shape.size, shape.weight);
+        context.textAlign = shape.align;
+        context.fillStyle = shape.fill;
+        context.fillText(shape.text, shape.x, shape.y);
+      } else if (shape.type === "cells") {
+        const x = snap(shape.x), y = snap(shape.y);
+        context.drawImage(bitmap(shape), x, y, snap(shape.x + shape.width) - x, snap(shape.y + shape.height) - y);
+      } else {
+        const outline = shape.type === "path" ? new Path2D(shape.d) : new Path2D();
+        if (shape.type === "rect") outline.roundRect(shape.x, shape.y, shape.width, shape.height, shape.radius);
+        context.setLineDash(shape.dash ? shape.dash.split(" ").map(Number) : []);
+        context.lineWidth = shape.line;
+        if (shape.fill !== "none") { context.fillStyle = shape.fill; context.fill(outline); }
+        if (shape.stroke !== "none") { context.strokeStyle = shape.stroke; context.stroke(outline); }
+      }
+    }
+    context.globalAlpha = 1;
+  }
+  svg(title) {
+    const n = v => Math.round(v * 100) / 100, anchors = {left: "start", center: "middle", right: "end"};
+    const drawn = this.shapes.map(s => {
+      if (s.type === "text") return `<text x="${n(s.x)}" y="${n(s.y)}" font-size="${s.size}" font-weight="${s.weight}" fill="${s.fill}" text-anchor="${anchors[s.align]}" opacity="${n(s.opacity)}">${escaped(s.text)}</text>`;
+      if (s.type === "cells") return `<image x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" preserveAspectRatio="none" opacity="${n(s.opacity)}" href="${bitmap(s).toDataURL("image/png")}"/>`;
+      const paint = `fill="${s.fill}" stroke="${s.stroke}" stroke-width="${s.line}" opacity="${n(s.opacity)}"${s.dash ? ` stroke-dasharray="${s.dash}"` : ""}`;
+      return s.type === "path" ? `<path d="${s.d}" ${paint}/>` : `<rect x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" rx="${s.radius}" ${paint}/>`;
+    });
+    const style = "text{dominant-baseline:central;unicode-bidi:isolate;white-space:pre}image{image-rendering:pixelated}path{stroke-linecap:round;stroke-linejoin:round}";
+    return `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${n(this.width)}" height="${n(this.height)}" viewBox="0 0 ${n(this.width)} ${n(this.height)}" font-family="${escaped(FONT)}"><title>${escaped(title)}</title><style>${style}</style><rect width="100%" height="100%" fill="${this.palette.surface}"/>${drawn.join("")}</svg>`;
+  }
+}
+
+function bitmap(shape) {
+  const canvas = document.createElement("canvas");
+  canvas.width = shape.columns;
+  canvas.height = shape.rows;
+  const context = canvas.getContext("2d"), image = context.createImageData(shape.columns, shape.rows);
+  shape.colors.forEach((color, i) => image.data.set([...color, 255], 4 * i));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+const ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\uFFFE": "\uFFFD", "\uFFFF": "\uFFFD"};
+const escaped = text => text.replace(/[&<>"'\uFFFE\uFFFF]/g, character => ENTITIES[character]);

@@ -1,0 +1,185 @@
+"""What the callbacks share: when they look, at what, and what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+
+import seqlearn as sl
+from seqlearn.callbacks import (
+    AttentionMonitor,
+    GradientFlow,
+    Observer,
+    Report,
+    SampleLogger,
+    StateMonitor,
+)
+
+ALL = (AttentionMonitor, GradientFlow, SampleLogger, StateMonitor)
+Make = Callable[..., sl.SequenceModule]
+
+
+class Watch(Observer):
+    """A user's own: the mean of what the module answers."""
+
+    folder = "watched"
+
+    def observe(self, module: L.LightningModule, probe: Any) -> float:
+        self.calls = [*getattr(self, "calls", []), (module.trainer.global_step, probe)]
+        assert not module.training
+        assert not torch.is_grad_enabled()
+        torch.rand(3)
+        return module(probe).mean().item()
+
+    def show(self, observed: float, report: Report) -> None:
+        report.scalars({"watched": observed})
+
+
+def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> None:
+    watch, logger = Watch(every_n_steps=1, name="mine"), CSVLogger(tmp_path)
+    fit(module("GRU", "text to text"), batches("text to text"), watch, logger=logger)
+    assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
+    assert Path(logger.log_dir, "metrics.csv").read_text().count("mine/watched") == 1
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "AttentionSeq2Seq", "Transformer", "FeedForward"])
+def test_looking_leaves_nothing_behind(fit, module: Make, batches, tmp_path: Path, name) -> None:
+    def trained(*callbacks: L.Callback) -> list[torch.Tensor]:
+        L.seed_everything(3, verbose=False)
+        model = module(name, "text to text")
+        fit(model, batches("text to text"), *callbacks)
+        assert all(part.training for part in model.modules())
+        hooks = [
+            hook
+            for part in model.modules()
+            for where in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+            for hook in getattr(part, where)
+        ]
+        assert hooks == []
+        return list(model.state_dict().values())
+
+    looking = [kind(every_n_steps=1) for kind in ALL]
+    if name in ("RNN", "LSTM", "FeedForward"):
+        looking = looking[1:]  # There is no attention to hear.
+    unwatched, watched = trained(), trained(*looking)
+    assert all(map(torch.equal, unwatched, watched))
+    assert {path.parent.name for path in tmp_path.rglob("*-step000004.*")} == {
+        callback.folder for callback in looking
+    }
+
+
+def test_gradients_of_training_are_not_touched(fit, module: Make, batches) -> None:
+    seen: list[list[torch.Tensor | None]] = []
+
+    class Keep(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
+            seen.append(
+                [None if p.grad is None else p.grad.clone() for p in pl_module.parameters()]
+            )
+
+    # Two micro-batches to a step: gradients of the first wait while the callback looks.
+    model, data = module("LSTM", "text to text"), batches("text to text")
+    fit(model, data * 2, Keep(), GradientFlow(every_n_steps=1), Keep(), accumulate_grad_batches=2)
+    assert len(seen) == 16
+    for before, after in zip(seen[::2], seen[1::2], strict=True):
+        for left, right in zip(before, after, strict=True):
+            assert (left is None) == (right is None)
+            assert left is None or torch.equal(left, right)
+
+
+def test_steps_between_looks_cost_nothing(fit, module: Make, batches, monkeypatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("looked")
+
+    callbacks = [kind(every_n_epochs=None, every_n_steps=100) for kind in ALL]
+    for callback in callbacks:
+        monkeypatch.setattr(callback, "observe", refuse)
+        monkeypatch.setattr(callback, "_look", refuse)
+    model = module("Transformer", "text to text")
+    fit(model, batches("text to text"), *callbacks)
+    copies = [callback._validation_rows for callback in callbacks]
+    assert all(len(rows.target) == 3 for rows in copies)  # All that there are.
+
+
+def test_a_given_probe_is_not_replaced(fit, module: Make, batches) -> None:
+    probe, data = batches("text to text")[1], batches("text to text")
+    watch = Watch(probe=probe)
+    fit(module("RNN", "text to text"), data, watch)
+    assert all(torch.equal(seen.target, probe.target) for _, seen in watch.calls)
+    assert watch._validation_rows is watch._training_rows is None
+
+
+def test_another_fit_takes_another_probe(fit, module: Make, batches) -> None:
+    watch = Watch()
+    first, second = batches("text to text"), batches("text to text")[::-1]
+    fit(module("RNN", "text to text"), first, watch)
+    fit(module("RNN", "text to text"), second, watch)
+    assert [step for step, _ in watch.calls] == [2, 4, 2, 4]
+    probes = [probe.target for _, probe in watch.calls]
+    assert torch.equal(probes[0], first[0].target)
+    assert torch.equal(probes[2], second[0].target)
+
+
+def test_without_validation_the_probe_is_of_the_training_batches(
+    fit, module: Make, batches
+) -> None:
+    watch = Watch(examples=2)
+    fit(module("RNN", "text to text"), batches("text to text"), watch, limit_val_batches=0)
+    assert [step for step, _ in watch.calls] == [2, 4]
+    assert torch.equal(watch.calls[0][1].source, batches("text to text")[0].source[:2])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_looks_and_rank_zero_shows(
+    fit, module: Make, batches, monkeypatch, tmp_path: Path, rank: int
+) -> None:
+    watch = Watch(every_n_steps=1)
+    shown: list[int] = []
+    monkeypatch.setattr(watch, "show", lambda observed, report: shown.append(report.step))
+    monkeypatch.setattr(L.Trainer, "is_global_zero", property(lambda self: rank == 0))
+    fit(module("RNN", "text to text"), batches("text to text"), watch)
+    assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
+    assert shown == ([1, 2, 3, 4] if rank == 0 else [])
+
+
+def test_a_development_run_looks_and_writes_nothing(
+    fit, module: Make, batches, tmp_path: Path
+) -> None:
+    callbacks = [kind(every_n_steps=1) for kind in ALL]
+    watch = Watch(every_n_steps=1)
+    model = module("Transformer", "text to text")
+    fit(model, batches("text to text"), watch, *callbacks, fast_dev_run=True)
+    assert [step for step, _ in watch.calls] == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_of_one_class_are_told_apart_by_name(
+    fit, module: Make, batches, tmp_path: Path
+) -> None:
+    model, data = module("Transformer", "text to text"), batches("text to text")
+    fit(model, data, GradientFlow(name="a"), GradientFlow(name="b"), StateMonitor(), max_epochs=1)
+    assert (tmp_path / "a/gradient_flow/norms-step000002.png").exists()
+    assert (tmp_path / "b/gradient_flow/norms-step000002.png").exists()
+    with pytest.raises(RuntimeError, match="more than one stateful callback"):
+        fit(model, data, GradientFlow(), GradientFlow())
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every_n_epochs": 0}, "expected every_n_epochs of at least 1, got 0"),
+        ({"every_n_steps": -1}, "expected every_n_steps of at least 1, got -1"),
+        ({"examples": 0}, "expected examples of at least 1, got 0"),
+        ({"every_n_epochs": None}, "never looks"),
+    ],
+)
+def test_arguments_are_checked(kind: type[Observer], arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__}.*{message}"):
+        kind(**arguments)
