@@ -5,7 +5,8 @@
 Trained as in `dates.py` (English to German, characters), then 500 unseen dates are written. Of each
 head that looks at the source: how often its greatest weight lies on the month in the source ("Jun",
 "June" or "6"), when the first letter of the month's name is written, and when any of its letters
-is; and how much of its weight lies there, at the first letter. Seed 0.
+is; how often it lies there or on the character beside it; and how much of its weight lies there,
+both at the first letter. Seed 0.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ def main() -> None:
     asked = options(__doc__, LOOKING, "runs/alignment.md").parse_args()
     table = Table(
         asked.out,
-        ["architecture", "exact match", "module", "head", "first letter", "any letter", "weight"],
+        [
+            "architecture",
+            "exact match",
+            "module",
+            "head",
+            "first letter",
+            "any letter",
+            "beside",
+            "weight",
+        ],
     )
     data = sl.data.Dates("en", "de", batch_tokens=2048)
     for name in asked.only:
@@ -64,14 +74,16 @@ def months(sources: list[str], answers: list[str]) -> dict[int, tuple[slice, sli
 
 def looks(weights: torch.Tensor, spans: dict[int, tuple[slice, slice]]) -> tuple[float, ...]:
     """Of one head, how often the month is looked at: first letter, any; and with what weight."""
-    first, every, mass = [], [], []
+    first, every, beside, mass = [], [], [], []
     for number, (letters, month) in spans.items():
         rows = weights[number, letters]
-        hits = (rows.argmax(-1) >= month.start) & (rows.argmax(-1) < month.stop)
+        keys = rows.argmax(-1)
+        hits = (keys >= month.start) & (keys < month.stop)
+        beside.append(((keys >= month.start - 1) & (keys <= month.stop))[:1])
         first.append(hits[:1])
         every.append(hits)
         mass.append(rows[:1, month].sum(-1))
-    return tuple(torch.cat(parts).float().mean().item() for parts in (first, every, mass))
+    return tuple(torch.cat(parts).float().mean().item() for parts in (first, every, beside, mass))
 
 
 if __name__ == "__main__":

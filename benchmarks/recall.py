@@ -5,9 +5,10 @@
 "I grew up in Germany …, I speak fluent" and so many words between: ten languages, so a guess is
 right one time in ten. Each architecture is trained once, on texts of all the distances of
 `--train` together (the near ones say *what* to remember; equally many words of each), all on the
-same texts in the same order and for as many epochs, and is then asked at each of `--distances`. A cell is the share of 500 test
-texts that are answered right, and behind it that of 500 of the training's own. "Holds to" is the
-greatest distance up to which at least 90% of the test are right. Seed 0.
+same texts in the same order and for as many epochs, and is then asked at each of `--distances`. A
+cell is the share of 500 test texts that are answered right, and behind it that of 500 of the
+training's own. "Holds to" is the greatest distance up to which at least 90% of the test are right.
+Seed 0.
 """
 
 from __future__ import annotations
