@@ -120,14 +120,21 @@ for gate in ("input", "forget", "output"):
     shut, opened = gate_saturation(gates[gate], steps)
     print(f"{gate:7} shut {shut.mean():5.1%} of the time, open {opened.mean():5.1%}")
 
-hits = []
+on_it = beside = 0
 keys = hard_alignment(weights)[:, 0]
 for row, (date, answer) in enumerate(zip(dates, answers, strict=True)):
     there = date.index(", ") + 2  # "Sunday, November 22" or "Sun, 11/22"
     month = range(there, there + len(date[there:].replace("/", " ").split()[0]))
     here = answer.find(". ") + 2  # "22. November"
-    hits.append(int(keys[row, here]) in month)
-print(f"looks at the month when it begins to write it: {sum(hits) / len(hits):.0%}")
+    key = int(keys[row, here])
+    on_it += key in month
+    beside += key in (month.start - 1, month.stop)
+print(f"when it begins to write the month it looks at it: {on_it / len(dates):.0%},")
+print(f"or at the character beside it: {beside / len(dates):.0%}")
+
+# %% [markdown]
+# Beside it is no mistake: the encoder reads in both directions, so the state at a comma or a slash
+# knows the month next to it.
 
 # %% [markdown]
 # ## Played back

@@ -150,18 +150,18 @@ class GradientFlow(Observer):
         curve, verdict = observed
         earlier = list(self.curves.values())[-_EARLIER:]
         self.curves[report.step] = curve
-        title = f"after step {report.step}: {verdict}"
+        said = f"{verdict} after step {report.step}"
         if len(curve):
             first, last, back = float(curve[-1]), float(curve[0]), len(curve) - 1
             figures = {"gradient_flow/first": first, "gradient_flow/last": last}
             if back and last > 0:
                 figures["gradient_flow/factor"] = (first / last) ** (1 / back)
-                title += f", × {first / last:.2g} over {back} steps back"
+                said += f": × {first / last:.2g} over {back} steps back"
             report.scalars(figures)
         if verdict != self.verdict:
-            rank_zero_info(f"GradientFlow: the gradient is {title.replace(': ', ' ', 1)}")
+            rank_zero_info(f"GradientFlow: the gradient is {said}")
             self.verdict = verdict
-        figure = gradient_curves({"newest": curve}, earlier=earlier, title=title)
+        figure = gradient_curves({"newest": curve}, earlier=earlier, title=said)
         report.figure("gradient_flow/norms", figure)
 
     def state_dict(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ function paletteOf(mode) {
     : ramp(t => [0.965 - 0.44 * t, 0.004 + 0.17 * t, hue]);
   const positive = side(38), negative = side(252), strange = dark ? [255, 214, 64] : [196, 150, 0];
   return {
+    mode,
     ...INK[mode],
     // Of a share from 0 to 1, as [red, green, blue]; what is no number has a colour of its own.
     weight: t => Number.isFinite(t) ? sequential[Math.round(255 * Math.min(1, Math.max(0, t)))] : strange,

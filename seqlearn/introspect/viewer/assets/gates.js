@@ -120,7 +120,7 @@ function openness(scene, y, gates, step, names) {
     const top = y + 24 + row * 20, {steps} = gates[name], one = across / steps;
     scene.text(left - 8, top + 7, name, {size: 12, align: "right", fill: palette.muted});
     const values = Array.from({length: steps}, (_, s) => mean(gates[name].step(s)));
-    scene.cells(left, top, across, 14, 1, steps, values.map(palette.weight));
+    scene.cells(left, top, across, 14, heat(1, steps, values, palette.weight));
     scene.rect(left + one * step, top - 1, Math.max(2, one), 16, {stroke: palette.accent, line: 2, radius: 2});
     if (one >= 2) values.forEach((value, s) => scene.spot(left + one * s, top, one, 14, {tip: `${name}, step ${s + 1}: ${number(value)}`}));
   });

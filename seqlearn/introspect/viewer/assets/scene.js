@@ -40,9 +40,9 @@ class Scene {
     const shown = room === Infinity ? text : fitted(text, room, size, weight);
     this.shapes.push({type: "text", x, y, text: shown, size, weight, fill, align, opacity});
   }
-  // A heat map: one colour [red, green, blue] a cell.
-  cells(x, y, width, height, rows, columns, colors, opacity = 1) {
-    if (rows && columns) this.shapes.push({type: "cells", x, y, width, height, rows, columns, colors, opacity});
+  // A heat map, as `heat` makes it, its cells as large as the place asks for.
+  cells(x, y, width, height, canvas, opacity = 1) {
+    if (canvas.width && canvas.height) this.shapes.push({type: "cells", x, y, width, height, canvas, opacity});
   }
   arrow(x0, y0, x1, y1, style = {}) {
     const angle = Math.atan2(y1 - y0, x1 - x0), head = 5;
@@ -74,7 +74,7 @@ class Scene {
         context.fillText(shape.text, shape.x, shape.y);
       } else if (shape.type === "cells") {
         const x = snap(shape.x), y = snap(shape.y);
-        context.drawImage(bitmap(shape), x, y, snap(shape.x + shape.width) - x, snap(shape.y + shape.height) - y);
+        context.drawImage(shape.canvas, x, y, snap(shape.x + shape.width) - x, snap(shape.y + shape.height) - y);
       } else {
         const outline = shape.type === "path" ? new Path2D(shape.d) : new Path2D();
         if (shape.type === "rect") outline.roundRect(shape.x, shape.y, shape.width, shape.height, shape.radius);
@@ -90,7 +90,7 @@ class Scene {
     const n = v => Math.round(v * 100) / 100, anchors = {left: "start", center: "middle", right: "end"};
     const drawn = this.shapes.map(s => {
       if (s.type === "text") return `<text x="${n(s.x)}" y="${n(s.y)}" font-size="${s.size}" font-weight="${s.weight}" fill="${s.fill}" text-anchor="${anchors[s.align]}" opacity="${n(s.opacity)}">${escaped(s.text)}</text>`;
-      if (s.type === "cells") return `<image x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" preserveAspectRatio="none" opacity="${n(s.opacity)}" href="${bitmap(s).toDataURL("image/png")}"/>`;
+      if (s.type === "cells") return `<image x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" preserveAspectRatio="none" opacity="${n(s.opacity)}" href="${s.canvas.toDataURL("image/png")}"/>`;
       const paint = `fill="${s.fill}" stroke="${s.stroke}" stroke-width="${s.line}" opacity="${n(s.opacity)}"${s.dash ? ` stroke-dasharray="${s.dash}"` : ""}`;
       return s.type === "path" ? `<path d="${s.d}" ${paint}/>` : `<rect x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" rx="${s.radius}" ${paint}/>`;
     });
@@ -99,14 +99,43 @@ class Scene {
   }
 }
 
-function bitmap(shape) {
+// One pixel for each number, row by row.
+function heat(rows, columns, values, color) {
   const canvas = document.createElement("canvas");
-  canvas.width = shape.columns;
-  canvas.height = shape.rows;
-  const context = canvas.getContext("2d"), image = context.createImageData(shape.columns, shape.rows);
-  shape.colors.forEach((color, i) => image.data.set([...color, 255], 4 * i));
+  canvas.width = columns;
+  canvas.height = rows;
+  if (!rows || !columns) return canvas;
+  const context = canvas.getContext("2d"), image = context.createImageData(columns, rows), {data} = image;
+  for (let i = 0; i < values.length; i++) {
+    const rgb = color(values[i]);
+    data[4 * i] = rgb[0];
+    data[4 * i + 1] = rgb[1];
+    data[4 * i + 2] = rgb[2];
+    data[4 * i + 3] = 255;
+  }
   context.putImageData(image, 0, 0);
   return canvas;
+}
+
+// The first columns of a heat map.
+function cropped(canvas, columns) {
+  const part = document.createElement("canvas");
+  part.width = columns;
+  part.height = canvas.height;
+  if (columns) part.getContext("2d").drawImage(canvas, 0, 0);
+  return part;
+}
+
+// What was drawn of an object stays, as long as what it depends on is the same.
+const drawings = new WeakMap();
+function kept(object, key, make) {
+  if (!drawings.has(object)) drawings.set(object, new Map());
+  const found = drawings.get(object);
+  if (!found.has(key)) {
+    if (found.size > 8) found.clear();
+    found.set(key, make());
+  }
+  return found.get(key);
 }
 
 const ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\uFFFE": "\uFFFD", "\uFFFF": "\uFFFD"};

@@ -7,9 +7,9 @@ const quoted = text => `“${text}”`;
 
 // A vector as a strip of heat, upright or lying.
 function strip(scene, x, y, width, height, values, scale, {upright = true, opacity = 1, active = false, tip = ""} = {}) {
-  const {palette} = scene, colors = Array.from(values, v => palette.signed(v / scale));
+  const {palette} = scene, color = v => palette.signed(v / scale);
   scene.rect(x - 1.5, y - 1.5, width + 3, height + 3, {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1, radius: 3});
-  scene.cells(x, y, width, height, upright ? values.length : 1, upright ? 1 : values.length, colors, opacity);
+  scene.cells(x, y, width, height, upright ? heat(values.length, 1, values, color) : heat(1, values.length, values, color), opacity);
   if (tip) scene.spot(x, y, width, height, {tip});
 }
 
@@ -68,13 +68,11 @@ function beyond(scene, first, stop, count, left, right, y) {
 function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = vectors.scale, frameOf = s => s} = {}) {
   const {palette, width} = scene, left = 12, across = width - 24, one = across / Math.max(1, vectors.steps);
   heading(scene, left, y + 8, name, {room: across});
-  const colors = Array.from(vectors.across(), v => palette.signed(v / scale));
-  scene.cells(left, y + 22, across, height, vectors.count, vectors.steps, colors, 0.28);
+  const whole = kept(vectors, `timeline ${palette.mode} ${scale}`, () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
+  scene.cells(left, y + 22, across, height, whole, 0.28);
   const seen = Math.min(vectors.steps, step + 1);
   if (seen > 0) {
-    const past = [];
-    for (let unit = 0; unit < vectors.count; unit++) past.push(...colors.slice(unit * vectors.steps, unit * vectors.steps + seen));
-    scene.cells(left, y + 22, one * seen, height, vectors.count, seen, past);
+    scene.cells(left, y + 22, one * seen, height, cropped(whole, seen));
     scene.rect(left + one * step, y + 20, Math.max(2, one), height + 4, {stroke: palette.accent, line: 2, radius: 2});
   }
   for (let s = 0; s < vectors.steps && one >= 2; s++) scene.spot(left + one * s, y + 22, one, height, {frame: frameOf(s), tip: `${s + 1}: ${labels[s]}`});
@@ -85,7 +83,7 @@ function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = v
 // What the colours of vectors mean.
 function legend(scene, y, scale) {
   const {palette} = scene, width = 120, x = 12, steps = 61;
-  scene.cells(x + 44, y, width, 8, 1, steps, Array.from({length: steps}, (_, i) => palette.signed(2 * i / (steps - 1) - 1)));
+  scene.cells(x + 44, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => 2 * i / (steps - 1) - 1), palette.signed));
   const style = {size: 11, fill: palette.muted};
   scene.text(x + 38, y + 4, number(-scale), {...style, align: "right"});
   scene.text(x + 50 + width, y + 4, number(scale), {...style, align: "left"});

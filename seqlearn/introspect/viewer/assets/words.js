@@ -1,0 +1,82 @@
+// All heads of a layer, one word after another: what each of them looks at for it.
+PICTURES.words = {
+  title: "Heads, word by word",
+  choices: (example, picture) => picture.choices.map(choice => choice.name),
+  chooses: "Layer",
+  frames: view => chosen(view)[0].rows,
+  draw(scene, view, frame) {
+    const {palette, width} = scene, modules = chosen(view);
+    if (!modules[0].rows) return empty(scene);
+    const above = modules.filter(module => module.axes[1] !== module.axes[0]).slice(0, 1);
+    const below = modules.filter(module => module !== above[0] && module.rows > frame);
+    const queries = labelsOf(view.example, above[0] ?? below[0])[0], word = queries[frame];
+    let y = 14;
+    const middle = width / 2, told = [];
+    for (const module of above) y = headRows(scene, y, view.example, module, frame, {middle, up: true, told});
+    const ends = [];
+    if (above.length) y += 56;
+    chip(scene, middle, y, word, 160, {active: true, weight: 600});
+    ends.push(y);
+    y += 22;
+    for (const [i, module] of below.entries()) {
+      if (!i) y += 42;
+      y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, told});
+    }
+    if (view.example.answered && modules[0].axes[0] === "target") {
+      const written = tokensOf(view.example, "answered", modules[0].rows).slice(0, frame + 1);
+      heading(scene, 12, y + 16, "written so far");
+      const narrow = width < 560;
+      scene.text(narrow ? 12 : 112, y + (narrow ? 38 : 16), tail(joined(written), width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});
+      y += narrow ? 58 : 36;
+    }
+    scene.height = weightLegend(scene, y + 4, 1) + 8;
+    return `Word ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${told.join(" ")}`;
+  },
+};
+
+const chosen = ({example, picture, choice}) => picture.choices.find(one => one.name === choice).attention.map(name => named(example.attention, name));
+
+function looksAt({axes: [from, to]}) {
+  if (to === "source") return from === "source" ? "The source looks at itself" : "Looks at the source";
+  return to === "target" ? "Looks at what was written before" : "Looks at its keys";
+}
+
+// A row for each head, a column for each key; lines from the keys to the word.
+function headRows(scene, y, example, module, row, {middle, up, lines = true, from, told}) {
+  const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
+  const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
+  const left = 52, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 12) / pitch);
+  const together = rows[0]?.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0)) ?? [];
+  const heavy = together.length ? together.indexOf(Math.max(...together)) : 0;
+  const [first, stop] = keys.length ? stretch(keys.length, room, heavy) : [0, 0];
+  const start = left + (width - left - 12 - pitch * (stop - first)) / 2, high = count > 8 ? 12 : 18;
+  heading(scene, 12, y, `${looksAt(module)}: ${module.name}`, {room: width - 24});
+  const tokens = up ? y + 28 + count * high : y + 28, grid = up ? y + 16 : y + 46;
+  for (let key = first; key < stop; key++) {
+    const x = start + (key - first) * pitch, later = module.axes[0] === module.axes[1] && module.axes[0] === "target" && key > row;
+    chip(scene, x + pitch / 2, tokens, keys[key], pitch - 4, {quiet: later, active: false});
+    rows.forEach((weights, i) => {
+      const weight = weights[key], top = grid + i * high;
+      scene.rect(x + 1.5, top + 1.5, pitch - 3, high - 3, {fill: css(palette.weight(Math.sqrt(weight))), radius: 3, opacity: later ? 0.35 : 1});
+      scene.spot(x, top, pitch, high, {tip: `head ${i}, ${quoted(keys[key])}: ${share(weight)}`, head: i});
+      if (!lines || !(weight >= 0.03)) return;
+      const shift = (i - (count - 1) / 2) * Math.min(3, 14 / count), end = up ? tokens + 12 : tokens - 12, begin = up ? tokens + 12 + 44 - 12 : from;
+      scene.path(`M${middle + shift} ${up ? tokens + 67 - 12 : begin}C${middle + shift} ${(end + begin) / 2} ${x + pitch / 2 + shift} ${(end + begin) / 2} ${x + pitch / 2 + shift} ${end}`, {stroke: palette.accent, line: 0.75 + 2 * weight, opacity: 0.08 + 0.72 * weight});
+    });
+  }
+  rows.forEach((_, i) => scene.text(start - 8, grid + i * high + high / 2, `${i}`, {size: 11, align: "right", fill: palette.muted}));
+  beyond(scene, first, stop, keys.length, 8, width - 4, up ? grid - 6 : grid + count * high + 8);
+  const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
+  told.push(`${looksAt(module)}: ${best.map(([i, [key, weight]]) => `head ${i} at ${quoted(keys[key])} ${share(weight)}`).join(", ") || "nothing to see"}.`);
+  return up ? tokens + 11 : grid + count * high + 18;
+}
+
+// What the colours of weights mean; a place is the square root of its weight.
+function weightLegend(scene, y, highest) {
+  const {palette} = scene, steps = 61, width = 120, style = {size: 11, fill: palette.muted};
+  scene.cells(26, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => i / (steps - 1)), palette.weight));
+  scene.text(20, y + 4, "0", {...style, align: "right"});
+  scene.text(32 + width, y + 4, share(highest), {...style, align: "left"});
+  scene.text(26 + width / 2, y + 17, share(highest / 4), style);
+  return y + 28;
+}

@@ -1,0 +1,144 @@
+"""`SampleLogger`: what stands in the table, for every shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from architectures import LABELS, NAMES, SPECS
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import seqlearn as sl
+from seqlearn.callbacks import SampleLogger
+from seqlearn.callbacks.sample_logger import Samples, answered, compared
+
+SERVED = [
+    (name, shape)
+    for name in NAMES
+    for shape in SPECS
+    if (name, shape) != ("AttentionSeq2Seq", "nothing to text")
+]
+
+
+def text(ids: list[int]) -> str:
+    return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize(("name", "shape"), SERVED)
+def test_every_architecture_answers(module, batches, name: str, shape: str) -> None:
+    model, batch = module(name, shape).eval(), batches(shape)[0]
+    columns, rows = compared(model, batch)
+    assert len(rows) == 3
+    assert all(isinstance(cell, str) for row in rows for cell in row)
+    first = dict(zip(columns, rows[0], strict=True))
+    if shape.startswith("text"):
+        assert first["source"] == "5 6 7 8"
+    if shape == "vector to text":
+        assert first["source"] == "0.8 5.2 1"
+    if shape.endswith("text"):
+        assert first["expected"] == "5 6 7"
+    if shape in ("text to text", "vector to text"):
+        assert first["predicted"] == text(model.answer(batch)[0])
+    if shape == "nothing to text":
+        assert first["prompt"] == "5"
+        assert first["predicted"].split()[0] == "5"
+        assert len(first["predicted"].split()) <= 4
+    if shape == "text to class":
+        probabilities = model(batch)[0].softmax(-1)
+        assert first["expected"] == LABELS[batch.target[0]]
+        assert first["predicted"] == LABELS[probabilities.argmax()]
+        assert float(first["probability"]) == pytest.approx(probabilities.max().item(), abs=6e-4)
+    if shape == "text to vector":
+        assert first["expected"] == "0.6 3.6"
+        predicted = list(map(float, first["predicted"].split()))
+        assert predicted == pytest.approx(model(batch)[0].tolist(), rel=6e-3)
+
+
+@pytest.mark.parametrize("shape", SPECS)
+def test_raw_sources_are_answered_as_they_are(module, shape: str) -> None:
+    model = module("GRU", shape).eval()
+    sources = [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]] if "vector to" in shape else [[4, 5], [6]]
+    columns, rows = answered(model, sources)
+    assert columns[0] == ("prompt" if shape == "nothing to text" else "source")
+    assert "expected" not in columns
+    assert [row[0] for row in rows] == (
+        ["0.1 0.2 0.3", "1 0 -1"] if "vector to" in shape else ["4 5", "6"]
+    )
+
+
+def test_texts_are_shown_as_texts(tmp_path: Path) -> None:
+    data = sl.data.Synthetic("reverse", length=4, size=40)
+    model = sl.GRU(data.spec, d_model=8)
+    data.prepare_data()
+    data.setup("fit")
+    batch = next(iter(data.val_dataloader()))
+    columns, rows = compared(model, batch)
+    assert columns == ("source", "expected", "predicted")
+    source, expected = (rows[0][at].replace(" ", "") for at in (0, 1))
+    assert source
+    assert expected == source[::-1]
+    assert rows[0][2] == model.answer(batch)[0]
+
+
+def test_tables_go_to_tensorboard_and_files(fit, module, batches, tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="tb")
+    samples = SampleLogger(examples=2, directory=tmp_path / "mine")
+    fit(module("GRU", "text to text"), batches("text to text"), samples, logger=logger)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    tables = events.Tensors("samples/text_summary")
+    assert [event.step for event in tables] == [2, 4]
+    table = tables[-1].tensor_proto.string_val[0].decode().splitlines()
+    assert table[0] == "| source | expected | predicted |"
+    assert table[2].startswith("| 5 6 7 8 | 5 6 7 | ")
+    assert len(table) == 4
+    written = sorted((tmp_path / "mine").iterdir())
+    assert [path.name for path in written] == ["samples-step000002.txt", "samples-step000004.txt"]
+    assert written[0].read_text(encoding="utf-8").startswith("source:    5 6 7 8\nexpected:  5 6 7")
+
+
+def test_sources_of_ones_own(fit, module, batches, tmp_path: Path) -> None:
+    samples = SampleLogger(sources=[[4, 4, 5]])
+    fit(module("GRU", "text to class"), batches("text to class"), samples, max_epochs=1)
+    (path,) = (tmp_path / "samples").iterdir()
+    assert path.read_text(encoding="utf-8").startswith("source:      4 4 5\npredicted:   ")
+    with pytest.raises(TypeError, match=r"expected a list of sources, got one string; pass \['a"):
+        SampleLogger(sources="a text")
+
+
+def test_another_module_joins_with_a_callable(fit, module, batches, tmp_path: Path) -> None:
+    def run(model: L.LightningModule, probe: list[str]) -> list[tuple[str, ...]]:
+        assert not model.training
+        return [(word, word[::-1]) for word in probe]
+
+    class Other(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            return self.layer(batch).mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    data = [torch.ones(1)]
+    named = SampleLogger(probe=["ab"], run=run, columns=("word", "turned"))
+    fit(Other(), data, named, max_epochs=1, limit_val_batches=0)
+    (path,) = (tmp_path / "samples").iterdir()
+    assert path.read_text(encoding="utf-8") == "word:   ab\nturned: ba\n"
+    with pytest.raises(ValueError, match=r"expected rows of 3 texts .*, got one of 2; name them"):
+        fit(Other(), data, SampleLogger(probe=["ab"], run=run), limit_val_batches=0)
+    with pytest.raises(TypeError, match="expected a SequenceModule, got Other; pass run="):
+        fit(Other(), data, SampleLogger(probe=["ab"]), limit_val_batches=0)
+
+
+def test_an_unfinished_text_of_a_stream_is_cut_at_the_next_start(module) -> None:
+    stream = torch.tensor([[7, 5, 6, 5, 3, 2, 4, 4]])
+    batch = sl.SequenceBatch(None, None, stream, torch.tensor([8]))
+    (row,) = compared(module("RNN", "nothing to text").eval(), batch).rows
+    assert row[:2] == ("7 5", "7 5 6 5")
+    assert isinstance(compared(module("RNN", "nothing to text"), batch), Samples)

@@ -1,0 +1,140 @@
+"""`StateMonitor`: what is logged is what was recorded, padding left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from architectures import NAMES, SPECS
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import seqlearn as sl
+from seqlearn.callbacks import StateMonitor
+
+SERVED = [
+    (name, shape)
+    for name in NAMES
+    for shape in SPECS
+    if (name, shape) != ("AttentionSeq2Seq", "nothing to text")
+]
+
+
+class Kept:
+    """Takes what would be logged."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+        self.figures: dict[str, object] = {}
+
+    def scalars(self, values: dict[str, float]) -> None:
+        self.numbers = values
+
+    def figure(self, tag: str, figure: object) -> None:
+        self.figures[tag] = figure
+
+
+def looked(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: object) -> Kept:
+    kept, monitor = Kept(), StateMonitor(**arguments)
+    with torch.no_grad():
+        monitor.show(monitor.observe(model.eval(), batch), kept)
+    return kept
+
+
+@pytest.mark.parametrize(("name", "shape"), SERVED)
+def test_every_architecture_shows_its_states(module, batches, name: str, shape: str) -> None:
+    kept = looked(module(name, shape), batches(shape)[0])
+    assert kept.figures
+    assert {f"{tag}/norm" for tag in kept.figures} <= set(kept.numbers)
+    gates = {tag.split("/")[2] for tag in kept.numbers if tag.startswith("gates/")}
+    assert gates == {
+        "GRU": {"reset", "update", "candidate"},
+        "LSTM": {"input", "forget", "output", "candidate", "cell"},
+        "AttentionSeq2Seq": {"input", "forget", "output", "candidate", "cell"},
+    }.get(name, set())
+
+
+def test_numbers_are_of_real_steps(module, batches) -> None:
+    model, batch = module("GRU", "text to text"), batches("text to text")[0]
+    numbers = looked(model, batch).numbers
+    norms, updates = [], []
+    with torch.no_grad(), sl.record(model.eval()) as recording:
+        model(batch)
+    for row, length in enumerate((4, 6, 1)):
+        norms.append(recording.states["encoder.layers.0"][row, :length].norm(dim=-1))
+        updates.append(recording.gates["encoder.layers.0"]["update"][row, :length])
+    update = torch.cat(updates)
+    name = "encoder.layers.0"
+    assert numbers[f"states/{name}/norm"] == pytest.approx(torch.cat(norms).mean().item())
+    assert numbers[f"gates/{name}/update/mean"] == pytest.approx(update.mean().item())
+    shut, opened = (update < 0.1).float().mean().item(), (update > 0.9).float().mean().item()
+    assert numbers[f"gates/{name}/update/shut"] == pytest.approx(shut)
+    assert numbers[f"gates/{name}/update/open"] == pytest.approx(opened)
+    assert f"gates/{name}/candidate/shut" not in numbers
+
+
+def test_saturation_is_of_cells_that_end_in_tanh(module, batches) -> None:
+    model, batch = module("RNN", "text to class"), batches("text to class")[0]
+    with torch.no_grad():
+        for parameter in model.encoder.layers.parameters():
+            parameter.mul_(1000.0)
+    assert looked(model, batch).numbers["states/encoder.layers.0/saturated"] > 0.9
+    transformer = looked(module("Transformer", "text to class"), batch).numbers
+    assert not [tag for tag in transformer if tag.endswith("saturated")]
+
+
+def test_the_figure_shows_the_first_example_with_its_tokens(module, batches) -> None:
+    model, batch = module("LSTM", "text to text"), batches("text to text")[0]
+    kept = looked(model, batch)
+    assert list(kept.figures) == [
+        "states/encoder.layers.0",
+        "states/encoder.context",
+        "states/decoder.layers.0",
+    ]
+    figure = kept.figures["states/decoder.layers.0"]
+    panels = [panel for panel in figure.axes if panel.get_ylabel()]
+    assert [panel.get_ylabel() for panel in panels] == [
+        "state", "input", "forget", "output", "candidate", "cell"
+    ]  # fmt: skip
+    assert [text.get_text() for text in panels[-1].get_xticklabels()] == ["<s>", "5", "6", "7"]
+    with torch.no_grad(), sl.record(model) as recording:
+        model(batch)
+    shown = torch.as_tensor(panels[0].images[0].get_array())
+    assert torch.equal(shown, recording.states["decoder.layers.0"][0, :4].T)
+
+
+def test_tensorboard_gets_figures_and_numbers(fit, module, batches, tmp_path: Path) -> None:
+    logger, name = TensorBoardLogger(tmp_path, name="tb"), "encoder.layers.0"
+    monitor = StateMonitor(layers=[name])
+    fit(module("LSTM", "text to class"), batches("text to class"), monitor, logger=logger)
+    events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
+    events.Reload()
+    assert [image.step for image in events.Images(f"states/{name}")] == [2, 4]
+    assert [s.step for s in events.Scalars(f"gates/{name}/forget/open")] == [2, 4]
+    assert not [tag for tag in events.Tags()["images"] if "context" in tag]
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_a_layer_that_was_not_heard_is_an_error(fit, module, batches) -> None:
+    model, data = module("LSTM", "text to class"), batches("text to class")
+    with pytest.raises(ValueError, match=r"no states of \['lstm'\] were heard; heard: \['encoder"):
+        fit(model, data, StateMonitor(layers=["lstm"]))
+
+
+def test_states_of_ones_own_join_through_the_probe(module, batches) -> None:
+    def run(model: sl.SequenceModule, batch: sl.SequenceBatch) -> None:
+        sl.probe("mine", torch.full((2, 3, 4), 0.5), "states")
+        sl.probe("mine", {"gate": torch.tensor([[[0.05, 0.95], [0.5, 0.99]]])}, "gates")
+
+    model = module("FeedForward", "text to class")
+    kept = looked(model, batches("text to class")[0], run=run)
+    assert kept.numbers == pytest.approx(
+        {
+            "states/mine/norm": 1.0,
+            "states/mine/saturated": 0.0,
+            "gates/mine/gate/mean": 0.6225,
+            "gates/mine/gate/shut": 0.25,
+            "gates/mine/gate/open": 0.5,
+        }
+    )

@@ -1,0 +1,49 @@
+"""Strips: a column for each step, a row for each unit."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from seqlearn.introspect import state_strips
+
+
+def test_zero_is_the_middle_of_every_scale() -> None:
+    state = np.array([[0.5, -0.25], [0.0, 0.1], [0.2, 0.3]], dtype=np.float32)
+    strips = {"state $": state, "cell": state * -4}
+    figure = state_strips(strips, ["a", "$b$", "日"], title="x$y", time="source")
+    FigureCanvasAgg(figure).draw()
+    panels = [panel for panel in figure.axes if panel.images and panel.get_ylabel()]
+    assert [panel.get_ylabel() for panel in panels] == list(strips)
+    assert np.array_equal(panels[0].images[0].get_array(), state.T)
+    assert [panel.images[0].get_clim() for panel in panels] == [(-0.5, 0.5), (-2.0, 2.0)]
+    assert [text.get_text() for text in panels[1].get_xticklabels()][:2] == ["a", "$b$"]
+    assert figure.get_supxlabel() == "source"
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (1, 1), (300, 2), (3, 512)])
+def test_any_size_can_be_drawn(shape: tuple[int, int]) -> None:
+    figure = state_strips({"state": np.zeros(shape, dtype=np.float32)})
+    FigureCanvasAgg(figure).draw()
+    assert max(figure.get_size_inches()) < 12
+
+
+def test_what_is_not_finite_is_left_out_of_the_scale() -> None:
+    state = np.array([[np.nan, 0.5], [np.inf, -0.1]], dtype=np.float32)
+    figure = state_strips({"state": state})
+    FigureCanvasAgg(figure).draw()
+    image = figure.axes[0].images[0]
+    assert image.get_clim() == (-0.5, 0.5)
+    assert image.get_array().mask.tolist() == [[True, True], [False, False]]
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one number of steps, got \[2, 3\]"):
+        state_strips({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
+    with pytest.raises(ValueError, match=r"one number of steps, got \[1, 2\]"):
+        state_strips({"a": np.zeros((2, 1))}, ["one"])
+    with pytest.raises(ValueError, match="got none"):
+        state_strips({})
