@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seqlearn.callbacks.probing import first_rows
 from seqlearn.callbacks.reporting import Report
+from seqlearn.introspect.uncompiled import uncompiled
 from seqlearn.models.generation import evaluating
 
 
@@ -184,6 +184,6 @@ def undisturbed(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]
         isolate_rng(include_cuda=module.device.type == "cuda"),
         evaluating(module),
         trainer.precision_plugin.forward_context(),
-        torch.compiler.set_stance("force_eager"),
+        uncompiled(),
     ):
         yield

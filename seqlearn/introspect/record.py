@@ -12,6 +12,7 @@ from torch import nn
 from seqlearn.introspect.foreign import hearing
 from seqlearn.introspect.recorder import Keeping, Recorder
 from seqlearn.introspect.recording import Recording
+from seqlearn.introspect.uncompiled import uncompiled
 from seqlearn.probe import listening
 
 KINDS = ("attention", "states", "gates")
@@ -85,8 +86,7 @@ def record(
     )
     recording, recorder = Recording(), Recorder(model, keeping)
     elsewhere = hearing(model) if "attention" in what else nullcontext()
-    # A compiled part would not notice that somebody listens, so it runs uncompiled meanwhile.
-    with torch.compiler.set_stance("force_eager"), listening(recorder), elsewhere:
+    with uncompiled(), listening(recorder), elsewhere:
         yield recording
     recorder.fill(recording)
     if recording.attention or recording.states or recording.gates:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo import eval_frame
 
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.introspect import Tokens, record
@@ -201,6 +202,36 @@ def test_only_this_thread_is_heard() -> None:
         thread.join()
         model(torch.randn(1, 2, 8))
     assert len(recording.attention[""]) == 1
+
+
+def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> None:
+    """The first to begin ends first; each hears its own."""
+    first, second = threading.Event(), threading.Event()
+    heard: dict[str, int] = {}
+    model = Mixer()
+
+    def begins_first() -> None:
+        with record(model) as recording:
+            model(torch.randn(1, 2, 8))
+            first.set()
+            second.wait(20)
+        heard["first"] = len(recording.attention[""])
+
+    def ends_last() -> None:
+        first.wait(20)
+        with record(model) as recording:
+            second.set()
+            threads[0].join(20)
+            model(torch.randn(3, 2, 8))
+        heard["second"] = len(recording.attention[""])
+
+    threads = [threading.Thread(target=run) for run in (begins_first, ends_last)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert heard == {"first": 1, "second": 3}
+    assert eval_frame._stance.stance == "default"
 
 
 def test_nothing_heard_is_a_warning_that_says_how_to_join() -> None:

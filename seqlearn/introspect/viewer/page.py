@@ -8,8 +8,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from seqlearn.introspect.plots import readable
-from seqlearn.introspect.viewer.payload import Recorded, payload
+from seqlearn.introspect.viewer.payload import Recorded, payload, shown_title
 
 _SCRIPTS = (
     "data",
@@ -47,7 +46,7 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
         OSError: If the file cannot be written; nothing half-written is left.
     """
     path = Path(path)
-    page = _asset("viewer.html").replace("TITLE", html.escape(readable(title)), 1)
+    page = _asset("viewer.html").replace("TITLE", html.escape(shown_title(title)), 1)
     part = path.with_name(path.name + ".part")
     part.touch()
     try:

@@ -12,6 +12,7 @@ from seqlearn.introspect.viewer.pictures import pictures
 from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
 
 
+@runtime_checkable
 class TokensOfExample(Protocol):
     """The tokens of one example, `None` where they are not known."""
 
@@ -97,7 +98,12 @@ def payload(recording: Recorded, title: str) -> Packed:
     _add_gates(examples, recording)
     for example in examples:
         example["pictures"] = pictures(example)
-    return {"title": readable(title), "examples": examples}
+    return {"title": shown_title(title), "examples": examples}
+
+
+def shown_title(title: str) -> str:
+    """A title as it can be shown: its spaces stay, what has no shape is a code point."""
+    return " ".join(readable(word) for word in title.split(" "))
 
 
 def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:

@@ -16,11 +16,11 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
     """The pictures of one example, the most telling first.
 
     - `attend`: one head that looks from the target at the source, with the states of both.
-    - `words`: heads for each word, a layer at a time.
+    - `words`: heads for each word, a layer at a time; opens at the last layer that answers.
     - `context`: encoder and decoder with one vector between them.
     - `gates`: an LSTM or a GRU from within.
     - `unrolled`: a recurrent layer rolled out in time.
-    - `heads`: any attention, to look around in.
+    - `heads`: any attention, to look around in; opens where the target looks at the source.
 
     States are a recurrent layer's unless attention was heard inside the module that they are of:
     a Transformer's block answers with states as well.
@@ -56,14 +56,12 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
     for one, parent in zip(attention, parents, strict=True):
         if len(one["heads"]) > 1 or one["axes"] != ["target", "source"]:
             groups.setdefault(parent or one["name"], []).append(one["name"])
+    asked = {one["name"]: one["axes"][0] for one in attention}
     if groups:
-        # Layers that answer come first, the last of them before the others.
-        asks = {one["name"]: one["axes"][0] for one in attention}
-        ordered = sorted(
-            groups.items(), key=lambda group: asks[group[1][0]] != "target", reverse=False
-        )
-        choices = [{"name": name, "attention": names} for name, names in ordered]
-        found.append({"kind": "words", "choices": choices})
+        choices = [{"name": name, "attention": names} for name, names in groups.items()]
+        answering = [one["name"] for one in choices if asked[one["attention"][0]] == "target"]
+        opens = answering[-1] if answering else choices[0]["name"]
+        found.append({"kind": "words", "choices": choices, "opens": opens})
     vectors = [
         one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1
     ]
@@ -77,5 +75,6 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
     if recurrent:
         found.append({"kind": "unrolled", "choices": list(recurrent)})
     if attention:
-        found.append({"kind": "heads"})
+        looking = [one["name"] for one in attention if one["axes"] == ["target", "source"]]
+        found.append({"kind": "heads", "opens": (looking or [attention[0]["name"]])[-1]})
     return found

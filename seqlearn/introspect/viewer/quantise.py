@@ -27,7 +27,7 @@ COARSE = 128
 UNITS = 64
 """Of a vector at most so many numbers are kept, evenly spaced."""
 
-_NATS = 20.0
+_NATS = 40.0
 _WEIGHT_STEPS = 65533
 _NOT_A_WEIGHT = 65535
 _VECTOR_STEPS = 127
@@ -38,7 +38,7 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
     """Pack the weights of one head.
 
     A weight w is kept as 16 bits of ln(w / w_max), w_max the greatest of its row: scores relative
-    to the highest, in nats, to 0.0003, down to 20 nats below. Code 0 is zero, 65535 is no finite
+    to the highest, in nats, to 0.0004, down to 40 nats below. Code 0 is zero, 65535 is no finite
     number. A large map keeps the greatest weights of each row, the sum of the others, and means
     over blocks for the picture as a whole.
 

@@ -22,7 +22,7 @@ PICTURES.attend = {
 
     // The decoder has read a token and has a state.
     heading(scene, 12, 22, width < 560 ? "decoder reads" : "The decoder reads");
-    const x0 = width < 560 ? 126 : 150, wide = chip(scene, x0, 22, fed[step], 76, {active: active(0)});
+    const x0 = 20 + widthOf(width < 560 ? "decoder reads" : "The decoder reads", 12, 600) + Math.min(76, Math.max(18, widthOf(fed[step], STEM) + 10)) / 2, wide = chip(scene, x0, 22, fed[step], 76, {active: active(0)});
     scene.arrow(x0 + wide / 2 + 4, 22, x0 + wide / 2 + 24, 22);
     const xState = x0 + wide / 2 + 32, longState = Math.min(long, width - xState - 44);
     strip(scene, xState, 14, longState, 16, state, timeScale(decoder), {upright: false, active: active(0), tip: `the decoder's state: size ${number(size(state))}`});
@@ -45,11 +45,12 @@ PICTURES.attend = {
       strip(scene, x - 8, rows.states, 16, tall, value, timeScale(encoder), {tip: `encoder state ${key + 1}, ${quoted(keys[key])}`});
       chip(scene, x, rows.states + tall + 22, keys[key], pitch - 6, {active: here(2) && key === heavy});
       const score = Math.log(weight / top);
-      if (here(1)) scene.text(x, rows.scores, Number.isFinite(score) ? number(score, 1) : "−∞", {size: 12, fill: active(1) ? palette.accent : palette.ink, weight: active(1) ? 600 : 400});
+      if (here(1)) scene.text(x, rows.scores, Number.isFinite(score) ? number(score, score < -9.95 ? 0 : 1) : "−∞", {size: 12, fill: active(1) ? palette.accent : palette.ink, weight: active(1) ? 600 : 400});
       else scene.text(x, rows.scores, "·", {fill: palette.faint});
       if (here(2)) {
+        scene.rect(x - 9, rows.softmax + 4, 18, 40, {fill: palette.ghost, radius: 2});
         scene.rect(x - 9, rows.softmax + 44 - 40 * weight, 18, Math.max(1, 40 * weight), {fill: css(palette.weight(0.35 + 0.65 * weight)), radius: 2});
-        scene.text(x, rows.softmax + 56, share(weight), {size: 11, room: pitch, fill: active(2) ? palette.accent : palette.ink, weight: active(2) ? 600 : 400});
+        scene.text(x, rows.softmax + 56, weight < 0.005 ? "0" : share(weight), {size: 11, room: pitch, fill: weight < 0.005 ? palette.faint : active(2) ? palette.accent : palette.ink, weight: active(2) ? 600 : 400});
         scene.spot(x - pitch / 2, rows.softmax, pitch, 64, {tip: `${quoted(keys[key])}: ${share(weight)}`});
       } else scene.path(`M${x - 9} ${rows.softmax + 44}h18`, {stroke: palette.line});
       if (here(3)) strip(scene, x - 8, rows.weighted, 16, tall, value.map(v => v * weight), timeScale(encoder), {active: active(3) && part > 0.5});

@@ -21,10 +21,10 @@ PICTURES.context = {
     if (passed) strip(scene, x, y, long, 18, vector.step(0), timeScale(vector), {upright: false, active: frame === encoder.steps, tip: "the context vector"});
     else ghost(scene, x, y, long, 18);
     scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
-    heading(scene, 12, y + 62, "Decoder: starts from the context, reads what it wrote itself", {quiet: !passed, room: width - 24});
+    heading(scene, 18, y + 62, "Decoder: starts from the context, reads what it wrote itself", {quiet: !passed, room: width - 24});
     const second = rolledOut(scene, y + 84, {vectors: decoder, reads: fed, says, step: answering, seen: answering + 1, left: 8, right: width - 8, height: 64, frameOf: s => encoder.steps + 1 + s, active: answering >= 0});
     const entry = second.places[second.first];
-    scene.path(`M${x + long / 2} ${y + 24}C${x + long / 2} ${y + 50} ${second.first ? 4 : 6} ${y + 30} 6 ${y + 76}V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`, ink);
+    scene.path(`M${x + long / 2} ${y + 24}v4Q${x + long / 2} ${y + 40} ${x + long / 2 - 12} ${y + 40}H18Q6 ${y + 40} 6 ${y + 52}V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`, ink);
     scene.height = legend(scene, second.bottom + 14, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
     if (!passed) return `${place}: the encoder reads ${quoted(reads[frame])}.`;
@@ -35,5 +35,5 @@ PICTURES.context = {
 
 // Tokens as a text: with spaces between them if they are words.
 function joined(tokens) {
-  return tokens.join(tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token)) ? "" : " ");
+  return tokens.map(token => token.replaceAll("␣", " ")).join(tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token)) ? "" : " ");
 }

@@ -1,5 +1,5 @@
 // Reading what quantise.py packed: weights as logarithms, vectors as bytes; unpacked when looked at.
-const NATS = 20, WEIGHT_STEPS = 65533, NOT_A_WEIGHT = 65535, VECTOR_STEPS = 127, NOT_A_NUMBER = -128;
+const NATS = 40, WEIGHT_STEPS = 65533, NOT_A_WEIGHT = 65535, VECTOR_STEPS = 127, NOT_A_NUMBER = -128;
 const WEIGHTS = new Float32Array(65536);
 for (let code = 1; code <= WEIGHT_STEPS + 1; code++) WEIGHTS[code] = Math.exp(((code - 1) / WEIGHT_STEPS - 1) * NATS);
 WEIGHTS[NOT_A_WEIGHT] = NaN;

@@ -26,7 +26,8 @@ PICTURES.gates = {
     const about = {frameOf: s => backwards ? steps - 1 - s : s};
     if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, reads, {...about, name: `${lstm ? "Cell" : "State"} through time, ${unitsNote(line)}`, scale: Math.max(1, line.scale)});
     y = openness(scene, y, gates, step, lstm ? ["forget", "input", "output"] : ["reset", "update"]);
-    scene.height = legend(scene, y + 4, 1) + 8;
+    legend(scene, y + 4, 1);
+    scene.height = weightLegend(scene, y + 4, 1, Math.min(230, scene.width - 130), x => x) + 8;
     const said = (lstm ? [["forget gate keeps", "forget"], ["input gate lets in", "input"], ["output gate shows", "output"]] : [["update gate keeps", "update"], ["reset gate lets through", "reset"]])
       .map(([words, name]) => `the ${words} ${share(mean(now[name]))}`).join(", ");
     return `Step ${frame + 1} of ${steps}: reads ${quoted(reads[step])}. On average ${said}.`;
@@ -47,7 +48,7 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, scale, {tip: "the cell before"});
   heading(scene, xBefore, top + tall / 2 + 16, `c${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xForget, "forget", "f"], [xInput, "input", "i"], [xNew, "candidate", "c̃"], [xOutput, "output", "o"]]) {
-    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
+    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
     heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`, {align: "center"});
   }
   scene.arrow(xForget, low - 4, xForget, top + 13, ink);
@@ -69,7 +70,7 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   const answer = shown ?? now.cell.map((c, i) => Math.tanh(c) * now.output[i]);
   strip(scene, xAfter - wide / 2, low, wide, tall, answer, 1, {active: true, tip: `the state: size ${number(size(answer))}`});
   heading(scene, xAfter, low + tall + 18, `h${index}`, {align: "center"});
-  return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew], token, previous, low + tall + 28);
+  return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew, xOutput], token, previous, low + tall + 28);
 }
 
 function gruPath(scene, y, {now, before, shown, token, step}) {
@@ -84,7 +85,7 @@ function gruPath(scene, y, {now, before, shown, token, step}) {
   else ghost(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xBefore, top + tall / 2 + 16, `h${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xUpdate, "update", "z"], [xReset, "reset", "r"], [xNew, "candidate", "c̃"]]) {
-    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
+    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
     heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`, {align: "center"});
   }
   scene.arrow(xUpdate, low - 4, xUpdate, top + 13, ink);
@@ -115,7 +116,7 @@ function reading(scene, y, x, into, token, previous, top) {
 // How far each gate is open, on average over its units, at every step.
 function openness(scene, y, gates, step, names) {
   const {palette, width} = scene, left = 78, across = width - left - 12;
-  heading(scene, 12, y + 8, "How far the gates are open, on average");
+  heading(scene, 12, y + 8, "How far the gates are open, on average over units");
   names.forEach((name, row) => {
     const top = y + 24 + row * 20, {steps} = gates[name], one = across / steps;
     scene.text(left - 8, top + 7, name, {size: 12, align: "right", fill: palette.muted});

@@ -1,5 +1,6 @@
 // One head, to look around in: lines from token to token, the whole map, and all heads small.
-const LINES = 22, LIST = 12;
+// So many rows stand side by side; of more keys than these the greatest are listed.
+const LINES = 28, LIST = 14;
 
 PICTURES.heads = {
   title: "All heads",
@@ -17,7 +18,7 @@ PICTURES.heads = {
     const place = wide ? [scene.width - side - 12, 30] : [12, below + 32];
     heading(scene, place[0], place[1] - 16, `The whole map: ${module.rows} by ${module.columns}`);
     const end = map(scene, place[0], place[1], side, head, queries, keys, frame);
-    scene.height = Math.max(below, weightLegend(scene, end + 10, head.highest)) + 8;
+    scene.height = Math.max(below, weightLegend(scene, end + 10, head.highest, place[0] + 14)) + 8;
     const found = head.greatest(frame, 5).map(([key, weight]) => `${quoted(keys[key])} ${share(weight)}`);
     const rest = head.sparse ? ` The ${head.kept} greatest of each row are kept; the others of this row sum to ${share(head.rests[frame])}.` : "";
     return `Row ${frame + 1} of ${module.rows}: ${quoted(queries[frame])} looks at ${found.join(", ") || "nothing"}.${rest}`;
@@ -30,13 +31,13 @@ function lines(scene, y, width, module, head, queries, keys, row) {
   const names = {source: "source", target: "target", summary: "summary"};
   heading(scene, xQuery, y, names[module.axes[0]] ?? "queries", {align: "right"});
   heading(scene, xKey, y, names[module.axes[1]] ?? "keys");
-  const [first, stop] = stretch(module.rows, LINES, row), all = module.columns <= LINES + 8;
+  const [first, stop] = stretch(module.rows, LINES, row), all = module.columns <= LINES;
   const weights = head.row(row), listed = all ? keys.map((_, key) => key) : head.greatest(row, LIST).map(([key]) => key).sort((a, b) => a - b);
   const extent = Math.max(stop - first, listed.length + (all ? 0 : listed.length + 1)) * high;
   const step = extent / Math.max(1, stop - first) > 1.4 * high ? high * 1.4 : high, spread = extent / Math.max(1, listed.length);
   const from = query => top + (extent - step * (stop - first)) / 2 + (query - first + 0.5) * step;
   const at = i => top + (i + 0.5) * (all ? Math.min(spread, high * 1.4) : spread) + (all ? Math.max(0, extent - listed.length * high * 1.4) / 2 : 0);
-  const draw = (query, i, weight, strong) => scene.path(`M${xQuery + 8} ${from(query)}C${(xQuery + xKey) / 2} ${from(query)} ${(xQuery + xKey) / 2} ${at(i)} ${xKey - 34} ${at(i)}`, {stroke: strong ? palette.accent : palette.faint, line: strong ? 1 + 3 * weight : 1, opacity: strong ? 0.2 + 0.8 * weight : 0.35 * weight});
+  const draw = (query, i, weight, strong) => scene.path(`M${xQuery + 8} ${from(query)}C${(xQuery + xKey) / 2} ${from(query)} ${(xQuery + xKey) / 2} ${at(i)} ${xKey - 34} ${at(i)}`, {stroke: strong ? palette.accent : palette.faint, line: strong ? 1 + 3 * weight : 1, opacity: strong ? 0.1 + 0.9 * Math.sqrt(weight) : 0.4 * weight});
   if (all) for (let query = first; query < stop; query++) if (query !== row) for (const [key, weight] of head.greatest(query, 3)) if (weight > 0.1) draw(query, key, weight, false);
   listed.forEach((key, i) => { if (weights[key] > 0.004) draw(row, i, weights[key], true); });
   for (let query = first; query < stop; query++) {
@@ -47,7 +48,7 @@ function lines(scene, y, width, module, head, queries, keys, row) {
   }
   listed.forEach((key, i) => {
     const weight = weights[key], strong = weight > 0.1 * head.tops[row];
-    const bar = 26 * Math.min(1, weight || 0);
+    const bar = 26 * Math.min(1, weight / (head.highest || 1) || 0);
     scene.rect(xKey - 32, at(i) - 7, 26, 14, {fill: palette.ghost, radius: 3});
     if (weight > 0) scene.rect(xKey - 6 - bar, at(i) - 7, bar, 14, {fill: palette.accent, radius: 3});
     scene.text(xKey, at(i), keys[key], {align: "left", weight: strong ? 600 : 400, fill: strong ? palette.ink : palette.muted, room: width - xKey - 60});
@@ -81,14 +82,15 @@ function map(scene, x, y, side, head, queries, keys, row) {
   return y + height;
 }
 
-// All heads of all modules as small maps: buttons, drawn when they come into sight.
+// All heads of all modules as small maps: buttons, drawn a few at a time.
 function thumbnails(view, palette, pick) {
-  const sight = new IntersectionObserver(entries => {
-    for (const entry of entries.filter(e => e.isIntersecting)) {
-      sight.unobserve(entry.target);
-      entry.target.drawThumbnail();
-    }
-  });
+  const waiting = [];
+  const some = () => {
+    const until = performance.now() + 8;
+    while (waiting.length && performance.now() < until) waiting.shift()();
+    if (waiting.length) requestAnimationFrame(some);
+  };
+  requestAnimationFrame(some);
   return view.example.attention.map(module => {
     const row = element("div", {className: "row"}, element("p", {className: "name", textContent: module.name}));
     module.heads.forEach((_, number) => {
@@ -98,15 +100,14 @@ function thumbnails(view, palette, pick) {
       button.dataset.module = module.name;
       button.dataset.head = number;
       button.addEventListener("click", () => pick(module.name, number));
-      canvas.drawThumbnail = () => {
+      waiting.push(() => {
         if (!module.rows || !module.columns) return;
         const head = headOf(module, number), across = Math.min(64, module.columns), down = Math.min(64, module.rows);
         const small = heat(down, across, head.pixels(across, down), palette.weight);
         canvas.width = across;
         canvas.height = down;
         canvas.getContext("2d").drawImage(small, 0, 0);
-      };
-      sight.observe(canvas);
+      });
       row.append(button);
     });
     return row;

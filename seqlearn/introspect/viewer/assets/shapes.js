@@ -5,9 +5,9 @@ const number = (x, places = 2) => Number.isFinite(x) ? x.toFixed(places).replace
 const share = x => !Number.isFinite(x) ? "not a number" : x > 0 && x < 0.0005 ? "<0.1%" : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`;
 const quoted = text => `“${text}”`;
 
-// A vector as a strip of heat, upright or lying.
-function strip(scene, x, y, width, height, values, scale, {upright = true, opacity = 1, active = false, tip = ""} = {}) {
-  const {palette} = scene, color = v => palette.signed(v / scale);
+// A vector as a strip of heat, upright or lying; of a gate, how far it is open.
+function strip(scene, x, y, width, height, values, scale, {upright = true, opacity = 1, active = false, tip = "", open = false} = {}) {
+  const {palette} = scene, color = open ? palette.weight : v => palette.signed(v / scale);
   scene.rect(x - 1.5, y - 1.5, width + 3, height + 3, {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1, radius: 3});
   scene.cells(x, y, width, height, upright ? heat(values.length, 1, values, color) : heat(1, values.length, values, color), opacity);
   if (tip) scene.spot(x, y, width, height, {tip});
@@ -67,7 +67,8 @@ function beyond(scene, first, stop, count, left, right, y) {
 // The whole sequence, every unit at every step; leads to each step.
 function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = vectors.scale, frameOf = s => s} = {}) {
   const {palette, width} = scene, left = 12, across = width - 24, one = across / Math.max(1, vectors.steps);
-  heading(scene, left, y + 8, name, {room: across});
+  heading(scene, left, y + 8, name, {room: across - 170});
+  legend(scene, y + 4, scale, width - 200);
   const whole = kept(vectors, `timeline ${palette.mode} ${scale}`, () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
   scene.cells(left, y + 22, across, height, whole, 0.28);
   const seen = Math.min(vectors.steps, step + 1);
@@ -81,8 +82,8 @@ function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = v
 }
 
 // What the colours of vectors mean.
-function legend(scene, y, scale) {
-  const {palette} = scene, width = 120, x = 12, steps = 61;
+function legend(scene, y, scale, x = 12) {
+  const {palette} = scene, width = 96, steps = 61;
   scene.cells(x + 44, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => 2 * i / (steps - 1) - 1), palette.signed));
   const style = {size: 11, fill: palette.muted};
   scene.text(x + 38, y + 4, number(-scale), {...style, align: "right"});

@@ -53,8 +53,8 @@ PICTURES.unrolled = {
     const drawn = backwards
       ? rolledBack(scene, 40, vectors, reads, step)
       : rolledOut(scene, 40, {vectors, reads, says, step, seen: step + 1, left: 8, right: scene.width - 8, frameOf: s => s});
-    let y = timeline(scene, drawn.bottom + 12, vectors, backwards ? vectors.steps - 1 : step, reads, {name: `Every state, ${unitsNote(vectors)}`, scale: timeScale(vectors), frameOf: s => backwards ? vectors.steps - 1 - s : s});
-    scene.height = legend(scene, y, timeScale(vectors)) + 8;
+    const y = timeline(scene, drawn.bottom + 12, vectors, backwards ? vectors.steps - 1 : step, reads, {name: `Every state, ${unitsNote(vectors)}`, scale: timeScale(vectors), frameOf: s => backwards ? vectors.steps - 1 - s : s});
+    scene.height = y;
     const now = vectors.step(step), before = frame > 0 ? vectors.step(backwards ? step + 1 : step - 1) : now.map(() => 0);
     const change = size(now.map((v, i) => v - before[i]));
     return `Step ${frame + 1} of ${vectors.steps}: reads ${quoted(reads[step])}${says ? `, answers ${quoted(says[step])}` : ""}. The state has size ${number(size(now))} and moved by ${number(change)}.`;

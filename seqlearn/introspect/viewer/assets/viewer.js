@@ -1,5 +1,6 @@
 // The viewer itself: what is shown, its controls, playback, export.
 const PACE = 700;
+const PLAY = "▶\uFE0E";
 const HINT = "Space plays and pauses, ← and → step, Home and End jump. Point at or touch the picture to look closer.";
 
 function element(name, properties = {}, ...children) {
@@ -51,7 +52,7 @@ function mount(host) {
   scrub.setAttribute("aria-label", "Step");
   scrub.addEventListener("input", () => { pause(); go(Number(scrub.value)); });
   const count = element("output", {className: "count"});
-  const play = button("Play", "▶", () => timer ? pause() : start(), "play");
+  const play = button("Play", PLAY, () => timer ? pause() : start(), "play");
   const player = element("div", {className: "player"},
     button("First step", "⇤", () => { pause(); go(0); }), button("Step back", "←", () => { pause(); go(frame - 1); }), play,
     button("Step forward", "→", () => { pause(); go(frame + 1); }), button("Last step", "⇥", () => { pause(); go(frames() - 1); }), scrub, count);
@@ -84,7 +85,7 @@ function mount(host) {
     if ("picture" in change) view.picture = change.picture;
     if (!view.picture) return nothing();
     const choices = kind().choices(view.example, view.picture);
-    view.choice = "choice" in change ? change.choice : choices.includes(view.choice) ? view.choice : choices[0];
+    view.choice = "choice" in change ? change.choice : choices.includes(view.choice) && samePicture ? view.choice : view.picture.opens ?? choices[0];
     const heads = kind().heads?.(view) ?? 0;
     view.head = Math.min(Math.max(0, heads - 1), change.head ?? view.head);
     pictures.replaceChildren(...view.example.pictures.map(picture => {
@@ -172,7 +173,7 @@ function mount(host) {
     clearInterval(timer);
     timer = 0;
     words.setAttribute("aria-live", "polite");
-    told("Play", "▶");
+    told("Play", PLAY);
   }
 
   function told(label, text) {

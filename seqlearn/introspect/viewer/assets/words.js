@@ -45,13 +45,13 @@ function looksAt({axes: [from, to]}) {
 function headRows(scene, y, example, module, row, {middle, up, lines = true, from, told}) {
   const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
   const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
-  const left = 52, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 12) / pitch);
+  const left = 62, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 12) / pitch);
   const together = rows[0]?.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0)) ?? [];
   const heavy = together.length ? together.indexOf(Math.max(...together)) : 0;
   const [first, stop] = keys.length ? stretch(keys.length, room, heavy) : [0, 0];
   const start = left + (width - left - 12 - pitch * (stop - first)) / 2, high = count > 8 ? 12 : 18;
-  heading(scene, 12, y, `${looksAt(module)}: ${module.name}`, {room: width - 24});
-  const tokens = up ? y + 28 + count * high : y + 28, grid = up ? y + 16 : y + 46;
+  const tokens = up ? y + 28 + count * high : y + 10, grid = up ? y + 16 : y + 28;
+  heading(scene, 12, up ? y : grid + count * high + 16, `${looksAt(module)}: ${module.name}`, {room: width - 80});
   for (let key = first; key < stop; key++) {
     const x = start + (key - first) * pitch, later = module.axes[0] === module.axes[1] && module.axes[0] === "target" && key > row;
     chip(scene, x + pitch / 2, tokens, keys[key], pitch - 4, {quiet: later, active: false});
@@ -64,19 +64,19 @@ function headRows(scene, y, example, module, row, {middle, up, lines = true, fro
       scene.path(`M${middle + shift} ${up ? tokens + 67 - 12 : begin}C${middle + shift} ${(end + begin) / 2} ${x + pitch / 2 + shift} ${(end + begin) / 2} ${x + pitch / 2 + shift} ${end}`, {stroke: palette.accent, line: 0.75 + 2 * weight, opacity: 0.08 + 0.72 * weight});
     });
   }
-  rows.forEach((_, i) => scene.text(start - 8, grid + i * high + high / 2, `${i}`, {size: 11, align: "right", fill: palette.muted}));
-  beyond(scene, first, stop, keys.length, 8, width - 4, up ? grid - 6 : grid + count * high + 8);
+  rows.forEach((_, i) => scene.text(start - 8, grid + i * high + high / 2, `head ${i}`, {size: 11, align: "right", fill: palette.muted}));
+  beyond(scene, first, stop, keys.length, 8, width - 4, up ? y : grid + count * high + 16);
   const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
   told.push(`${looksAt(module)}: ${best.map(([i, [key, weight]]) => `head ${i} at ${quoted(keys[key])} ${share(weight)}`).join(", ") || "nothing to see"}.`);
-  return up ? tokens + 11 : grid + count * high + 18;
+  return up ? tokens + 11 : grid + count * high + 36;
 }
 
-// What the colours of weights mean; a place is the square root of its weight.
-function weightLegend(scene, y, highest) {
-  const {palette} = scene, steps = 61, width = 120, style = {size: 11, fill: palette.muted};
-  scene.cells(26, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => i / (steps - 1)), palette.weight));
-  scene.text(20, y + 4, "0", {...style, align: "right"});
-  scene.text(32 + width, y + 4, share(highest), {...style, align: "left"});
-  scene.text(26 + width / 2, y + 17, share(highest / 4), style);
+// What the colours of weights mean; in maps a colour's place is the square root of the weight.
+function weightLegend(scene, y, highest, x = 26, place = Math.sqrt) {
+  const {palette} = scene, steps = 61, width = 96, style = {size: 11, fill: palette.muted};
+  scene.cells(x, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => i / (steps - 1)), palette.weight));
+  scene.text(x - 6, y + 4, "0", {...style, align: "right"});
+  scene.text(x + 6 + width, y + 4, share(highest), {...style, align: "left"});
+  scene.text(x + width * place(0.25), y + 17, share(highest / 4), style);
   return y + 28;
 }
