@@ -3,9 +3,9 @@
     python benchmarks/callbacks.py [--root FOLDER] [--epochs N] [--batches N]
 
 Two runs of the tiny Transformer on Multi30k (`configs/multi30k-transformer.yaml`) go on in turn, an
-epoch each; one carries `AttentionMonitor()`, which looks at the end of every epoch. Prints the CPU time of
-an epoch with it over one without, the seconds of a look, and the ratio of the steps alone, between
-which it does not look. `--batches` makes epochs shorter, and so a look's share of them larger.
+epoch each; one carries `AttentionMonitor()`, which looks at the end of every epoch. Prints the CPU
+time of an epoch with it over one without, the seconds of a look, and the ratio of the steps alone,
+between which it does not look. `--batches` makes epochs shorter, and so a look's share larger.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Clock(L.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """An epoch begins."""
-        self.in_steps, self.start = 0.0, time.process_time()
+        self.in_steps = 0.0
+        self.start = time.process_time()
 
     def on_train_batch_start(self, *_: Any) -> None:
         """A step begins."""
@@ -75,8 +76,8 @@ def main() -> int:
     monitor, clocks = TimedMonitor(), (Clock(), Clock())
     with tempfile.TemporaryDirectory() as folder:
         runs = [
-            prepared(plain, options, Path(folder, str(number)), callbacks)
-            for number, callbacks in enumerate(([clocks[0]], [monitor, clocks[1]]))
+            prepared(plain, options, Path(folder, "without"), [clocks[0]]),
+            prepared(plain, options, Path(folder, "with"), [monitor, clocks[1]]),
         ]
         for epoch in range(1, options.epochs + 1):
             for trainer, model, data in runs:
@@ -92,8 +93,8 @@ def main() -> int:
             f"{what}: with AttentionMonitor / without {statistics.median(ratios):.3f} "
             f"(from {low:.3f} to {high:.3f} over {len(ratios)} rounds)"
         )
-    look, epoch = statistics.median(monitor.seconds[1:]), statistics.median(clocks[0].epochs[1:])
-    print(f"a look takes {look:.2f} s of CPU time, an epoch {epoch:.1f} s: {look / epoch:.1%}")
+    look, whole = statistics.median(monitor.seconds[1:]), statistics.median(clocks[0].epochs[1:])
+    print(f"a look takes {look:.2f} s of CPU time, an epoch {whole:.1f} s: {look / whole:.1%}")
     return 0
 
 

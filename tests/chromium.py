@@ -65,6 +65,7 @@ class Page:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
+        self.call("Emulation.setTouchEmulationEnabled", enabled=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=path.as_uri())
@@ -98,6 +99,28 @@ class Page:
         text = {" ": " ", "Enter": "\r"}.get(key, "")
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+        self.settle()
+
+    def click(self, element: str) -> None:
+        """Click with the mouse on the middle of an element, given as an expression."""
+        x, y = self.run(
+            f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}}); "
+            "const r = e.getBoundingClientRect(); "
+            "return [r.x + r.width / 2, r.y + r.height / 2] })()"
+        )
+        self.point("mousePressed", x, y)
+        self.point("mouseReleased", x, y)
+        self.settle()
+
+    def point(self, what: str, x: float, y: float) -> None:
+        """Move, press or release the mouse."""
+        about = {"x": x, "y": y} | ({} if what == "mouseMoved" else {"button": "left"})
+        self.call("Input.dispatchMouseEvent", type=what, clickCount=1, **about)
+
+    def touch(self, x: float, y: float) -> None:
+        """Touch a place and let go."""
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
         self.settle()
 
     def picture(self, path: Path) -> None:

@@ -46,9 +46,9 @@ def distance_curve(
 
 
 def gradient_curves(
-    curves: Mapping[str, Float[np.ndarray, " distance"]],
+    curves: Mapping[str, Float[np.ndarray, " _distance"]],
     *,
-    earlier: Sequence[Float[np.ndarray, " distance"]] = (),
+    earlier: Sequence[Float[np.ndarray, " _distance"]] = (),
     title: str = "",
     steps: str = "steps before the last one",
 ) -> Figure:

@@ -19,6 +19,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 COLORS = "magma_r"
 """Perceptually uniform, and light where there is no weight."""
@@ -26,6 +27,11 @@ COLORS = "magma_r"
 _BASE_FONT = "DejaVu Sans"  # Comes with matplotlib.
 _LONGEST_LABEL = 18
 _POINTS = 72.0  # in an inch
+_MARGIN, _GAP, _BAR = (
+    0.4,
+    0.12,
+    0.75,
+)  # inches: for the names of the axes, between panels, on the right
 
 
 def attention_map(
@@ -97,22 +103,30 @@ def _draw(
     across = _columns(heads, width, height)
     down = math.ceil(heads / across)
     families, query_texts, key_texts = drawn_labels(queries, keys)
-    # Room for labels, titles and the colour bar; the layout moves the panels within it.
-    room = 0.085 * min(_LONGEST_LABEL, max((len(text) for text in query_texts or [""]), default=1))
+    # All is placed by hand, in inches: matplotlib's layout takes as long again as the drawing.
+    left = _MARGIN + max(_width(text, cell) for text in query_texts or [str(rows)])
+    low = _MARGIN + max(_width(text, cell) for text in key_texts or [str(columns)])
+    high = 0.4 if title else 0.1
+    right, above = _BAR, 0.25 if any(names) else 0.05
     figure = Figure(
-        figsize=(across * (width + 0.15) + room + 1.5, down * (height + 0.35) + room + 0.8),
+        (left + across * (width + _GAP) + right, high + down * (height + above + _GAP) + low),
         dpi=120,
-        layout="compressed",
         facecolor="white",
     )
     FigureCanvasAgg(figure)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    whole_width, whole_height = figure.get_size_inches()
+
+    def place(x: float, y: float, width: float, height: float) -> Axes:
+        """A panel whose upper left corner is so many inches from that of the figure."""
+        bounds = (x / whole_width, 1 - (y + height) / whole_height)
+        return figure.add_axes((*bounds, width / whole_width, height / whole_height))
+
     highest = float(weights.max(initial=0.0)) or 1.0
-    for index, panel in enumerate(grid.flat):
-        if index >= heads:
-            panel.set_visible(False)
-            continue
-        panel.set_title(names[index], fontsize=9)
+    for index in range(heads):
+        row, column = divmod(index, across)
+        top = high + row * (height + above + _GAP) + above
+        panel = place(left + column * (width + _GAP), top, width, height)
+        panel.set_title(names[index], fontsize=9, y=1.0)
         image = panel.imshow(
             weights[index] if weights.size else np.zeros((max(rows, 1), max(columns, 1))),
             cmap=COLORS,
@@ -121,15 +135,22 @@ def _draw(
             # Long thin maps would be slivers with square cells.
             aspect="equal" if 1 / 8 < rows / max(columns, 1) < 8 else "auto",
         )
-        left, last = index % across == 0, index + across >= heads
+        last = index + across >= heads
         label_axis(panel, "x", key_texts, columns, cell, families, shown=last)
-        label_axis(panel, "y", query_texts, rows, cell, families, shown=left)
+        label_axis(panel, "y", query_texts, rows, cell, families, shown=column == 0)
         if not weights.size:
             panel.text(0.5, 0.5, "empty", ha="center", va="center", transform=panel.transAxes)
-    figure.suptitle(title, fontsize=11)
-    figure.supxlabel(axes[1], fontsize=9)
-    figure.supylabel(axes[0], fontsize=9)
-    bar = figure.colorbar(image, ax=grid, fraction=0.05, pad=0.02, aspect=30)
+    middle = left + (across * (width + _GAP) - _GAP) / 2
+    figure.suptitle(title, x=middle / whole_width, y=1 - 0.08 / whole_height, fontsize=11, va="top")
+    figure.supxlabel(axes[1], x=middle / whole_width, y=0.06 / whole_height, fontsize=9)
+    figure.supylabel(
+        axes[0], x=0.06 / whole_width, y=(1 + (low - high) / whole_height) / 2, fontsize=9
+    )
+    top, bottom = high + above, whole_height - low - _GAP
+    side = min(2.5, bottom - top)
+    bar = figure.colorbar(
+        image, cax=place(whole_width - _BAR + 0.05, (top + bottom - side) / 2, 0.12, side)
+    )
     bar.set_label("attention weight", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
@@ -159,27 +180,57 @@ def label_axis(
     *,
     shown: bool,
 ) -> None:
-    """Label every cell, or as many as can be read."""
+    """Label every cell, or as many as can be read.
+
+    The labels are texts of the panel, not ticks, which take several times as long to draw.
+    """
     which = panel.xaxis if axis == "x" else panel.yaxis
-    points = min(8.0, max(5.5, cell * _POINTS * 0.75))
+    which.set_ticks([])
+    if not shown:
+        return
+    points = _points(cell)
     every = max(1, math.ceil(1.3 * points / (cell * _POINTS)))
     if every > 2:  # Round numbers are easier to count with.
         every = next(e for e in (5, 10, 20, 25, 50, 100, 200, 500, 10**9) if e >= every)
     places = range(0, size, every)
-    which.set_ticks(list(places))
-    side = "labelbottom" if axis == "x" else "labelleft"
-    panel.tick_params(axis=axis, length=2, labelsize=points, **{side: shown})
-    if not shown:
-        return
     labels = [str(place) if texts is None else texts[place] for place in places]
     upright = axis == "x" and max(map(len, labels), default=0) > 2
-    which.set_ticklabels(
-        labels,
-        fontsize=points,
-        fontfamily=list(families),
-        rotation=90 if upright else 0,
-        parse_math=False,  # A dollar sign is a token.
+    figure = panel.get_figure(root=True)
+    if axis == "x":
+        beside = offset_copy(panel.get_xaxis_transform(), figure, y=-3, units="points")
+    else:
+        beside = offset_copy(panel.get_yaxis_transform(), figure, x=-3, units="points")
+    for place, label in zip(places, labels, strict=True):
+        panel.text(
+            place if axis == "x" else 0.0,
+            0.0 if axis == "x" else place,
+            label,
+            transform=beside,
+            ha="center" if axis == "x" else "right",
+            va="top" if axis == "x" else "center_baseline",
+            rotation=90 if upright else 0,
+            fontsize=points,
+            fontfamily=list(families),
+            parse_math=False,  # A dollar sign is a token.
+        )
+
+
+def _points(cell: float) -> float:
+    """The size of a label beside a cell so many inches wide."""
+    return min(8.0, max(5.5, cell * _POINTS * 0.75))
+
+
+def _width(label: str, cell: float) -> float:
+    """About how many inches a label is long."""
+    ems = sum(
+        1.1
+        if unicodedata.east_asian_width(character) in "WF"
+        else 0.9
+        if character.isupper() or character in "mw@%"
+        else 0.62
+        for character in label
     )
+    return ems * _points(cell) / _POINTS
 
 
 def drawn_labels(

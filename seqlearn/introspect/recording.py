@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqlearn.introspect.gif import to_gif
 from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
 from seqlearn.introspect.plots import attention_heads, attention_map
 from seqlearn.introspect.storing import reading_tensors, write_tensors
@@ -20,6 +21,7 @@ from seqlearn.introspect.strips import state_strips
 from seqlearn.introspect.viewer import fragment, to_html
 
 _FORMAT = "seqlearn.recording/2"
+_SHOWN = 16  # examples that a notebook shows by itself; more would make it large
 
 
 class TopWeights(Mapping[str, Tensor]):
@@ -237,11 +239,8 @@ class Recording:
         """Write the viewer: one HTML file that shows the recording and plays it back, offline.
 
         Args:
-            path: The file to write.
+            path: The file to write, and what is returned.
             title: What stands above.
-
-        Returns:
-            The path.
 
         Raises:
             ValueError: If the recording holds no example.
@@ -249,9 +248,23 @@ class Recording:
         """
         return to_html(self, path, title=title)
 
+    def to_gif(self, path: str | os.PathLike[str], example: int = 0) -> Path:
+        """Write an animated GIF for a README: what was looked at, step by step.
+
+        Args:
+            path: The file to write, and what is returned.
+            example: Which example.
+
+        Raises:
+            ValueError: If nothing was heard that can be drawn.
+            IndexError: If there is no such example.
+            OSError: If the file cannot be written; nothing half-written is left.
+        """
+        return to_gif(self, path, example=example)
+
     def _repr_html_(self) -> str | None:
-        """The viewer, where a notebook shows what a cell ends with."""
-        return fragment(self) if self.tokens else None
+        """The viewer, where a notebook shows what a cell ends with; of a few examples only."""
+        return fragment(self) if 0 < len(self.tokens) <= _SHOWN else None
 
     def to_bertviz(self, example: int = 0) -> dict[str, Any]:
         """The arguments that bertviz's `head_view` takes, for one example.

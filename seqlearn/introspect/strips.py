@@ -69,7 +69,7 @@ def state_strips(
         limit = most or 1.0
         panel.set_facecolor("gray")
         image = panel.imshow(
-            values.T,
+            values.T if strip.size else np.zeros((1, 1)),
             cmap=DIVERGING,
             vmin=-limit,
             vmax=limit,

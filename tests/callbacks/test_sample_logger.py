@@ -70,7 +70,7 @@ def test_raw_sources_are_answered_as_they_are(module, shape: str) -> None:
 
 
 def test_texts_are_shown_as_texts(tmp_path: Path) -> None:
-    data = sl.data.Synthetic("reverse", length=4, size=40)
+    data = sl.data.Synthetic("reverse", length=4, train_examples=40, held_out_examples=8)
     model = sl.GRU(data.spec, d_model=8)
     data.prepare_data()
     data.setup("fit")
@@ -121,6 +121,9 @@ def test_another_module_joins_with_a_callable(fit, module, batches, tmp_path: Pa
 
         def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
             return self.layer(batch).mean()
+
+        def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            pass
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)

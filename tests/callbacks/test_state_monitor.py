@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from architectures import NAMES, SPECS
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqlearn as sl
-from seqlearn.callbacks import StateMonitor
+from seqlearn.callbacks import Report, StateMonitor
 
 SERVED = [
     (name, shape)
@@ -21,22 +24,22 @@ SERVED = [
 ]
 
 
-class Kept:
-    """Takes what would be logged."""
+@dataclass(frozen=True)
+class Kept(Report):
+    """Keeps what would be logged."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, float] = {}
-        self.figures: dict[str, object] = {}
+    numbers: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
 
-    def scalars(self, values: dict[str, float]) -> None:
-        self.numbers = values
+    def scalars(self, values: Mapping[str, float]) -> None:
+        self.numbers.update(values)
 
-    def figure(self, tag: str, figure: object) -> None:
+    def figure(self, tag: str, figure: Figure) -> None:
         self.figures[tag] = figure
 
 
 def looked(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: object) -> Kept:
-    kept, monitor = Kept(), StateMonitor(**arguments)
+    kept, monitor = Kept([], Path(), 1), StateMonitor(**arguments)
     with torch.no_grad():
         monitor.show(monitor.observe(model.eval(), batch), kept)
     return kept
@@ -97,7 +100,7 @@ def test_the_figure_shows_the_first_example_with_its_tokens(module, batches) -> 
     assert [panel.get_ylabel() for panel in panels] == [
         "state", "input", "forget", "output", "candidate", "cell"
     ]  # fmt: skip
-    assert [text.get_text() for text in panels[-1].get_xticklabels()] == ["<s>", "5", "6", "7"]
+    assert [text.get_text() for text in panels[-1].texts] == ["<s>", "5", "6", "7"]
     with torch.no_grad(), sl.record(model) as recording:
         model(batch)
     shown = torch.as_tensor(panels[0].images[0].get_array())
@@ -124,7 +127,7 @@ def test_a_layer_that_was_not_heard_is_an_error(fit, module, batches) -> None:
 
 def test_states_of_ones_own_join_through_the_probe(module, batches) -> None:
     def run(model: sl.SequenceModule, batch: sl.SequenceBatch) -> None:
-        sl.probe("mine", torch.full((2, 3, 4), 0.5), "states")
+        sl.probe("mine", torch.full((1, 2, 4), 0.5), "states")
         sl.probe("mine", {"gate": torch.tensor([[[0.05, 0.95], [0.5, 0.99]]])}, "gates")
 
     model = module("FeedForward", "text to class")

@@ -85,8 +85,7 @@ def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
     figure = recording.plot("decoder.layers.0.cross", example=0)
     (panel, _) = figure.axes
     assert panel.images[0].get_array().shape == (3, 4)
-    assert [label.get_text() for label in panel.get_xticklabels()] == list("abcd")
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["x", "y", "</s>"]
+    assert [label.get_text() for label in panel.texts] == [*"abcd", "x", "y", "</s>"]
     assert len(recording.plot("decoder.layers.0.attention", 1).axes) == 3
     (panel, _) = recording.plot("decoder.layers.0.attention", 1, head=1).axes
     assert panel.images[0].get_array().shape == (2, 2)

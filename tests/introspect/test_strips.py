@@ -19,7 +19,7 @@ def test_zero_is_the_middle_of_every_scale() -> None:
     assert [panel.get_ylabel() for panel in panels] == list(strips)
     assert np.array_equal(panels[0].images[0].get_array(), state.T)
     assert [panel.images[0].get_clim() for panel in panels] == [(-0.5, 0.5), (-2.0, 2.0)]
-    assert [text.get_text() for text in panels[1].get_xticklabels()][:2] == ["a", "$b$"]
+    assert [text.get_text() for text in panels[1].texts][:2] == ["a", "$b$"]
     assert figure.get_supxlabel() == "source"
     assert plt.get_fignums() == []
 

@@ -46,11 +46,12 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
         OSError: If the file cannot be written; nothing half-written is left.
     """
     path = Path(path)
-    page = _asset("viewer.html").replace("TITLE", html.escape(shown_title(title)), 1)
+    head, foot = _asset("viewer.html").split("FRAGMENT")
+    page = head.replace("TITLE", html.escape(shown_title(title))) + fragment(recording, title=title)
     part = path.with_name(path.name + ".part")
     part.touch()
     try:
-        part.write_text(page.replace("FRAGMENT", fragment(recording, title=title), 1), "utf-8")
+        part.write_text(page + foot, "utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

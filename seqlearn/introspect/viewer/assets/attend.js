@@ -6,8 +6,8 @@ PICTURES.attend = {
   title: "Attention, step by step",
   choices: () => [],
   frames: ({example, picture}) => named(example.attention, picture.attention).rows * STAGES.length,
-  // Where it opens: the first word, whole.
-  first: () => STAGES.length - 1,
+  // Opens with the first word, whole.
+  opens: STAGES.length - 1,
   draw(scene, {example, picture}, frame) {
     const {palette, width} = scene, stage = frame % STAGES.length, step = Math.floor(frame / STAGES.length);
     const module = named(example.attention, picture.attention), head = headOf(module, 0);
@@ -62,9 +62,9 @@ PICTURES.attend = {
 
     const y = rows.weighted + tall + 62;
     const bottom = combination(scene, y, {long, narrow, stage, index, context, state, scale: timeScale(encoder), stateScale: timeScale(decoder), answer: answers?.step(step), answerScale: answers ? timeScale(answers) : 1, word: says[step], answers});
-    const written = says.slice(0, step + (here(7) ? 1 : 0));
+    const written = joined(says.slice(0, step + (here(7) ? 1 : 0)));
     heading(scene, 12, bottom + 22, "written so far");
-    scene.text(narrow ? 12 : 112, bottom + (narrow ? 44 : 22), tail(joined(written), width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});
+    scene.text(narrow ? 12 : 112, bottom + (narrow ? 44 : 22), tail(written, width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});
     scene.height = legend(scene, bottom + (narrow ? 68 : 50), 1) + 8;
     return `Word ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${spoken(stage, {fed: fed[step], word: says[step], best: head.greatest(step, 3).map(([key, w]) => `${quoted(keys[key])} ${share(w)}`), context, written})}`;
   },
@@ -106,13 +106,6 @@ function combination(scene, y, {long, narrow, stage, index, context, state, scal
   return Math.max(y + 40, middle + 34);
 }
 
-// The end of a text, as much as fits.
-function tail(text, room) {
-  const letters = Array.from(text);
-  while (letters.length > 1 && widthOf("…" + letters.join(""), 15, 500) > room) letters.shift();
-  return letters.length < Array.from(text).length ? "…" + letters.join("") : text;
-}
-
 function spoken(stage, {fed, word, best, context, written}) {
   return [
     `the decoder reads ${quoted(fed)} and has a new state.`,
@@ -122,6 +115,6 @@ function spoken(stage, {fed, word, best, context, written}) {
     `their sum is the context, of size ${number(size(context))}.`,
     "context and state are put side by side.",
     "one layer makes a new vector of both.",
-    `the answer is ${quoted(word)}, looking at ${best[0] ?? "nothing"}. Written so far: ${joined(written)}`,
+    `the answer is ${quoted(word)}, looking at ${best[0] ?? "nothing"}. Written so far: ${ending(written)}`,
   ][stage];
 }

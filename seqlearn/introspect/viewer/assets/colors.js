@@ -17,8 +17,8 @@ function ramp(color) {
 }
 
 const INK = {
-  light: {surface: "#ffffff", ink: "#1b1e28", muted: "#5a6070", faint: "#8d93a3", line: "#d5d9e2", ghost: "#eceef3", accent: "#3f45c8", onAccent: "#ffffff"},
-  dark: {surface: "#16181f", ink: "#eceef4", muted: "#a6acbb", faint: "#757c8d", line: "#363b48", ghost: "#22262f", accent: "#a5adff", onAccent: "#14161d"},
+  light: {surface: "#ffffff", ink: "#1b1e28", muted: "#505666", faint: "#6b7182", line: "#d5d9e2", ghost: "#eceef3", accent: "#3f45c8", onAccent: "#ffffff"},
+  dark: {surface: "#16181f", ink: "#eceef4", muted: "#a6acbb", faint: "#868d9e", line: "#363b48", ghost: "#22262f", accent: "#a5adff", onAccent: "#14161d"},
 };
 
 function paletteOf(mode) {
@@ -27,8 +27,8 @@ function paletteOf(mode) {
     ? ramp(t => [0.24 + 0.66 * t, 0.15 * Math.min(1, 2.2 * t) * (1 - 0.45 * t), 275 - 15 * t])
     : ramp(t => [0.975 - 0.6 * t, 0.2 * Math.min(1, 1.5 * t) * (1 - 0.1 * t), 262 + 12 * t]);
   const side = hue => dark
-    ? ramp(t => [0.255 + 0.52 * t, 0.01 + 0.14 * t, hue])
-    : ramp(t => [0.965 - 0.44 * t, 0.004 + 0.17 * t, hue]);
+    ? ramp(t => [0.255 + 0.52 * t, 0.14 * t, hue])
+    : ramp(t => [0.965 - 0.44 * t, 0.17 * t, hue]);
   const positive = side(38), negative = side(252), strange = dark ? [255, 214, 64] : [196, 150, 0];
   return {
     mode,

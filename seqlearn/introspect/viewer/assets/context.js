@@ -3,13 +3,14 @@ PICTURES.context = {
   title: "One vector",
   choices: () => [],
   frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states, picture.target).steps,
+  opens: "last",
   draw(scene, {example, picture}, frame) {
     const {palette, width} = scene;
     const [encoder, vector, decoder] = [picture.source, picture.vector, picture.target].map(name => vectorsOf(named(example.states, name)));
     const reads = tokensOf(example, "source", encoder.steps), fed = tokensOf(example, "target", decoder.steps);
     const says = tokensOf(example, "answered", decoder.steps);
     const passed = frame >= encoder.steps, answering = frame - encoder.steps - 1;
-    const written = says.slice(0, Math.max(0, answering + 1));
+    const written = joined(says.slice(0, Math.max(0, answering + 1)));
     heading(scene, 12, 14, "Encoder: reads the source, token by token");
     const step = Math.min(frame, encoder.steps - 1);
     const first = rolledOut(scene, 34, {vectors: encoder, reads, says: null, step, seen: step + 1, left: 8, right: width - 8, height: 64, frameOf: s => s, active: !passed});
@@ -24,16 +25,11 @@ PICTURES.context = {
     heading(scene, 18, y + 62, "Decoder: starts from the context, reads what it wrote itself", {quiet: !passed, room: width - 24});
     const second = rolledOut(scene, y + 84, {vectors: decoder, reads: fed, says, step: answering, seen: answering + 1, left: 8, right: width - 8, height: 64, frameOf: s => encoder.steps + 1 + s, active: answering >= 0});
     const entry = second.places[second.first];
-    scene.path(`M${x + long / 2} ${y + 24}v4Q${x + long / 2} ${y + 40} ${x + long / 2 - 12} ${y + 40}H18Q6 ${y + 40} 6 ${y + 52}V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`, ink);
+    scene.path(`M${x + long / 2} ${y + 24}v4Q${x + long / 2} ${y + 40} ${x + long / 2 - 12} ${y + 40}H18Q6 ${y + 40} 6 ${y + 52}V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`, {...ink, dash: second.first ? "2 4" : ""});
     scene.height = legend(scene, second.bottom + 14, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
     if (!passed) return `${place}: the encoder reads ${quoted(reads[frame])}.`;
     if (answering < 0) return `${place}: all that was read is now one vector of ${vector.width} numbers, of size ${number(size(vector.step(0)))}.`;
-    return `${place}: the decoder reads ${quoted(fed[answering])} and answers ${quoted(says[answering])}. Written so far: ${joined(written)}`;
+    return `${place}: the decoder reads ${quoted(fed[answering])} and answers ${quoted(says[answering])}. Written so far: ${ending(written)}`;
   },
 };
-
-// Tokens as a text: with spaces between them if they are words.
-function joined(tokens) {
-  return tokens.map(token => token.replaceAll("␣", " ")).join(tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token)) ? "" : " ");
-}

@@ -6,6 +6,7 @@ PICTURES.gates = {
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
   frames: view => Object.values(named(view.example.gates, view.choice).gates)[0].steps,
+  opens: "last",
   draw(scene, view, frame) {
     const {example} = view, packed = named(example.gates, view.choice);
     const gates = Object.fromEntries(Object.entries(packed.gates).map(([name, gate]) => [name, vectorsOf(gate)]));
@@ -18,7 +19,7 @@ PICTURES.gates = {
     const now = Object.fromEntries(Object.entries(gates).map(([name, gate]) => [name, gate.step(step)]));
     const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors ? vectors.step(step).map(() => 0) : null;
     const lstm = "cell" in gates;
-    heading(scene, 12, 14, lstm ? "LSTM: the cell goes straight through; gates decide what is kept, added and shown" : "GRU: the state goes straight through; gates decide what is kept and what is new", {room: scene.width - 24});
+    heading(scene, 12, 14, `${lstm ? "LSTM: the cell" : "GRU: the state"} goes straight through${scene.width < 560 ? "" : lstm ? "; gates decide what is kept, added and shown" : "; gates decide what is kept and what is new"}`, {room: scene.width - 24});
     let y = lstm
       ? cellPath(scene, 34, {now, before: past(gates.cell), scale: Math.max(1, gates.cell.scale), shown: hidden?.step(step), token: reads[step], step})
       : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: reads[step], step});

@@ -14,10 +14,10 @@ function widthOf(text, size, weight = 400) {
   return widths.get(key);
 }
 
-// As much of a text as fits.
+// As much of the beginning of a text as fits.
 function fitted(text, room, size, weight) {
-  if (widthOf(text, size, weight) <= room) return text;
-  const letters = Array.from(text);
+  if (text.length <= 200 && widthOf(text, size, weight) <= room) return text;
+  const letters = Array.from(text.slice(0, 200));
   while (letters.length > 1 && widthOf(letters.join("") + "…", size, weight) > room) letters.pop();
   return letters.join("") + "…";
 }

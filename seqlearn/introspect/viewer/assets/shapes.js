@@ -67,7 +67,7 @@ function beyond(scene, first, stop, count, left, right, y) {
 // The whole sequence, every unit at every step; leads to each step.
 function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = vectors.scale, frameOf = s => s} = {}) {
   const {palette, width} = scene, left = 12, across = width - 24, one = across / Math.max(1, vectors.steps);
-  heading(scene, left, y + 8, name, {room: across - 170});
+  heading(scene, left, y + 8, name, {room: across - 196});
   legend(scene, y + 4, scale, width - 200);
   const whole = kept(vectors, `timeline ${palette.mode} ${scale}`, () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
   scene.cells(left, y + 22, across, height, whole, 0.28);
@@ -93,3 +93,21 @@ function legend(scene, y, scale, x = 12) {
 
 // Which units of a wide vector are shown.
 const unitsNote = vectors => vectors.count < vectors.width ? `${vectors.count} of ${vectors.width} units, evenly spaced` : `${vectors.width} units`;
+
+// Tokens as a text: with spaces between them if they are words.
+function joined(tokens) {
+  const letters = tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token));
+  return tokens.map(token => token.replaceAll("␣", " ")).join(letters ? "" : " ");
+}
+
+// The end of a text: so many letters, or as many as fit.
+function ending(text, most = 80) {
+  const letters = Array.from(text);
+  return letters.length > most ? "…" + letters.slice(letters.length - most).join("") : text;
+}
+
+function tail(text, room, size = 15, weight = 500) {
+  let shown = ending(text, 160);
+  for (let most = 159; most > 0 && widthOf(shown, size, weight) > room; most--) shown = ending(text, most);
+  return shown;
+}

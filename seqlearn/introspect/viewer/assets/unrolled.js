@@ -41,6 +41,7 @@ PICTURES.unrolled = {
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
   frames: view => named(view.example.states, view.choice).steps,
+  opens: "last",
   draw(scene, view, frame) {
     const {example} = view, packed = named(example.states, view.choice), vectors = vectorsOf(packed);
     const reads = readTokens(example, packed.time, vectors.steps);

@@ -101,7 +101,7 @@ function mount(host) {
     headChoice.offer(Array.from({length: heads}, (_, i) => [i, String(i)]), view.head);
     if (!samePicture || frame >= frames()) {
       pause();
-      frame = Math.min(frames() - 1, kind().first?.(view) ?? 0);
+      frame = kind().opens === "last" ? frames() - 1 : Math.min(frames() - 1, kind().opens ?? 0);
     }
     scrub.max = frames() - 1;
     small.hidden = view.picture.kind !== "heads";

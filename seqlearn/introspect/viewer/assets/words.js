@@ -23,10 +23,10 @@ PICTURES.words = {
       y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, told});
     }
     if (view.example.answered && modules[0].axes[0] === "target") {
-      const written = tokensOf(view.example, "answered", modules[0].rows).slice(0, frame + 1);
+      const written = joined(tokensOf(view.example, "answered", modules[0].rows).slice(0, frame + 1));
       heading(scene, 12, y + 16, "written so far");
       const narrow = width < 560;
-      scene.text(narrow ? 12 : 112, y + (narrow ? 38 : 16), tail(joined(written), width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});
+      scene.text(narrow ? 12 : 112, y + (narrow ? 38 : 16), tail(written, width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});
       y += narrow ? 58 : 36;
     }
     scene.height = weightLegend(scene, y + 4, 1) + 8;
@@ -45,16 +45,18 @@ function looksAt({axes: [from, to]}) {
 function headRows(scene, y, example, module, row, {middle, up, lines = true, from, told}) {
   const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
   const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
-  const left = 62, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 12) / pitch);
-  const together = rows[0]?.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0)) ?? [];
-  const heavy = together.length ? together.indexOf(Math.max(...together)) : 0;
-  const [first, stop] = keys.length ? stretch(keys.length, room, heavy) : [0, 0];
-  const start = left + (width - left - 12 - pitch * (stop - first)) / 2, high = count > 8 ? 12 : 18;
+  const left = 62, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 36) / pitch);
+  const together = keys.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0));
+  const order = keys.map((_, key) => key).sort((a, b) => together[b] - together[a]), [first, stop] = keys.length ? stretch(keys.length, room, order[0]) : [0, 0];
+  // Of far more keys than fit, those that are looked at most.
+  const far = keys.length > 3 * room, listed = far ? order.slice(0, room).sort((a, b) => a - b) : keys.map((_, key) => key).slice(first, stop);
+  const start = left + (width - left - 36 - pitch * listed.length) / 2, high = count > 8 ? 12 : 18;
   const tokens = up ? y + 28 + count * high : y + 10, grid = up ? y + 16 : y + 28;
-  heading(scene, 12, up ? y : grid + count * high + 16, `${looksAt(module)}: ${module.name}`, {room: width - 80});
-  for (let key = first; key < stop; key++) {
-    const x = start + (key - first) * pitch, later = module.axes[0] === module.axes[1] && module.axes[0] === "target" && key > row;
+  heading(scene, 12, up ? y : grid + count * high + 16, width < 560 ? looksAt(module) : `${looksAt(module)}: ${module.name}`, {room: width - 140});
+  for (const [place, key] of listed.entries()) {
+    const x = start + place * pitch, later = module.axes[0] === module.axes[1] && module.axes[0] === "target" && key > row;
     chip(scene, x + pitch / 2, tokens, keys[key], pitch - 4, {quiet: later, active: false});
+    if (far && place && key > listed[place - 1] + 1) scene.path(`M${x} ${tokens - 8}v16`, {stroke: palette.line, dash: "2 3"});
     rows.forEach((weights, i) => {
       const weight = weights[key], top = grid + i * high;
       scene.rect(x + 1.5, top + 1.5, pitch - 3, high - 3, {fill: css(palette.weight(Math.sqrt(weight))), radius: 3, opacity: later ? 0.35 : 1});
@@ -65,7 +67,8 @@ function headRows(scene, y, example, module, row, {middle, up, lines = true, fro
     });
   }
   rows.forEach((_, i) => scene.text(start - 8, grid + i * high + high / 2, `head ${i}`, {size: 11, align: "right", fill: palette.muted}));
-  beyond(scene, first, stop, keys.length, 8, width - 4, up ? y : grid + count * high + 16);
+  if (far) heading(scene, width - 12, up ? y : grid + count * high + 16, `${listed.length} of ${keys.length} keys`, {align: "right"});
+  else beyond(scene, first, stop, keys.length, 8, width - 4, tokens);
   const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
   told.push(`${looksAt(module)}: ${best.map(([i, [key, weight]]) => `head ${i} at ${quoted(keys[key])} ${share(weight)}`).join(", ") || "nothing to see"}.`);
   return up ? tokens + 11 : grid + count * high + 36;

@@ -1,0 +1,316 @@
+"""The viewer in headless Chromium, from the file system: every control does what it says."""
+
+from __future__ import annotations
+
+import json
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqlearn.introspect import Recording, Tokens
+from seqlearn.introspect.viewer import fragment, to_html
+
+chromium = pytest.importorskip("chromium", reason="needs tornado to speak to a browser")
+if chromium.found() is None:
+    pytest.skip(f"needs one of {chromium.NAMES}", allow_module_level=True)
+
+ROOT = "document.querySelector('.seqlearn-viewer').shadowRoot"
+KINDS = ("attend", "words", "context", "gates", "unrolled", "heads")
+SOURCE = ["</script><img src=x onerror=alert(1)>", "שלום", "👩‍👩‍👧", "\u2028", "\ud800", "a", "b"]
+FED = ["<s>", "one", "<b>two</b>", "\x00"]
+
+
+def recording(examples: int = 2) -> Recording:
+    """All that an attention model and a Transformer layer tell, so that every picture is there."""
+    source, target, width = len(SOURCE), len(FED), 8
+    gates = ("input", "forget", "output", "candidate", "cell")
+    heard = Recording(
+        {
+            "decoder.mix.attention": torch.randn(examples, 1, target, source).softmax(-1),
+            "decoder.layers.0.cross": torch.randn(examples, 3, target, source).softmax(-1),
+            "decoder.layers.0.attention": torch.rand(examples, 3, target, target).tril(),
+        },
+        {
+            "encoder.lstm": torch.randn(examples, source, width).tanh(),
+            "encoder.context": torch.randn(examples, 1, width).tanh(),
+            "decoder.lstm": torch.randn(examples, target, width).tanh(),
+            "decoder.mix": torch.randn(examples, target, width).tanh(),
+        },
+        {
+            "encoder.lstm": {gate: torch.rand(examples, source, width) for gate in gates},
+            "decoder.lstm": {gate: torch.rand(examples, target, width) for gate in gates},
+        },
+        [Tokens(SOURCE, FED, [*FED[1:], "</s>"])] * examples,
+        {
+            "decoder.mix.attention": ("target", "source"),
+            "decoder.layers.0.cross": ("target", "source"),
+            "decoder.layers.0.attention": ("target", "target"),
+        },
+        {"encoder.lstm": "source", "decoder.lstm": "target", "decoder.mix": "target"},
+    )
+    heard.attention["decoder.layers.0.attention"] /= heard.attention[
+        "decoder.layers.0.attention"
+    ].sum(-1, keepdim=True)
+    return heard
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Any]:
+    with chromium.page() as page:
+        yield page
+
+
+@pytest.fixture
+def page(tab: Any) -> Iterator[Any]:
+    tab.wrong.clear()
+    yield tab
+    assert tab.wrong == []
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    return to_html(
+        recording(), tmp_path_factory.mktemp("viewer") / "page.html", title="a <b> title"
+    )
+
+
+def one(selector: str) -> str:
+    return f"{ROOT}.querySelector({json.dumps(selector)})"
+
+
+def shown(page: Any) -> tuple[str, str, str]:
+    """The picture, its words, and where playback stands."""
+    page.settle()
+    picture = page.run(f"{one('canvas')}.toDataURL()")
+    return picture, page.run(f"{one('.caption')}.textContent"), counted(page)
+
+
+def counted(page: Any) -> str:
+    return page.run(f"{one('.count')}.textContent")
+
+
+def named(label: str) -> str:
+    return one(f"button[aria-label={json.dumps(label)}]")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_playback_is_worked_by_mouse_and_keyboard(page: Any, path: Path, kind: str) -> None:
+    page.open(path)
+    page.click(one(f"[data-kind={kind}]"))
+    assert page.run(f"{one(f'[data-kind={kind}]')}.getAttribute('aria-pressed')") == "true"
+    page.click(named("First step"))
+    first = shown(page)
+    steps = int(first[2].split(" / ")[1])
+    assert first[2] == f"1 / {steps}"
+    assert len(first[1]) > 20
+    seen = [first]
+    for label, count in (("Step forward", 2), ("Step forward", 3), ("Last step", steps)):
+        page.click(named(label))
+        now = shown(page)
+        assert now[2] == f"{count} / {steps}"
+        assert all(now[0] != other[0] for other in seen), label
+        seen.append(now)
+        if count == steps:
+            break
+    page.click(named("Step back"))
+    assert counted(page) == f"{steps - 1} / {steps}"
+    page.click(named("First step"))
+    assert shown(page) == first
+    # The keyboard, from the picture.
+    page.run(f"{one('.stage')}.focus()")
+    for key, count in (("ArrowRight", 2), ("End", steps), ("ArrowLeft", steps - 1), ("Home", 1)):
+        page.press(key)
+        assert counted(page) == f"{count} / {steps}", key
+    page.press(" ")
+    label = f"{one('.play')}.getAttribute('aria-label')"
+    assert page.run(label) == "Pause"
+    until = time.monotonic() + 20
+    while counted(page) == f"1 / {steps}" and time.monotonic() < until:
+        time.sleep(0.05)
+    page.press(" ")
+    assert page.run(label) == "Play"
+    assert counted(page) != f"1 / {steps}"
+    # The slider, by its own keys.
+    page.run(f"{one('input')}.focus()")
+    page.press("Home")
+    assert counted(page) == f"1 / {steps}"
+    page.press("ArrowRight")
+    assert counted(page) == f"2 / {steps}"
+
+
+def test_play_stops_at_the_end_and_begins_anew(page: Any, path: Path) -> None:
+    page.open(path)
+    page.click(one("[data-kind=heads]"))
+    page.click(named("Last step"))
+    page.click(one(".play"))
+    assert counted(page).startswith("1 / ")
+    page.click(named("Last step"))
+    assert page.run(f"{one('.play')}.getAttribute('aria-label')") == "Play"
+
+
+def pick(page: Any, label: str, value: str) -> None:
+    page.run(
+        f"(() => {{ const s = [...{ROOT}.querySelectorAll('label')]"
+        f".find(l => l.textContent.startsWith({json.dumps(label)}) && !l.hidden)"
+        f".querySelector('select'); s.value = {json.dumps(value)}; "
+        "if (s.value === '') throw Error('no such choice'); "
+        "s.dispatchEvent(new Event('change')) })()"
+    )
+
+
+def test_example_layer_and_head_can_be_chosen(page: Any, path: Path) -> None:
+    page.open(path)
+    for kind, layer in (("gates", "decoder.lstm"), ("unrolled", "decoder.lstm")):
+        page.click(one(f"[data-kind={kind}]"))
+        before = shown(page)
+        pick(page, "Layer", layer)
+        changed = shown(page)
+        assert changed[0] != before[0]
+        pick(page, "Example", "1")
+        assert shown(page)[0] != changed[0]
+        pick(page, "Example", "0")
+    page.click(one("[data-kind=heads]"))
+    pick(page, "Module", "decoder.layers.0.cross")
+    first = shown(page)
+    pick(page, "Head", "2")
+    second = shown(page)
+    assert second[0] != first[0]
+    thumbnail = "[data-module='decoder.layers.0.cross'][data-head='0']"
+    page.click(one(thumbnail))
+    assert shown(page) == first
+    assert page.run(f"{one(thumbnail)}.getAttribute('aria-pressed')") == "true"
+    page.settle()
+    drawn = f"{one(thumbnail + ' canvas')}.width"
+    assert page.run(drawn) == len(SOURCE)
+
+
+def test_pointing_and_touching_choose_a_row(page: Any, path: Path) -> None:
+    page.open(path, width=390)
+    page.click(one("[data-kind=heads]"))
+    page.click(named("First step"))
+    place = page.run(
+        f"(() => {{ {one('.stage')}.scrollIntoView(); "
+        f"const r = {one('canvas')}.getBoundingClientRect(); return [r.x, r.y] }})()"
+    )
+    found = set()
+    for down in range(60, 200, 20):
+        page.touch(place[0] + 60, place[1] + down)
+        found.add(counted(page))
+    assert len(found) == len(FED)
+    page.open(path)
+    page.click(one("[data-kind=heads]"))
+    x, y = page.run(
+        f"(() => {{ {one('.stage')}.scrollIntoView(); "
+        f"const r = {one('canvas')}.getBoundingClientRect(); return [r.x, r.y] }})()"
+    )
+    found, tips = set(), set()
+    for down in range(60, 200, 20):
+        page.point("mouseMoved", x + 100, y + down)
+        page.settle()
+        found.add(counted(page))
+        tips.add(page.run(f"{one('.tip')}.hidden ? '' : {one('.tip')}.textContent"))
+    assert len(found) == len(FED)
+    assert {"row 1", "row 2"} <= tips
+
+
+def test_pictures_are_saved_as_svg_and_png(page: Any, path: Path) -> None:
+    page.open(path)
+    for kind in KINDS:
+        page.click(one(f"[data-kind={kind}]"))
+        page.click(named("Last step"))
+        page.click(named("Save this picture as SVG"))
+        page.click(named("Save this picture as PNG"))
+        step = counted(page).split(" / ")[0]
+        files = [page.downloads / f"seqlearn-{kind}-{step}.{type_}" for type_ in ("svg", "png")]
+        until = time.monotonic() + 20
+        while not all(file.exists() and file.stat().st_size for file in files):
+            assert time.monotonic() < until, (kind, list(page.downloads.iterdir()))
+            time.sleep(0.05)
+        assert files[1].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        root = ET.fromstring(files[0].read_text("utf-8"))
+        tags = {element.tag.split("}")[1] for element in root.iter()}
+        assert tags <= {"svg", "title", "style", "rect", "path", "text", "image"}
+        texts = {element.text for element in root.iter() if element.tag.endswith("text")}
+        assert texts & {"</s>", "U+0000", "b"}, kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_wider_than_a_phone_and_colours_follow_the_mode(
+    page: Any, path: Path, kind: str, *, dark: bool
+) -> None:
+    page.open(path, width=390, dark=dark)
+    page.click(one(f"[data-kind={kind}]"))
+    page.click(named("Last step"))
+    assert page.run("document.documentElement.scrollWidth") <= 390
+    red, green, blue, _ = page.run(
+        f"[...{one('canvas')}.getContext('2d').getImageData(1, 1, 1, 1).data]"
+    )
+    assert (red + green + blue < 200) is dark
+
+
+def test_several_viewers_live_in_somebody_elses_page(page: Any, tmp_path: Path) -> None:
+    hostile = "button, p, canvas { display: none !important } .sqv { color: red }"
+    text = (
+        "<!doctype html><meta charset=utf-8><title>x</title>"
+        f"<style>{hostile}</style><script>window.before = Object.keys(window).join()</script>"
+        '<body data-md-color-scheme="slate"><h1 id=caption class=title>theirs</h1>'
+        f"{fragment(recording(1))}{fragment(recording(1), title='second')}"
+    )
+    (tmp_path / "docs.html").write_text(text, "utf-8")
+    page.open(tmp_path / "docs.html")
+    assert page.run("Object.keys(window).filter(k => k !== 'before').join() === window.before")
+    both = "[...document.querySelectorAll('.seqlearn-viewer')].map(e => e.shadowRoot)"
+    counts = f"{both}.map(r => r.querySelector('.count').textContent)"
+    before = page.run(counts)
+    page.click(f"{both}[1].querySelector('[aria-label=\"First step\"]')")
+    after = page.run(counts)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    modes = f"{both}.map(r => r.querySelector('.sqv').dataset.mode)"
+    assert page.run(modes) == ["dark", "dark"]
+    page.run("document.body.dataset.mdColorScheme = 'default'")
+    page.settle()
+    assert page.run(modes) == ["light", "light"]
+
+
+def test_whatever_is_clicked_has_a_name(page: Any, path: Path) -> None:
+    page.open(path)
+    tree = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = ("button", "combobox", "slider", "image", "group", "region")
+    found = [
+        (node["role"]["value"], node.get("name", {}).get("value"))
+        for node in tree
+        if node["role"]["value"] in roles and not node["ignored"]
+    ]
+    assert {"button", "combobox", "slider", "image"} <= {role for role, _ in found}
+    assert [role for role, name in found if not name] == []
+
+
+def test_a_thousand_by_a_thousand_opens_at_once_and_stays_smooth(page: Any, tmp_path: Path) -> None:
+    size = 1000
+    words = [f"word{i}" for i in range(size)]
+    weights = (4 * torch.randn(1, 2, size, size)).softmax(-1)
+    long = Recording(
+        {"cross": weights},
+        tokens=[Tokens(words, words, words)],
+        axes={"cross": ("target", "source")},
+    )
+    page.open(to_html(long, tmp_path / "long.html"))
+    opened = float(page.run(f"{one('.sqv')}.dataset.drawn"))
+    frames = page.run(
+        f"(async () => {{ {one('[data-kind=heads]')}.click(); const s = {one('input')}; "
+        "const began = performance.now(); for (let i = 0; i < 20; i++) { s.value = i * 50; "
+        "s.dispatchEvent(new Event('input')); await new Promise(requestAnimationFrame); } "
+        "return (performance.now() - began) / 20 })()"
+    )
+    print(f"1,000 by 1,000: first picture after {opened:.0f} ms, {frames:.0f} ms a frame")
+    assert opened < 6000  # Two seconds, and what a busy machine adds.
+    assert frames < 300
+    assert page.run(f"{ROOT}.querySelectorAll('*').length") < 200
