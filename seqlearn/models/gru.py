@@ -29,6 +29,9 @@ class GRU(SequenceModule):
         d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
         num_layers: Layers of the encoder, and of the decoder.
         bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        update_bias: Where the bias of the update gates starts. From 3 or 4 the state is kept nearly
+            whole from the first step of training on, and what is told once is learnt over tens of
+            steps; with 0 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
         dropout: Share of what is dropped between layers, in training.
         tie_embeddings: Share one matrix between the target's embedding, the output layer and,
             with a joint vocabulary, the source's embedding.
@@ -47,14 +50,16 @@ class GRU(SequenceModule):
         d_model: int = 256,
         num_layers: int = 1,
         bidirectional: bool = False,
+        update_bias: float = 0.0,
         dropout: float = 0.2,
         tie_embeddings: bool = False,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        sizes = (d_model, num_layers, dropout)
         self.encoder = RecurrentEncoder(
-            "gru", d_model, num_layers, dropout, bidirectional=bidirectional
+            "gru", *sizes, bidirectional=bidirectional, keep_bias=update_bias
         )
-        self.decoder = RecurrentDecoder("gru", d_model, num_layers, dropout)
+        self.decoder = RecurrentDecoder("gru", *sizes, keep_bias=update_bias)
         if spec.source is None:
             unread(self.decoder)

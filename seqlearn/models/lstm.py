@@ -32,6 +32,9 @@ class LSTM(SequenceModule):
         d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
         num_layers: Layers of the encoder, and of the decoder.
         bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
+        forget_bias: Where the bias of the forget gates starts. From 3 or 4 the cell is kept nearly
+            whole from the first step of training on, and what is told once is learnt over tens of
+            steps; with 1 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
         dropout: Share of what is dropped between layers, in training.
         tie_embeddings: Share one matrix between the target's embedding, the output layer and,
             with a joint vocabulary, the source's embedding.
@@ -50,14 +53,16 @@ class LSTM(SequenceModule):
         d_model: int = 256,
         num_layers: int = 1,
         bidirectional: bool = False,
+        forget_bias: float = 1.0,
         dropout: float = 0.2,
         tie_embeddings: bool = False,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        sizes = (d_model, num_layers, dropout)
         self.encoder = RecurrentEncoder(
-            "lstm", d_model, num_layers, dropout, bidirectional=bidirectional
+            "lstm", *sizes, bidirectional=bidirectional, keep_bias=forget_bias
         )
-        self.decoder = RecurrentDecoder("lstm", d_model, num_layers, dropout)
+        self.decoder = RecurrentDecoder("lstm", *sizes, keep_bias=forget_bias)
         if spec.source is None:
             unread(self.decoder)

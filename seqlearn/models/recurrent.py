@@ -40,20 +40,30 @@ class RecurrentEncoder(nn.Module):
         num_layers: Layers, each reading the states of the one below.
         bidirectional: Whether each layer reads in both directions, `d_model // 2` wide each.
         dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
+        keep_bias: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
     """
 
     def __init__(
-        self, cell: Cell, d_model: int, num_layers: int, dropout: float, *, bidirectional: bool
+        self,
+        cell: Cell,
+        d_model: int,
+        num_layers: int,
+        dropout: float,
+        *,
+        bidirectional: bool,
+        keep_bias: float | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
         layer = BidirectionalLayer if bidirectional else RecurrentLayer
         self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(layer(cell, d_model, d_model) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            layer(cell, d_model, d_model, keep_bias=keep_bias) for _ in range(num_layers)
+        )
         parts = num_layers * (2 if cell == "lstm" else 1)
         self.context = nn.Linear(parts * d_model, d_model)
 
@@ -81,6 +91,7 @@ class RecurrentDecoder(nn.Module):
         num_layers: Layers, each reading the states of the one below.
         dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
         d_input: Width of what enters the lowest layer, if it is not `d_model`.
+        keep_bias: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If there is no layer.
@@ -89,14 +100,23 @@ class RecurrentDecoder(nn.Module):
     carries_state = True
 
     def __init__(
-        self, cell: Cell, d_model: int, num_layers: int, dropout: float, d_input: int | None = None
+        self,
+        cell: Cell,
+        d_model: int,
+        num_layers: int,
+        dropout: float,
+        d_input: int | None = None,
+        *,
+        keep_bias: float | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
         widths = [d_input or d_model] + [d_model] * (num_layers - 1)
         self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(RecurrentLayer(cell, width, d_model) for width in widths)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(cell, width, d_model, keep_bias=keep_bias) for width in widths
+        )
         self.scale = math.sqrt(d_model)
         self.parts = 2 if cell == "lstm" else 1
         self.begin = nn.Linear(d_model, num_layers * self.parts * d_model)

@@ -119,19 +119,30 @@ class RecurrentLayer(nn.Module):
     Its weights are those of `kernel` (an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one layer), the gates
     below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. They start as Glorot uniform (W),
     orthogonal (U, each gate its own; Saxe et al. 2014) and zero (b), but the forget gate's bias as
-    one, so that an untrained LSTM remembers (Jozefowicz et al. 2015, section 2.2).
+    one, so that an untrained LSTM remembers (Jozefowicz et al. 2015, section 2.2). With a larger
+    `keep_bias` it remembers longer from the start (Tallec & Ollivier 2018, section 2).
 
     Args:
         cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
         d_input: Width of the inputs.
         d_hidden: Width of the states.
         reverse: Whether it reads from the last real step to the first.
+        keep_bias: Where the bias of the gate that keeps the state starts: an LSTM's forget gate (1
+            by default), a GRU's update gate (0). A plain network has none.
 
     Raises:
         ValueError: If there is no such cell.
     """
 
-    def __init__(self, cell: Cell, d_input: int, d_hidden: int, *, reverse: bool = False) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        d_input: int,
+        d_hidden: int,
+        *,
+        reverse: bool = False,
+        keep_bias: float | None = None,
+    ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
@@ -143,8 +154,9 @@ class RecurrentLayer(nn.Module):
             nn.init.orthogonal_(gate)
         nn.init.zeros_(self.kernel.bias_ih_l0)
         nn.init.zeros_(self.kernel.bias_hh_l0)
-        if cell == "lstm":
-            nn.init.ones_(self.kernel.bias_ih_l0[d_hidden : 2 * d_hidden])
+        if cell != "rnn":  # in both kernels it is the second gate
+            bias = float(cell == "lstm") if keep_bias is None else keep_bias
+            nn.init.constant_(self.kernel.bias_ih_l0[d_hidden : 2 * d_hidden], bias)
 
     def start(self, inputs: Float[Tensor, "batch time d_input"]) -> CellState:
         """The state before the first step: zeros."""
@@ -286,20 +298,25 @@ class BidirectionalLayer(nn.Module):
         cell: Which cell.
         d_input: Width of the inputs.
         d_hidden: Width of both directions together; must be even.
+        keep_bias: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If `d_hidden` is odd.
     """
 
-    def __init__(self, cell: Cell, d_input: int, d_hidden: int) -> None:
+    def __init__(
+        self, cell: Cell, d_input: int, d_hidden: int, *, keep_bias: float | None = None
+    ) -> None:
         super().__init__()
         if d_hidden % 2:
             raise ValueError(
                 f"a bidirectional layer has half its width in each direction; expected an even "
                 f"width, got {d_hidden}"
             )
-        self.forwards = RecurrentLayer(cell, d_input, d_hidden // 2)
-        self.backwards = RecurrentLayer(cell, d_input, d_hidden // 2, reverse=True)
+        self.forwards, self.backwards = (
+            RecurrentLayer(cell, d_input, d_hidden // 2, reverse=reverse, keep_bias=keep_bias)
+            for reverse in (False, True)
+        )
 
     def forward(
         self,
