@@ -207,6 +207,13 @@ recording.plot(name)
 # is to be learned, such as those that go on with a word already begun. The weights must lie
 # somewhere, for their sum is one.
 #
+# And all seven steps, played back from this recording, for each character that was written. Press
+# play, or step with the arrow keys.
+
+# %%
+recording
+
+# %% [markdown]
 # ## Does it use what it looks at?
 #
 # A weight is not yet a proof. So we change what it looks at and nothing else: the two encoder

@@ -137,6 +137,15 @@ print("summaries swapped ", write(lstm, swapped[0]), "|", write(lstm, swapped[1]
 # the decoder writes the other one. It never looks at the states.
 
 # %% [markdown]
+# Played back, from the model that was just trained: the encoder reads to its end, one vector
+# passes, and the decoder writes from it. Press play, or step with the arrow keys.
+
+# %%
+with sl.record(lstm) as recording:
+    lstm.generate([second])
+recording
+
+# %% [markdown]
 # ## The bottleneck
 #
 # The summary has 70 numbers, whether the source has 3 digits or 20. How much fits in? We count the

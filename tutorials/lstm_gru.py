@@ -288,6 +288,15 @@ print(f"forget gate over the filler: mean {forget[9:59].mean():.2f}; above 0.95:
 # the way: only some cells are nearly untouched. "A gate that stands open for hundreds of steps" is
 # simpler than what this model does, which also feeds its state back into its gates at each step.
 #
+# The same, played back for one text: the cell's path straight through, and the gates that decide at
+# each word what is kept, what is added and what is shown. Press play, or step with the arrow keys.
+
+# %%
+with sl.record(models["LSTM"]) as recording:
+    models["LSTM"].classify([text for text, _ in sl.data.Recall(10).examples("test")][:1])
+recording
+
+# %% [markdown]
 # ## And where they fall short
 #
 # Two things are left. The state is still made one step after another, and more slowly, for an LSTM

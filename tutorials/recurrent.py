@@ -132,6 +132,16 @@ for shape in shapes[1:]:
         print(f"    {answer:30} right: {target}")
 
 # %% [markdown]
+# Played back, from the model that was just trained: the network rolled out in time. Press play, or
+# step with the arrow keys. At each step the state (its numbers as colours) is made from the token
+# that is read and the state before.
+
+# %%
+with sl.record(models["sequence-to-sequence"]) as recording:
+    models["sequence-to-sequence"].generate(sources[:1])
+recording
+
+# %% [markdown]
 # ## How far it gets
 #
 # The answer has four parts, in this order: weekday, day, month, year. We count each. Beside the two

@@ -130,6 +130,13 @@ for name, weights in recording.attention.items():
 recording.plot("decoder.layers.1.cross")
 
 # %% [markdown]
+# Played back, all heads at each character that it writes: above what they see of the source, below
+# what they see of the answer so far. Press play, or step with the arrow keys.
+
+# %%
+recording
+
+# %% [markdown]
 # ## Its speed against the LSTM
 #
 # An LSTM reads a text of $n$ tokens in $n$ steps, each of which waits for the one before. A
