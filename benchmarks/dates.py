@@ -3,6 +3,8 @@
     python benchmarks/dates.py [--only LSTM RNN …] [--shapes sequence-to-sequence …] [--out FILE]
 
 Each is trained on 20,000 dates and tested on 1,000 others, seed 0. The table is written row by row.
+An LSTM or a GRU that writes from one context vector trains longer, on smaller batches, and with the
+gate that keeps its state nearly open at the start.
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
     "Transformer": (sl.Transformer, {"d_model": 128, "num_layers": 2}),
 }
 
+FROM_ONE_VECTOR: dict[str, dict[str, Any]] = {
+    "LSTM": {"forget_bias": 4.0, "dropout": 0.0},
+    "GRU": {"update_bias": 4.0, "dropout": 0.0},
+}
+
 
 def main() -> None:
     """Run what was asked for."""
@@ -35,20 +42,26 @@ def main() -> None:
         asked.out, ["shape", "architecture", "trained weights", "epochs", "CPU time", "right"]
     )
     for shape in asked.shapes:
-        data = sl.data.Dates("en", "de", shape=shape, batch_tokens=2048)
         for name in asked.only:
             L.seed_everything(0, verbose=False)
             cls, arguments = ARCHITECTURES[name]
-            recipe = sl.Recipe(lr=2e-3, warmup_steps=200, schedule="cosine")
+            epochs, lr, batch_tokens = EPOCHS[shape], 2e-3, 2048
+            if shape != "sequence-to-vector" and name in FROM_ONE_VECTOR:
+                arguments = arguments | FROM_ONE_VECTOR[name]
+                epochs, lr, batch_tokens = 20, 4e-3, 1024
+                if shape == "sequence-to-sequence":
+                    arguments["bidirectional"] = True
+            data = sl.data.Dates("en", "de", shape=shape, batch_tokens=batch_tokens)
+            recipe = sl.Recipe(lr=lr, warmup_steps=200, schedule="cosine")
             model = cls(data.spec, recipe=recipe, **arguments)
-            result = fit(model, data, max_epochs=EPOCHS[shape])
+            result = fit(model, data, max_epochs=epochs)
             figure = "test/accuracy" if shape == "sequence-to-vector" else "test/exact_match"
             table.add(
                 [
                     shape,
                     f"`{name}({said(arguments)})`",
                     f"{result.weights / 1e6:.2f} M",
-                    EPOCHS[shape],
+                    epochs,
                     f"{result.seconds:.0f} s",
                     f"{100 * result.figures[figure]:.1f}%",
                 ]

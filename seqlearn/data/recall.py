@@ -161,10 +161,13 @@ class Recall(SequenceDataModule):
                 yield None, " ".join([*words, language])
 
     def _fillers(self, split: Split) -> Iterator[list[str]]:
-        """The filler words of each text of a split; those of all splits differ."""
-        draw = drawing(f"recall {self.seed}")
+        """The filler words of each text of a split; those of all splits differ.
+
+        Each split has draws of its own: however many texts another one has, they stay the same.
+        """
         seen: set[tuple[str, ...]] = set()
-        for one in reversed(SPLITS):  # the test split first: more training leaves it as it is
+        for one in reversed(SPLITS):  # the test split first: training leaves out what is in it
+            draw = drawing(f"recall {one} {self.seed}")
             last = len(seen) + (self.train_examples if one == "train" else self.held_out_examples)
             while len(seen) < last:
                 words = draw.choices(FILLER, k=self.before + self.distance)

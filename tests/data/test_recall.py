@@ -231,3 +231,12 @@ def test_wrong_shape_names_the_two():
     # Unwrapped: the run-time check of annotations, which only tests have, would speak first.
     with pytest.raises(ValueError, match=f"{', '.join(SHAPES)}, got 'vector-to-sequence'"):
         inspect.unwrap(Recall.__init__)(Recall.__new__(Recall), shape="vector-to-sequence")
+
+
+def test_a_larger_test_split_holds_no_text_of_training() -> None:
+    """A checkpoint may be measured on more texts than its data module held out."""
+    trained, measured = (Recall(5, train_examples=300, held_out_examples=n) for n in (10, 200))
+    texts = set(trained.examples("train"))
+    assert not texts & set(measured.examples("test"))
+    assert list(measured.examples("test"))[:10] == list(trained.examples("test"))
+    assert set(measured.examples("train")) == texts
