@@ -182,6 +182,9 @@ class Follower:
     def hear(self, kind: str, owner: object, make: object) -> None:
         raise AssertionError("nothing is offered here")
 
+    def loop(self, *, begins: bool) -> None:
+        raise AssertionError("no loop over time is told of here")
+
     def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
         raise AssertionError("the caller says this, before it encodes")
 

@@ -18,6 +18,7 @@ from seqlearn.introspect.viewer import fragment, to_html
 chromium = pytest.importorskip("chromium", reason="needs tornado to speak to a browser")
 if chromium.found() is None:
     pytest.skip(f"needs one of {chromium.NAMES}", allow_module_level=True)
+pytestmark = pytest.mark.slow
 
 ROOT = "document.querySelector('.seqlearn-viewer').shadowRoot"
 KINDS = ("attend", "words", "context", "gates", "unrolled", "heads")
