@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqlearn.introspect.bertviz import head_view_arguments
 from seqlearn.introspect.gif import to_gif
 from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
 from seqlearn.introspect.plots import attention_heads, attention_map
+from seqlearn.introspect.selecting import of_head, of_modules
 from seqlearn.introspect.storing import reading_tensors, write_tensors
 from seqlearn.introspect.strips import state_strips
 from seqlearn.introspect.viewer import fragment, to_html
@@ -164,14 +166,33 @@ class Recording:
                 real[example, len(labels) :] = False
         return real
 
-    def select(self, example: int) -> Recording:
-        """The recording of one example, a batch of one, without padding where its length is known.
+    def select(
+        self,
+        example: int | None = None,
+        *,
+        modules: str | Sequence[str] | None = None,
+        head: int | None = None,
+    ) -> Recording:
+        """A part of the recording.
 
-        Modules that were not heard once per example (`len` differs from the others) are left out.
+        Args:
+            example: One example, as a batch of one, without padding where its length is known;
+                modules that were not heard once for each example are left out. All, if `None`.
+            modules: Names of modules, or patterns such as `"decoder.*"`. All, if `None`.
+            head: One head of all attention; modules that have no such head lose theirs. All, if
+                `None`.
 
         Raises:
-            IndexError: If there is no such example.
+            IndexError: If there is no such example or head.
+            ValueError: If a name fits no module; the message lists those that were heard.
         """
+        names = [modules] if isinstance(modules, str) else modules
+        part = self if names is None else of_modules(self, names)
+        if head is not None:
+            part = of_head(part, head)
+        return part if example is None else part._example(example)  # noqa: SLF001 -- its own
+
+    def _example(self, example: int) -> Recording:
         if not 0 <= example < len(self.tokens):
             raise IndexError(f"expected an example from 0 to {len(self.tokens) - 1}, got {example}")
         count = len(self.tokens)
@@ -272,8 +293,8 @@ class Recording:
             from bertviz import head_view
             head_view(**recording.to_bertviz())
 
-        Layers are the modules in the order in which they were heard. Queries of the target are
-        named by the token that was read, as bertviz has one row of tokens for each side.
+        Layers stand in the order in which they were heard. Queries of the target are named by the
+        token that was read, as bertviz has one row of tokens for each side.
 
         Args:
             example: Which example.
@@ -287,24 +308,7 @@ class Recording:
             ValueError: If no attention with known tokens was heard.
             IndexError: If there is no such example.
         """
-        one = self.select(example)
-        sides = {("source", "source"): "encoder", ("target", "target"): "decoder"}
-        sides[("target", "source")] = "cross"
-        layers: dict[str, list[Tensor]] = {}
-        for name, axes in one.axes.items():
-            if axes in sides:
-                layers.setdefault(f"{sides[axes]}_attention", []).append(one.attention[name])
-        if not layers:
-            raise ValueError(
-                "no attention between known tokens was heard; record a call of a SequenceModule, "
-                "or give the examples their tokens with label()"
-            )
-        found: dict[str, Any] = {side: tuple(weights) for side, weights in layers.items()}
-        tokens = {"encoder": one.tokens[0].source, "decoder": one.tokens[0].fed}
-        if len(found) == 1 and "cross_attention" not in found:
-            ((side, weights),) = found.items()
-            return {"attention": weights, "tokens": tokens[side.removesuffix("_attention")]}
-        return found | {f"{side}_tokens": names for side, names in tokens.items()}
+        return head_view_arguments(self.select(example))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one safetensors file: tensors, and tokens as JSON in its header.

@@ -81,6 +81,21 @@ def test_select_cuts_padding(recording: Recording) -> None:
         recording.select(2)
 
 
+def test_select_modules_and_a_head(recording: Recording) -> None:
+    decoder = recording.select(modules="decoder.*")
+    assert list(decoder.attention) == ["decoder.layers.0.attention", "decoder.layers.0.cross"]
+    assert list(decoder.axes) == list(decoder.attention)
+    assert decoder.tokens == recording.tokens
+    head = recording.select(1, modules=["decoder.*"], head=1)
+    assert list(head.attention) == ["decoder.layers.0.attention"]  # the other one has one head
+    whole = recording.attention["decoder.layers.0.attention"]
+    assert torch.equal(head.attention["decoder.layers.0.attention"], whole[1:2, 1:2, :2, :2])
+    with pytest.raises(ValueError, match=r"nothing of 'cross' was heard; heard: \['enc"):
+        recording.select(modules="cross")
+    with pytest.raises(IndexError, match="head from 0 to 1, got 2"):
+        recording.select(head=2)
+
+
 def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
     figure = recording.plot("decoder.layers.0.cross", example=0)
     (panel, _) = figure.axes

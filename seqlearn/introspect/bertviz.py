@@ -1,0 +1,47 @@
+"""What bertviz takes (Vig 2019, "A Multiscale Visualization of Attention")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from seqlearn.introspect.viewer import Recorded
+
+_SIDES = {
+    ("source", "source"): "encoder_attention",
+    ("target", "target"): "decoder_attention",
+    ("target", "source"): "cross_attention",
+}
+
+
+def head_view_arguments(one: Recorded) -> dict[str, Any]:
+    """The arguments of bertviz's `head_view`.
+
+    Args:
+        one: The recording of one example.
+
+    Returns:
+        See `Recording.to_bertviz`.
+
+    Raises:
+        ValueError: If no attention with known tokens was heard.
+    """
+    layers: dict[str, list[Tensor]] = {}
+    for name, axes in one.axes.items():
+        if axes in _SIDES:
+            layers.setdefault(_SIDES[axes], []).append(one.attention[name])
+    if not layers:
+        raise ValueError(
+            "no attention between known tokens was heard; record a call of a SequenceModule, or "
+            "give the examples their tokens with label()"
+        )
+    found: dict[str, Any] = {side: tuple(weights) for side, weights in layers.items()}
+    tokens = {
+        "encoder_attention": one.tokens[0].source,
+        "decoder_attention": one.tokens[0].fed,
+    }
+    if len(found) == 1 and "cross_attention" not in found:
+        ((side, weights),) = found.items()
+        return {"attention": weights, "tokens": tokens[side]}
+    return found | {side.replace("attention", "tokens"): names for side, names in tokens.items()}
