@@ -292,8 +292,9 @@ print(f"forget gate over the filler: mean {forget[9:59].mean():.2f}; above 0.95:
 # each word what is kept, what is added and what is shown. Press play, or step with the arrow keys.
 
 # %%
+text, _ = next(iter(sl.data.Recall(10).examples("test")))
 with sl.record(models["LSTM"]) as recording:
-    models["LSTM"].classify([text for text, _ in sl.data.Recall(10).examples("test")][:1])
+    models["LSTM"].classify([text])
 recording
 
 # %% [markdown]

@@ -137,8 +137,9 @@ for shape in shapes[1:]:
 # that is read and the state before.
 
 # %%
-with sl.record(models["sequence-to-sequence"]) as recording:
-    models["sequence-to-sequence"].generate(sources[:1])
+model = models["sequence-to-sequence"]
+with sl.record(model) as recording:
+    model.generate(sources[:1])
 recording
 
 # %% [markdown]
