@@ -1,0 +1,35 @@
+"""The laws that every module must obey, also a user's own, and what checks them.
+
+Needs the extra `testing`: `pip install 'seqlearn[testing]'`.
+"""
+
+from __future__ import annotations
+
+try:
+    from seqlearn.testing import strategies
+    from seqlearn.testing.cases import SHAPES, batch_of
+    from seqlearn.testing.checking import check_module
+    from seqlearn.testing.laws import LAWS
+    from seqlearn.testing.parametrized import module_checks
+    from seqlearn.testing.report import Counterexample, LawBroken, Outcome, Report
+except ModuleNotFoundError as error:
+    if error.name != "hypothesis":
+        raise
+    raise ModuleNotFoundError(
+        "seqlearn.testing draws its cases by hypothesis, which is not installed; "
+        "pip install 'seqlearn[testing]'",
+        name=error.name,
+    ) from error
+
+__all__ = [
+    "LAWS",
+    "SHAPES",
+    "Counterexample",
+    "LawBroken",
+    "Outcome",
+    "Report",
+    "batch_of",
+    "check_module",
+    "module_checks",
+    "strategies",
+]

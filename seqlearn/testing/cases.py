@@ -1,0 +1,112 @@
+"""Cases as plain data, and what is made of them: specs by the name of their shape, and batches.
+
+An example is a pair of plain data: a source (a list of ids, a list of numbers, or `None`) and a
+target (a list of ids, the number of a class, or a list of numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from seqlearn.batch import SequenceBatch, length_mask, pad
+from seqlearn.spec import END, START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+
+_SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
+
+SHAPES: dict[str, SequenceSpec] = {
+    "text to text": SequenceSpec(_SOURCE, _TARGET),
+    "text to class": SequenceSpec(_SOURCE, ClassesSpec(("a", "b", "c"))),
+    "text to vector": SequenceSpec(_SOURCE, VectorSpec(2)),
+    "vector to text": SequenceSpec(VectorSpec(3), _TARGET),
+    "nothing to text": SequenceSpec(None, _TARGET),
+}
+"""The five shapes on which a module is tried, small, in the order of trying."""
+
+Example = tuple[Any, Any]
+
+LONGEST = 5
+"""Tokens in the longest text that is drawn."""
+
+WIDEST = 8
+"""Places in the widest padded text that is drawn, start and end not counted."""
+
+
+def batch_of(
+    spec: SequenceSpec, examples: Sequence[Example], dtype: torch.dtype = torch.float32
+) -> SequenceBatch:
+    """Make the batch of these examples, as a data module makes it.
+
+    Args:
+        spec: What goes in and what comes out.
+        examples: Pairs of source and target, as plain data.
+        dtype: Of vectors.
+    """
+    sources, targets = [source for source, _ in examples], [target for _, target in examples]
+    source: Tensor | None = None
+    lengths: Tensor | None = None
+    if isinstance(spec.source, TextSpec):
+        source, lengths = pad(sources)
+    elif isinstance(spec.source, VectorSpec):
+        source = torch.tensor(sources, dtype=dtype)
+    if isinstance(spec.target, TextSpec):
+        target, target_lengths = pad([[START, *ids, END] for ids in targets])
+        return SequenceBatch(source, lengths, target, target_lengths)
+    if isinstance(spec.target, ClassesSpec):
+        return SequenceBatch(source, lengths, torch.tensor(targets), None)
+    return SequenceBatch(source, lengths, torch.tensor(targets, dtype=dtype), None)
+
+
+def rich_examples(spec: SequenceSpec) -> list[Example]:
+    """Four examples that differ, of many tokens, of some, of one and of none."""
+    texts = [[4, 5, 6, 4, 6], [6, 4, 4], [5], []]
+    vectors = [[0.5, -1.0, 2.0], [1.5, 0.0, -0.5], [-1.0, 1.0, 0.5], [0.0, 2.0, 1.0]]
+    others = [[7, 8, 4, 5, 6], [8, 4, 4], [7], []]
+    sources: Sequence[Any] = [None] * 4
+    if isinstance(spec.source, TextSpec):
+        sources = others
+    elif isinstance(spec.source, VectorSpec):
+        sources = vectors
+    targets: Sequence[Any] = texts
+    if isinstance(spec.target, ClassesSpec):
+        targets = [number % len(spec.target.labels) for number in range(4)]
+    elif isinstance(spec.target, VectorSpec):
+        targets = [vector[: spec.target.size] for vector in vectors]
+    return list(zip(sources, targets, strict=True))
+
+
+def short_examples(spec: SequenceSpec) -> list[Example]:
+    """Two examples, whose texts have one token each."""
+
+    def cut(side: Any, kind: object) -> Any:
+        return side[:1] if isinstance(kind, TextSpec) else side
+
+    return [(cut(s, spec.source), cut(t, spec.target)) for s, t in rich_examples(spec)[:2]]
+
+
+def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
+    """Some rows of a batch, in this order, padded as they are."""
+    picked = [None if part is None else part[list(rows)] for part in batch[:4]]
+    assert picked[2] is not None
+    return SequenceBatch(picked[0], picked[1], picked[2], picked[3])
+
+
+def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
+    """Of the logits those that predict a real token; all of a class or vector."""
+    if batch.target_lengths is None:
+        return outputs
+    size = min(outputs.shape[1], batch.target.shape[1] - 1)
+    return outputs[:, :size][length_mask(batch.target_lengths - 1, size)]
+
+
+def widened(
+    ids: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"], width: int, vocab: int
+) -> Int[Tensor, "batch {width}"]:
+    """The same texts in rows of `width` places, whose padding is random ids."""
+    garbage = torch.randint(vocab, (ids.shape[0], width))
+    garbage[length_mask(lengths, width)] = ids[length_mask(lengths, ids.shape[1])]
+    return garbage

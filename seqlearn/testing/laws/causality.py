@@ -1,0 +1,121 @@
+"""Law 4: no output depends on a later target token, nor on another example of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from seqlearn.spec import TextSpec
+from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
+
+
+@contextmanager
+def leaves_of(layer: nn.Module | None, what: str) -> Iterator[list[Tensor]]:
+    """Put a leaf of its own in the place of each output of a layer.
+
+    Raises:
+        NotChecked: If the block ends and the layer has not been called.
+    """
+    leaves: list[Tensor] = []
+
+    def replace(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1]
+
+    if layer is None:
+        raise NotChecked(f"it has no {what} of its own")
+    hook = layer.register_forward_hook(replace)
+    try:
+        yield leaves
+    finally:
+        hook.remove()
+    if not leaves:
+        raise NotChecked(f"it does not read through its {what}")
+
+
+@law(4, "causality", shapes=WRITES)
+def causality(trial: Trial) -> None:
+    """Other target tokens from some step on change no earlier output, in training mode neither."""
+    drawn = trial.examples()
+    batch = trial.batch(drawn)
+    step = trial.draw(st.integers(1, max(1, batch.target.shape[1] - 1)), "first other token")
+    training = trial.draw(st.booleans(), "training mode")
+    bf16 = trial.draw(st.booleans(), "bf16")
+    other = batch.target.clone()
+    other[:, step:] = torch.randint_like(other[:, step:], 4, 7)
+    dtype = torch.float32 if bf16 else trial.dtype
+    batch = trial.batch(drawn, dtype)
+    outputs = []
+    for target in (batch.target, other):
+        module = trial.module(training=training, dtype=dtype)
+        torch.manual_seed(1)  # what is dropped is the same
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            memory = module.encode(batch.source, batch.source_lengths)
+            hidden, _ = module.decode(target, memory)
+        outputs.append(hidden[:, :step].to(trial.dtype))
+    trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the other tokens")
+
+
+@law(4, "causality by gradient", shapes=WRITES)
+def causality_by_gradient(trial: Trial) -> None:
+    """The gradient of an output is zero at every later target token, also in training and bf16."""
+    drawn = trial.examples()
+    training = trial.draw(st.booleans(), "training mode")
+    bf16 = trial.draw(st.booleans(), "bf16")
+    # In single precision: the fused kernels that training runs on.
+    module, batch = (
+        trial.module(training=training, dtype=torch.float32),
+        trial.batch(drawn, torch.float32),
+    )
+    with (
+        leaves_of(module.target_embedding, "target_embedding") as leaves,
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+    ):
+        memory = module.encode(batch.source, batch.source_lengths)
+        outputs, _ = module.decode(batch.target, memory)
+    row = trial.draw(st.integers(0, batch.size - 1), "row")
+    step = trial.draw(st.integers(0, batch.target.shape[1] - 1), "step")
+    total = (outputs[row, step].float() * torch.randn(outputs.shape[-1])).sum()
+    (gradient,) = torch.autograd.grad(total, leaves[:1], allow_unused=True, materialize_grads=True)
+    trial.zero(gradient[row, step + 1 :], f"the gradient of step {step} at later tokens")
+
+
+@law(4, "examples apart")
+def examples_apart(trial: Trial) -> None:
+    """The gradient of one example's outputs is zero at all others, and where a source is padded."""
+    drawn = trial.examples(min_size=2)
+    training = trial.draw(st.booleans(), "training mode")
+    module, batch = trial.module(training=training), trial.batch(drawn)
+    source = batch.source
+    layers: list[tuple[str, nn.Module | None]] = []
+    if isinstance(trial.spec.source, TextSpec):
+        layers.append(("source_embedding", module.source_embedding))
+    if trial.writes:
+        layers.append(("target_embedding", module.target_embedding))
+    row = trial.draw(st.integers(0, batch.size - 1), "row")
+    for name, layer in layers:
+        with leaves_of(layer, name) as leaves:
+            outputs = module(batch)
+        total = (outputs[row] * torch.randn_like(outputs[row])).sum()
+        (gradient,) = torch.autograd.grad(
+            total, leaves[:1], allow_unused=True, materialize_grads=True
+        )
+        others = gradient[torch.arange(len(drawn)) != row]
+        trial.zero(others, f"the gradient of example {row} at the others' {name}")
+        if name == "source_embedding" and batch.source_lengths is not None:
+            padded = gradient[row, int(batch.source_lengths[row]) :]
+            trial.zero(padded, "the gradient at the padding of the source")
+    if source is not None and source.is_floating_point():
+        leaf = source.clone().requires_grad_()
+        outputs = module(batch._replace(source=leaf))
+        total = (outputs[row] * torch.randn_like(outputs[row])).sum()
+        (gradient,) = torch.autograd.grad(total, leaf)
+        others = gradient[torch.arange(len(drawn)) != row]
+        trial.zero(others, f"the gradient of example {row} at the others' vectors")
+
+
+LAWS: tuple[Law, ...] = (causality, causality_by_gradient, examples_apart)

@@ -1,0 +1,172 @@
+"""Law 6: beam search, scores and sampling mean what they say."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seqlearn.batch import length_mask, pad
+from seqlearn.models import SequenceModule
+from seqlearn.spec import END, START, UNKNOWN
+from seqlearn.testing.cases import Example
+from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
+from seqlearn.testing.laws.asking import GAP, asked, longest_answer, near_tie
+
+FREE = (UNKNOWN, 4, 5, 6)
+"""What may be answered besides the end symbol."""
+
+
+def log_probabilities(
+    trial: Trial, module: SequenceModule, example: Example, texts: list[list[int]]
+) -> Tensor:
+    """Of every token of these texts, all read at once: `text time vocab`, in nats."""
+    batch = trial.batch([(example[0], []) for _ in texts])
+    fed, _ = pad([[START, *ids] for ids in texts])
+    with torch.no_grad():
+        memory = module.encode(batch.source, batch.source_lengths)
+        hidden, _ = module.decode(fed, memory)
+        return module.head(hidden).log_softmax(-1)
+
+
+@law(6, "beam of one", shapes=WRITES)
+def beam_of_one(trial: Trial) -> None:
+    """A beam of width one answers as greedy search does."""
+    drawn = trial.examples(max_size=3)
+    options: dict[str, Any] = {
+        "length_penalty": trial.draw(st.sampled_from([-1.0, 0.0, 1.0]), "length penalty"),
+        "early_stopping": trial.draw(st.booleans(), "early stopping"),
+    }
+    module, given = trial.module(), asked(trial, drawn)
+    limit = longest_answer(trial, drawn)
+    greedy = module.generate(**given, max_length=limit)
+    beam = module.generate(**given, strategy="beam", beam_size=1, **options, max_length=limit)
+    for number, pair in enumerate(zip(greedy, beam, strict=True)):
+        trial.expect(
+            pair[0] == pair[1] or near_tie(trial, module, drawn[number], pair),
+            f"example {number}: greedy search answers {pair[0]}, a beam of one {pair[1]}",
+        )
+
+
+@law(6, "whole beam", shapes=WRITES)
+def whole_beam(trial: Trial) -> None:
+    """A beam that never prunes ranks all texts as trying them one by one does."""
+    (example,) = trial.examples(max_size=1)
+    penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0]), "length penalty")
+    module = trial.module()
+    limit = max(1, min(3, trial.subject.widest_target - 1))
+    texts = [list(ids) for ids in itertools.product(FREE, repeat=limit)]
+    scores: dict[tuple[int, ...], float] = {}
+    of_all = log_probabilities(trial, module, example, texts).tolist()
+    for ids, rows in zip(texts, of_all, strict=True):
+        made = 0.0
+        for length, token in enumerate(ids):
+            scores[tuple(ids[:length])] = (made + rows[length][END]) / (length + 1) ** penalty
+            made += rows[length][token]
+        scores[tuple(ids)] = made / limit**penalty
+    ranked = sorted(scores, key=lambda ids: -scores[ids])
+    (found,) = module.generate(
+        None if trial.spec.source is None else [example[0]],
+        strategy="beam",
+        beam_size=len(ranked) + 1,
+        length_penalty=penalty,
+        num_return=len(ranked),
+        max_length=limit,
+    )
+    trial.expect(
+        sorted(map(tuple, found)) == sorted(scores),
+        f"expected each of {len(ranked)} texts once, got {len(found)}",
+    )
+    for place, (mine, theirs) in enumerate(zip(map(tuple, found), ranked, strict=True)):
+        gap = abs(scores[mine] - scores[theirs])
+        trial.error = max(trial.error, gap)
+        trial.expect(
+            gap < GAP,
+            f"place {place} of all texts is {list(theirs)} ({scores[theirs]:.4g} nats), and the "
+            f"beam has {list(mine)} there ({scores[mine]:.4g})",
+        )
+
+
+STRATEGIES: list[dict[str, Any]] = [
+    {"num_return": 1},
+    {"num_return": 3, "strategy": "beam", "beam_size": 3},
+    {"num_return": 2, "strategy": "sample"},
+]
+
+
+@law(6, "scores", shapes=WRITES)
+def scores(trial: Trial) -> None:
+    """Scores returned by generate are those of score, which are those of a forward call."""
+    drawn = trial.examples(max_size=3)
+    options = trial.draw(st.sampled_from(STRATEGIES), "options")
+    module, given = trial.module(), asked(trial, drawn)
+    limit = longest_answer(trial, drawn)
+    answers, returned = module.generate(**given, **options, max_length=limit, return_scores=True)
+    if options["num_return"] == 1:
+        answers, returned = [[answer] for answer in answers], returned[:, None]
+    for place in range(options["num_return"]):
+        rows = [row for row, found in enumerate(answers) if place < len(found)]
+        if not rows:
+            continue
+        texts = [answers[row][place] for row in rows]
+        sources = None if trial.spec.source is None else [drawn[row][0] for row in rows]
+        theirs = module.score(sources, texts)
+        trial.close(returned[rows, place], theirs, "scores of generate and of score")
+        batch = trial.batch([(drawn[r][0], text) for r, text in zip(rows, texts, strict=True)])
+        assert batch.target_lengths is not None
+        with torch.no_grad():
+            log_p = module(batch).log_softmax(-1)
+        labels = batch.target[:, 1:]
+        each = log_p.gather(-1, labels[..., None]).squeeze(-1)
+        mine = (each * length_mask(batch.target_lengths - 1, labels.shape[1])).sum(1)
+        trial.close(theirs, mine.to(theirs.dtype), "scores of score and of a forward call")
+
+
+@law(6, "sampling", shapes=WRITES)
+def sampling(trial: Trial) -> None:
+    """The same generator draws the same answers; a source keeps its draws in other company."""
+    drawn = trial.examples(max_size=3)
+    seed = trial.draw(st.integers(0, 99), "generator's seed")
+    module, limit = trial.module(), longest_answer(trial, drawn)
+
+    def answers(examples: list[Example]) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed)
+        given = asked(trial, examples)
+        return module.generate(**given, strategy="sample", generator=generator, max_length=limit)
+
+    first, again, alone = answers(drawn), answers(drawn), answers(drawn[:1])
+    trial.expect(again == first, f"the same generator draws {first}, then {again}")
+    trial.expect(
+        alone == first[:1], f"the first source draws {first[0]} in company, {alone[0]} alone"
+    )
+
+
+@law(6, "end symbol", shapes=WRITES)
+def end_symbol(trial: Trial) -> None:
+    """Answers stop at the end symbol, go on without it, and only then up to the limit."""
+    drawn = trial.examples(max_size=3)
+    options = trial.draw(st.sampled_from(STRATEGIES), "options")
+    likely = trial.draw(st.booleans(), "the end is sure")
+    module = trial.module()
+    if module.head.bias is None:
+        raise NotChecked("its head has no bias, by which the end would be made sure")
+    with torch.no_grad():
+        module.head.bias[END] += 1e4 if likely else -1e4
+    limit = longest_answer(trial, drawn)
+    found = module.generate(
+        **asked(trial, drawn), **(options | {"num_return": 1}), max_length=limit
+    )
+    for number, answer in enumerate(found):
+        made = len(answer) - len(drawn[number][1][:2])
+        expected = 0 if likely else limit
+        trial.expect(
+            made == expected,
+            f"example {number}: expected {expected} tokens where the end is "
+            f"{'sure' if likely else 'out of reach'}, got {made}",
+        )
+
+
+LAWS: tuple[Law, ...] = (beam_of_one, whole_beam, scores, sampling, end_symbol)

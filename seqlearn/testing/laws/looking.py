@@ -1,0 +1,147 @@
+"""Law 7: looking, copying, compiling and bf16 leave a module and its answers as they are."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+import warnings
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seqlearn.introspect import record
+from seqlearn.models import SequenceModule
+from seqlearn.testing.cases import real_outputs
+from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
+from seqlearn.testing.laws.asking import asked, longest_answer
+
+
+def traces(module: SequenceModule) -> list[tuple[Any, ...]]:
+    """What recording might leave on the parts of a module: attributes, hooks, modes."""
+    return [
+        (
+            name,
+            sorted(vars(part)),
+            part.training,
+            len(part._forward_hooks),  # noqa: SLF001 -- torch tells of hooks in no other way
+            len(part._forward_pre_hooks),  # noqa: SLF001
+        )
+        for name, part in module.named_modules()
+    ]
+
+
+@law(7, "recording")
+def recording(trial: Trial) -> None:
+    """Recording changes no bit of outputs, gradients and random state, and leaves no trace."""
+    drawn = trial.examples()
+    training = trial.draw(st.booleans(), "training mode")
+    batch = trial.batch(drawn)
+
+    def run(module: SequenceModule) -> tuple[Tensor, list[Tensor | None], Tensor]:
+        torch.manual_seed(3)
+        outputs = module(batch)
+        outputs.sum().backward()
+        return outputs, [p.grad for p in module.parameters()], torch.get_rng_state()
+
+    outputs, gradients, state = run(trial.module(training=training))
+    module = trial.module(training=training)
+    before = traces(module)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="record heard nothing")
+        with record(module):
+            heard, others, after = run(module)
+    trial.same(heard, outputs, "outputs recorded and not")
+    trial.expect(torch.equal(after, state), "recording draws random numbers")
+    names = [name for name, _ in module.named_parameters()]
+    for name, mine, theirs in zip(names, others, gradients, strict=True):
+        trial.expect((mine is None) == (theirs is None), f"recording changes whether {name} learns")
+        if mine is not None and theirs is not None:
+            trial.same(mine, theirs, f"gradients of {name} recorded and not")
+    trial.expect(traces(module) == before, "recording leaves a hook or an attribute on the module")
+
+
+@law(7, "modes", shapes=(*WRITES, "text to class"))
+def modes(trial: Trial) -> None:
+    """Answering works in eval mode, and leaves each part in the mode in which it was."""
+    drawn = trial.examples(max_size=2)
+    module = trial.module()
+    parts = list(module.modules())
+    count = trial.draw(st.integers(0, 2), "kind of modes")
+    for number, part in enumerate(parts):  # all in eval, all in training, or mixed
+        part.training = count == 1 or (count == 2 and number % 2 == 0)
+    before = [part.training for part in parts]
+
+    def answers() -> Tensor:
+        if trial.writes:
+            limit = longest_answer(trial, drawn)
+            options: dict[str, Any] = {"max_length": limit, "return_scores": True}
+            return module.generate(**asked(trial, drawn), **options)[1]
+        sources = [source for source, _ in drawn]
+        return module.classify(sources)[1]
+
+    found = answers()
+    after = [part.training for part in parts]
+    trial.expect(after == before, "some part is in another mode after the call than before it")
+    module.eval()
+    trial.same(found, answers(), "answers in other modes, and in eval")
+
+
+@law(7, "copies", few=True)
+def copies(trial: Trial) -> None:
+    """A deep copy and a pickled copy give the same outputs, and share no parameter."""
+    module, batch = trial.module(), trial.batch(trial.examples())
+    with torch.no_grad():
+        expected = module(batch)
+        file = io.BytesIO()
+        torch.save(module, file, pickle_module=pickle)
+        file.seek(0)
+        loaded = torch.load(file, weights_only=False)  # what the line before has written
+        for how, other in (("deep", copy.deepcopy(module)), ("pickled", loaded)):
+            trial.same(other(batch), expected, f"outputs of a {how} copy and of the module")
+            for parameter in other.parameters():
+                parameter.fill_(0.5)
+    with torch.no_grad():
+        trial.same(module(batch), expected, "outputs before and after a copy has changed")
+
+
+@law(7, "bf16", drawn=False)
+def bf16(trial: Trial) -> None:
+    """Under autocast to bf16 outputs are close to those in single precision."""
+    module = trial.module(dtype=torch.float32)
+    batch = trial.batch(trial.rich(), torch.float32)
+    with torch.no_grad():
+        exact = real_outputs(batch, module(batch))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = real_outputs(batch, module(batch)).float()
+    trial.expect(rough.isfinite().all(), "outputs under bf16 that are not finite")
+    size = float(exact.square().mean().sqrt())
+    off = float((rough - exact).square().mean().sqrt()) / size
+    trial.error = max(trial.error, off)
+    trial.expect(off < 0.1, f"outputs under bf16 are off by {off:.2g} of their size")
+
+
+@law(7, "compiled", drawn=False)
+def compiled(trial: Trial) -> None:
+    """A compiled encoder and decoder answer as they do uncompiled."""
+    if hasattr(inspect.unwrap(type(trial.module()).encode), "__jaxtyped__") or _checked():
+        raise NotChecked("shapes are checked at run time, which torch.compile cannot trace")
+    batch = trial.batch(trial.rich())
+    module = trial.module()
+    with torch.no_grad():
+        expected = module(batch)
+        for half in (module.encoder, module.decoder):
+            if isinstance(half, torch.nn.Module):
+                half.compile(backend="eager")
+        trial.close(module(batch), expected, "outputs compiled and not")
+
+
+def _checked() -> bool:
+    """Whether the run-time check of shapes is on."""
+    return hasattr(record, "__jaxtyped__")
+
+
+LAWS: tuple[Law, ...] = (recording, modes, copies, bf16, compiled)

@@ -1,0 +1,94 @@
+"""Law 3: padding, garbage in it, the order and the company of a batch change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+from seqlearn.testing.cases import real_outputs, rows_of, widened
+from seqlearn.testing.law import READS, WRITES, Law, Trial, law
+from seqlearn.testing.laws.asking import asked, longest_answer, near_tie
+
+
+@law(3, "padding", shapes=(*READS, "vector to text", "nothing to text"))
+def padding(trial: Trial) -> None:
+    """More padding, and garbage in padded places, changes no output and no loss."""
+    drawn = trial.examples()
+    batch = trial.batch(drawn)
+    wide = batch
+    if batch.source is not None and batch.source_lengths is not None:
+        width = batch.source.shape[1]
+        most = max(width, trial.subject.widest_source)
+        width = trial.draw(st.integers(width, most), "source padded to")
+        wide = wide._replace(source=widened(batch.source, batch.source_lengths, width, 9))
+    if batch.target_lengths is not None:
+        width = batch.target.shape[1]
+        most = max(width, trial.subject.widest_target)
+        width = trial.draw(st.integers(width, most), "target padded to")
+        wide = wide._replace(target=widened(batch.target, batch.target_lengths, width, 7))
+    module = trial.module()
+    with torch.no_grad():
+        one, other = real_outputs(batch, module(batch)), real_outputs(batch, module(wide))
+        trial.close(other, one, "outputs with and without more padding")
+        if batch.source is not None:
+            memory, again = (module.encode(b.source, b.source_lengths) for b in (batch, wide))
+            assert memory is not None
+            assert again is not None
+            trial.close(again.summary, memory.summary, "summaries with and without more padding")
+        measured, padded = module.measure(batch), module.measure(wide)
+    trial.close(padded.loss, measured.loss, "losses with and without more padding")
+    trial.expect(
+        int(padded.total) == int(measured.total),
+        f"with more padding {int(padded.total)} tokens count in the loss, {int(measured.total)} "
+        "without",
+    )
+
+
+@law(3, "company")
+def company(trial: Trial) -> None:
+    """The order of a batch, and the other examples in it, change no output."""
+    drawn = trial.examples(min_size=2)
+    order = trial.draw(st.permutations(range(len(drawn))), "order")
+    batch, module = trial.batch(drawn), trial.module()
+    with torch.no_grad():
+        together = module(batch)
+        moved = rows_of(batch, order)
+        picked = real_outputs(moved, together[list(order)])
+        trial.close(real_outputs(moved, module(moved)), picked, "outputs in another order")
+        for row, example in enumerate(drawn):
+            alone = trial.batch([example])
+            expected = real_outputs(alone, together[row : row + 1])
+            found = real_outputs(alone, module(alone))
+            trial.close(found, expected, f"outputs of example {row} alone and in the batch")
+
+
+@law(3, "company of answers", shapes=WRITES)
+def company_of_answers(trial: Trial) -> None:
+    """The order and company of sources change no generated answer."""
+    drawn = trial.examples(min_size=2, max_size=3)
+    options: dict[str, Any] = trial.draw(
+        st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}]), "options"
+    )
+    module = trial.module()
+    limit = longest_answer(trial, drawn)
+
+    def answers(rows: list[int]) -> list[list[int]]:
+        return module.generate(
+            **asked(trial, [drawn[row] for row in rows]), **options, max_length=limit
+        )
+
+    rows = list(range(len(drawn)))
+    together = answers(rows)
+    trial.expect(len(together) == len(drawn), f"{len(drawn)} sources have {len(together)} answers")
+    for found, places in ((answers(rows[::-1])[::-1], rows), *((answers([r]), [r]) for r in rows)):
+        for answer, row in zip(found, places, strict=True):
+            other = together[row]
+            trial.expect(
+                answer == other or near_tie(trial, module, drawn[row], [answer, other]),
+                f"example {row} is answered {other} in one company, {answer} in another",
+            )
+
+
+LAWS: tuple[Law, ...] = (padding, company, company_of_answers)

@@ -1,0 +1,98 @@
+"""`module_checks`: one pytest test for each module and law."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from seqlearn.testing.checking import report_of, select_laws, try_law
+from seqlearn.testing.law import Law
+from seqlearn.testing.report import LawBroken
+from seqlearn.testing.subject import Factory, Subject
+
+_Test = TypeVar("_Test", bound=Callable[..., Any])
+
+
+def module_checks(
+    factories: Sequence[Factory] | Mapping[str, Factory],
+    *,
+    expected_failures: Mapping[str, str] | None = None,
+    laws: Iterable[str | int] | None = None,
+    examples: int = 25,
+    seed: int = 0,
+    zero_gradients: Iterable[str] = (),
+) -> Callable[[_Test], _Test]:
+    """Make one pytest test for each module and law of a function that takes a `check`.
+
+        @module_checks([MyModel], expected_failures={"no tokens": "nn.GRU takes no empty sequence"})
+        def test_my_module_obeys(check):
+            check()
+
+    A law that cannot be checked is skipped, with the reason.
+
+    Args:
+        factories: What builds each module; with names for the tests, if it is a mapping.
+        expected_failures: By law why the modules break it. That is strict: a law that holds, or
+            that cannot be checked, then fails its test.
+        laws: As in `check_module`.
+        examples: As in `check_module`.
+        seed: As in `check_module`.
+        zero_gradients: As in `check_module`.
+
+    Raises:
+        ValueError: If there is no such law.
+        ModuleNotFoundError: If pytest is not installed.
+    """
+    try:
+        import pytest  # noqa: PLC0415 -- check_module works without it
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "module_checks makes tests for pytest, which is not installed; "
+            "pip install 'seqlearn[testing]'",
+            name="pytest",
+        ) from error
+    expected = dict(expected_failures or {})
+    select_laws(expected)  # refuses what is no law
+    chosen, patterns = select_laws(laws), tuple(zero_gradients)
+    named = factories if isinstance(factories, Mapping) else _named(factories)
+
+    def check(subject: Callable[[], Subject], law: Law) -> None:
+        state = torch.get_rng_state()
+        try:
+            outcome = try_law(law, subject(), examples, seed)
+            report = report_of(subject(), {law.name: outcome}, examples, seed)
+        finally:
+            torch.set_rng_state(state)
+        if outcome.status == "broken":
+            raise LawBroken(report)
+        if outcome.status == "not checked":
+            said = f"law {law.number}, {law.name}, is not checked: {outcome.reason}"
+            if law.name in expected:
+                pytest.fail(f"expected to be broken ({expected[law.name]}); {said}")
+            pytest.skip(said)
+
+    parameters = []
+    for name, factory in named.items():
+        subject = functools.cache(functools.partial(Subject, factory, patterns))
+        for law in chosen:
+            marks = []
+            if law.name in expected:
+                reason = expected[law.name]
+                marks.append(pytest.mark.xfail(reason=reason, raises=LawBroken, strict=True))
+            one = functools.partial(check, subject, law)
+            title = f"{name}-{law.number}-{law.name.replace(' ', '_')}"
+            parameters.append(pytest.param(one, id=title, marks=marks))
+    return pytest.mark.parametrize("check", parameters)
+
+
+def _named(factories: Sequence[Factory]) -> dict[str, Factory]:
+    """Each factory by its name; one without a name of its own, or with another's, by number."""
+    named: dict[str, Factory] = {}
+    for number, factory in enumerate(factories, 1):
+        inner = factory.func if isinstance(factory, functools.partial) else factory
+        name = getattr(inner, "__name__", "<lambda>").replace("<lambda>", "module")
+        named[f"{name}{number}" if name == "module" or name in named else name] = factory
+    return named

@@ -1,0 +1,116 @@
+"""Hypothesis strategies for what modules are tried on.
+
+They give plain data (and specs, which are plain): a strategy must not draw random numbers of its
+own, which building a module does. Tests make modules and batches of what is drawn; `batch_of`
+makes the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+from seqlearn.spec import UNKNOWN, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of
+
+__all__ = [
+    "batch_of",
+    "dtypes",
+    "examples",
+    "lengths",
+    "masks",
+    "seeds",
+    "shapes",
+    "specs",
+    "texts",
+]
+
+
+def seeds() -> st.SearchStrategy[int]:
+    """Seeds of a module's parameters."""
+    return st.integers(0, 2**16 - 1)
+
+
+def lengths(longest: int = LONGEST) -> st.SearchStrategy[int]:
+    """How long a sequence is: none, one and many are equally likely."""
+    if longest < 2:
+        return st.integers(0, max(0, longest))
+    return st.one_of(st.integers(2, longest), st.just(1), st.just(0))
+
+
+def dtypes() -> st.SearchStrategy[torch.dtype]:
+    """What a module may compute in: double, single and brain floating point."""
+    return st.sampled_from([torch.float64, torch.float32, torch.bfloat16])
+
+
+@st.composite
+def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpec:
+    """What goes in and what comes out, of any of these shapes (names as in `SHAPES`).
+
+    Vocabularies, labels and vectors are small; texts have no tokenizer, and are lists of ids.
+    """
+    source, target = draw(st.sampled_from(list(shapes))).split(" to ")
+    text = st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST))
+    sides: dict[str, st.SearchStrategy[Any]] = {
+        "text": text,
+        "class": st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
+        "vector": st.builds(VectorSpec, st.integers(1, 4)),
+        "nothing": st.none(),
+    }
+    return SequenceSpec(draw(sides[source]), draw(sides[target]))
+
+
+@st.composite
+def texts(draw: st.DrawFn, vocab_size: int, longest: int = LONGEST) -> list[int]:
+    """A text as a list of ids, of none, one or many; without padding, start and end."""
+    size = draw(lengths(longest))
+    ids = st.sampled_from([*range(4, vocab_size), UNKNOWN])
+    return draw(st.lists(ids, min_size=size, max_size=size))
+
+
+def _side(side: TextSpec | ClassesSpec | VectorSpec | None, longest: int) -> st.SearchStrategy[Any]:
+    if side is None:
+        return st.none()
+    if isinstance(side, TextSpec):
+        return texts(side.vocab_size, longest)
+    if isinstance(side, ClassesSpec):
+        return st.integers(0, len(side.labels) - 1)
+    halves = st.integers(-4, 4).map(lambda number: number / 2)
+    return st.lists(halves, min_size=side.size, max_size=side.size)
+
+
+def examples(
+    spec: SequenceSpec,
+    *,
+    min_size: int = 1,
+    max_size: int = 4,
+    longest_source: int = LONGEST,
+    longest_target: int = LONGEST,
+) -> st.SearchStrategy[list[Example]]:
+    """The examples of one batch, from which `batch_of` makes it.
+
+    Args:
+        spec: What goes in and what comes out.
+        min_size: Examples at least.
+        max_size: Examples at most.
+        longest_source: Tokens in a source at most, where it is text.
+        longest_target: Tokens in a target at most, where it is text, start and end not counted.
+    """
+    pair = st.tuples(_side(spec.source, longest_source), _side(spec.target, longest_target))
+    return st.lists(pair, min_size=min_size, max_size=max_size)
+
+
+@st.composite
+def masks(draw: st.DrawFn, max_rows: int = 4, longest: int = LONGEST) -> list[list[bool]]:
+    """A mask `batch time` of rows of unequal lengths, padded on the right; True is real."""
+    sizes = draw(st.lists(lengths(longest), min_size=1, max_size=max_rows))
+    width = draw(st.integers(max(sizes), longest))
+    return [[place < size for place in range(width)] for size in sizes]
+
+
+def shapes(*axes: str, least: int = 0, most: int = 4) -> st.SearchStrategy[dict[str, int]]:
+    """A size for each of these axes, such as `shapes("batch", "time")`."""
+    return st.fixed_dictionaries(dict.fromkeys(axes, st.integers(least, most)))
