@@ -110,7 +110,9 @@ class Recorder:
         source_lengths: Tensor | None,
     ) -> None:
         """A chunk of outputs begins."""
-        width = None if source is None else 1 if source.is_floating_point() else source.shape[1]
+        width = None
+        if source is not None:  # a source of no places is read as one place of padding
+            width = 1 if source.is_floating_point() else max(1, source.shape[1])
         sources = self._sources(source, source_lengths)
         self._running, self._loops = _Chunk(list(outputs), total, sources, width), []
 

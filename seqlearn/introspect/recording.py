@@ -108,7 +108,7 @@ class Recording:
                 f"the {axis} of example {sides.index(None)} is not known; give the examples their "
                 "tokens with label()"
             )
-        return torch.arange(max(lengths, default=0)) < torch.tensor(lengths)[:, None]
+        return torch.arange(max([axis == "source", *lengths])) < torch.tensor(lengths)[:, None]
 
     def label(self, tokens: list[Tokens]) -> None:
         """Give the examples their tokens, and find out what each module looked from and at.

@@ -31,7 +31,7 @@ from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known
 from seqlearn.probe import step as announce_step
-from seqlearn.spec import START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import PAD, START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 NOMINAL_TOKENS = 4096.0
 """The count that a step's summed loss is divided by; `on_before_optimizer_step` puts the true
@@ -138,6 +138,10 @@ class SequenceModule(Answers, L.LightningModule):
         """
         if self.source_embedding is None or source is None:
             return None
+        if source_lengths is not None and source.shape[1] == 0:
+            # One place of padding, so that no encoder need take a sequence of none, and each
+            # weight has a gradient (of zero) even here.
+            source = nn.functional.pad(source, (0, 1), value=PAD)
         inputs = self.source_embedding(source)
         if isinstance(self.spec.source, VectorSpec) or source_lengths is None:
             inputs = inputs[:, None] if inputs.ndim == 2 else inputs

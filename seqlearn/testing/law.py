@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from hypothesis import strategies as st
@@ -35,14 +35,6 @@ class NotChecked(Exception):  # noqa: N818 -- as above
     """A law cannot be checked on this module; the message says why."""
 
 
-class Draw(Protocol):
-    """Draws from a strategy."""
-
-    def __call__(self, strategy: st.SearchStrategy[_Drawn], label: str) -> _Drawn:
-        """Draw one value."""
-        ...
-
-
 class Trial:
     """One module on one case.
 
@@ -57,7 +49,9 @@ class Trial:
         words: What was drawn, by name, in the order of drawing.
     """
 
-    def __init__(self, subject: Subject, shape: str, seed: int, draw: Draw | None) -> None:
+    def __init__(
+        self, subject: Subject, shape: str, seed: int, draw: Callable[..., Any] | None
+    ) -> None:
         self.subject, self.shape, self.seed = subject, shape, seed
         self._draw = draw
         self.error = 0.0
@@ -87,7 +81,8 @@ class Trial:
     def draw(self, strategy: st.SearchStrategy[_Drawn], label: str) -> _Drawn:
         """Draw a value; the label names it in the words of a counterexample."""
         assert self._draw is not None
-        self.words[label] = drawn = self._draw(strategy, label)
+        drawn: _Drawn = self._draw(strategy, label)
+        self.words[label] = drawn
         return drawn
 
     def module(

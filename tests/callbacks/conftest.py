@@ -9,25 +9,36 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from architectures import Configuration, batch_of, module_of
 
 import seqlearn as sl
+from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing.subject import move
 
-EXAMPLES = [([5, 6, 7, 8], [5, 6, 7]), ([4, 5, 6, 7, 5, 6], [5, 4]), ([4], [8, 7])]
-OTHERS = [([8, 8, 5], [4, 4, 6, 5]), ([7, 4], [6]), ([6, 6, 6, 6], [7, 8, 4])]
-
-
-def configuration(name: str, shape: str, **arguments: Any) -> Configuration:
-    heads = {"num_heads": 2} if name == "Transformer" else {}
-    return Configuration(
-        name, shape, 1, {"d_model": 4, "num_layers": 1, "dropout": 0.2} | heads | arguments
-    )
+SOURCES = {
+    "text": [[5, 6, 7, 8], [4, 5, 6, 7, 5, 6], [4], [8, 8, 5], [7, 4], [6, 6, 6, 6]],
+    "vector": [[0.5, -1.0, 2.0], [1.0, 0.0, 0.5], [0.0, 1.5, -0.5]] * 2,
+    "nothing": [None] * 6,
+}
+TARGETS = {
+    "text": [[5, 6, 4], [5, 4], [6, 5], [4, 4, 6, 5], [6], [5, 6, 4]],
+    "class": [0, 1, 2, 1, 0, 2],
+    "vector": [[0.5, 1.0], [-1.0, 0.0], [0.0, 1.5]] * 2,
+}
 
 
 @pytest.fixture
 def module() -> Callable[..., sl.SequenceModule]:
     """Build a small module of an architecture for one of the shapes."""
-    return lambda *given, **arguments: module_of(configuration(*given, **arguments)).float().train()
+
+    def make(name: str, shape: str, **arguments: Any) -> sl.SequenceModule:
+        heads = {"num_heads": 2} if name == "Transformer" else {}
+        options = {"d_model": 4, "num_layers": 1, "dropout": 0.2} | heads | arguments
+        torch.manual_seed(1)
+        made: sl.SequenceModule = getattr(sl, name)(SHAPES[shape], **options)
+        move(made)  # so that biases are something
+        return made.train()
+
+    return make
 
 
 @pytest.fixture
@@ -35,14 +46,11 @@ def batches() -> Callable[[str], list[sl.SequenceBatch]]:
     """Two small batches of a shape."""
 
     def make(shape: str) -> list[sl.SequenceBatch]:
-        made = [batch_of(configuration("RNN", shape), rows) for rows in (EXAMPLES, OTHERS)]
-        return [sl.SequenceBatch(*map(single, batch[:4])) for batch in made]
+        source, target = shape.split(" to ")
+        pairs = list(zip(SOURCES[source], TARGETS[target], strict=True))
+        return [batch_of(SHAPES[shape], rows) for rows in (pairs[:3], pairs[3:])]
 
     return make
-
-
-def single(part: torch.Tensor | None) -> torch.Tensor | None:
-    return part.float() if part is not None and part.is_floating_point() else part
 
 
 @pytest.fixture

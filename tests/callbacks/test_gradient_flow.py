@@ -11,8 +11,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from architectures import NAMES, SPECS
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from modules import SERVED
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,13 +21,6 @@ import seqlearn as sl
 from seqlearn.callbacks import GradientFlow
 from seqlearn.callbacks.gradient_flow import last_loss
 from seqlearn.introspect import gradient_flow
-
-SERVED = [
-    (name, shape)
-    for name in NAMES
-    for shape in SPECS
-    if (name, shape) != ("AttentionSeq2Seq", "nothing to text")
-]
 
 
 @pytest.mark.parametrize(("name", "shape"), SERVED)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from architectures import WRITES, Configuration, Examples, batch_of, configurations, module_of
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import pairs
+from modules import Case, cases
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
@@ -30,48 +29,22 @@ def kept(recording: Recording) -> dict[str, torch.Tensor]:
     }
 
 
-@given(configurations(), pairs(), st.booleans())
-def test_law_7_recording_changes_no_bit_and_leaves_nothing(
-    configuration: Configuration, examples: Examples, training: bool
-) -> None:
-    """Neither outputs nor gradients nor random state; no hook and no attribute stays."""
-    model, batch = module_of(configuration).train(training), batch_of(configuration, examples)
-    before = [(name, sorted(vars(module))) for name, module in model.named_modules()]
-
-    def run() -> tuple[torch.Tensor, list[torch.Tensor | None], torch.Tensor]:
-        torch.manual_seed(3)
-        outputs = model(batch)
-        model.zero_grad()
-        outputs.sum().backward()
-        return outputs, [p.grad for p in model.parameters()], torch.get_rng_state()
-
-    outputs, gradients, state = run()
-    with sl.record(model) as recording:
-        recorded = run()
-    assert kept(recording)
-    assert torch.equal(recorded[0], outputs)
-    assert torch.equal(recorded[2], state)
-    for mine, theirs in zip(recorded[1], gradients, strict=True):
-        assert (mine is None and theirs is None) or torch.equal(mine, theirs)
-    assert [(name, sorted(vars(module))) for name, module in model.named_modules()] == before
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
-@given(configurations(), pairs())
-def test_every_step_has_its_token(configuration: Configuration, examples: Examples) -> None:
+@given(cases())
+def test_every_step_has_its_token(case: Case) -> None:
     """A forward call gives one row for each example, with its tokens, and masks that fit."""
-    model, batch = module_of(configuration), batch_of(configuration, examples)
+    model, batch = case.module(), case.batch()
     with torch.no_grad(), sl.record(model) as recording:
         model(batch)
-    assert len(recording.tokens) == len(examples)
-    assert all(len(tensor) == len(examples) for tensor in kept(recording).values())
+    assert len(recording.tokens) == batch.size
+    assert all(len(tensor) == batch.size for tensor in kept(recording).values())
     sides = {"source": batch.source_lengths, "target": batch.target_lengths}
     for axis, lengths in sides.items():
         if lengths is not None:
             expected = lengths - (1 if axis == "target" else 0)
             mask = recording.mask(axis)  # type: ignore[arg-type]
-            assert torch.equal(mask, length_mask(expected, int(expected.max())))
-    for example in range(len(examples)):
+            width = max(int(expected.max()), 1 if axis == "source" else 0)
+            assert torch.equal(mask, length_mask(expected, width))
+    for example in range(batch.size):
         one = recording.select(example)
         for name, time in one.times.items():
             side = one.tokens[0].source if time == "source" else one.tokens[0].fed
@@ -80,33 +53,28 @@ def test_every_step_has_its_token(configuration: Configuration, examples: Exampl
 
 
 @given(
-    configurations(shapes=WRITES),
-    pairs(),
+    cases(shapes=("text to text", "vector to text", "nothing to text")),
     st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}, {"strategy": "sample"}]),
 )
 def test_generation_is_recorded_as_the_forward_call_over_its_answers(
-    configuration: Configuration, examples: Examples, strategy: dict[str, object]
+    case: Case, strategy: dict[str, object]
 ) -> None:
     """Greedy, sampled, or the surviving hypothesis of a beam: attention, states and gates."""
-    model, batch = module_of(configuration), batch_of(configuration, examples)
-    if configuration.shape == "nothing to text":
-        sources = None
-        options = {"prompts": [[]] * len(examples)}
-    else:
-        sources = [source for source, _ in examples] if batch.source_lengths is not None else None
-        sources = batch.source if sources is None else sources
-        options = {}
+    model, batch = case.module(), case.batch()
+    sources: object = [source for source, _ in case.examples]
+    options: dict[str, object] = {}
+    if case.shape == "nothing to text":
+        sources, options = None, {"prompts": [[]] * batch.size}
     if strategy.get("strategy") == "sample":
         options["generator"] = torch.Generator().manual_seed(1)
     with sl.record(model) as generated:
         answers = model.generate(sources, max_length=5, **strategy, **options)
-    again = batch_of(configuration, [(s, a) for (s, _), a in zip(examples, answers, strict=True)])
-    if again.source is not None and again.source_lengths is None:
-        again = again._replace(source=again.source.float().double())  # as `generate` reads vectors
+    answered = [(s, answer) for (s, _), answer in zip(case.examples, answers, strict=True)]
+    again = case._replace(examples=answered).batch()
     with torch.no_grad(), sl.record(model) as forward:
         model(again)
     assert list(kept(generated)) == list(kept(forward))
-    for row in range(len(examples)):
+    for row in range(batch.size):
         one, other = generated.select(row), forward.select(row)
         steps = len(one.tokens[0].fed or [])
         assert other.tokens[0].fed[:steps] == one.tokens[0].fed
@@ -121,10 +89,10 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
             torch.testing.assert_close(found, expected, **CLOSE)
 
 
-@given(configurations().filter(lambda c: c.name in ("GRU", "LSTM", "AttentionSeq2Seq")), pairs())
-def test_gates_give_back_the_states(configuration: Configuration, examples: Examples) -> None:
+@given(cases(names=("GRU", "LSTM", "AttentionSeq2Seq")))
+def test_gates_give_back_the_states(case: Case) -> None:
     """LSTM: h = o ⊙ tanh(c) and c = f ⊙ c' + i ⊙ g; GRU: h = (1 - z) ⊙ n + z ⊙ h'."""
-    model, batch = module_of(configuration), batch_of(configuration, examples)
+    model, batch = case.module(), case.batch()
     with torch.no_grad(), sl.record(model, what=("states", "gates")) as recording:
         model(batch)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}

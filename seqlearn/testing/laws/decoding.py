@@ -55,7 +55,8 @@ def beam_of_one(trial: Trial) -> None:
 def whole_beam(trial: Trial) -> None:
     """A beam that never prunes ranks all texts as trying them one by one does."""
     (example,) = trial.examples(max_size=1)
-    penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0]), "length penalty")
+    penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), "length penalty")
+    stopping: Any = trial.draw(st.sampled_from([False, True, "never"]), "early stopping")
     module = trial.module()
     limit = max(1, min(3, trial.subject.widest_target - 1))
     texts = [list(ids) for ids in itertools.product(FREE, repeat=limit)]
@@ -73,6 +74,7 @@ def whole_beam(trial: Trial) -> None:
         strategy="beam",
         beam_size=len(ranked) + 1,
         length_penalty=penalty,
+        early_stopping=stopping,
         num_return=len(ranked),
         max_length=limit,
     )

@@ -1,0 +1,51 @@
+"""Every law on every architecture, and on a module of a user's; on many cases in thorough.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from modules import MODULES
+
+import seqlearn as sl
+from seqlearn.testing import LAWS, SHAPES, module_checks
+
+EXAMPLES = 8
+
+
+# torch.compile cannot trace the run-time check of shapes: another process, without it, tries that.
+@pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
+@module_checks(
+    MODULES, laws=[law.name for law in LAWS if law.name != "compiled"], examples=EXAMPLES
+)
+def test_each_law_holds(check: Callable[[], None]) -> None:
+    check()
+
+
+def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
+    """Outside of the run-time check of shapes, for every module."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, here / "thorough.py", "--laws", "compiled", "--examples", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(here.parents[1])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("1 laws held, 0 broken, 0 not checked") == len(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_architecture_serves_each_shape_but_one(name: str) -> None:
+    """So that no law leaves one out unseen."""
+    for shape, spec in SHAPES.items():
+        if (name, shape) == ("AttentionSeq2Seq", "nothing to text"):
+            with pytest.raises(ValueError, match="take RNN, GRU, LSTM, FeedForward or Transformer"):
+                sl.AttentionSeq2Seq(spec)
+        else:
+            MODULES[name](spec)
