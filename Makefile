@@ -28,8 +28,9 @@ demo: $(RUNTIME)  ## Train a Transformer on written-out dates and translate some
 test: $(DEV)  ## Run the fast tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
 
-test-all: $(DEV)  ## Run all tests, the slow ones too
+test-all: $(DEV)  ## Run all tests, the slow ones and 1,000 cases of each law too (hours)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m ""
+	$(ONE_THREAD) $(BIN)/python tests/laws/thorough.py --jobs $(JOBS)
 
 check: $(DEV)  ## Check style, format and types
 	$(BIN)/ruff check .

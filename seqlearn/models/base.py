@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +24,7 @@ from seqlearn.models.answering import Answers
 from seqlearn.models.arguments import keeping_arguments, plain
 from seqlearn.models.carrying import Carried
 from seqlearn.models.optimization import configure_optimizer
+from seqlearn.models.pretrained import Pretrained
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
@@ -59,7 +59,7 @@ class Measured(NamedTuple):
     mask: Tensor
 
 
-class SequenceModule(Answers, L.LightningModule):
+class SequenceModule(Answers, Pretrained):
     """The base of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and

@@ -34,7 +34,7 @@ def tied(spec: sl.SequenceSpec) -> bool:
 def feedforward(spec: sl.SequenceSpec) -> sl.FeedForward:
     return sl.FeedForward(
         spec,
-        d_model=pick(4, 6),
+        d_model=pick(6, 8),
         window=pick(2, 5, 12),
         longer="cut",
         num_layers=pick(1, 2),
@@ -46,7 +46,7 @@ def feedforward(spec: sl.SequenceSpec) -> sl.FeedForward:
 def rnn(spec: sl.SequenceSpec) -> sl.RNN:
     return sl.RNN(
         spec,
-        d_model=pick(4, 6),
+        d_model=pick(6, 8),
         num_layers=pick(1, 2),
         bidirectional=pick(True, False),
         dropout=pick(0.0, 0.2),
@@ -57,7 +57,7 @@ def rnn(spec: sl.SequenceSpec) -> sl.RNN:
 def gru(spec: sl.SequenceSpec) -> sl.GRU:
     return sl.GRU(
         spec,
-        d_model=pick(4, 6),
+        d_model=pick(6, 8),
         num_layers=pick(1, 2),
         bidirectional=pick(True, False),
         update_bias=pick(0.0, 1.0),
@@ -69,7 +69,7 @@ def gru(spec: sl.SequenceSpec) -> sl.GRU:
 def lstm(spec: sl.SequenceSpec) -> sl.LSTM:
     return sl.LSTM(
         spec,
-        d_model=pick(4, 6),
+        d_model=pick(6, 8),
         num_layers=pick(1, 2),
         bidirectional=pick(True, False),
         forget_bias=pick(0.0, 1.0),
@@ -81,7 +81,7 @@ def lstm(spec: sl.SequenceSpec) -> sl.LSTM:
 def attention_seq2seq(spec: sl.SequenceSpec) -> sl.AttentionSeq2Seq:
     return sl.AttentionSeq2Seq(
         spec,
-        d_model=pick(4, 6),
+        d_model=pick(6, 8),
         cell=pick("rnn", "gru", "lstm"),
         score=pick("dot", "general", "additive", "scaled_dot"),
         input_feeding=pick(True, False),
@@ -95,7 +95,7 @@ def attention_seq2seq(spec: sl.SequenceSpec) -> sl.AttentionSeq2Seq:
 def transformer(spec: sl.SequenceSpec) -> sl.Transformer:
     return sl.Transformer(
         spec,
-        d_model=pick(4, 8),
+        d_model=pick(8, 12),
         num_layers=pick(1, 2),
         num_heads=pick(1, 2),
         d_feedforward=pick(None, 6),
@@ -110,7 +110,7 @@ def transformer(spec: sl.SequenceSpec) -> sl.Transformer:
 def learned_positions(spec: sl.SequenceSpec) -> sl.Transformer:
     """Which read no longer text than the longest of training."""
     return sl.Transformer(
-        spec, d_model=4, num_layers=1, num_heads=2, positions="learned", dropout=0.2
+        spec, d_model=8, num_layers=1, num_heads=2, positions="learned", dropout=0.2
     )
 
 
