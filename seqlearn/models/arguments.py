@@ -56,10 +56,13 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        recipe = {}
+        if not takes_recipe and "recipe" in kwargs:
+            recipe = {"recipe": kwargs.pop("recipe")}
+        if type(self) is not cls and recipe.get("recipe") is not None:
+            # From a subclass whose constructor is this one, or hands it on.
+            self.__dict__["_arguments"].update(recipe)
         if type(self) is cls:
-            recipe = (
-                {} if takes_recipe or "recipe" not in kwargs else {"recipe": kwargs.pop("recipe")}
-            )
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             arguments = dict(list(bound.arguments.items())[1:])

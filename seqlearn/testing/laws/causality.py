@@ -37,6 +37,13 @@ def leaves_of(layer: nn.Module | None, what: str) -> Iterator[list[Tensor]]:
         raise NotChecked(f"it does not read through its {what}")
 
 
+def gradient_at(leaves: list[Tensor], total: Tensor) -> Tensor:
+    """The size of the gradient at a layer's outputs, over all its calls of the same shape."""
+    leaves = [leaf for leaf in leaves if leaf.shape == leaves[0].shape]
+    found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    return torch.stack([gradient.abs() for gradient in found]).sum(0)
+
+
 @law(4, "causality", shapes=WRITES)
 def causality(trial: Trial) -> None:
     """Other target tokens from some step on change no earlier output, in training mode neither."""
@@ -80,7 +87,7 @@ def causality_by_gradient(trial: Trial) -> None:
     row = trial.draw(st.integers(0, batch.size - 1), "row")
     step = trial.draw(st.integers(0, batch.target.shape[1] - 1), "step")
     total = (outputs[row, step].float() * torch.randn(outputs.shape[-1])).sum()
-    (gradient,) = torch.autograd.grad(total, leaves[:1], allow_unused=True, materialize_grads=True)
+    gradient = gradient_at(leaves, total)
     trial.zero(gradient[row, step + 1 :], f"the gradient of step {step} at later tokens")
 
 
@@ -101,9 +108,7 @@ def examples_apart(trial: Trial) -> None:
         with leaves_of(layer, name) as leaves:
             outputs = module(batch)
         total = (outputs[row] * torch.randn_like(outputs[row])).sum()
-        (gradient,) = torch.autograd.grad(
-            total, leaves[:1], allow_unused=True, materialize_grads=True
-        )
+        gradient = gradient_at(leaves, total)
         others = gradient[torch.arange(len(drawn)) != row]
         trial.zero(others, f"the gradient of example {row} at the others' {name}")
         if name == "source_embedding" and batch.source_lengths is not None:

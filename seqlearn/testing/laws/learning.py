@@ -15,7 +15,7 @@ from seqlearn.testing.cases import Example, rows_of
 from seqlearn.testing.law import ALL, Law, NotChecked, Trial, law
 from seqlearn.testing.laws.trainers import trainer
 
-STEPS = 200
+STEPS = 400
 """Steps in which a handful of examples must be learnt by heart."""
 
 
@@ -131,9 +131,9 @@ def learnt(module: SequenceModule, trial: Trial, rate: float) -> tuple[bool, flo
 
 @law(8, "by heart", drawn=False)
 def by_heart(trial: Trial) -> None:
-    """A handful of examples can be learnt by heart, without dropout, in 200 steps of Adam."""
+    """A handful of examples can be learnt by heart, without dropout, in 400 steps of Adam."""
     start = loss = math.nan
-    for rate in (1e-2, 1e-3):
+    for rate in (1e-2, 3e-3):
         done, start, loss = learnt(trial.module(moved=False, dtype=torch.float32), trial, rate)
         if done:
             return
@@ -151,7 +151,7 @@ def first_loss(trial: Trial) -> None:
     loss, chance = float(measured.loss / measured.total), math.log(module.head.out_features)
     trial.error = max(trial.error, abs(loss - chance))
     trial.expect(
-        0.5 * chance < loss < chance + 1.5,
+        0.5 * chance < loss < chance + 2,
         f"the first loss is {loss:.3g} nats, and chance gives {chance:.3g}; start the head and "
         "what it reads with smaller weights",
     )

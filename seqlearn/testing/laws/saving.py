@@ -27,6 +27,7 @@ def saved(trial: Trial) -> None:
         held.strategy.connect(module)
         module.trainer = held
         held.save_checkpoint(path)
+        torch.manual_seed(trial.seed + 1)  # another process
         loaded = type(module).load_from_checkpoint(path).eval()
     kept, again = dict(module.hparams), dict(loaded.hparams)
     trial.expect(again == kept, f"saved with the arguments {kept}, loaded with {again}")

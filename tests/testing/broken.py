@@ -1,0 +1,469 @@
+"""For each law a module that breaks it, by a mistake that is made.
+
+Each is a small module of the library with one method that is wrong. `BROKEN` names the law that
+must find it, and those that may be broken as well because they follow from the mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import seqlearn as sl
+from seqlearn.batch import length_mask
+from seqlearn.models.base import Measured
+from seqlearn.probe import offer
+from seqlearn.testing import SHAPES
+
+Module = type[sl.SequenceModule]
+TEXT, CLASS, WRITES = "text to text", "text to class", ("text to text", "nothing to text")
+
+
+class Broken(NamedTuple):
+    """A module that breaks a law.
+
+    Attributes:
+        module: The class.
+        law: The law that must find it.
+        follows: The laws that it may break too.
+        shapes: On which it is tried.
+    """
+
+    module: Module
+    law: str
+    follows: frozenset[str]
+    shapes: tuple[str, ...]
+
+    def __call__(self, spec: sl.SequenceSpec) -> sl.SequenceModule:
+        """Build it, on its shapes."""
+        if spec not in [SHAPES[shape] for shape in self.shapes]:
+            raise ValueError(f"tried on {', '.join(self.shapes)} alone")
+        return self.module(spec)
+
+
+BROKEN: dict[str, Broken] = {}
+
+
+def breaks(
+    law: str, *follows: str, shapes: tuple[str, ...] = (TEXT,)
+) -> Callable[[Module], Module]:
+    """Enter a class into `BROKEN`."""
+
+    def enter(module: Module) -> Module:
+        BROKEN[module.__name__] = Broken(module, law, frozenset(follows), shapes)
+        return module
+
+    return enter
+
+
+class Small(sl.GRU):
+    """What the broken ones are made of."""
+
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=6, num_layers=1, dropout=0.0)
+
+
+class SmallTransformer(sl.Transformer):
+    """What those are made of that need attention."""
+
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=8, num_layers=1, num_heads=2, dropout=0.0)
+
+
+# Of answers only that is compared which follows from other laws; so much follows from a decoder
+# that does not mean the same at each step.
+STEPWISE = ("cached answers", "scores", "whole beam", "company of answers", "beam of one")
+
+# 1: attention
+
+
+@breaks("attention weights")
+class SoftmaxOverTheWrongAxis(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        scores = memory.states @ memory.states.mT
+        scores = scores.masked_fill(~memory.mask[:, None], -1e9)
+        sl.probe("looks", scores.softmax(1)[:, None])  # over the queries
+        return memory
+
+
+@breaks(
+    "attention weights",
+    "padding",
+    "company",
+    "company of answers",
+    "examples apart",
+    "cached answers",
+)
+class MaskForgottenByTheDecoder(SmallTransformer):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        return super().decode(tokens, memory._replace(mask=torch.ones_like(memory.mask)), state)
+
+
+def louder(_part: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """What is given on is not what the weights make."""
+    return 1.1 * output
+
+
+@breaks("attention output")
+class OutputOfOtherWeights(sl.AttentionSeq2Seq):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=6, num_layers=1, dropout=0.0)
+        self.decoder.combination.attention.register_forward_hook(louder)
+
+
+# 2: shapes
+
+
+@breaks("shapes")
+class SummaryOfNothing(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        return memory._replace(summary=memory.summary + 1)
+
+
+@breaks(
+    "shapes",
+    *("padding", "company", "examples apart", "gradients", "split", "together", "recording"),
+    *("copies", "bf16", "compiled", "first loss", "modes", "by heart", "saved", "resumed"),
+    shapes=(CLASS,),
+)
+class MeanOfNoWords(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        real = memory.mask[..., None]
+        mean = (memory.states * real).sum(1) / real.sum(1)  # of none: 0 / 0
+        return memory._replace(summary=mean)
+
+
+@breaks("no tokens")
+class NothingFedCounts(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        if tokens.shape[1] == 0:
+            _, state = super().decode(
+                torch.zeros_like(tokens[:, :0]).new_zeros(len(tokens), 1), memory
+            )
+            return super().decode(tokens, memory, state)
+        return super().decode(tokens, memory, state)
+
+
+# 3: padding and company
+
+
+@breaks(
+    "padding",
+    "company",
+    "company of answers",
+    "examples apart",
+    "attention weights",
+    "cached answers",
+)
+class MaskForgottenByTheEncoder(SmallTransformer):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, torch.full_like(source_lengths, source.shape[1]))
+        mask = length_mask(source_lengths, memory.mask.shape[1])
+        summary = memory.summary * mask.any(1, keepdim=True)
+        return memory._replace(mask=mask, summary=summary)
+
+
+@breaks("padding", "company", "company of answers", "examples apart", "cached answers")
+class PaddedBackwardDirection(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.backwards = nn.GRU(self.d_model, self.d_model, batch_first=True)
+
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        _, last = self.backwards(memory.states.flip(1))  # padding first
+        return memory._replace(summary=memory.summary + last[0] * memory.mask.any(1, keepdim=True))
+
+
+@breaks("padding", "company", "company of answers", "cached answers")
+class PositionsCountedFromThePadding(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.places = nn.Embedding(16, self.d_model)
+
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        from_the_end = torch.arange(source.shape[1]).flip(0)
+        inputs = self.source_embedding(source) + self.places(from_the_end)
+        memory = self.encoder(inputs, length_mask(source_lengths, source.shape[1]))
+        # So that the places have a gradient also where there are none.
+        return memory._replace(summary=memory.summary + 0 * self.places.weight.sum())
+
+
+@breaks("padding", "company", "split")
+class PaddingCountsInTheLoss(Small):
+    def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
+        lengths = torch.full_like(batch.target_lengths, batch.target.shape[1])
+        return super().measure(batch._replace(target_lengths=lengths), smoothing)
+
+
+@breaks(
+    "company",
+    *("company of answers", "examples apart", "split", "together", "cached answers", "scores"),
+    *("whole beam", "beam of one", "sampling", "in parts"),
+)
+class MeanOverTheBatch(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        mean = memory.summary.mean(0, keepdim=True)  # as a batch normalisation does
+        return memory._replace(summary=(memory.summary - mean) * memory.mask.any(1, keepdim=True))
+
+
+@breaks(
+    *("company of answers", "sampling", "cached answers", "beam of one", "scores", "end symbol"),
+)
+class AnswersInTheOrderOfWork(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        found = super().generate(sources, **options)
+        if isinstance(found, tuple):
+            return found
+        return sorted(found, key=lambda answer: (len(answer), str(answer)))
+
+
+# 4: causality
+
+
+@breaks(
+    *("causality", "causality by gradient", "in parts", *STEPWISE, "padding", "company"),
+    shapes=WRITES,
+)
+class TargetNotShifted(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        shifted = torch.cat([tokens[:, 1:], tokens[:, -1:]], 1)  # reads what it is to predict
+        return super().decode(shifted, memory, state)
+
+
+@breaks("causality", "causality by gradient")
+class LooksAheadInTraining(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, state = super().decode(tokens, memory, state)
+        if self.training:
+            answers = answers + self.target_embedding(tokens).mean(1, keepdim=True)
+        return answers, state
+
+
+@breaks("causality by gradient")
+class LearnsFromTheFuture(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, state = super().decode(tokens, memory, state)
+        later = self.target_embedding(tokens).sum(1, keepdim=True)
+        return answers + (later - later.detach()), state
+
+
+@breaks("examples apart", "together")
+class LearnsFromTheNeighbours(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        mean = memory.summary.mean(0, keepdim=True)
+        return memory._replace(summary=memory.summary + (mean - mean.detach()))
+
+
+# 5: steps
+
+
+@breaks("in parts", "no tokens", *STEPWISE, shapes=WRITES)
+class CacheOffByOne(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, after = super().decode(tokens, memory, state)
+        if tokens.shape[1] > 1:
+            _, after = super().decode(tokens[:, :-1], memory, state)
+        return answers, after
+
+
+@breaks("cached answers", "end symbol", "beam of one")
+class GreedyDropsTheLastToken(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        found = super().generate(sources, **options)
+        if options.get("strategy", "greedy") != "greedy" or isinstance(found, tuple):
+            return found
+        return [answer[:-1] for answer in found]
+
+
+# 6: decoding
+
+
+@breaks("beam of one", "whole beam", "end symbol")
+class BeamStopsEarly(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        if options.get("strategy") == "beam":
+            options["max_length"] = max(1, options["max_length"] - 1)
+        return super().generate(sources, **options)
+
+
+class Rigid:
+    """A state that does not say which row is which."""
+
+    def __init__(self, inner: Tensor) -> None:
+        self.inner = inner
+
+    def select(self, rows: Tensor) -> Rigid:
+        """Leave the rows where they are, but for their number."""
+        return Rigid(self.inner[torch.arange(len(rows)) % len(self.inner)])
+
+
+@breaks("whole beam", "in parts", *STEPWISE)
+class StateNotReordered(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        given = None if state is None else [(state.inner,)]
+        answers, after = super().decode(tokens, memory, given)
+        return answers, Rigid(after[0][0])
+
+
+@breaks("whole beam")
+class NoLengthPenalty(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        if options.get("strategy") == "beam":
+            options["length_penalty"] = 0.0
+        return super().generate(sources, **options)
+
+
+@breaks("scores")
+class ScoreWithoutTheEnd(Small):
+    def score(self, sources: Any, targets: Any) -> Any:
+        return super().score(sources, targets) * 0.9
+
+
+@breaks("sampling")
+class DrawsFromItsOwnGenerator(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        options.pop("generator", None)
+        return super().generate(sources, **options)
+
+
+@breaks("end symbol", "cached answers", "whole beam")
+class OneTokenTooMany(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        options["max_length"] += 1
+        return super().generate(sources, **options)
+
+
+# 7: looking, copying, other kernels
+
+
+@breaks("recording")
+class DrawsWhenLookedAt(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        # Made for a listener alone, and with a random number that moves all that come after.
+        offer("states", "noisy", lambda: memory.states + 0 * torch.rand(1))
+        return memory
+
+
+@breaks("modes")
+class StaysInEval(Small):
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        self.eval()
+        return super().generate(sources, **options)
+
+
+@breaks("copies")
+class HoldsALambda(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.scale = lambda answers: answers
+
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, state = super().decode(tokens, memory, state)
+        return self.scale(answers), state
+
+
+@breaks("bf16")
+class CancelsLargeNumbers(Small):
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, state = super().decode(tokens, memory, state)
+        if torch.is_autocast_enabled("cpu"):
+            answers = answers.bfloat16()
+        return (answers + 300) - 300, state
+
+
+@breaks("compiled")
+class OtherwiseWhenCompiled(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.decoder = Doubling(self.decoder)
+
+
+class Doubling(nn.Module):
+    """A decoder with a second way for compilers."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, inputs: Any, memory: Any, state: Any = None) -> Any:
+        """Answer; twice as loud where it is compiled."""
+        answers, state = self.inner(inputs, memory, state)
+        return (2 * answers if torch.compiler.is_compiling() else answers), state
+
+
+# 8: learning
+
+
+@breaks("gradients")
+class AParameterLeftOut(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.forgotten = nn.Linear(2, 2)
+
+
+@breaks("split", "together", "first loss")
+class MeanOfMeans(Small):
+    def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
+        measured = super().measure(batch, smoothing)
+        return measured._replace(loss=measured.loss / measured.total.clamp(min=1))
+
+
+@breaks("by heart", "gradients")
+class DoesNotSeeTheSource(Small):
+    def encode(self, source: Any, source_lengths: Any) -> Any:
+        memory = super().encode(source, source_lengths)
+        return memory._replace(summary=torch.zeros_like(memory.summary))
+
+
+@breaks("first loss", "by heart")
+class LoudAtTheStart(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        with torch.no_grad():
+            self.head.weight.mul_(100)
+
+
+# 9: keeping
+
+
+@breaks("saved")
+class NumbersOutsideOfTheState(Small):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.shift = float(torch.rand(1))  # no buffer, and no argument
+
+    def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+        answers, state = super().decode(tokens, memory, state)
+        return answers + self.shift, state
+
+
+@breaks("resumed", "together")
+class CountsItsSteps(Small):
+    steps = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.steps += 1  # which no checkpoint keeps
+        return super().training_step(batch, batch_idx) * self.steps
+
+
+# 10: together
+
+
+@breaks("together")
+class CountsItsOwnTokensOnly(Small):
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        own = float(self._count_since_step)
+        self._count_since_step = 0.0
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(4096.0 * self.trainer.accumulate_grad_batches / own)

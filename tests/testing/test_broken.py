@@ -1,0 +1,85 @@
+"""Laws can fail: each broken module is found by the law that is named for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from testing.broken import BROKEN
+
+from seqlearn.testing import LAWS, LawBroken, check_module
+
+# torch.compile cannot trace the run-time check of shapes; in a process without it, see below.
+HERE = {name: broken for name, broken in BROKEN.items() if broken.law != "compiled"}
+
+
+def test_each_law_has_a_module_that_breaks_it() -> None:
+    assert {broken.law for broken in BROKEN.values()} == {law.name for law in LAWS}
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_its_law_finds_it(name: str) -> None:
+    broken = BROKEN[name]
+    with pytest.raises(LawBroken) as caught:
+        check_module(broken, laws=[broken.law], examples=40)
+    report = caught.value.report
+    assert report.broken == [broken.law]
+    case = report.outcomes[broken.law].counterexample
+    assert f"{broken.law}: {report.outcomes[broken.law].law.says}" in str(caught.value)
+    assert case.found in str(caught.value)
+    # Shrunk: two examples of a few tokens are enough for any of them.
+    assert len(case.drawn.get("examples", [])) <= 4
+    assert sum(len(part) for pair in case.drawn.get("examples", []) for part in pair if part) <= 12
+
+
+@pytest.mark.parametrize("name", ["PaddedBackwardDirection", "SummaryOfNothing"])
+def test_the_counterexample_can_be_built_again(name: str) -> None:
+    """And shows the fault by hand."""
+    broken = BROKEN[name]
+    with pytest.raises(LawBroken) as caught:
+        check_module(broken, laws=[broken.law], examples=40)
+    module, batch = caught.value.report.outcomes[broken.law].counterexample.build(broken)
+    memory = module.encode(batch.source, batch.source_lengths)
+    if name == "PaddedBackwardDirection":
+        wide = torch.nn.functional.pad(batch.source, (0, 1))
+        other = module.encode(wide, batch.source_lengths)
+        assert (memory.summary - other.summary).abs().max() > 1e-4
+    else:
+        assert memory.summary[batch.source_lengths == 0].abs().max() > 0.5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if broken.law == "compiled" else pytest.param(name, marks=pytest.mark.slow)
+        for name, broken in BROKEN.items()
+    ],
+)
+def test_only_what_follows_breaks_too(name: str) -> None:
+    """All laws, on the module; in another process, where modules can be compiled."""
+    code = f"""
+import warnings
+warnings.filterwarnings("ignore")
+from testing.broken import BROKEN
+from seqlearn.testing import LawBroken, check_module
+broken = BROKEN[{name!r}]
+try:
+    check_module(broken, examples=25)
+except LawBroken as error:
+    found = set(error.report.broken)
+assert broken.law in found, found
+assert found <= {{broken.law}} | broken.follows, found
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
+    )
+    assert done.returncode == 0, done.stderr
