@@ -12,7 +12,7 @@ _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 def check(fn: Any) -> Any:
     """Check a function's or a class's types at each call.
 
-    Strategies are left alone: no tensor passes there, and the checker draws random numbers, which
-    hypothesis forbids within a strategy.
+    Specs and the strategies that draw them are left alone: no tensor passes there, and the checker
+    draws random numbers, which hypothesis forbids within a strategy.
     """
-    return fn if fn.__module__ == "seqlearn.testing.strategies" else _check(fn)
+    return fn if fn.__module__ in ("seqlearn.spec", "seqlearn.testing.strategies") else _check(fn)

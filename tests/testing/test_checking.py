@@ -1,0 +1,204 @@
+"""`check_module`: what it tells, what it chooses, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from my_package import MyModel
+from testing.broken import BROKEN, MeanOfMeans, SmallTransformer
+from torch import nn
+
+import seqlearn as sl
+from seqlearn.testing import LAWS, LawBroken, Report, check_module
+
+QUICK = ["shapes", "padding", "causality", "attention weights"]
+
+
+def gru(spec: sl.SequenceSpec) -> sl.SequenceModule:
+    return sl.GRU(spec, d_model=4)
+
+
+def test_a_report_is_a_table() -> None:
+    report = check_module(gru, laws=QUICK, examples=5)
+    assert isinstance(report, Report)
+    assert report.held == ["shapes", "padding", "causality"]
+    assert report.broken == []
+    assert report.not_checked == {"attention weights": "it reports no attention weights"}
+    lines = str(report).splitlines()
+    assert lines[0] == f"GRU: 3 laws held, 0 broken, 1 not checked; {report.cases} cases"
+    assert lines[1].startswith("tried on text to text, text to class, text to vector, vector to")
+    assert [line.split()[:2] for line in lines[3:]] == [
+        ["1", "attention"],
+        ["2", "shapes"],
+        ["3", "padding"],
+        ["4", "causality"],
+    ]
+    assert report.cases >= 15
+
+
+def test_one_error_lists_all_that_are_broken() -> None:
+    with pytest.raises(LawBroken) as caught:
+        check_module(BROKEN["MeanOfMeans"], laws=[3, "split", "together"], examples=20)
+    report, words = caught.value.report, str(caught.value)
+    assert report.broken == ["split", "together"]
+    assert words.startswith("MeanOfMeans breaks 2 of 5 laws\nlaw 8, split: The loss of a batch is")
+    assert "\nlaw 10, together: " in words
+    assert "check_module(factory, laws=['split', 'together'], examples=20, seed=0)" in words
+    assert "with     text to text, seed " in words
+    assert "; examples [(" in words
+    with pytest.raises(LawBroken) as again:
+        check_module(BROKEN["MeanOfMeans"], laws=["split", "together"], examples=20)
+    assert again.value.report.outcomes["split"] == report.outcomes["split"], "the same cases again"
+
+
+def test_laws_are_chosen_by_what_a_module_can_do() -> None:
+    def reader(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        if not isinstance(spec.target, sl.ClassesSpec):
+            raise ValueError("only classes")  # noqa: TRY004 -- as a constructor refuses a spec
+        return gru(spec)
+
+    report = check_module(reader, laws=["shapes", "in parts", "scores"], examples=3)
+    assert report.serves == ["text to class"]
+    assert report.refuses["text to text"] == "ValueError: only classes"
+    assert report.held == ["shapes"]
+    assert report.not_checked["scores"].startswith("it serves none of text to text, vector to")
+    assert "not on text to text (ValueError: only classes)" in str(report)
+
+
+class NoDecoder(sl.SequenceModule):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=4)
+        self.encoder = sl.GRU(spec, d_model=4).encoder
+
+
+def test_a_half_that_is_missing_is_told() -> None:
+    def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        if spec.source is None:
+            raise ValueError("reads")
+        return NoDecoder(spec)
+
+    report = check_module(make, laws=["shapes"], examples=3)
+    assert report.serves == ["text to class", "text to vector"]
+    assert report.refuses["text to text"] == "it has no decoder"
+
+
+def test_a_stated_maximum_is_kept_to() -> None:
+    """A module that refuses more places than eight is tried on eight, and the report says so."""
+
+    def learned(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        return sl.Transformer(spec, d_model=4, num_layers=1, num_heads=1, positions="learned")
+
+    report = check_module(learned, laws=["shapes", "padding"], examples=10)
+    assert report.held == ["shapes", "padding"]
+    assert "tried on a source of at most 8 tokens, for it refuses 9" in report.notes[0]
+
+
+class InSinglePrecision(sl.GRU):
+    def encode(self, source, source_lengths):
+        memory = super().encode(source, source_lengths)
+        mixed = memory.summary @ torch.eye(self.d_model)  # of single precision, always
+        return memory._replace(summary=mixed)
+
+
+def test_what_computes_in_single_precision_is_tried_there() -> None:
+    def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        if spec.source is None:
+            raise ValueError("reads")
+        return InSinglePrecision(spec, d_model=4)
+
+    report = check_module(make, laws=["padding"], examples=5)
+    assert report.held == ["padding"]
+    assert report.notes[0].startswith("computed in single precision, for in double it fails (Runt")
+
+
+def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
+    class Idle(SmallTransformer):
+        def __init__(self, spec: sl.SequenceSpec) -> None:
+            super().__init__(spec)
+            self.idle = nn.Linear(1, 1)
+
+        def encode(self, source, source_lengths):
+            memory = super().encode(source, source_lengths)
+            nothing = 0 * (self.idle.weight.sum() + self.idle.bias.sum())
+            return memory._replace(summary=memory.summary + nothing, states=memory.states + nothing)
+
+    def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        if spec.source is None:
+            raise ValueError("reads")
+        return Idle(spec)
+
+    with pytest.raises(LawBroken, match=r"idle\.weight has a gradient of zero"):
+        check_module(make, laws=["gradients"])
+    assert check_module(make, laws=["gradients"], zero_gradients=[r"^idle\."]).held == ["gradients"]
+
+
+def test_what_a_user_gets_wrong() -> None:
+    with pytest.raises(ValueError, match=r"expected laws by number \(1 to 10\) or name"):
+        check_module(gru, laws=["causal"])
+    with pytest.raises(ValueError, match="got 11"):
+        check_module(gru, laws=[11])
+    with pytest.raises(TypeError, match="expected a factory that makes a SequenceModule, got Line"):
+        check_module(lambda _spec: nn.Linear(1, 1))  # type: ignore[arg-type,return-value]
+
+    def nothing(_spec: sl.SequenceSpec) -> sl.SequenceModule:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="expected a factory that serves at least one shape"):
+        check_module(nothing)
+
+
+def test_numbers_and_names_choose_laws() -> None:
+    assert list(check_module(gru, laws=[2], examples=2).outcomes) == ["shapes", "no tokens"]
+    assert {law.number for law in LAWS} == set(range(1, 11))
+    assert len({law.name for law in LAWS}) == len(LAWS)
+    assert all(law.says.endswith(".") for law in LAWS)
+
+
+def test_the_random_state_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    check_module(gru, laws=["shapes", "resumed", "gradients"], examples=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_module_of_a_user_breaks_a_law_that_its_author_did_not_think_of() -> None:
+    """`nn.GRU` takes no sequence of no steps; all else of the example of the docs is right."""
+    report = None
+    try:
+        report = check_module(lambda spec: MyModel(spec, d_model=6), laws=[2, 3, 4], examples=10)
+    except LawBroken as error:
+        report = error.report
+    assert report.broken == ["no tokens"]
+
+
+def test_importing_seqlearn_brings_no_hypothesis() -> None:
+    code = (
+        "import sys, seqlearn; assert not {'hypothesis', 'pytest', 'seqlearn.testing'} & "
+        "set(sys.modules); sys.modules['hypothesis'] = None\n"
+        "try: import seqlearn.testing\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'seqlearn[testing]'" in done.stdout
+
+
+def test_importing_uses_no_random_numbers() -> None:
+    code = (
+        # What other packages draw is theirs.
+        "import random, numpy, torch, babel, huggingface_hub, hypothesis, jaxtyping, lightning, "
+        "matplotlib, sacrebleu, tokenizers, torchmetrics; r, n, t = random.getstate(), numpy.random.get_state(), "
+        "torch.get_rng_state(); import seqlearn, seqlearn.testing; "
+        "assert random.getstate() == r; assert (numpy.random.get_state()[1] == n[1]).all(); "
+        "assert torch.equal(torch.get_rng_state(), t)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_broken_class_is_told_by_its_name() -> None:
+    assert MeanOfMeans.__name__ in str(
+        check_module(BROKEN["MeanOfMeans"], laws=["shapes"], examples=2)
+    )
