@@ -189,8 +189,8 @@ def test_importing_uses_no_random_numbers() -> None:
     code = (
         # What other packages draw is theirs.
         "import random, numpy, torch, babel, huggingface_hub, hypothesis, jaxtyping, lightning, "
-        "matplotlib, sacrebleu, tokenizers, torchmetrics; r, n, t = random.getstate(), numpy.random.get_state(), "
-        "torch.get_rng_state(); import seqlearn, seqlearn.testing; "
+        "matplotlib, sacrebleu, tokenizers, torchmetrics; r, n, t = random.getstate(), "
+        "numpy.random.get_state(), torch.get_rng_state(); import seqlearn, seqlearn.testing; "
         "assert random.getstate() == r; assert (numpy.random.get_state()[1] == n[1]).all(); "
         "assert torch.equal(torch.get_rng_state(), t)"
     )

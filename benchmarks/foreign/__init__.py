@@ -1,0 +1,1 @@
+"""Modules that are not ours, as modules of seqlearn."""
