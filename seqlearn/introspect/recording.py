@@ -22,7 +22,7 @@ from seqlearn.introspect.storing import reading_tensors, write_tensors
 from seqlearn.introspect.strips import state_strips
 from seqlearn.introspect.viewer import fragment, to_html
 
-_FORMAT = "seqlearn.recording/2"
+_FORMAT = "seqlearn.recording/3"
 _SHOWN = 16  # examples that a notebook shows by itself; more would make it large
 
 

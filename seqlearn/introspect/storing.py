@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+_SUMS = "sha256"  # of the plain values together, and of each tensor by name
 
 
 def write_tensors(
@@ -34,15 +38,24 @@ def write_tensors(
     path = Path(path)
     part = path.with_name(path.name + ".part")
     part.touch()
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    texts = {name: json.dumps(value) for name, value in parts.items()}
+    sums = {name: _sha256(tensor) for name, tensor in whole.items()}
+    header = {"format": kind} | texts | {_SUMS: json.dumps([_sha256(texts), sums])}
     try:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            part,
-            metadata={"format": kind} | {name: json.dumps(value) for name, value in parts.items()},
-        )
+        save_file(whole, part, metadata=header)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sha256(content: Tensor | dict[str, str]) -> str:
+    """Of a tensor, its type and shape; or of texts."""
+    if isinstance(content, dict):
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    found = hashlib.sha256(f"{content.dtype} {list(content.shape)}".encode())
+    found.update(content.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 @contextmanager
@@ -68,8 +81,18 @@ def reading_tensors(
             metadata = file.metadata() or {}
             if metadata.get("format") != kind:
                 raise ValueError(f"its format is {metadata.get('format')!r}, not {kind!r}")
-            plain = {name: json.loads(text) for name, text in metadata.items() if name != "format"}
-            yield file.get_tensor, plain
+            texts = {name: text for name, text in metadata.items() if name not in ("format", _SUMS)}
+            of_texts, sums = json.loads(metadata[_SUMS])
+            if _sha256(texts) != of_texts or sorted(file.keys()) != sorted(sums):
+                raise ValueError("the checksum of its header does not fit")
+
+            def read(name: str) -> Tensor:
+                tensor: Tensor = file.get_tensor(name)
+                if _sha256(tensor) != sums[name]:
+                    raise ValueError(f"the checksum of {name} does not fit its content")
+                return tensor
+
+            yield read, {name: json.loads(text) for name, text in texts.items()}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: expected {what}, got a damaged or other file ({error}); record and save it "

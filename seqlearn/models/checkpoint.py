@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
     """
     try:
         with fsspec.open(str(path), "rb") as file:
+            _check_sums(file)
             checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
@@ -48,6 +50,18 @@ def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
             "load it with the class that wrote it"
         )
     return checkpoint
+
+
+def _check_sums(file: Any) -> None:
+    """Hold each part of the file to its CRC-32, which torch writes and does not look at.
+
+    Raises:
+        ValueError: If one does not fit: a number has changed, and the model would be another.
+    """
+    with zipfile.ZipFile(file) as parts:
+        if (name := parts.testzip()) is not None:
+            raise ValueError(f"the checksum of {name} does not fit its content")
+    file.seek(0)
 
 
 def hyperparameters(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
