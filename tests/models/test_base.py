@@ -208,6 +208,20 @@ def test_arguments_are_kept_however_a_subclass_calls_its_parent() -> None:
     assert child.recipe.lr == 0.25
     assert child.d_model == 4
 
+    class Grandchild(Child):
+        """Whose constructor is its parent's, which does not ask for a recipe."""
+
+    grandchild = Grandchild(SPEC, width=4, recipe=sl.Recipe(lr=0.5))
+    assert grandchild.recipe.lr == 0.5
+    assert grandchild.hparams["recipe"]["lr"] == 0.5
+
+    class Handing(Child):
+        def __init__(self, spec: sl.SequenceSpec, recipe: sl.Recipe | None = None) -> None:
+            super().__init__(spec, 4, recipe=recipe or sl.Recipe(lr=0.125))
+
+    assert Handing(SPEC).recipe.lr == 0.125
+    assert Handing(SPEC, recipe=sl.Recipe(lr=2.0)).recipe.lr == 2.0
+
 
 def save(model: sl.SequenceModule, folder: Path) -> Path:
     fitter = trainer(folder)
