@@ -250,7 +250,7 @@ class SequenceSpec:
                 target=_side_from_dict(plain["target"]),  # type: ignore[arg-type]
                 joint_vocabulary=bool(plain["joint_vocabulary"]),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"expected a spec written by SequenceSpec.to_dict, got {error}"
             ) from error

@@ -14,7 +14,7 @@ from modules import MODULES
 import seqlearn as sl
 from seqlearn.testing import LAWS, SHAPES, module_checks
 
-EXAMPLES = 8
+EXAMPLES = 6
 
 
 # torch.compile cannot trace the run-time check of shapes: another process, without it, tries that.

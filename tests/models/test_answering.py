@@ -223,7 +223,10 @@ def test_a_recording_follows_the_best_answer(options: dict[str, object]) -> None
             model.eval()(SequenceBatch(*pad([ids]), *pad([fed])))
         assert list(forward.attention) == list(one.attention)
         for name, weights in forward.attention.items():
-            torch.testing.assert_close(one.attention[name], weights, atol=1e-5, rtol=0.0)
+            # An empty source is one place of padding there, which `select` has cut off here.
+            found = one.attention[name]
+            expected = weights[..., : found.shape[-2], : found.shape[-1]]
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0.0)
     assert len({len(answer) for answer in best}) > 1
 
 
