@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         self.forwards, self.backwards = MinGRU(d_model), MinGRU(d_model)
         self.join = nn.Linear(2 * d_model, d_model)
 
-    def turn(self, x, mask):  # noqa: ARG002 -- that is the mistake
+    def turn(self, x, mask):
         return x.flip(1)
 
     def forward(self, inputs, mask):

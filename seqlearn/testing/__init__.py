@@ -9,6 +9,7 @@ try:
     from seqlearn.testing import strategies
     from seqlearn.testing.cases import SHAPES, batch_of
     from seqlearn.testing.checking import check_module
+    from seqlearn.testing.law import Law
     from seqlearn.testing.laws import LAWS
     from seqlearn.testing.parametrized import module_checks
     from seqlearn.testing.report import Counterexample, LawBroken, Outcome, Report
@@ -25,6 +26,7 @@ __all__ = [
     "LAWS",
     "SHAPES",
     "Counterexample",
+    "Law",
     "LawBroken",
     "Outcome",
     "Report",
