@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,6 +37,18 @@ def checked(name: str, laws: list[str | int] | None, examples: int) -> tuple[str
     return f"{title}\n{words}\n", report.cases, len(report.broken)
 
 
+def all_checked(
+    names: list[str], laws: list[str | int] | None, examples: int, jobs: int
+) -> Iterator[tuple[str, int, int]]:
+    """What is found of each module, by as many processes as there are jobs."""
+    if jobs == 1:
+        yield from (checked(name, laws, examples) for name in names)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        runs = [pool.submit(checked, name, laws, examples) for name in names]
+        yield from (run.result() for run in as_completed(runs))
+
+
 def main() -> None:
     """Check what was asked for."""
     parser = argparse.ArgumentParser(
@@ -48,13 +61,10 @@ def main() -> None:
     asked = parser.parse_args()
     laws = asked.laws and [int(law) if law.isdigit() else law for law in asked.laws]
     cases = broken = 0
-    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
-        runs = [pool.submit(checked, name, laws, asked.examples) for name in asked.only]
-        for run in as_completed(runs):
-            words, tried, wrong = run.result()
-            print(words, flush=True)
-            cases, broken = cases + tried, broken + wrong
-    print(f"{cases:,} cases tried on {len(runs)} modules; {broken} laws broken")
+    for words, tried, wrong in all_checked(asked.only, laws, asked.examples, asked.jobs):
+        print(words, flush=True)
+        cases, broken = cases + tried, broken + wrong
+    print(f"{cases:,} cases tried on {len(asked.only)} modules; {broken} laws broken")
     sys.exit(broken > 0)
 
 
