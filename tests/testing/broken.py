@@ -97,6 +97,8 @@ class SoftmaxOverTheWrongAxis(Small):
     "company of answers",
     "examples apart",
     "cached answers",
+    "sampling",
+    "scores",
 )
 class MaskForgottenByTheDecoder(SmallTransformer):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
@@ -160,6 +162,8 @@ class NothingFedCounts(Small):
     "examples apart",
     "attention weights",
     "cached answers",
+    "sampling",
+    "scores",
 )
 class MaskForgottenByTheEncoder(SmallTransformer):
     def encode(self, source: Any, source_lengths: Any) -> Any:
@@ -169,7 +173,15 @@ class MaskForgottenByTheEncoder(SmallTransformer):
         return memory._replace(mask=mask, summary=summary)
 
 
-@breaks("padding", "company", "company of answers", "examples apart", "cached answers")
+@breaks(
+    "padding",
+    "company",
+    "company of answers",
+    "examples apart",
+    "cached answers",
+    "sampling",
+    "scores",
+)
 class PaddedBackwardDirection(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -181,7 +193,7 @@ class PaddedBackwardDirection(Small):
         return memory._replace(summary=memory.summary + last[0] * memory.mask.any(1, keepdim=True))
 
 
-@breaks("padding", "company", "company of answers", "cached answers")
+@breaks("padding", "company", "company of answers", "cached answers", "sampling", "scores")
 class PositionsCountedFromThePadding(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
