@@ -21,6 +21,21 @@ SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 """How the four reserved ids are written, in the order of their ids."""
 
 
+def refuse_surrogates(text: str) -> None:
+    """Refuse half of a surrogate pair, which is no character.
+
+    Raises:
+        ValueError: If the text holds one; the message says where.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} is {text[error.start]!r}, half of a surrogate pair, "
+            "which no text file can hold; remove it"
+        ) from error
+
+
 @functools.lru_cache(maxsize=16)
 def _tokenizer(definition: str) -> Tokenizer:
     """Build a tokenizer from its JSON; equal definitions share one."""
@@ -74,7 +89,8 @@ class TextSpec:
 
         Raises:
             ValueError: If a text needs the unknown symbol and training never showed it, if an id
-                is outside the vocabulary, or if a string comes and there is no tokenizer.
+                is outside the vocabulary, if a string comes and there is no tokenizer, or if a text
+                holds half of a surrogate pair.
         """
         return [self._encode_one(text, f"{what} {number}") for number, text in enumerate(texts, 1)]
 
@@ -92,6 +108,10 @@ class TextSpec:
                 f"{where}: got the text {text[:40]!r}, but this model has no tokenizer; "
                 "pass lists of ids, or train with a data module whose side is Text(...)"
             )
+        try:
+            refuse_surrogates(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         encoding = _tokenizer(self.tokenizer).encode(text, add_special_tokens=False)
         if UNKNOWN in encoding.ids and not self.unknown_seen:
             position = encoding.ids.index(UNKNOWN)

@@ -78,6 +78,12 @@ def test_an_unknown_character_is_named_with_its_place() -> None:
     assert learned.encode(["abß"]) == [[4, 5, 1]]
 
 
+def test_half_of_a_surrogate_pair_is_no_character() -> None:
+    """It comes from bytes that were decoded carelessly, and no tokenizer can take it."""
+    with pytest.raises(ValueError, match=r"source 2: character 2 is '\\ud800', half of"):
+        TEXT.encode(["a", "b\ud800c"], what="source")
+
+
 def test_ids_are_checked_and_passed_through() -> None:
     assert sl.TextSpec(7, 5).encode([[4, 6]]) == [[4, 6]]
     assert sl.TextSpec(7, 5).decode([[2, 4, 6, 3]]) == [[4, 6]]

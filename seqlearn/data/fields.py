@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqlearn.spec import SPECIAL_TOKENS
+from seqlearn.spec import SPECIAL_TOKENS, refuse_surrogates
 
 TRAINED = ("char", "word", "bpe")
 """The tokenizers that are trained on the training split; any other name is a path."""
@@ -59,13 +59,7 @@ class Text:
         """
         if not isinstance(value, str):
             raise ValueError(f"expected a string, got {_brief(value)}")  # noqa: TRY004 (bad data)
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"character {error.start + 1} is {value[error.start]!r}, half of a surrogate pair, "
-                "which no text file can hold; remove it"
-            ) from error
+        refuse_surrogates(value)
 
 
 @dataclass(frozen=True)

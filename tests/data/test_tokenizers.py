@@ -48,6 +48,14 @@ def test_char_is_one_token_per_code_point_and_gives_the_text_back(text: str) -> 
     assert CHAR.decode([ids]) == [text]
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_char_gives_what_it_was_trained_on_back(text: str) -> None:
+    spec = spec_of("char", [text])
+    (ids,) = spec.encode([text])
+    assert len(ids) == len(text)
+    assert spec.decode([ids]) == [text]
+
+
 @given(
     st.lists(st.sampled_from("".join(f"{text} " for text in TEXTS).split())),
     st.sampled_from([" ", "\n", "\t ", "\u2003"]),
