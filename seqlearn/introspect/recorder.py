@@ -23,7 +23,8 @@ from seqlearn.introspect.histories import (
     trace,
 )
 from seqlearn.introspect.labels import Axes, Axis, Tokens
-from seqlearn.introspect.recording import Recording, TopWeights
+from seqlearn.introspect.recording import Recording
+from seqlearn.introspect.top_weights import TopWeights
 from seqlearn.probe import Offered
 from seqlearn.spec import END
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqlearn.batch import length_mask
 from seqlearn.introspect.bertviz import head_view_arguments
 from seqlearn.introspect.gif import to_gif
 from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
@@ -20,34 +21,11 @@ from seqlearn.introspect.plots import attention_heads, attention_map
 from seqlearn.introspect.selecting import of_head, of_modules
 from seqlearn.introspect.storing import reading_tensors, write_tensors
 from seqlearn.introspect.strips import state_strips
+from seqlearn.introspect.top_weights import TopWeights
 from seqlearn.introspect.viewer import fragment, to_html
 
 _FORMAT = "seqlearn.recording/3"
 _SHOWN = 16  # examples that a notebook shows by itself; more would make it large
-
-
-class TopWeights(Mapping[str, Tensor]):
-    """Weights of which only the greatest of each row are kept; made whole when asked for.
-
-    Args:
-        kept: By name the greatest weights `batch heads query k`, their keys (as large), and how
-            many keys there were.
-    """
-
-    def __init__(self, kept: dict[str, tuple[Tensor, Tensor, int]]) -> None:
-        self.kept = kept
-
-    def __getitem__(self, name: str) -> Tensor:
-        weights, places, keys = self.kept[name]
-        whole = weights.new_zeros(*weights.shape[:-1], keys)
-        # Rows of fewer keys are filled up with zeros at key 0, which add nothing there.
-        return whole.scatter_add_(-1, places.long(), weights)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.kept)
-
-    def __len__(self) -> int:
-        return len(self.kept)
 
 
 @dataclass(repr=False)
@@ -96,7 +74,7 @@ class Recording:
         return [tokens.answered for tokens in self.tokens]
 
     def mask(self, axis: Axis) -> Bool[Tensor, "batch time"]:
-        """True where an example has a token, of the source or of what was fed to the decoder.
+        """True where an example has a token; as wide as the longest, a source at least one.
 
         Raises:
             ValueError: If the tokens of an example are not known; `label` tells them.
@@ -108,7 +86,7 @@ class Recording:
                 f"the {axis} of example {sides.index(None)} is not known; give the examples their "
                 "tokens with label()"
             )
-        return torch.arange(max([axis == "source", *lengths])) < torch.tensor(lengths)[:, None]
+        return length_mask(torch.tensor(lengths), max([int(axis == "source"), *lengths]))
 
     def label(self, tokens: list[Tokens]) -> None:
         """Give the examples their tokens, and find out what each module looked from and at.
@@ -349,8 +327,8 @@ class Recording:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or is no recording.
         """
-        with reading_tensors(path, _FORMAT, "a recording written by Recording.save") as file:
-            read, plain = file
+        wanted = "a recording written by Recording.save"
+        with reading_tensors(path, _FORMAT, wanted) as (read, plain):
             names, keys = plain["attention"], plain["keys"]
             return cls(
                 {name: read(f"attention/{name}") for name in names}

@@ -37,11 +37,11 @@ def write_tensors(
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    part.touch()
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     texts = {name: json.dumps(value) for name, value in parts.items()}
-    sums = {name: _sha256(tensor) for name, tensor in whole.items()}
-    header = {"format": kind} | texts | {_SUMS: json.dumps([_sha256(texts), sums])}
+    sums = {name: _sum_of_tensor(tensor) for name, tensor in whole.items()}
+    header = {"format": kind} | texts | {_SUMS: json.dumps([_sum_of_texts(texts), sums])}
+    part.touch()
     try:
         save_file(whole, part, metadata=header)
         part.replace(path)
@@ -49,12 +49,14 @@ def write_tensors(
         part.unlink(missing_ok=True)
 
 
-def _sha256(content: Tensor | dict[str, str]) -> str:
-    """Of a tensor, its type and shape; or of texts."""
-    if isinstance(content, dict):
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    found = hashlib.sha256(f"{content.dtype} {list(content.shape)}".encode())
-    found.update(content.contiguous().view(-1).view(torch.uint8).numpy().data)
+def _sum_of_texts(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
+def _sum_of_tensor(tensor: Tensor) -> str:
+    """Of its numbers, its type and its shape."""
+    found = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
+    found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -83,12 +85,12 @@ def reading_tensors(
                 raise ValueError(f"its format is {metadata.get('format')!r}, not {kind!r}")
             texts = {name: text for name, text in metadata.items() if name not in ("format", _SUMS)}
             of_texts, sums = json.loads(metadata[_SUMS])
-            if _sha256(texts) != of_texts or sorted(file.keys()) != sorted(sums):
+            if _sum_of_texts(texts) != of_texts or sorted(file.keys()) != sorted(sums):
                 raise ValueError("the checksum of its header does not fit")
 
             def read(name: str) -> Tensor:
                 tensor: Tensor = file.get_tensor(name)
-                if _sha256(tensor) != sums[name]:
+                if _sum_of_tensor(tensor) != sums[name]:
                     raise ValueError(f"the checksum of {name} does not fit its content")
                 return tensor
 
