@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import gzip
 import json
-import logging
 import os
 import pickle
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import pytest
@@ -19,10 +18,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modules import MODULES
+from torch.utils.data import DataLoader, Dataset
 
 import seqlearn as sl
 from seqlearn.introspect import Recording, Tokens
-from seqlearn.testing import SHAPES
+from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing.cases import rich_examples
+from seqlearn.testing.laws.trainers import quietly, trainer
 
 HOSTILE = [
     "</text><script>alert(1)</script>",
@@ -45,13 +47,12 @@ class Evil:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small GRU."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     module = sl.GRU(SHAPES["text to text"], d_model=4)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.strategy.connect(module)
-    module.trainer = trainer
     path = tmp_path_factory.mktemp("safety") / "whole.ckpt"
-    trainer.save_checkpoint(path)
+    with quietly():
+        module.trainer = trainer()
+        module.trainer.strategy.connect(module)
+        module.trainer.save_checkpoint(path)
     return path
 
 
@@ -157,6 +158,30 @@ def test_damage_is_seen(kind: str, data: st.DataObject, request: pytest.FixtureR
         assert found.axes == known.axes
         for name, tensor in known.attention.items():
             assert torch.equal(found.attention[name], tensor), name
+
+
+def test_a_run_is_not_resumed_from_other_weights(tmp_path: Path) -> None:
+    """Lightning reads the checkpoint then, and does not look at its checksums."""
+    module = sl.GRU(SHAPES["text to text"], d_model=4)
+    batch = batch_of(module.spec, rich_examples(module.spec))
+    loader = DataLoader(cast("Dataset[Any]", [batch]), batch_size=None)
+
+    def fit(epochs: int, path: Path | None) -> L.Trainer:
+        run = trainer(max_epochs=epochs, default_root_dir=tmp_path)
+        run.fit(module, loader, ckpt_path=path)
+        return run
+
+    with quietly():
+        path = tmp_path / "half.ckpt"
+        fit(1, None).save_checkpoint(path)
+        fit(2, path)
+        whole = path.read_bytes()
+        saved = torch.load(path, weights_only=True)["state_dict"]["head.weight"]
+        place = whole.index(saved.numpy().tobytes())
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        torch.load(path, weights_only=True)  # which sees nothing
+        with pytest.raises(ValueError, match=r"half\.ckpt: expected a checkpoint .* damaged"):
+            fit(3, path)
 
 
 def test_nothing_unpacks_archives() -> None:

@@ -59,10 +59,11 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
         recipe = {}
         if not takes_recipe and "recipe" in kwargs:
             recipe = {"recipe": kwargs.pop("recipe")}
-        if type(self) is not cls and recipe.get("recipe") is not None:
-            # From a subclass whose constructor is this one, or hands it on.
-            self.__dict__["_arguments"].update(recipe)
-        if type(self) is cls:
+        if type(self) is not cls:
+            # A subclass whose constructor is this one, or hands a recipe on, keeps it.
+            if recipe.get("recipe") is not None:
+                self.__dict__["_arguments"].update(recipe)
+        else:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             arguments = dict(list(bound.arguments.items())[1:])

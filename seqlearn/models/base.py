@@ -335,7 +335,9 @@ class SequenceModule(Answers, Pretrained):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another class, or of a model of other data."""
+        """Refuse the weights of another class, of a model of other data, or of a damaged file."""
+        if self._trainer is not None and self._trainer.ckpt_path is not None:
+            checkpoints.refuse_damaged(self._trainer.ckpt_path)
         kept = checkpoint.get(checkpoints.KEY)
         if kept is None:
             raise ValueError(
@@ -375,12 +377,10 @@ class SequenceModule(Answers, Pretrained):
             ValueError: If it is damaged, unsafe, or holds a module of another class.
         """
         checkpoint = checkpoints.read(checkpoint_path, map_location)
-        written, wanted = checkpoint[checkpoints.KEY]["class"], checkpoints.class_name(cls)
-        if written != wanted:
-            raise ValueError(
-                f"{checkpoint_path}: expected a checkpoint of {wanted}, got one of {written}; "
-                f"load it with {written.rsplit('.', 1)[-1]}.load_from_checkpoint"
-            )
+        written = checkpoint[checkpoints.KEY]["class"]
+        checkpoints.refuse_other_class(
+            checkpoint_path, "checkpoint", written, cls, "load_from_checkpoint"
+        )
         spec = SequenceSpec.from_dict(checkpoint[checkpoints.KEY]["spec"])
         arguments = checkpoints.hyperparameters(checkpoint)
         arguments["recipe"] = Recipe(**arguments["recipe"])

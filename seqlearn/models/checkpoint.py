@@ -39,17 +39,39 @@ def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
-        words = str(error).strip() or repr(error)
-        raise ValueError(
-            f"{path}: expected a checkpoint that loads safely; it is damaged, or holds more than "
-            f"plain data ({words.splitlines()[0]})"
-        ) from error
+        raise _unsafe(path, error) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise ValueError(
             f"{path}: expected a checkpoint of a seqlearn module, got one without the key {KEY!r}; "
             "load it with the class that wrote it"
         )
     return checkpoint
+
+
+def _unsafe(path: str | Path, error: Exception) -> ValueError:
+    words = str(error).strip() or repr(error)
+    return ValueError(
+        f"{path}: expected a checkpoint that loads safely; it is damaged, or holds more than plain "
+        f"data ({words.splitlines()[0]})"
+    )
+
+
+def refuse_damaged(path: str | Path) -> None:
+    """Hold a checkpoint that Lightning has read to its checksums. A folder of shards has none.
+
+    Args:
+        path: A file or folder, or an address that fsspec can open.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if Path(path).is_dir():
+        return
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            _check_sums(file)
+    except Exception as error:
+        raise _unsafe(path, error) from error
 
 
 def _check_sums(file: Any) -> None:
@@ -62,6 +84,26 @@ def _check_sums(file: Any) -> None:
         if (name := parts.testzip()) is not None:
             raise ValueError(f"the checksum of {name} does not fit its content")
     file.seek(0)
+
+
+def refuse_other_class(where: str | Path, what: str, written: str, cls: type, load: str) -> None:
+    """Refuse what another class has written.
+
+    Args:
+        where: The file, for the error.
+        what: What it should hold, for the error.
+        written: The class that the file names.
+        cls: The class that is to be loaded.
+        load: The name of the method, for the error.
+
+    Raises:
+        ValueError: If it is another class.
+    """
+    if written != (wanted := class_name(cls)):
+        raise ValueError(
+            f"{where}: expected a {what} of {wanted}, got one of {written}; load it with "
+            f"{written.rsplit('.', 1)[-1]}.{load}"
+        )
 
 
 def hyperparameters(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_model, save_model
 
-from seqlearn.models.checkpoint import class_name
+from seqlearn.models.checkpoint import class_name, refuse_other_class
 from seqlearn.models.recipe import Recipe
 from seqlearn.spec import SequenceSpec
 
@@ -56,6 +56,7 @@ class Pretrained(L.LightningModule):
                 "arguments": dict(self.hparams),
                 "sha256": _sha256(part),
             }
+            config["sha256 of this file"] = _sum_of(config)
             part.replace(folder / WEIGHTS)
         finally:
             part.unlink(missing_ok=True)
@@ -85,27 +86,15 @@ class Pretrained(L.LightningModule):
         """
         config_file, weights = (_found(folder, name, revision) for name in (CONFIG, WEIGHTS))
         config = _read(config_file)
-        wanted = class_name(cls)
-        if config["class"] != wanted:
-            raise ValueError(
-                f"{config_file}: expected a module of {wanted}, got one of {config['class']}; "
-                f"load it with {config['class'].rsplit('.', 1)[-1]}.from_pretrained"
-            )
+        refuse_other_class(config_file, "module", config["class"], cls, "from_pretrained")
         if (sha256 := _sha256(weights)) != config["sha256"]:
             raise ValueError(
                 f"{weights}: expected the weights that belong to {CONFIG} (SHA-256 "
                 f"{config['sha256']}), got others or damaged ones ({sha256}); fetch or save both "
                 "files again"
             )
-        try:
-            spec = SequenceSpec.from_dict(config["spec"])
-            arguments = {**config["arguments"], "recipe": Recipe(**config["arguments"]["recipe"])}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{config_file}: expected what save_pretrained wrote, got something else "
-                f"({type(error).__name__}: {error}); save it again"
-            ) from error
-        module = cls(spec, **(arguments | overrides))
+        arguments = config["arguments"] | {"recipe": Recipe(**config["arguments"]["recipe"])}
+        module = cls(SequenceSpec.from_dict(config["spec"]), **(arguments | overrides))
         load_model(module, weights)
         module.eval()
         return module
@@ -170,12 +159,18 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: expected the format {FORMAT!r}, got {config['format']!r}; update seqlearn, "
             "or save the model again"
         )
-    missing = [key for key in ("spec", "arguments", "sha256") if key not in config]
-    if missing:
+    if _sum_of(config) != config.get("sha256 of this file"):
         raise ValueError(
-            f"{path}: expected the key {missing[0]!r}, which is missing; save it again"
+            f"{path}: expected what save_pretrained wrote, got a changed or damaged file (its "
+            "SHA-256 does not fit); save it again, and pass changed arguments to from_pretrained"
         )
     return dict(config)
+
+
+def _sum_of(config: dict[str, Any]) -> str:
+    """Of all that a configuration says besides."""
+    said = {key: value for key, value in config.items() if key != "sha256 of this file"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
