@@ -14,10 +14,10 @@ try:
     from seqlearn.testing.parametrized import module_checks
     from seqlearn.testing.report import Counterexample, LawBroken, Outcome, Report
 except ModuleNotFoundError as error:
-    if error.name != "hypothesis":
+    if error.name not in ("hypothesis", "pytest"):
         raise
     raise ModuleNotFoundError(
-        "seqlearn.testing draws its cases by hypothesis, which is not installed; "
+        f"seqlearn.testing needs {error.name}, which is not installed; "
         "pip install 'seqlearn[testing]'",
         name=error.name,
     ) from error

@@ -32,7 +32,7 @@ class Violated(Exception):  # noqa: N818 -- a finding, not an error of the kit
 
 
 class NotChecked(Exception):  # noqa: N818 -- as above
-    """A law cannot be checked on this module; the message says why."""
+    """A law says nothing of this trial; the message says why."""
 
 
 class Trial:
@@ -192,7 +192,6 @@ class Law:
         says: What must hold, in one line.
         check: Looks at one trial.
         shapes: On which it can be checked.
-        needs_attention: Whether it says something only of a module that reports attention weights.
         drawn: Whether its cases are drawn; otherwise it is checked on one case for each shape.
         few: Whether it is slow, and checked on fewer cases.
     """
@@ -202,7 +201,6 @@ class Law:
     says: str
     check: Callable[[Trial], None]
     shapes: tuple[str, ...] = ALL
-    needs_attention: bool = False
     drawn: bool = True
     few: bool = False
 
@@ -212,7 +210,6 @@ def law(
     name: str,
     *,
     shapes: tuple[str, ...] = ALL,
-    needs_attention: bool = False,
     drawn: bool = True,
     few: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Law]:
@@ -220,6 +217,6 @@ def law(
 
     def make(check: Callable[[Trial], None]) -> Law:
         says = (check.__doc__ or "").strip().splitlines()[0]
-        return Law(number, name, says, check, shapes, needs_attention, drawn, few)
+        return Law(number, name, says, check, shapes, drawn, few)
 
     return make

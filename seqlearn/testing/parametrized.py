@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import pytest
 import torch
 
 from seqlearn.testing.checking import report_of, select_laws, try_law
@@ -44,16 +45,7 @@ def module_checks(
 
     Raises:
         ValueError: If there is no such law.
-        ModuleNotFoundError: If pytest is not installed.
     """
-    try:
-        import pytest  # noqa: PLC0415 -- check_module works without it
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "module_checks makes tests for pytest, which is not installed; "
-            "pip install 'seqlearn[testing]'",
-            name="pytest",
-        ) from error
     expected = dict(expected_failures or {})
     select_laws(expected)  # refuses what is no law
     chosen, patterns = select_laws(laws), tuple(zero_gradients)

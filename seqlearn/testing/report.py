@@ -23,12 +23,14 @@ class Counterexample:
         seed: From which the module was built.
         drawn: All that was drawn, by name; `"examples"` among them, where there are any.
         found: What was seen.
+        dtype: In which the module was tried.
     """
 
     shape: str
     seed: int
     drawn: dict[str, Any]
     found: str
+    dtype: torch.dtype = torch.float64
 
     def __str__(self) -> str:
         words = [f"{self.shape}, seed {self.seed}"]
@@ -38,7 +40,8 @@ class Counterexample:
     def build(self, factory: Factory) -> tuple[SequenceModule, SequenceBatch | None]:
         """Make the module of the counterexample again, and its batch.
 
-        The module is in double precision and in `eval`; its parameters are where the law had them.
+        The module is in `eval` and in the precision in which it was tried, double if it can; its
+        parameters are where most laws have them, moved a little from where they start.
 
         Args:
             factory: What was checked.
@@ -51,8 +54,8 @@ class Counterexample:
         module = factory(spec)
         move(module)
         examples = self.drawn.get("examples")
-        batch = None if examples is None else batch_of(spec, examples, torch.float64)
-        return module.double().eval(), batch
+        batch = None if examples is None else batch_of(spec, examples, self.dtype)
+        return module.to(self.dtype).eval(), batch
 
 
 @dataclass(frozen=True)

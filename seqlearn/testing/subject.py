@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from seqlearn.introspect import record
 from seqlearn.models import SequenceModule
 from seqlearn.spec import SequenceSpec, TextSpec
 from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
@@ -29,7 +27,6 @@ class Subject:
         dtype: In which it is computed: double, or single where it cannot compute in double.
         widest_source: Places of the widest padded source that it is tried on.
         widest_target: Places of the widest padded target, start and end counted.
-        attends: Whether it reports attention weights.
         notes: What a reader of the report should know.
 
     Raises:
@@ -63,7 +60,6 @@ class Subject:
         writers = [shape for shape in self.serves if shape.endswith("text")]
         self.widest_source = self._limit("source", readers)
         self.widest_target = self._limit("target", writers)
-        self.attends = any(self._recorded(shape) for shape in self.serves)
 
     def build(self, spec: SequenceSpec, seed: int) -> SequenceModule:
         """Build a module as the factory does, from a seed; in single precision."""
@@ -119,20 +115,6 @@ class Subject:
                 except Exception:  # noqa: BLE001 -- which the laws will find, and tell
                     break
         return WIDEST + 2
-
-    def _recorded(self, shape: str) -> bool:
-        spec = SHAPES[shape]
-        module = self.build(spec, 0).to(self.dtype).eval()
-        batch = batch_of(spec, short_examples(spec), self.dtype)
-        with warnings.catch_warnings():
-            # It is no fault to report nothing: laws of attention then stand as not checked.
-            warnings.filterwarnings("ignore", message="record heard nothing")
-            try:
-                with torch.no_grad(), record(module, ["attention"]) as recording:
-                    module(batch)
-            except Exception:  # noqa: BLE001 -- which the laws will find, and tell
-                return True
-        return bool(recording.attention)
 
 
 def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:

@@ -43,52 +43,36 @@ def feedforward(spec: sl.SequenceSpec) -> sl.FeedForward:
     )
 
 
+def recurrent(spec: sl.SequenceSpec) -> dict[str, Any]:
+    """The options that every recurrent architecture has."""
+    return {
+        "d_model": pick(6, 8),
+        "num_layers": pick(1, 2),
+        "bidirectional": pick(True, False),
+        "dropout": pick(0.0, 0.2),
+        "tie_embeddings": tied(spec),
+    }
+
+
 def rnn(spec: sl.SequenceSpec) -> sl.RNN:
-    return sl.RNN(
-        spec,
-        d_model=pick(6, 8),
-        num_layers=pick(1, 2),
-        bidirectional=pick(True, False),
-        dropout=pick(0.0, 0.2),
-        tie_embeddings=tied(spec),
-    )
+    return sl.RNN(spec, **recurrent(spec))
 
 
 def gru(spec: sl.SequenceSpec) -> sl.GRU:
-    return sl.GRU(
-        spec,
-        d_model=pick(6, 8),
-        num_layers=pick(1, 2),
-        bidirectional=pick(True, False),
-        update_bias=pick(0.0, 1.0),
-        dropout=pick(0.0, 0.2),
-        tie_embeddings=tied(spec),
-    )
+    return sl.GRU(spec, update_bias=pick(0.0, 1.0), **recurrent(spec))
 
 
 def lstm(spec: sl.SequenceSpec) -> sl.LSTM:
-    return sl.LSTM(
-        spec,
-        d_model=pick(6, 8),
-        num_layers=pick(1, 2),
-        bidirectional=pick(True, False),
-        forget_bias=pick(0.0, 1.0),
-        dropout=pick(0.0, 0.2),
-        tie_embeddings=tied(spec),
-    )
+    return sl.LSTM(spec, forget_bias=pick(0.0, 1.0), **recurrent(spec))
 
 
 def attention_seq2seq(spec: sl.SequenceSpec) -> sl.AttentionSeq2Seq:
     return sl.AttentionSeq2Seq(
         spec,
-        d_model=pick(6, 8),
         cell=pick("rnn", "gru", "lstm"),
         score=pick("dot", "general", "additive", "scaled_dot"),
         input_feeding=pick(True, False),
-        num_layers=pick(1, 2),
-        bidirectional=pick(True, False),
-        dropout=pick(0.0, 0.2),
-        tie_embeddings=tied(spec),
+        **recurrent(spec),
     )
 
 

@@ -77,6 +77,10 @@ class SmallTransformer(sl.Transformer):
 # that does not mean the same at each step.
 STEPWISE = ("cached answers", "scores", "whole beam", "company of answers", "beam of one")
 
+# A module that lets padding in answers otherwise in other company.
+PADDED = ("padding", "company", "company of answers", "examples apart")
+PADDED += ("cached answers", "sampling", "scores")
+
 # 1: attention
 
 
@@ -90,16 +94,7 @@ class SoftmaxOverTheWrongAxis(Small):
         return memory
 
 
-@breaks(
-    "attention weights",
-    "padding",
-    "company",
-    "company of answers",
-    "examples apart",
-    "cached answers",
-    "sampling",
-    "scores",
-)
+@breaks("attention weights", *PADDED)
 class MaskForgottenByTheDecoder(SmallTransformer):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         return super().decode(tokens, memory._replace(mask=torch.ones_like(memory.mask)), state)
@@ -155,16 +150,7 @@ class NothingFedCounts(Small):
 # 3: padding and company
 
 
-@breaks(
-    "padding",
-    "company",
-    "company of answers",
-    "examples apart",
-    "attention weights",
-    "cached answers",
-    "sampling",
-    "scores",
-)
+@breaks(*PADDED, "attention weights")
 class MaskForgottenByTheEncoder(SmallTransformer):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, torch.full_like(source_lengths, source.shape[1]))
@@ -173,15 +159,7 @@ class MaskForgottenByTheEncoder(SmallTransformer):
         return memory._replace(mask=mask, summary=summary)
 
 
-@breaks(
-    "padding",
-    "company",
-    "company of answers",
-    "examples apart",
-    "cached answers",
-    "sampling",
-    "scores",
-)
+@breaks(*PADDED)
 class PaddedBackwardDirection(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -226,9 +204,7 @@ class MeanOverTheBatch(Small):
         return memory._replace(summary=(memory.summary - mean) * memory.mask.any(1, keepdim=True))
 
 
-@breaks(
-    *("company of answers", "sampling", "cached answers", "beam of one", "scores", "end symbol"),
-)
+@breaks("company of answers", "sampling", "cached answers", "beam of one", "scores", "end symbol")
 class AnswersInTheOrderOfWork(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         found = super().generate(sources, **options)

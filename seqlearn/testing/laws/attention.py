@@ -11,24 +11,30 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from seqlearn.batch import SequenceBatch, causal_mask
-from seqlearn.introspect import Recording, record
-from seqlearn.models import SequenceModule
+from seqlearn.introspect import Recording
 from seqlearn.nn import Attention, MultiHeadAttention
 from seqlearn.testing.law import Law, NotChecked, Trial, law
+from seqlearn.testing.laws.looking import recording_of
 
 
-def recorded(trial: Trial) -> tuple[SequenceModule, SequenceBatch, Recording]:
-    """A module, a batch, and what was recorded of it."""
+def recorded(trial: Trial) -> tuple[SequenceBatch, Recording]:
+    """A batch, and the attention weights that a module reports of it.
+
+    Raises:
+        NotChecked: If it reports none.
+    """
     module, batch = trial.module(), trial.batch(trial.examples())
-    with torch.no_grad(), record(module, ["attention"]) as recording:
+    with torch.no_grad(), recording_of(module, ["attention"]) as recording:
         module(batch)
-    return module, batch, recording
+    if not recording.attention:
+        raise NotChecked("it reports no attention weights")
+    return batch, recording
 
 
-@law(1, "attention weights", needs_attention=True)
+@law(1, "attention weights")
 def attention_weights(trial: Trial) -> None:
     """Weights are not negative, sum to one over what may be seen, and are zero elsewhere."""
-    _, batch, recording = recorded(trial)
+    batch, recording = recorded(trial)
     for name, weights in recording.attention.items():
         trial.expect(not weights.isnan().any(), f"{name}: weights that are not numbers")
         low = float(weights.min()) if weights.numel() else 0.0
@@ -107,17 +113,19 @@ class Heard:
         self.outputs[name] = inputs[0].view(batch, time, heads, width // heads).transpose(1, 2)
 
 
-@law(1, "attention output", needs_attention=True)
+@law(1, "attention output")
 def attention_output(trial: Trial) -> None:
     """Weights times values is what the attention gives on."""
     module, batch = trial.module(), trial.batch(trial.examples())
     with torch.no_grad():
         memory = module.encode(batch.source, batch.source_lengths)
         heard = Heard()
-        with heard.of(module), record(module, ["attention"]) as recording:
+        with heard.of(module), recording_of(module, ["attention"]) as recording:
             module(batch)
     values, outputs = heard.values, heard.outputs
     known = [name for name in outputs if name in recording.attention]
+    if not recording.attention:
+        raise NotChecked("it reports no attention weights")
     if not known:
         raise NotChecked("none of its attention is seqlearn's own, and so tells its values")
     for name in known:

@@ -6,17 +6,29 @@ import copy
 import io
 import pickle
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqlearn.introspect import record
+from seqlearn.introspect import Recording
+from seqlearn.introspect.record import KINDS, record
 from seqlearn.models import SequenceModule
 from seqlearn.testing.cases import real_outputs
 from seqlearn.testing.law import WRITES, Law, Trial, law
 from seqlearn.testing.laws.asking import asked, longest_answer
+
+
+@contextmanager
+def recording_of(module: SequenceModule, what: Sequence[str] = KINDS) -> Iterator[Recording]:
+    """`record`, for which it is no fault if there is nothing to hear."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="record heard nothing")
+        with record(module, what) as recording:
+            yield recording
 
 
 def traces(module: SequenceModule) -> list[tuple[Any, ...]]:
@@ -25,9 +37,8 @@ def traces(module: SequenceModule) -> list[tuple[Any, ...]]:
         (
             name,
             sorted(vars(part)),
+            {key: len(value) for key, value in vars(part).items() if key.endswith("_hooks")},
             part.training,
-            len(part._forward_hooks),  # noqa: SLF001 -- torch tells of hooks in no other way
-            len(part._forward_pre_hooks),  # noqa: SLF001
         )
         for name, part in module.named_modules()
     ]
@@ -49,10 +60,8 @@ def recording(trial: Trial) -> None:
     outputs, gradients, state = run(trial.module(training=training))
     module = trial.module(training=training)
     before = traces(module)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="record heard nothing")
-        with record(module):
-            heard, others, after = run(module)
+    with recording_of(module):
+        heard, others, after = run(module)
     trial.same(heard, outputs, "outputs recorded and not")
     trial.expect(torch.equal(after, state), "recording draws random numbers")
     names = [name for name, _ in module.named_parameters()]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from seqlearn.batch import SequenceBatch
 from seqlearn.models import SequenceModule
 from seqlearn.testing.cases import rows_of
 from seqlearn.testing.law import Law, Trial, law
@@ -52,14 +53,14 @@ class SaveOnce(L.Callback):
 def resumed(trial: Trial) -> None:
     """A run that was interrupted and resumed ends with the weights of one that was not."""
     batch = trial.batch(trial.rich(), torch.float32)
-    batches = [rows_of(batch, rows) for rows in ([0, 1], [2, 3])]
+    batches = cast("Dataset[SequenceBatch]", [rows_of(batch, rows) for rows in ([0, 1], [2, 3])])
 
     def fit(callbacks: list[L.Callback], **options: Any) -> SequenceModule:
         module = trial.module(training=True, dtype=torch.float32)
         run = trainer(
             max_epochs=2, callbacks=callbacks, default_root_dir=folder, log_every_n_steps=1
         )
-        run.fit(module, DataLoader(batches, batch_size=None), **options)  # type: ignore[arg-type]
+        run.fit(module, DataLoader(batches, batch_size=None), **options)
         return module
 
     with TemporaryDirectory() as folder, quietly():
