@@ -160,9 +160,47 @@ def test_a_spec_given_by_hand_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    with pytest.raises(SystemExit):
-        main(fit_words(folder, "--model.spec", "{}"))
+    assert main(fit_words(folder, "--model.spec", "{}")) == 2
     assert "spec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        ("fti --model Transformer", ["expected a command (fit, validate,", "got 'fti'; see"]),
+        ("fit", ["required: --data, --model; see `seqlearn fit --help`"]),
+        ("fit --config none.yaml", ["--config: File does not exist", "none.yaml"]),
+        (
+            "fit --model Transfromer --data Dates",
+            [
+                "--model: expected AttentionSeq2Seq, ",
+                "got 'Transfromer'; did you mean Transformer?",
+            ],
+        ),
+        ("fit --model LSTM --data Daets", ["--data: expected Dates, ", "did you mean Dates?"]),
+        ("fit --model GRU --data Dates --modl.x 3", ["unrecognized arguments: --modl.x 3"]),
+        (
+            "fit --model GRU --data Dates --model.d_modle 3",
+            ["--model: Option 'd_modle' is not accepted; see `seqlearn fit --model.help GRU`"],
+        ),
+        (
+            "fit --model GRU --data Dates --model.d_model x",
+            ["--model.d_model: expected int, got x"],
+        ),
+        (
+            "fit --model GRU --data Dates --trainer.max_epochs x",
+            ["--trainer.max_epochs: ", "got x"],
+        ),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_one_line(
+    words: str, messages: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("seqlearn: error: ")
+    for message in messages:
+        assert message in line
 
 
 def test_a_users_module_by_its_name(folder: Path, tmp_path: Path) -> None:

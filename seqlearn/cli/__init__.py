@@ -1,0 +1,83 @@
+"""The command line: `seqlearn fit|validate|test|predict|translate|view|demo`.
+
+The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
+64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
+configuration file is code: it may name any class that Python can import. Classes that other
+packages register (`seqlearn.plugins`) are called by their names, as seqlearn's own are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from seqlearn.cli.answering import translate, view
+from seqlearn.cli.complaints import one_line
+from seqlearn.cli.loading import load_checkpoint as load_checkpoint
+from seqlearn.cli.training import TRAINING, train
+from seqlearn.demo import run_demo
+
+OVERVIEW = """\
+usage: seqlearn COMMAND …
+
+  demo        train a Transformer on written-out dates, translate some, draw its attention
+  fit         train a model:  seqlearn fit --model Transformer --data Dates --trainer.max_epochs 5
+  validate    measure a checkpoint on the validation split
+  test        measure a checkpoint on the test split
+  predict     answer the test split's sources into a file
+  translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
+  view        write a page that plays back how a model answers:  seqlearn view model.ckpt TEXT
+
+`seqlearn COMMAND --help` tells more. With SEQLEARN_TRACEBACK=1 errors show where they arose.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after `seqlearn`; those of the process by default.
+
+    Returns:
+        The exit status: 0; or after an error, which is one line on standard error, 2 if the words
+        are at fault and 1 otherwise.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A module of the user's own is named as Python would find it from here.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        run(words)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing may be flushed to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("seqlearn: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
+        if os.environ.get("SEQLEARN_TRACEBACK"):
+            traceback.print_exc()
+        print(f"seqlearn: error: {one_line(error, words)}", file=sys.stderr)
+        return 2 if isinstance(error, argparse.ArgumentError) else 1
+    return 0
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command that these words say.
+
+    Raises:
+        argparse.ArgumentError: If there is no such command.
+    """
+    commands = {"demo": run_demo, "translate": translate, "view": view}
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(OVERVIEW, end="")
+    elif words[0] in commands:
+        commands[words[0]](words[1:])
+    elif words[0] in TRAINING or words[0].startswith("-"):
+        train(words)
+    else:
+        names = ", ".join((*TRAINING, *commands))
+        raise argparse.ArgumentError(None, f"expected a command ({names}), got {words[0]!r}")

@@ -1,0 +1,122 @@
+"""`seqlearn translate` and `seqlearn view`: ask a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from seqlearn.cli.loading import load_checkpoint
+from seqlearn.demo import require_writable
+from seqlearn.introspect import record
+from seqlearn.models import SequenceModule
+from seqlearn.spec import ClassesSpec, VectorSpec
+
+
+def translate(words: Sequence[str]) -> None:
+    """Answer each line of a file, or of standard input, with one line on standard output."""
+    parser = argparse.ArgumentParser(
+        prog="seqlearn translate",
+        description="Translate lines, in order: one line out for each line in; an empty line "
+        "stays empty.",
+    )
+    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is one of your own: package.module.Class",
+    )
+    parser.add_argument("--max-length", type=int, help="tokens to make at most for a line")
+    options = parser.parse_args(words)
+    module = load_checkpoint(options.checkpoint, options.model)
+    name = options.file or "standard input"
+    with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
+        at_once = 1 if stream.isatty() else 512
+        numbered = enumerate(read_lines(stream, name), 1)
+        while lines := list(itertools.islice(numbered, at_once)):
+            asked = [(number, line) for number, line in lines if line]
+            try:
+                made = module.generate([line for _, line in asked], max_length=options.max_length)
+            except ValueError:
+                _blame_line(module, asked, name)
+                raise
+            answers = dict(zip((number for number, _ in asked), made, strict=True))
+            for number, _ in lines:
+                sys.stdout.write(f"{as_line(answers.get(number, ''))}\n")
+            sys.stdout.flush()
+
+
+def view(words: Sequence[str]) -> None:
+    """Let a model answer texts, and write a page that plays back how it did."""
+    parser = argparse.ArgumentParser(
+        prog="seqlearn view",
+        description="Write a page, one file that needs no network, that shows what a model did "
+        "with a text: attention, states and gates, step by step.",
+    )
+    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument("text", nargs="+", help="a source; of a language model a beginning")
+    parser.add_argument("--out", default="view.html", help="the page; %(default)s by default")
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is one of your own: package.module.Class",
+    )
+    parser.add_argument("--max-length", type=int, help="tokens to make at most for a text")
+    options = parser.parse_args(words)
+    require_writable(Path(options.out).absolute().parent, "--out")
+    module = load_checkpoint(options.checkpoint, options.model)
+    source, target = module.spec.source, module.spec.target
+    if isinstance(source, VectorSpec) or isinstance(target, VectorSpec):
+        raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
+            f"seqlearn view shows models of texts, and {options.checkpoint} reads or answers "
+            "vectors; use sl.record(model) and recording.to_html(path)"
+        )
+    with record(module) as recording:
+        if isinstance(target, ClassesSpec):
+            answers, _ = module.classify(options.text)
+        elif source is None:
+            answers = module.generate(prompts=options.text, max_length=options.max_length)
+        else:
+            answers = module.generate(options.text, max_length=options.max_length)
+    for text, answer in zip(options.text, answers, strict=True):
+        print(f"{as_line(text)}  →  {as_line(answer)}")
+    title = f"{type(module).__name__}: {options.text[0]}"
+    print(f"How it did that: {recording.to_html(options.out, title=title)}")
+
+
+def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
+    """The lines of a stream of UTF-8, split at line feeds alone.
+
+    Raises:
+        ValueError: If a line is not UTF-8; the message names file, line and byte.
+    """
+    for number, line in enumerate(stream, 1):
+        try:
+            # A mark at the start of the file says that it is UTF-8, and is no text.
+            yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}, line {number}: expected UTF-8, got the byte {line[error.start]:#04x} at "
+                f"byte {error.start + 1} of the line; convert the text to UTF-8"
+            ) from error
+
+
+def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:
+    """Raise for the first line that the model cannot read, with its number."""
+    encode = getattr(module.spec.source, "encode", None)
+    if encode is None:
+        return
+    for number, line in asked:
+        encode([line], what=f"{name}, line {number}: text")
+
+
+def as_line(answer: Any) -> str:
+    """An answer as one line: ids with spaces between, line breaks as spaces."""
+    text = answer if isinstance(answer, str) else " ".join(map(str, _items(answer)))
+    return text.replace("\r\n", " ").replace("\n", " ")
+
+
+def _items(answer: Any) -> list[Any]:
+    return answer.tolist() if hasattr(answer, "tolist") else list(answer)

@@ -1,0 +1,74 @@
+"""What went wrong, in one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+
+from seqlearn.data import SequenceDataModule
+from seqlearn.models import SequenceModule
+from seqlearn.plugins import subclasses
+
+# jsonargparse tells of every type that it tried; these lines of it say nothing to a user.
+_NOISE = (
+    "Does not validate against",
+    "Subtypes:",
+    "Errors:",
+    "Given value",
+    "Problem with given class_path",
+    "Expected a <class 'NoneType'>",
+)
+
+
+def one_line(error: BaseException, words: Sequence[str]) -> str:
+    """What an error says, on one line.
+
+    Args:
+        error: What was raised.
+        words: The words after `seqlearn`, for the advice.
+    """
+    # jsonargparse wraps what a constructor says in a list of all types that it tried.
+    while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
+        error = error.__cause__
+    if isinstance(error, argparse.ArgumentError):
+        return f"{_of_parser(str(error))}; see `seqlearn {_helping(str(error), words)}`"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _of_parser(text: str) -> str:
+    """What a parser says, without the types that it tried."""
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    given = next((line[13:] for line in lines if line.startswith("Given value: ")), "")
+    if given and "Got value:" not in said and not given.startswith("NestedArg"):
+        said += f", got {given}"
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', said))
+    said = re.sub(r'Parser key "[^"]+":? ?', "", said)
+    said = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", said)
+    said = said.replace(". Got value:", ", got")
+    said = re.sub(r"\b(?:fit|validate|test|predict)\.(\w+)", r"--\1", said)
+    unknown = re.search(r"Expected a dot import path string: (\S+)", said)
+    if unknown is not None:
+        said = _of_class(keys, unknown[1].rstrip(","))
+    return f"--{keys}: {said}" if keys else said
+
+
+def _of_class(key: str, name: str) -> str:
+    """That there is no class of this name, and which seqlearn has."""
+    base = {"model": SequenceModule, "data": SequenceDataModule}.get(key)
+    known = {cls.__name__: cls.__module__ for cls in subclasses(base)} if base else {}
+    near = difflib.get_close_matches(name, known, 1)
+    advice = f"; did you mean {near[0]}?" if near else ""
+    own = sorted(name for name, module in known.items() if module.startswith("seqlearn."))
+    return f"expected {', '.join([*own, 'package.module.Class'])}, got {name!r}{advice}"
+
+
+def _helping(text: str, words: Sequence[str]) -> str:
+    """The command that tells what may be said."""
+    command = words[0] if words and not words[0].startswith("-") else ""
+    built = re.search(r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\'', text, re.DOTALL)
+    if built is not None:
+        return f"{command} --{built[1]}.help {built[2]}"
+    return f"{command} --help".strip()

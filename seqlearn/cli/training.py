@@ -1,0 +1,107 @@
+"""`seqlearn fit|validate|test|predict`: a `LightningCLI`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import set_parsing_settings
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from seqlearn.cli.answering import as_line
+from seqlearn.data import SequenceDataModule
+from seqlearn.demo import require_writable
+from seqlearn.models import SequenceModule
+from seqlearn.models import checkpoint as checkpoints
+from seqlearn.plugins import GROUPS, load_plugins
+from seqlearn.spec import SequenceSpec
+
+# The spec comes from the data as one object; its fields are no options.
+set_parsing_settings(subclasses_enabled=[SequenceSpec])
+
+TRAINING = ("fit", "validate", "test", "predict")
+"""The commands of a `LightningCLI`."""
+
+
+class SequenceCLI(LightningCLI):
+    """A `LightningCLI` that gives the data's spec to the model."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Link the spec from the data to the model."""
+        parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """See that the results can be written, before anything is prepared for them."""
+        folder = self.config[self.subcommand].trainer.default_root_dir
+        require_writable(Path(folder or "."), "--trainer.default_root_dir")
+        checkpoint = self.config[self.subcommand].ckpt_path
+        if self.subcommand != "fit":
+            if checkpoint is None:
+                raise ValueError(
+                    f"{self.subcommand} needs a trained model; name it with --ckpt_path"
+                )
+            checkpoints.read(checkpoint, map_location="meta")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the words that `main` was given."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint here: which class is built is not the file's to say."""
+
+    def before_predict(self) -> None:
+        """Have the answers written, by rank zero, while all ranks are there."""
+        trainer: Any = self.trainer
+        trainer.callbacks.append(PredictionWriter())
+
+
+class PredictionWriter(Callback):
+    """Writes what `predict` answers to `predictions.txt` beside the logs, in the data's order."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def on_predict_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        """Keep the answers of a batch."""
+        self.batches.append(list(outputs))
+
+    def on_predict_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Gather the answers of all ranks, to whom the batches were dealt in turn, and write."""
+        ranks: list[Any] = [self.batches]
+        if trainer.world_size > 1:
+            ranks = [None] * trainer.world_size
+            torch.distributed.all_gather_object(ranks, self.batches)
+        folder = trainer.log_dir or trainer.default_root_dir  # all ranks must ask for it
+        if trainer.is_global_zero:
+            turns = itertools.zip_longest(*ranks, fillvalue=[])
+            answers = [answer for turn in turns for batch in turn for answer in batch]
+            path = Path(folder) / "predictions.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = "".join(f"{as_line(answer)}\n" for answer in answers)
+            path.write_text(text, encoding="utf-8")
+            print(f"{len(answers)} answers in {path}")
+
+
+def train(words: Sequence[str]) -> None:
+    """Run one of the commands of `TRAINING`.
+
+    Raises:
+        argparse.ArgumentError: If the words are not understood.
+    """
+    for group in GROUPS:  # an imported class is found by its name
+        load_plugins(group, asked=[word.rpartition("=")[2] for word in words])
+    raising = {"exit_on_error": False}  # what is wrong is told by `main`, in one line
+    SequenceCLI(
+        SequenceModule,
+        SequenceDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        args=list(words),
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},
+    )
