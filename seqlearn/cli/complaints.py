@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from seqlearn.data import SequenceDataModule
 from seqlearn.models import SequenceModule
@@ -57,7 +58,8 @@ def _of_parser(text: str) -> str:
 
 def _of_class(key: str, name: str) -> str:
     """That there is no class of this name, and which seqlearn has."""
-    base = {"model": SequenceModule, "data": SequenceDataModule}.get(key)
+    bases: dict[str, type[Any]] = {"model": SequenceModule, "data": SequenceDataModule}
+    base = bases.get(key)
     known = {cls.__name__: cls.__module__ for cls in subclasses(base)} if base else {}
     near = difflib.get_close_matches(name, known, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
