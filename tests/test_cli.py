@@ -167,9 +167,12 @@ def test_a_spec_given_by_hand_is_refused(
 @pytest.mark.parametrize(
     ("words", "messages"),
     [
-        ("fti --model Transformer", ["expected a command (fit, validate,", "got 'fti'; see"]),
+        (
+            "fti --model Transformer",
+            ["expected a command (fit, validate,", "got 'fti'; see `seqlearn --help`"],
+        ),
         ("fit", ["required: --data, --model; see `seqlearn fit --help`"]),
-        ("fit --config none.yaml", ["--config: File does not exist", "none.yaml"]),
+        ("fit --config test.yaml", ["--config: File does not exist", "/test.yaml"]),
         (
             "fit --model Transfromer --data Dates",
             [

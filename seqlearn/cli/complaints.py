@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from seqlearn.cli.training import TRAINING
 from seqlearn.data import SequenceDataModule
 from seqlearn.models import SequenceModule
 from seqlearn.plugins import subclasses
@@ -34,7 +35,9 @@ def one_line(error: BaseException, words: Sequence[str]) -> str:
     while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
         error = error.__cause__
     if isinstance(error, argparse.ArgumentError):
-        return f"{_of_parser(str(error))}; see `seqlearn {_helping(str(error), words)}`"
+        said = _of_parser(str(error))
+        joint = " See" if said.endswith("?") else "; see"
+        return f"{said}{joint} `{_helping(str(error), words)}`"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -49,7 +52,8 @@ def _of_parser(text: str) -> str:
     said = re.sub(r'Parser key "[^"]+":? ?', "", said)
     said = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", said)
     said = said.replace(". Got value:", ", got")
-    said = re.sub(r"\b(?:fit|validate|test|predict)\.(\w+)", r"--\1", said)
+    if said.startswith("the following arguments are required"):
+        said = re.sub(rf"\b(?:{'|'.join(TRAINING)})\.(\w+)", r"--\1", said)
     unknown = re.search(r"Expected a dot import path string: (\S+)", said)
     if unknown is not None:
         said = _of_class(keys, unknown[1].rstrip(","))
@@ -64,13 +68,14 @@ def _of_class(key: str, name: str) -> str:
     near = difflib.get_close_matches(name, known, 1)
     advice = f"; did you mean {near[0]}?" if near else ""
     own = sorted(name for name, module in known.items() if module.startswith("seqlearn."))
-    return f"expected {', '.join([*own, 'package.module.Class'])}, got {name!r}{advice}"
+    listed = f"{', '.join(own)} or package.module.Class" if own else "package.module.Class"
+    return f"expected {listed}, got {name!r}{advice}"
 
 
 def _helping(text: str, words: Sequence[str]) -> str:
     """The command that tells what may be said."""
-    command = words[0] if words and not words[0].startswith("-") else ""
-    built = re.search(r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\'', text, re.DOTALL)
-    if built is not None:
+    command = f"seqlearn {words[0]}" if words and words[0] in TRAINING else "seqlearn"
+    named = r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\''
+    if (built := re.search(named, text, re.DOTALL)) is not None:
         return f"{command} --{built[1]}.help {built[2]}"
-    return f"{command} --help".strip()
+    return f"{command} --help"
