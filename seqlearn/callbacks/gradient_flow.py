@@ -186,8 +186,8 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
         batch: A batch whose target is known.
 
     Returns:
-        The loss of each example and the embedded input it was computed from: of the source where
-        that is text, else of the target tokens read.
+        The loss of each example and the embedded input it was computed from (of the source
+        where that is text, else of the target tokens read).
 
     Raises:
         RuntimeError: If the module does not embed its input by one call of `source_embedding`

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `seqlearn`; those of the process by default.
 
     Returns:
-        The exit status: 0; or after an error, which is one line on standard error, 2 if the words
-        are at fault and 1 otherwise.
+        The exit status, which is 0; or after an error (one line on standard error) 2 if the words
+        are at fault, and 1 otherwise.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # A module of the user's own is named as Python would find it from here.

@@ -132,7 +132,7 @@ def date_vector(day: dt.date) -> tuple[float, ...]:
     """Write a date as the 90 numbers that "vector-to-sequence" reads, each 0 or 1.
 
     Returns:
-        Seven one-hot groups, one after another: the four digits of the year (10 numbers each,
+        Seven one-hot groups, one after another, for the four digits of the year (10 numbers each,
         thousands first), the month (12, January first), the day of the month (31), the weekday
         (7, Monday first).
     """

@@ -134,7 +134,7 @@ class Answers:
             targets: Texts or lists of ids (without start and end), one a source.
 
         Returns:
-            Log-probabilities in nats, one per sentence, in the order given: the sum over its
+            Log-probabilities in nats, one per sentence, in the order given, summed over its
             tokens, the end symbol included. On the CPU.
 
         Raises:

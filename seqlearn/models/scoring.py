@@ -29,7 +29,7 @@ def log_probabilities(
         targets: Ids that stand as start … end.
 
     Returns:
-        In nats: of all tokens after the start symbol, the end symbol included. On the CPU.
+        In nats, of all tokens after the start symbol, the end symbol included. On the CPU.
     """
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
     scores = torch.zeros(len(targets), dtype=dtype)
