@@ -18,18 +18,11 @@ from seqlearn.spec import ClassesSpec, VectorSpec
 
 def translate(words: Sequence[str]) -> None:
     """Answer each line of a file, or of standard input, with one line on standard output."""
-    parser = argparse.ArgumentParser(
-        prog="seqlearn translate",
-        description="Translate lines, in order: one line out for each line in; an empty line "
-        "stays empty.",
+    parser = _parser(
+        "translate",
+        "Translate lines, in order: one line out for each line in; an empty line stays empty.",
     )
-    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
     parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
-    parser.add_argument(
-        "--model",
-        help="the class of the checkpoint, if it is one of your own: package.module.Class",
-    )
-    parser.add_argument("--max-length", type=int, help="tokens to make at most for a line")
     options = parser.parse_args(words)
     module = load_checkpoint(options.checkpoint, options.model)
     name = options.file or "standard input"
@@ -51,19 +44,13 @@ def translate(words: Sequence[str]) -> None:
 
 def view(words: Sequence[str]) -> None:
     """Let a model answer texts, and write a page that plays back how it did."""
-    parser = argparse.ArgumentParser(
-        prog="seqlearn view",
-        description="Write a page, one file that needs no network, that shows what a model did "
-        "with a text: attention, states and gates, step by step.",
+    parser = _parser(
+        "view",
+        "Write a page, one file that needs no network, that shows what a model did with a text: "
+        "attention, states and gates, step by step.",
     )
-    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
     parser.add_argument("text", nargs="+", help="a source; of a language model a beginning")
     parser.add_argument("--out", default="view.html", help="the page; %(default)s by default")
-    parser.add_argument(
-        "--model",
-        help="the class of the checkpoint, if it is one of your own: package.module.Class",
-    )
-    parser.add_argument("--max-length", type=int, help="tokens to make at most for a text")
     options = parser.parse_args(words)
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_checkpoint(options.checkpoint, options.model)
@@ -84,6 +71,18 @@ def view(words: Sequence[str]) -> None:
         print(f"{as_line(text)}  →  {as_line(answer)}")
     title = f"{type(module).__name__}: {options.text[0]}"
     print(f"How it did that: {recording.to_html(options.out, title=title)}")
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    """What every command that asks a checkpoint takes."""
+    parser = argparse.ArgumentParser(prog=f"seqlearn {command}", description=description)
+    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is one of your own: package.module.Class",
+    )
+    parser.add_argument("--max-length", type=int, help="tokens to make at most for an answer")
+    return parser
 
 
 def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:

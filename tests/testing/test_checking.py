@@ -12,7 +12,10 @@ from testing.broken import BROKEN, MeanOfMeans, SmallTransformer
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.testing import LAWS, LawBroken, Report, check_module
+from seqlearn.testing import LAWS, Law, LawBroken, Outcome, Report, check_module
+from seqlearn.testing.checking import try_law
+from seqlearn.testing.law import NotChecked, Trial
+from seqlearn.testing.subject import Subject
 
 QUICK = ["shapes", "padding", "causality", "attention weights"]
 
@@ -112,6 +115,49 @@ def test_what_computes_in_single_precision_is_tried_there() -> None:
     report = check_module(make, laws=["padding"], examples=5)
     assert report.held == ["padding"]
     assert report.notes[0].startswith("computed in single precision, for in double it fails (Runt")
+
+
+def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
+    """They neither end it nor hold it; if there are no others, it is not checked."""
+
+    def check(trial: Trial) -> None:
+        """Says nothing of odd seeds."""
+        if trial.seed % 2:
+            raise NotChecked("odd")
+        trial.expect(trial.seed % 4 == 0 or not strict, "not by four")
+
+    def never(trial: Trial) -> None:
+        """Says nothing at all."""
+        raise NotChecked("nothing")
+
+    subject = Subject(gru)
+    strict = False
+    found = try_law(Law(1, "even", "", check), subject, 40, 0)
+    assert found.status == "held"
+    assert 0 < found.cases < 40
+    silent = Law(1, "never", "", never)
+    assert try_law(silent, subject, 40, 0) == Outcome(silent, "not checked", reason="nothing")
+    strict = True  # which some even seed breaks, also after an odd one
+    assert try_law(Law(1, "even", "", check), subject, 40, 0).status == "broken"
+
+
+def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
+    class Loud(InSinglePrecision):
+        def encode(self, source, source_lengths):
+            memory = super().encode(source, source_lengths)
+            return memory._replace(summary=memory.summary + 1)  # of nothing too
+
+    def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
+        if spec.source is None:
+            raise ValueError("reads")
+        return Loud(spec, d_model=4)
+
+    with pytest.raises(LawBroken, match=r"zero_gradients=\['no\.such'\]\)") as error:
+        check_module(make, laws=["shapes"], examples=5, zero_gradients=["no.such"])
+    case = error.value.report.outcomes["shapes"].counterexample
+    module, batch = case.build(make)
+    assert {case.dtype, next(module.parameters()).dtype} == {torch.float32}
+    module(batch)
 
 
 def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
