@@ -105,3 +105,6 @@ def train(words: Sequence[str]) -> None:
         save_config_kwargs={"overwrite": True},
         parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},
     )
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Else threads of the group may still run when the interpreter ends, and abort it.
+        torch.distributed.destroy_process_group()
