@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
-from seqlearn.models.base import Measured
+from seqlearn.models.steps import Measured
 from seqlearn.probe import offer
 from seqlearn.testing import SHAPES
 

@@ -1,0 +1,178 @@
+"""The steps of training, validation, test and prediction of a `SequenceModule`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.metrics import CorpusBLEU, TokenStatistics
+from seqlearn.models.optimization import configure_optimizer
+from seqlearn.models.recipe import Recipe
+from seqlearn.nn import Decoder, Encoder
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+
+NOMINAL_TOKENS = 4096.0
+"""The count that a step's summed loss is divided by; `on_before_optimizer_step` puts the true
+count of all ranks and micro-batches in its place, so the value only keeps gradients in range."""
+
+
+class Measured(NamedTuple):
+    """What a batch shows of a module.
+
+    Attributes:
+        loss: Summed over what counts, in nats (for vectors: squared errors), with its gradient.
+        total: How many tokens, examples or numbers were summed.
+        nll: Negative log-likelihood of each token or class that counts, in nats.
+        correct: Whether each was the likeliest.
+        mask: Which tokens (or examples, `batch 1`) count.
+    """
+
+    loss: Tensor
+    total: Tensor
+    nll: Tensor
+    correct: Tensor
+    mask: Tensor
+
+
+class TrainingSteps(L.LightningModule):
+    """What the Trainer calls: steps, epoch ends and the optimizer.
+
+    Attributes:
+        statistics: Sums over the tokens or classes of an evaluation epoch.
+        bleu: BLEU of the generated texts of a test epoch.
+        bleu_lc: The same, lower-cased.
+    """
+
+    spec: SequenceSpec
+    recipe: Recipe
+    encoder: Encoder
+    decoder: Decoder
+    target_embedding: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statistics = TokenStatistics()
+        self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
+        self._count_since_step: Tensor | float = 0.0
+
+    @abstractmethod
+    def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
+        """Compute the summed loss of a batch and what counts in it."""
+
+    @abstractmethod
+    def answer(self, batch: SequenceBatch) -> list[Any]:
+        """Generate a text for each source of a batch."""
+
+    def setup(self, stage: str) -> None:
+        """Check that the data fit, and switch off gradients of a half that is not used."""
+        self._count_since_step = 0.0
+        other = getattr(getattr(self.trainer, "datamodule", None), "spec", None)
+        if isinstance(other, SequenceSpec) and (differences := self.spec.differences(other)):
+            raise ValueError(
+                f"the model's spec does not fit the data: {'; '.join(differences)} (model against "
+                "data); build the model with this data module's spec, or use the data it was "
+                "trained on"
+            )
+        halves = ((self.encoder, self.spec.source), (self.decoder, self.target_embedding))
+        for half, use in halves:
+            if use is None and isinstance(half, nn.Module):
+                half.requires_grad_(requires_grad=False)
+
+    def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Seed all draws of this step from (seed, rank, number of the batch)."""
+        number = self.trainer.fit_loop.total_batch_idx
+        state = np.random.SeedSequence([self.recipe.seed, self.global_rank, number])
+        torch.manual_seed(int(state.generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        """The summed loss over a fixed count; see `on_before_optimizer_step`."""
+        measured = self.measure(batch, self.recipe.label_smoothing)
+        self._count_since_step = self._count_since_step + measured.total
+        mean = measured.loss.detach() / measured.total.clamp(min=1)
+        self.log("train/loss", mean, prog_bar=True, batch_size=batch.size)
+        return measured.loss / NOMINAL_TOKENS
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradient by the true count over all ranks and micro-batches of the step."""
+        count = torch.as_tensor(self._count_since_step, dtype=torch.long, device=self.device)
+        self._count_since_step = 0.0
+        total = float(self.trainer.strategy.reduce(count, reduce_op="sum"))
+        if total == 0:  # a training step of the user's own, which counts and divides itself
+            return
+        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, NOMINAL_TOKENS * shares / total)
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Add the batch to the epoch's statistics."""
+        measured = self.measure(batch)
+        if isinstance(self.spec.target, VectorSpec):
+            loss = measured.loss / measured.total.clamp(min=1)
+            self.log(self._name("loss"), loss, batch_size=int(measured.total), sync_dist=True)
+        else:
+            self.statistics.update(measured.nll, measured.correct, measured.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, perplexity, token accuracy and exact match (classes: loss and accuracy)."""
+        if isinstance(self.spec.target, VectorSpec):
+            return
+        figures = self.statistics.compute()
+        self.statistics.reset()
+        if isinstance(self.spec.target, ClassesSpec):
+            figures = {"loss": figures["loss"], "accuracy": figures["token_accuracy"]}
+        self.log_dict({self._name(name): value for name, value in figures.items()}, prog_bar=True)
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """As in validation and, for text, compare generated texts with the raw references."""
+        self.validation_step(batch, batch_idx)
+        if (side := self._written) is not None:
+            kept = batch.kept.tolist()
+            texts = [text for text, keep in zip(self.answer(batch), kept, strict=True) if keep]
+            truth = batch.references or side.decode(batch.target.tolist())
+            references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
+            self.bleu.update(texts, references)
+            self.bleu_lc.update(texts, references)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what validation logs and, for text, BLEU with and without case."""
+        self.on_validation_epoch_end()
+        if self._written is not None:
+            for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
+                figure = bleu.compute()
+                bleu.reset()
+                self.log(self._name(name), figure, rank_zero_only=False)
+                rank_zero_info(f"{self._name(name)} {figure:.2f}  {bleu.signature}")
+
+    def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
+        """Answer each example: a text, a label or a vector. Repeats are left out."""
+        if isinstance(self.spec.target, TextSpec):
+            answers: list[Any] = self.answer(batch)
+        elif isinstance(self.spec.target, ClassesSpec):
+            answers = [self.spec.target.labels[i] for i in self(batch).argmax(-1).tolist()]
+        else:
+            answers = list(self(batch).cpu())
+        return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
+
+    @property
+    def _written(self) -> TextSpec | None:
+        """The target, if there are texts to compare with references: not in a language model."""
+        target = self.spec.target
+        if not isinstance(target, TextSpec) or self.spec.source is None:
+            return None
+        return None if target.tokenizer is None else target
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and the schedule of the recipe."""
+        return configure_optimizer(
+            self, self.recipe, lambda: self.trainer.estimated_stepping_batches
+        )
+
+    def _name(self, figure: str) -> str:
+        return f"{'test' if self.trainer.testing else 'val'}/{figure}"
