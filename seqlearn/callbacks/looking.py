@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from seqlearn.callbacks.probing import first_rows
 from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect.uncompiled import uncompiled
-from seqlearn.models.generation import evaluating
+from seqlearn.models.eval_mode import evaluating
 
 
 class Observer(L.Callback, ABC):

@@ -13,11 +13,16 @@ import lightning as L
 import torch
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.models.eval_mode import is_evaluating
 from seqlearn.nn import State, map_state
 
 
 class Carried:
     """What is carried, apart in training and in evaluation.
+
+    Which of the two is decided by the trainer's stage; without a running trainer, by the module's
+    mode. In a block of `evaluating`, as a callback in the middle of a run has it, nothing is
+    carried: every batch begins anew, and the states of the run stay as they are.
 
     Args:
         module: Whose decoder carries.
@@ -30,7 +35,9 @@ class Carried:
 
     def before(self, batch: SequenceBatch) -> State | None:
         """The state to begin a batch with; `None` unless it continues the one before."""
-        training = self._module[0].training
+        training = self._in_training()
+        if training is None:
+            return None
         if not batch.continues:
             self._states[training] = None
         device = batch.target.device
@@ -38,9 +45,19 @@ class Carried:
 
     def after(self, state: State) -> None:
         """Keep the state in which a batch ended, without its gradient."""
-        if self._carries:
-            training = self._module[0].training
+        training = self._in_training()
+        if self._carries and training is not None:
             self._states[training] = map_state(lambda part: part.detach(), state)
+
+    def _in_training(self) -> bool | None:
+        """Whether a batch now is one of training; `None` if it is no batch of a run."""
+        module: Any = self._module[0]
+        if is_evaluating(module):
+            return None
+        trainer = module._trainer  # noqa: SLF001 -- the public name raises where there is none
+        if trainer is None or trainer.state.stage is None:
+            return bool(module.training)
+        return bool(trainer.training)
 
     @property
     def _carries(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import Memory, pad
 from seqlearn.decoding import Strategy
+from seqlearn.models.eval_mode import evaluating
 from seqlearn.nn import State
 from seqlearn.probe import begin as announce_begin
 from seqlearn.spec import START, SequenceSpec, TextSpec, VectorSpec
@@ -47,19 +47,6 @@ class Answering(Protocol):
     ) -> tuple[Tensor, State]:
         """Answer target tokens with vectors for `head`."""
         ...
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into `eval`, without gradients, and restore every part's mode afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def generate(

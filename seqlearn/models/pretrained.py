@@ -73,6 +73,9 @@ class Pretrained(L.LightningModule):
     ) -> Kept:
         """Build the module that a folder holds, with its weights, in `eval`.
 
+        `Trainer.fit` puts it into train mode. To train it with a part in `eval` (its dropout off),
+        call `model.train()` and then, say, `model.encoder.eval()`.
+
         Args:
             folder: What `save_pretrained` wrote; or the name of a repository on the Hugging Face
                 Hub, `owner/name`, where there is no such folder.

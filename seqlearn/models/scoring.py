@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqlearn.batch import length_mask, pad
-from seqlearn.models.generation import Answering, batches, collate, evaluating
+from seqlearn.models.eval_mode import evaluating
+from seqlearn.models.generation import Answering, batches, collate
 from seqlearn.nn import linear_cross_entropy
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known

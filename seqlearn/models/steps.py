@@ -85,6 +85,14 @@ class TrainingSteps(L.LightningModule):
             if use is None and isinstance(half, nn.Module):
                 half.requires_grad_(requires_grad=False)
 
+    def on_fit_start(self) -> None:
+        """Train in train mode a module that is in `eval` as a whole, as loading leaves it.
+
+        Parts that are in `eval` within a module in train mode stay so (Lightning warns of them).
+        """
+        if not self.training:
+            self.train()
+
     def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Seed all draws of this step from (seed, rank, number of the batch)."""
         number = self.trainer.fit_loop.total_batch_idx

@@ -21,6 +21,7 @@ from torch import Tensor
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch
+from seqlearn.callbacks.looking import undisturbed
 
 # The resumed run writes no checkpoints, which Lightning remarks on.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
@@ -293,6 +294,46 @@ def test_validation_within_an_epoch_disturbs_nothing(
     # What validation left behind was made in inference mode, which some copies cannot read.
     assert equal(copy.deepcopy(model).state_dict(), weights)
     assert equal(pickle.loads(pickle.dumps(model)).state_dict(), weights)
+
+
+class Evaluating(L.Callback):
+    """Puts the module into `eval` in the middle of training, and leaves it there."""
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: SequenceBatch, batch_idx: int
+    ) -> None:
+        module.eval()
+
+
+class Using(L.Callback):
+    """Uses the module in the middle of training, as callbacks do."""
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        outputs: object,
+        batch: SequenceBatch,
+        batch_idx: int,
+    ) -> None:
+        module.generate(prompts=["ab"], max_length=3)
+        module.score(None, ["abc"])
+        with undisturbed(trainer, module):
+            module.measure(batch)
+            module.validation_step(batch._replace(continues=True), batch_idx)
+
+
+@pytest.mark.parametrize("callback", [Evaluating, Using])
+def test_the_state_follows_the_stage_of_the_run(callback: type[L.Callback], tmp_path: Path) -> None:
+    """Also with a validation after every step, which carries a state of its own."""
+    found = []
+    for callbacks in ([], [callback()]):
+        data = data_of(tmp_path / "data")
+        model = language_model(data, 0.0)
+        options = {"val_check_interval": 1, "enable_checkpointing": False}
+        trainer_of(tmp_path, *callbacks, **options).fit(model, data)
+        found.append(model.state_dict())
+    assert equal(*found)
 
 
 def test_validation_carries_too(tmp_path: Path) -> None:
