@@ -14,9 +14,12 @@ from torch.utils.data import DataLoader
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import Planned
 from seqlearn.data.fields import Text
+from seqlearn.data.holdout import share_of
 from seqlearn.data.lanes import LaneDataset, plan_lanes
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.text_files import codec_name, digest_file, read_text
+from seqlearn.data.preparation import SPLITS
+from seqlearn.data.tables import MemoryTable, Rows, split_tables
+from seqlearn.data.text_files import codec_name, digest_file, read_text, refuse_empty
 from seqlearn.spec import SequenceSpec, TextSpec
 
 Files = str | Path | Sequence[str | Path]
@@ -29,6 +32,9 @@ class PlainText(SequenceDataModule):
     """Text files, for language models ("nothing-to-sequence").
 
     Each file (plain or `.gz`) is one text, with everything that is in it; it stands as start … end.
+    A split can also be a table in memory (a pandas `DataFrame`, a dictionary of lists, a Hugging
+    Face `Dataset`, a list of dictionaries), each row of which is one text, not empty; and `train`
+    can be a `DatasetDict`, whose splits are then taken.
     The texts of a split follow one another in a circle, which is cut into
     `batch_tokens // window` lanes on each process (fewer, if the text is too short for so many).
     Every batch holds the next window of each lane, so a recurrent model carries its state on
@@ -39,11 +45,13 @@ class PlainText(SequenceDataModule):
     Args:
         train: The training split.
         val: The validation split, if there is one. A number is a share of `train`: of all its
-            characters (code points, the files one after the other), the last `round(share · all)`
-            are left out of training and kept for validation. A file that is cut becomes two texts.
+            characters (code points, the texts one after the other), the last `round(share · all)`
+            are left out of training and kept for validation. A text that is cut becomes two.
         test: The test split, if there is one.
         text: How texts are cut into tokens.
         window: Tokens that each row of a batch predicts, and over which gradients flow.
+        column: Of tables: the column of the text, a name or a number from 1. Otherwise `text`, or
+            the only one.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Tokens that a batch predicts, on each process.
         seed: Decides, with the epoch, where the lanes start.
@@ -61,12 +69,13 @@ class PlainText(SequenceDataModule):
 
     def __init__(
         self,
-        train: Files,
-        val: float | Files | None = None,
-        test: Files | None = None,
+        train: Files | Rows,
+        val: float | Files | Rows | None = None,
+        test: Files | Rows | None = None,
         text: Text = _CHARS,
         *,
         window: int = 64,
+        column: str | int | None = None,
         encoding: str = "utf-8",
         batch_tokens: int = 4096,
         seed: int = 0,
@@ -78,34 +87,31 @@ class PlainText(SequenceDataModule):
                 f"expected a window of at least 1 token and at most batch_tokens={batch_tokens}, "
                 f"got {window}"
             )
-        self.val_share = float(val) if isinstance(val, int | float) else None
-        if self.val_share is not None and not 0 < self.val_share < 1:
-            raise ValueError(
-                f"val: expected files, or a share of train above 0 and below 1, got {val}"
-            )
+        self.val_share = share_of(val)
         self.window = window
         self.encoding = codec_name(encoding)
-        own = None if isinstance(val, int | float) else val
-        self._files: dict[Split, list[Path]] = {
-            "train": _paths(train),
-            "val": _paths(own),
-            "test": _paths(test),
+        given = split_tables(train, None if self.val_share else val, test)
+        if self.val_share and given["val"] is not None:
+            split_tables(train, val, test)  # raises: the split is there, and a share is given
+        columns = None if column is None else (column,)
+        self._texts_of: dict[Split, _Files | _Table] = {
+            split: _reader(split, given[split], columns, self.encoding) for split in SPLITS
         }
 
     def examples(self, split: Split) -> Iterator[tuple[None, str]]:
-        """The texts of a split, one a file."""
+        """The texts of a split, one for each file or row."""
         return ((None, text) for _, text in self._texts(split))
 
     def fingerprint(self) -> str:
-        """The digests of the files, and how they are read."""
+        """The digests of the files, and how they are read; of a table, its texts."""
         digest = hashlib.sha256(repr((self.encoding, self.val_share)).encode())
-        for split, paths in self._files.items():
-            digest.update(f"\n{split} {[digest_file(split, path) for path in paths]}".encode())
+        for split, texts in self._texts_of.items():
+            digest.update(f"\n{split} {texts.digest()}".encode())
         return digest.hexdigest()
 
     def locate(self, split: Split, row: int) -> str:
-        """The file."""
-        return str(next(islice(self._texts(split), row, None))[0])
+        """The file, or the row of a table."""
+        return next(islice(self._texts(split), row, None))[0]
 
     @property
     def spec(self) -> SequenceSpec:
@@ -138,31 +144,65 @@ class PlainText(SequenceDataModule):
     def _order(self) -> dict[str, int]:
         return super()._order() | {"window": self.window}
 
-    def _texts(self, split: Split) -> Iterator[tuple[Path, str]]:
-        """Each file of a split, and what of it belongs there."""
+    def _texts(self, split: Split) -> Iterator[tuple[str, str]]:
+        """The place of each text of a split, and what of it belongs there."""
         if self.val_share is None or split == "test":
-            for path in self._files[split]:
-                yield path, read_text(split, path, self.encoding)
+            yield from self._texts_of[split].rows()
             return
-        paths = self._files["train"]
-        texts = [read_text("train", path, self.encoding) for path in paths]
-        total = sum(map(len, texts))
+        texts = list(self._texts_of["train"].rows())
+        total = sum(len(text) for _, text in texts)
         kept = round(total * self.val_share)
         if texts and not 0 < kept < total:
             raise ValueError(
                 f"val={self.val_share} of {total} characters in train is {kept}, and both splits "
-                "need some; take another share, or give val files of its own"
+                "need some; take another share, or give val a split of its own"
             )
         left = total - kept
-        for path, text in zip(paths, texts, strict=True):
+        for place, text in texts:
             cut = min(left, len(text))
             left -= cut
             part = text[:cut] if split == "train" else text[cut:]
             if part:
-                yield path, part
+                yield place, part
 
 
-def _paths(files: Any) -> list[Path]:
-    if files is None:
-        return []
-    return [Path(files)] if isinstance(files, str | Path) else [Path(one) for one in files]
+class _Files:
+    """One text in each file."""
+
+    def __init__(self, split: Split, paths: list[Path], encoding: str) -> None:
+        self._split, self._paths, self._encoding = split, paths, encoding
+
+    def digest(self) -> str:
+        return str([digest_file(self._split, path) for path in self._paths])
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        for path in self._paths:
+            yield str(path), read_text(self._split, path, self._encoding)
+
+
+class _Table:
+    """One text in each row of a table."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+
+    def digest(self) -> str:
+        return self._table.digest()
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        for number, (text,) in self._table.rows():
+            place = self._table.place(number)
+            if not isinstance(text, str):
+                raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
+                    f"{place}: expected a text, got {type(text).__name__} {str(text)[:40]!r}"
+                )
+            refuse_empty(text, place, "filter it out")
+            yield place, text
+
+
+def _reader(split: Split, given: Any, columns: Any, encoding: str) -> _Files | _Table:
+    if given is None or isinstance(given, str | Path):
+        return _Files(split, [] if given is None else [Path(given)], encoding)
+    if isinstance(given, Sequence) and all(isinstance(one, str | Path) for one in given):
+        return _Files(split, [Path(one) for one in given], encoding)
+    return _Table(MemoryTable(split, given, columns, ("text",), any_two=True))

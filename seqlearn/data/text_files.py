@@ -1,4 +1,4 @@
-"""Reading files of text: lines, cells of tables, and errors that name file and line.
+"""Reading files of text: lines, records of CSV files, and errors that name file and line.
 
 What the sources of files have in common. A name that ends in `.gz` is a gzip file.
 """
@@ -10,21 +10,11 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 from seqlearn.data.cache import file_digest
 from seqlearn.data.preparation import Split
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """What a Hugging Face dataset, or a list of dictionaries, has in common."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
 
 
 def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
@@ -147,41 +137,6 @@ def refuse_empty(text: str, where: str, what_to_do: str) -> None:
     """Raise a `ValueError` for a text of nothing but blanks."""
     if not text.strip():
         raise ValueError(f"{where}: expected a text, got an empty one; {what_to_do}")
-
-
-def column_pair(
-    columns: Sequence[int] | Sequence[str] | None, what: str
-) -> tuple[int | str, int | str] | None:
-    """Two names of columns, or two numbers from 1, as a user gave them.
-
-    Args:
-        columns: What was given; `None` is passed through.
-        what: What the two are, for the error: `"(source, target)"`.
-
-    Raises:
-        ValueError: If they are not two of a kind, or a number is below 1.
-    """
-    if columns is None:
-        return None
-    kinds = {type(column) for column in columns}
-    if len(columns) != 2 or kinds not in ({int}, {str}):
-        raise ValueError(f"expected columns={what}, two names or numbers, got {columns}")
-    numbers = [column for column in columns if isinstance(column, int)]
-    if any(number < 1 for number in numbers):
-        raise ValueError(f"expected numbers of columns from 1, got {columns}")
-    return columns[0], columns[1]
-
-
-def column_place(column: str, names: Sequence[str], where: str) -> int:
-    """The position of a column among the names of a table; a `ValueError` if it is not there."""
-    if column not in names:
-        raise ValueError(f"{where}: expected a column {column!r}, got {list(names)}")
-    return list(names).index(column)
-
-
-def column_names(rows: Rows) -> list[str]:
-    """The names of the columns of a dataset, as its first row has them."""
-    return list(rows[0]) if len(rows) and isinstance(rows[0], Mapping) else []
 
 
 def codec_name(encoding: str) -> str:

@@ -1,4 +1,4 @@
-"""Pairs of texts from files: two parallel ones, one table, or a Hugging Face dataset."""
+"""Pairs of texts: two parallel files, a table in a file, or a table in memory."""
 
 from __future__ import annotations
 
@@ -9,49 +9,55 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from seqlearn.data.columns import column_pair, column_title
 from seqlearn.data.fields import Text
+from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
-from seqlearn.data.text_files import (
-    Rows,
-    codec_name,
-    column_names,
-    column_pair,
-    column_place,
-    digest_file,
-    read_lines,
-    refuse_empty,
-)
+from seqlearn.data.table_files import FileTable
+from seqlearn.data.tables import KINDS, MemoryTable, Rows, is_table, split_tables
+from seqlearn.data.text_files import codec_name, digest_file, read_lines, refuse_empty
 
 # jsonargparse saves a value as the first of these that takes it, so the pair comes first.
 Pairs = tuple[str | Path, str | Path] | str | Path | Rows
-"""One split: a TSV, two parallel files, or rows with named columns."""
+"""One split: two parallel files, a table in a file, or a table in memory."""
 
 _BPE_SOURCE, _BPE_TARGET = Text("bpe"), Text("bpe")  # two instances: two vocabularies
+_USUAL = ("source", "target")
 
 
 class TextPairs(SequenceDataModule):
     """Texts and what they become, line by line.
 
-    A split is a pair of parallel files `(source, target)`; or one file with tab-separated columns;
-    or a Hugging Face dataset (anything with a length whose items are mappings). Files may end in
-    `.gz`. A line ends with LF or CR LF and nothing else. Neither side may be empty.
+    A split is one of these:
+
+    - a pair of parallel files `(source, target)`;
+    - a table in a file: `.csv`, `.jsonl`, or else columns with tabs between them;
+    - a table in memory: a pandas `DataFrame`, a dictionary of lists, a Hugging Face `Dataset`, a
+      list of dictionaries, or a list of tuples `(source, target)`. Columns may be nested, as in
+      `{"translation": {"en": …, "de": …}}`. `train` can also be a `DatasetDict`, whose splits are
+      then taken.
+
+    Files may end in `.gz`. A line ends with LF or CR LF and nothing else; all lines of a table have
+    equally many columns. Neither side may be empty or missing.
 
     Args:
         train: The training split.
-        val: The validation split, if there is one.
+        val: The validation split, if there is one. A number is the share of the training split
+            that is drawn for validation and left out of training.
         test: The test split, if there is one.
         source: How source texts are cut into tokens.
         target: How target texts are cut into tokens. The same instance is one joint vocabulary.
         joint: One joint vocabulary as `source` says it, where no instance can be shared (YAML).
-        columns: The columns of a table or dataset that are source and target: names (a table then
-            starts with a line of names), or numbers from 1. A table's first two otherwise.
+        columns: The columns of a table that are source and target: names (a CSV or TSV then starts
+            with a line of names), or numbers from 1 (it then does not). Otherwise the first two of
+            a CSV, TSV or list of tuples; elsewhere `source` and `target`, or the only two.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides the order of training.
+        seed: Decides the order of training, and which share is drawn.
         num_workers: Processes that slice batches.
 
     Raises:
-        TypeError: If a split is none of the three.
+        TypeError: If a split is none of these.
         ValueError: If an argument makes no sense. Bad data is found when the data is prepared, and
             named by file and line: a `ValueError`, or a `FileNotFoundError` for a missing file.
     """
@@ -59,7 +65,7 @@ class TextPairs(SequenceDataModule):
     def __init__(
         self,
         train: Pairs,
-        val: Pairs | None = None,
+        val: float | Pairs | None = None,
         test: Pairs | None = None,
         source: Text = _BPE_SOURCE,
         target: Text = _BPE_TARGET,
@@ -85,51 +91,78 @@ class TextPairs(SequenceDataModule):
         )
         self.encoding = codec_name(encoding)
         self.columns = column_pair(columns, "(source, target)")
-        given = {"train": train, "val": val, "test": test}
-        self._splits: dict[Split, _Files | _Table | _Dataset | None] = {
-            split: None if given[split] is None else self._reader(split, given[split])
+        self.val_share = share_of(val)
+        self._holdout = None if self.val_share is None else Holdout(self.val_share, seed)
+        given = split_tables(train, val, test)
+        self._splits: dict[Split, _Reader | None] = {
+            split: None
+            if (given[split] is None and split != "train") or (split == "val" and self._holdout)
+            else self._reader(split, given[split])
             for split in SPLITS
         }
 
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
         """The pairs of texts of a split, without the ends of lines."""
-        reader = self._splits[split]
-        return iter(()) if reader is None else reader.pairs()
+        return (pair for _, pair in self._rows(split))
 
     def fingerprint(self) -> str:
-        """The digests of the files, and how they are read; of a dataset, its texts."""
-        digest = hashlib.sha256(repr((self.encoding, self.columns)).encode())
+        """The digests of the files, and how they are read; of a table, its texts."""
+        drawn = self._holdout and (self.val_share, self.seed)
+        digest = hashlib.sha256(repr((self.encoding, self.columns, drawn)).encode())
         for split, reader in self._splits.items():
             digest.update(f"\n{split} {reader and reader.digest()}".encode())
         return digest.hexdigest()
 
     def locate(self, split: Split, row: int) -> str:
-        """File (of a pair the target's) and line, or the row of a dataset."""
-        reader = self._splits[split]
-        return super().locate(split, row) if reader is None else reader.locate(row)
+        """File (of a pair the target's) and line, or the row of a table."""
+        return next(itertools.islice(self._rows(split), row, None))[0]
 
-    def _reader(self, split: Split, given: object) -> _Files | _Table | _Dataset:
+    def _rows(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Place, source and target of each example."""
+        reader = self._splits[split]
+        if self._holdout is None or split == "test":
+            return iter(()) if reader is None else _read(reader)
+        train = cast("_Reader", self._splits["train"])
+        return self._holdout.part(split, lambda: _read(train))
+
+    def _reader(self, split: Split, given: object) -> _Reader:
         if isinstance(given, str | os.PathLike):
-            return _Table(split, Path(given), self.columns or (1, 2), self.encoding)
-        if isinstance(given, Sequence) and all(isinstance(p, str | os.PathLike) for p in given):
+            return FileTable(split, Path(given), self.columns, _USUAL, self.encoding)
+        if (
+            isinstance(given, Sequence)
+            and len(given)
+            and all(isinstance(one, str | os.PathLike) for one in given)
+        ):
             if len(given) != 2:
                 raise ValueError(
-                    f"{split}: expected two parallel files (source, target) or one TSV, "
+                    f"{split}: expected two parallel files (source, target) or one table, "
                     f"got {len(given)} files"
                 )
             if self.columns is not None:
                 raise ValueError(
-                    f"{split}: columns={self.columns} are for a TSV or a dataset, but {split} is a "
+                    f"{split}: columns={self.columns} are for a table, but {split} is a "
                     "pair of files; leave out columns"
                 )
             source, target = (Path(path) for path in given)
             return _Files(split, source, target, self.encoding)
-        if not isinstance(given, Rows):
+        if not is_table(given):
             raise TypeError(
-                f"{split}: expected a pair of files, a TSV, or a dataset with rows, "
+                f"{split}: expected a pair of files, a file with a table, or a table ({KINDS}), "
                 f"got {type(given).__name__}"
             )
-        return _Dataset(split, given, self.columns)
+        return MemoryTable(split, given, self.columns, _USUAL, any_two=True)
+
+
+def _read(reader: _Reader) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Place, source and target of each row of a file or table."""
+    for number, (source, target) in reader.rows():
+        place = reader.place(number)
+        if not isinstance(reader, _Files):
+            for column, text in zip(reader.columns, (source, target), strict=True):
+                if isinstance(text, str):
+                    where = f"{place}, {column_title(column)}"
+                    refuse_empty(text, where, "fill it in, or take the row out")
+        yield place, (source, target)
 
 
 class _Files:
@@ -141,94 +174,22 @@ class _Files:
     def digest(self) -> str:
         return " ".join(digest_file(self._split, path) for path in self._paths)
 
-    def locate(self, row: int) -> str:
-        return f"{self._paths[1]}, line {row + 1}"
+    def place(self, line: int) -> str:
+        return f"{self._paths[1]}, line {line}"
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
+    def rows(self) -> Iterator[tuple[int, tuple[str, str]]]:
         lines = [read_lines(self._split, path, self._encoding) for path in self._paths]
-        for row, (source, target) in enumerate(itertools.zip_longest(*lines)):
+        for line, (source, target) in enumerate(itertools.zip_longest(*lines), start=1):
             if source is None or target is None:
-                more = row + 1 + sum(1 for _ in itertools.chain(*lines))
-                counts = (row, more) if source is None else (more, row)
+                more = line + sum(1 for _ in itertools.chain(*lines))
+                counts = (line - 1, more) if source is None else (more, line - 1)
                 raise ValueError(
                     f"{self._paths[0]} has {counts[0]} lines and {self._paths[1]} has {counts[1]}; "
                     "line n of one must go with line n of the other"
                 )
             for path, text in zip(self._paths, (source, target), strict=True):
-                refuse_empty(text, f"{path}, line {row + 1}", "remove this line from both files")
-            yield source, target
+                refuse_empty(text, f"{path}, line {line}", "remove this line from both files")
+            yield line, (source, target)
 
 
-class _Table:
-    """One file with tab-separated columns."""
-
-    def __init__(
-        self, split: Split, path: Path, columns: tuple[int | str, int | str], encoding: str
-    ) -> None:
-        self._split, self._path, self._encoding = split, path, encoding
-        self._columns = columns
-        self._header = isinstance(columns[0], str)
-
-    def digest(self) -> str:
-        return digest_file(self._split, self._path)
-
-    def locate(self, row: int) -> str:
-        return f"{self._path}, line {row + 1 + self._header}"
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        lines = read_lines(self._split, self._path, self._encoding)
-        wanted = self._columns
-        places = [column - 1 for column in wanted if isinstance(column, int)]
-        if self._header:
-            names = next(lines).split("\t")
-            places = [column_place(str(column), names, str(self._path)) for column in wanted]
-        for row, line in enumerate(lines):
-            cells = line.split("\t")
-            if len(cells) <= max(places):
-                raise ValueError(
-                    f"{self.locate(row)}: expected at least {max(places) + 1} columns with tabs "
-                    f"between them, got {len(cells)}; correct or remove the line"
-                )
-            for place in places:
-                where = f"{self.locate(row)}, column {place + 1}"
-                refuse_empty(cells[place], where, "fill it in or remove the line")
-            yield cells[places[0]], cells[places[1]]
-
-
-class _Dataset:
-    """A dataset in memory, or one of Hugging Face."""
-
-    def __init__(
-        self,
-        split: Split,
-        rows: Rows,
-        columns: tuple[int | str, int | str] | None,
-    ) -> None:
-        if columns is None or isinstance(columns[0], int):
-            raise ValueError(
-                f"{split}: a dataset needs the names of its columns, columns=(source, target); "
-                f"got {columns}, and it has {column_names(rows)}"
-            )
-        self._split, self._rows, self._columns = split, rows, columns
-
-    def digest(self) -> str:
-        digest = hashlib.sha256()
-        for pair in self.pairs():
-            digest.update(repr(pair).encode())
-        return digest.hexdigest()
-
-    def locate(self, row: int) -> str:
-        return f"{self._split} dataset, row {row}"
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        for number in range(len(self._rows)):
-            row = self._rows[number]
-            values = []
-            for column in self._columns:
-                if column not in row:
-                    column_place(str(column), list(row), self.locate(number))
-                values.append(row[cast("str", column)])
-                if isinstance(values[-1], str):
-                    where = f"{self.locate(number)}, column {column!r}"
-                    refuse_empty(values[-1], where, "fill it in or filter it out")
-            yield values[0], values[1]
+_Reader = FileTable | MemoryTable | _Files

@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.data.cache import file_digest
+from seqlearn.data.columns import plain_cell
 from seqlearn.data.fields import Text, Vector
+from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SequenceDataModule, Split
+from seqlearn.data.preparation import SPLITS
+from seqlearn.data.tables import KINDS, Rows, split_tables
 from seqlearn.data.text_files import (
     codec_name,
     digest_file,
@@ -23,6 +27,7 @@ from seqlearn.data.text_files import (
     read_lines,
     refuse_empty,
 )
+from seqlearn.data.vector_tables import TEXTS_ONLY, is_vector_table, vector_columns
 
 Shape = Literal["vector-to-sequence", "sequence-to-vector"]
 VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]
@@ -30,16 +35,15 @@ VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]
 
 _SHAPES = ("vector-to-sequence", "sequence-to-vector")
 _CHARS = Text("char")
-_TEXTS_ONLY = (
-    "a vector with a class or another vector is no sequence model; what is: a vector with a text "
-    "(a class may be given in words), a text with a vector, and a text with a class (LabelledText)"
-)
 
 
 class Vectors(SequenceDataModule):
     """Vectors that are put into words, or texts that become vectors (regression).
 
-    A split is a pair `(vectors, texts)`, in this order for both shapes. The vectors are an array
+    A split is a pair `(vectors, texts)`, in this order for both shapes; or a table in memory (a
+    pandas `DataFrame`, a dictionary of lists, a Hugging Face `Dataset`, a list of dictionaries or
+    of tuples `(vector, text)`), and `train` can be a `DatasetDict`, whose splits are then taken.
+    The vectors of a pair are an array
     `examples size` of real numbers, in memory or in a `.npy` file; or a `.csv` (or `.csv.gz`) file
     with one vector on each line and no names of columns. The texts are strings, or a file (plain
     or `.gz`) with one text on each line, none of them empty. Row `n` goes with line `n`.
@@ -49,17 +53,21 @@ class Vectors(SequenceDataModule):
 
     Args:
         train: The training split.
-        val: The validation split, if there is one.
+        val: The validation split, if there is one. A number is the share of the training split
+            that is drawn for validation and left out of training.
         test: The test split, if there is one.
         shape: `"vector-to-sequence"` or `"sequence-to-vector"`.
         text: How texts are cut into tokens.
+        columns: Of tables: the columns of the vector and of the text. A vector is one column whose
+            cells are vectors, or several columns of numbers, named in a list. Otherwise the columns
+            `vector` and `text`, or the only two.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Budget of a batch, see `SequenceDataModule`; a vector counts as one token.
-        seed: Decides the order of training.
+        seed: Decides the order of training, and which share is drawn.
         num_workers: Processes that slice batches.
 
     Raises:
-        TypeError: If a split is no pair, or if `text` is no `Text`.
+        TypeError: If a split is neither a pair nor a table, or if `text` is no `Text`.
         ValueError: If an argument makes no sense, a split has no texts, or arrays are not
             `examples size` with one size in all splits. Bad rows and lines are found when the data
             is prepared, and named.
@@ -72,12 +80,13 @@ class Vectors(SequenceDataModule):
 
     def __init__(
         self,
-        train: VectorsAndTexts,
-        val: VectorsAndTexts | None = None,
-        test: VectorsAndTexts | None = None,
+        train: VectorsAndTexts | Rows,
+        val: float | VectorsAndTexts | Rows | None = None,
+        test: VectorsAndTexts | Rows | None = None,
         shape: Shape = "vector-to-sequence",
         text: Text = _CHARS,
         *,
+        columns: tuple[str | list[str], str] | None = None,
         encoding: str = "utf-8",
         batch_tokens: int = 4096,
         seed: int = 0,
@@ -85,16 +94,18 @@ class Vectors(SequenceDataModule):
     ) -> None:
         if shape not in _SHAPES:
             raise ValueError(
-                f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}; {_TEXTS_ONLY}"
+                f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}; {TEXTS_ONLY}"
             )
         if not isinstance(text, Text):
-            raise TypeError(f"expected text=Text(...), got {text!r}; {_TEXTS_ONLY}")
+            raise TypeError(f"expected text=Text(...), got {text!r}; {TEXTS_ONLY}")
         codec = codec_name(encoding)
-        pairs: dict[Split, _Pair] = {"train": _Pair("train", train, codec)}
-        if val is not None:
-            pairs["val"] = _Pair("val", val, codec)
-        if test is not None:
-            pairs["test"] = _Pair("test", test, codec)
+        share = share_of(val)
+        given = split_tables(train, val, test)
+        pairs = {
+            split: _Pair(split, given[split], codec, columns)
+            for split in SPLITS
+            if split == "train" or (given[split] is not None and not (split == "val" and share))
+        }
         first = pairs["train"].vectors
         for pair in pairs.values():
             if pair.vectors.size != first.size:
@@ -113,43 +124,57 @@ class Vectors(SequenceDataModule):
         )
         self.shape = shape
         self.encoding = codec
+        self.val_share = share
+        self._holdout = None if share is None else Holdout(share, seed)
         self._pairs = pairs
 
     def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
         """Vectors and texts of a split, in the order of the shape."""
-        rows = self._pairs[split].rows() if split in self._pairs else iter(())
-        if self.shape == "vector-to-sequence":
-            return rows
-        return ((text, vector) for vector, text in rows)
+        forward = self.shape == "vector-to-sequence"
+        return (
+            (vector, text) if forward else (text, vector) for _, vector, text in self._rows(split)
+        )
 
     def fingerprint(self) -> str:
         """The digests of the files and arrays, and how they are read."""
-        digest = hashlib.sha256(repr((self.shape, self.encoding)).encode())
+        drawn = self._holdout and (self.val_share, self.seed)
+        digest = hashlib.sha256(repr((self.shape, self.encoding, drawn)).encode())
         for split, pair in self._pairs.items():
             digest.update(f"\n{split} {pair.vectors.digest()} {pair.texts.digest()}".encode())
         return digest.hexdigest()
 
     def locate(self, split: Split, row: int) -> str:
         """The vector's array or file and row, and the text's file and line."""
-        pair = self._pairs[split]
-        return f"{pair.vectors.place(row)}, with {pair.texts.place(row)}"
+        number = next(itertools.islice(self._rows(split), row, None))[0]
+        drawn = split == "val" and self._holdout is not None
+        pair = self._pairs["train" if drawn else split]
+        return f"{pair.vectors.place(number)}, with {pair.texts.place(number)}"
+
+    def _rows(self, split: Split) -> Iterator[tuple[int, Any, str]]:
+        """Row in its array or table, vector and text of each example."""
+        if self._holdout is not None and split != "test":
+            return self._holdout.part(split, self._pairs["train"].rows)
+        return self._pairs[split].rows() if split in self._pairs else iter(())
 
 
 class _Pair:
     """The vectors and the texts of one split."""
 
-    def __init__(self, split: Split, given: object, encoding: str) -> None:
-        if not isinstance(given, tuple | list) or len(given) != 2:
+    def __init__(self, split: Split, given: Any, encoding: str, columns: Any) -> None:
+        if columns is not None or is_vector_table(given):
+            vectors, texts = vector_columns(split, given, columns)
+        elif isinstance(given, tuple | list) and len(given) == 2:
+            vectors, texts = given
+        else:
             raise TypeError(
-                f"{split}: expected a pair (vectors, texts), got {type(given).__name__} "
-                f"{str(given)[:40]!r}"
+                f"{split}: expected a pair (vectors, texts), or a table ({KINDS}), "
+                f"got {type(given).__name__} {str(given)[:40]!r}"
             )
-        vectors, texts = given
         self.vectors = _vectors(split, vectors, encoding)
         self.texts = _Texts(split, texts, encoding)
 
-    def rows(self) -> Iterator[tuple[Any, str]]:
-        """Each vector and its text."""
+    def rows(self) -> Iterator[tuple[int, Any, str]]:
+        """The number of each row from 0, its vector and its text."""
         vectors, texts = self.vectors.rows(), self.texts.rows()
         for row, (vector, text) in enumerate(itertools.zip_longest(vectors, texts)):
             if vector is None or text is None:
@@ -160,7 +185,7 @@ class _Pair:
                     f"{counts[1]}; vector n of one must go with text n of the other"
                 )
             refuse_empty(text, self.texts.place(row), "take it out, and its vector")
-            yield vector, text
+            yield row, vector, text
 
 
 class _Array:
@@ -236,14 +261,14 @@ class _Texts:
         if self._path is not None:
             wrong = "a .npy file" if self._path.suffix == ".npy" else None
         elif isinstance(given, Iterable):
-            self._texts = list(given)
+            self._texts = [plain_cell(text) for text in given]
             kinds = (type(text).__name__ for text in self._texts if not isinstance(text, str))
             wrong = next(kinds, None)
         else:
             wrong = type(given).__name__
         if wrong is not None:
             raise ValueError(
-                f"{self.name}: expected a file of texts, or strings, got {wrong}; {_TEXTS_ONLY}"
+                f"{self.name}: expected a file of texts, or strings, got {wrong}; {TEXTS_ONLY}"
             )
 
     def place(self, row: int) -> str:

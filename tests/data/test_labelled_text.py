@@ -266,7 +266,7 @@ def test_arguments_that_make_no_sense(arguments: dict[str, Any], message: str) -
 
 
 def test_a_split_that_is_nothing() -> None:
-    with pytest.raises(TypeError, match="test: expected a file or a dataset with rows, got object"):
+    with pytest.raises(TypeError, match=r"test: expected a file or a table .*, got object"):
         unchecked("a.txt", test=object())
 
 

@@ -172,8 +172,8 @@ def test_bad_files_are_named(
 @pytest.mark.parametrize(
     ("table", "columns", "message"),
     [
-        ("a\tb\nc\n", None, r"a\.tsv, line 2: expected at least 2 columns .*, got 1"),
-        ("de\ten\na\tb\nc\n", ("de", "en"), r"line 3: expected at least 2 columns"),
+        ("a\tb\nc\n", None, r"a\.tsv, line 2: expected 2 columns, as on line 1, got 1"),
+        ("de\ten\na\tb\nc\n", ("de", "en"), r"line 3: expected 2 columns, as on line 1, got 1"),
         ("de\ten\na\tb\n", ("de", "fr"), r"expected a column 'fr', got \['de', 'en'\]"),
         ("a\tb\n", (1, 5), r"line 1: expected at least 5 columns .*, got 2"),
         ("a\tb\nc\t\n", None, r"line 2, column 2: expected a text, got an empty one"),

@@ -1,0 +1,146 @@
+"""Columns of tables: which are wanted, where they stand, and what a cell holds."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from babel import Locale
+
+Columns = tuple[int | str, int | str]
+"""Two names of columns, or two numbers from 1."""
+
+_HEADERS = frozenset(
+    re.findall(
+        r"\w+",
+        "answer category class col column comment context deutsch document english français "
+        "german hypothesis id idx index input inputs label labels lang language line no nr num "
+        "number output outputs passage phrase prediction premise prompt question reference review "
+        "score sentence sentences sentiment source src string summary tag target text texts tgt "
+        "title topic transcript translation trg tweet utterance x y",
+    )
+)
+
+
+def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Columns | None:
+    """Two names of columns, or two numbers from 1, as a user gave them.
+
+    Args:
+        columns: What was given; `None` is passed through.
+        what: What the two are, for the error: `"(source, target)"`.
+
+    Raises:
+        ValueError: If they are not two of a kind, or a number is below 1.
+    """
+    if columns is None:
+        return None
+    plain = [plain_cell(column) for column in columns]
+    kinds = {type(column) for column in plain}
+    if len(plain) != 2 or kinds not in ({int}, {str}):
+        raise ValueError(f"expected columns={what}, two names or numbers, got {columns}")
+    if any(isinstance(column, int) and column < 1 for column in plain):
+        raise ValueError(f"expected numbers of columns from 1, got {columns}")
+    return plain[0], plain[1]
+
+
+def column_place(column: int | str, names: Sequence[str], where: str) -> int:
+    """The position of a column, from 0, among the columns of a table.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if isinstance(column, int):
+        if column > len(names):
+            raise ValueError(
+                f"{where}: expected at least {column} columns (as columns= says), "
+                f"got {len(names)}; correct columns, or the table"
+            )
+        return column - 1
+    if column not in names:
+        raise ValueError(f"{where}: expected a column {column!r}, got {list(names)}")
+    return list(names).index(column)
+
+
+def column_title(column: int | str) -> str:
+    """A column in an error message: `column 2` or `column 'de'`."""
+    return f"column {column!r}"
+
+
+def default_columns(row: Mapping[str, Any], usual: tuple[str, ...], *, any_two: bool) -> Any:
+    """The columns of a table of which the user named none; `None` if that is not clear.
+
+    Args:
+        row: A row of the table, or its names with any values.
+        usual: Names that are taken if both are there.
+        any_two: Whether a table with as many columns as wanted is taken as it stands; of a row with
+            nested columns (`{"translation": {"en": …, "de": …}}`), the only ones of those.
+    """
+    inner = [key for cell in row.values() if isinstance(cell, Mapping) for key in cell]
+    if set(usual) <= {*row, *inner}:
+        return usual
+    names = inner or list(row)
+    return tuple(names) if any_two and len(names) == len(usual) else None
+
+
+def flat_names(row: Mapping[str, Any]) -> list[str]:
+    """The names of the columns of a row; a nested column is given by the names in it."""
+    names: list[str] = []
+    for name, cell in row.items():
+        names.extend(cell if isinstance(cell, Mapping) else [name])
+    return names
+
+
+def cell_of(row: Mapping[str, Any], column: str, where: str) -> Any:
+    """The cell of a named column, which may stand in a nested one.
+
+    Raises:
+        ValueError: If there is no such column; the message says which there are.
+    """
+    if column in row:
+        return row[column]
+    for cell in row.values():
+        if isinstance(cell, Mapping) and column in cell:
+            return cell[column]
+    raise ValueError(f"{where}: expected a column {column!r}, got {flat_names(row)}")
+
+
+def plain_cell(value: Any) -> Any:
+    """The value of a numpy scalar as Python has it; everything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_present(value: Any, where: str) -> None:
+    """Refuse a missing value: `None`, NaN, and the like of pandas.
+
+    Raises:
+        ValueError: If the value is missing.
+    """
+    missing = value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124
+    if missing or type(value).__name__ in ("NAType", "NaTType"):
+        raise ValueError(f"{where}: expected a value, got {value}; fill it in, or take the row out")
+
+
+def looks_like_header(cells: Sequence[str]) -> bool:
+    """Whether cells look like names of columns: `source`, `text_en`, `German`, `label`.
+
+    Example:
+        >>> looks_like_header(["English", "German"]), looks_like_header(["a dog", "ein Hund"])
+        (True, False)
+    """
+    return all(_is_name(cell) for cell in cells)
+
+
+def _is_name(cell: str) -> bool:
+    words = re.split(r"[\W_\d]+", cell.strip().lower())
+    words = [word for word in words if word]
+    return 0 < len(words) <= 3 and all(w in _HEADERS or w in _languages() for w in words)
+
+
+@functools.cache
+def _languages() -> frozenset[str]:
+    """Codes of two letters, and the English names, of the languages of the CLDR."""
+    names = {code: name for code, name in Locale("en").languages.items() if len(code) == 2}
+    return frozenset({*names, *(str(name).lower() for name in names.values())})
