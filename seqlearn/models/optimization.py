@@ -1,38 +1,65 @@
-"""AdamW and the learning-rate schedule of a `Recipe`."""
+"""The optimizer and the learning-rate schedule of a `Recipe`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from seqlearn.models.recipe import Recipe
 
 
 def configure_optimizer(
-    module: nn.Module, recipe: Recipe, steps_in_run: Callable[[], float]
+    module: nn.Module,
+    recipe: Recipe,
+    total_steps: float,
+    make_optimizer: Callable[[list[dict[str, Any]]], Optimizer],
 ) -> dict[str, Any]:
     """Make what `LightningModule.configure_optimizers` returns.
 
     Args:
         module: Whose parameters are trained.
-        recipe: How.
-        steps_in_run: Tells how many optimiser steps the run will take; asked for a cosine alone.
+        recipe: How they are trained.
+        total_steps: Optimizer steps of the run; infinity if that is not known.
+        make_optimizer: Makes the optimizer from `parameter_groups(module, recipe)`.
 
     Raises:
-        ValueError: If a cosine is asked for and the run has no last step.
+        ValueError: If the schedule is a cosine and the run has no last step.
+        TypeError: If `make_optimizer` returns something else than an optimizer.
     """
-    last_step = math.inf
-    if recipe.schedule == "cosine":
-        last_step = steps_in_run()
-        if not 0 < last_step < math.inf:
-            raise ValueError(
-                "schedule 'cosine' needs a run with a last step; set max_steps or max_epochs of "
-                "the Trainer, or take schedule 'inverse_sqrt'"
-            )
+    if recipe.schedule == "cosine" and total_steps == math.inf:
+        raise ValueError(
+            "schedule 'cosine' needs a run with a last step; set max_steps or max_epochs of "
+            "the Trainer, or take schedule 'inverse_sqrt'"
+        )
+    optimizer = make_optimizer(parameter_groups(module, recipe))
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"expected make_optimizer to return a torch.optim.Optimizer, got {optimizer!r}; to "
+            "return a scheduler of your own too, override configure_optimizers instead"
+        )
+    scheduler = RecipeLR(optimizer, recipe, total_steps)
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
+    }
+
+
+def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Split parameters into matrices, with weight decay, and the rest (also embeddings), without.
+
+    Args:
+        module: Whose parameters they are.
+        recipe: Its `weight_decay` is that of the matrices.
+    """
     embeddings = {
         id(p)
         for part in module.modules()
@@ -48,16 +75,54 @@ def configure_optimizer(
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        betas=(recipe.beta1, recipe.beta2),
-        eps=1e-9,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: recipe.factor(step, last_step)
-    )
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
-    }
+    return [group for group in groups if group["params"]]
+
+
+def make_adamw(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
+    """Make the AdamW of a recipe."""
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), eps=1e-9)
+
+
+class RecipeLR(LambdaLR):
+    """The schedule of a recipe: multiplies each group's learning rate by `Recipe.factor`.
+
+    The steps of warm-up are part of its state, so that a run which is resumed with another number
+    of epochs keeps its warm-up, and its learning rate does not jump. An explicit
+    `Recipe.warmup_steps` always applies.
+
+    Args:
+        optimizer: Whose learning rates are set.
+        recipe: Gives the schedule.
+        total_steps: Optimizer steps of the run; infinity if that is not known.
+
+    Attributes:
+        default_warmup_steps: The warm-up if the recipe gives none.
+    """
+
+    def __init__(self, optimizer: Optimizer, recipe: Recipe, total_steps: float) -> None:
+        self.default_warmup_steps = replace(recipe, warmup_steps=None).warmup(total_steps)
+
+        def factor(step: int) -> float:
+            warmup = recipe.warmup_steps
+            warmup = self.default_warmup_steps if warmup is None else warmup
+            return replace(recipe, warmup_steps=warmup).factor(step, total_steps)
+
+        super().__init__(optimizer, factor)
+
+
+def total_steps(trainer: L.Trainer) -> float:
+    """The optimizer steps of a run; infinity if that is not known. Sets up the training data."""
+    steps = trainer.estimated_stepping_batches
+    return steps if steps > 0 else math.inf  # Lightning answers -1 for data without a length
+
+
+def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:
+    """Warn if the whole run is warm-up, so that the learning rate never reaches `recipe.lr`."""
+    warmup = recipe.warmup(total_steps)
+    if warmup > 1 and total_steps <= warmup:
+        rank_zero_warn(
+            f"the run has {total_steps:.0f} optimizer steps, all of them warm-up "
+            f"(warmup_steps={warmup}): the learning rate ends at {total_steps / warmup:.0%} of "
+            f"lr={recipe.lr:g}; train longer, set warmup_steps below {total_steps:.0f}, or leave "
+            "it out (None is a tenth of the run)"
+        )

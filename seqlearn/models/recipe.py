@@ -6,6 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+WARMUP_SHARE = 0.1
+"""The default warm-up, as a share of the optimizer steps of the run."""
+
+MAX_WARMUP_STEPS = 400
+"""The longest default warm-up, and that of a run whose length is not known."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -13,7 +19,9 @@ class Recipe:
 
     Attributes:
         lr: The highest learning rate, reached after the warm-up.
-        warmup_steps: Optimiser steps in which the learning rate rises from zero, in a line.
+        warmup_steps: Optimizer steps in which the learning rate rises linearly from zero. `None` is
+            a tenth of the run, at most 400 steps; and 400 if the run has no known last step. A
+            resumed run keeps the warm-up that it was started with.
         schedule: What follows: `"inverse_sqrt"` falls with 1/√step (Vaswani et al. 2017, section
             5.3), `"cosine"` falls to zero at the last step (Loshchilov & Hutter 2017),
             `"constant"` stays.
@@ -29,7 +37,7 @@ class Recipe:
     """
 
     lr: float = 1e-3
-    warmup_steps: int = 400
+    warmup_steps: int | None = None
     schedule: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
     weight_decay: float = 0.0
     beta1: float = 0.9
@@ -40,8 +48,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:
             raise ValueError(f"expected a learning rate above 0, got lr={self.lr}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"expected warmup_steps of 0 or more, got {self.warmup_steps}")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise ValueError(
+                f"expected warmup_steps of 0 or more, or None for a tenth of the run, "
+                f"got {self.warmup_steps}"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"expected label_smoothing from 0 to below 1, got {self.label_smoothing}"
@@ -60,18 +71,40 @@ class Recipe:
                 f"expected schedule 'inverse_sqrt', 'cosine' or 'constant', got {self.schedule!r}"
             )
 
-    def factor(self, step: int, last_step: float) -> float:
-        """The share of `lr` that optimiser step `step` (from 0) takes.
+    def warmup(self, total_steps: float) -> int:
+        """The steps of warm-up in a run.
+
+        Args:
+            total_steps: Optimizer steps in the whole run; infinity if that is not known.
+
+        Returns:
+            `warmup_steps` if it is given; else a tenth of the run, at least 1 and at most 400.
+
+        Example::
+
+            >>> [Recipe().warmup(steps) for steps in (60, 1000, 100_000)]
+            [6, 100, 400]
+            >>> Recipe(warmup_steps=800).warmup(60)
+            800
+        """
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return max(1, int(min(MAX_WARMUP_STEPS, WARMUP_SHARE * total_steps)))
+
+    def factor(self, step: int, total_steps: float) -> float:
+        """The share of `lr` that optimizer step `step` (from 0) takes.
 
         Args:
             step: Steps done.
-            last_step: Steps in the whole run; used by `"cosine"` alone.
+            total_steps: Steps in the whole run, for `"cosine"` and the default warm-up; infinity
+                if that is not known.
         """
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+        warmup = self.warmup(total_steps)
+        if step < warmup:
+            return (step + 1) / warmup
         if self.schedule == "inverse_sqrt":
-            return math.sqrt(max(1, self.warmup_steps) / (step + 1))
+            return math.sqrt(max(1, warmup) / (step + 1))
         if self.schedule == "cosine":
-            done = (step - self.warmup_steps) / max(1.0, last_step - self.warmup_steps)
+            done = (step - warmup) / max(1.0, total_steps - warmup)
             return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         return 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -13,7 +14,12 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import CorpusBLEU, TokenStatistics
-from seqlearn.models.optimization import configure_optimizer
+from seqlearn.models.optimization import (
+    configure_optimizer,
+    make_adamw,
+    total_steps,
+    warn_of_long_warmup,
+)
 from seqlearn.models.recipe import Recipe
 from seqlearn.nn import Decoder, Encoder
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
@@ -176,11 +182,41 @@ class TrainingSteps(L.LightningModule):
             return None
         return None if target.tokenizer is None else target
 
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make the optimizer: AdamW as the recipe says. Override it to take another.
+
+        The recipe's schedule multiplies whatever learning rate the optimizer has, and its weight
+        decay is in the groups.
+
+        Args:
+            groups: All parameters as torch's parameter groups: matrices with the recipe's weight
+                decay; biases, norms and embeddings with none.
+
+        Example::
+
+            class MyTransformer(sl.Transformer):
+                def make_optimizer(self, groups):
+                    return torch.optim.SGD(groups, lr=self.recipe.lr, momentum=0.9)
+        """
+        return make_adamw(groups, self.recipe)
+
     def configure_optimizers(self) -> Any:
-        """AdamW and the schedule of the recipe."""
-        return configure_optimizer(
-            self, self.recipe, lambda: self.trainer.estimated_stepping_batches
-        )
+        """The optimizer of `make_optimizer` and the schedule of the recipe."""
+        return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
+
+    def _total_steps(self) -> float:
+        trainer = self._trainer
+        if trainer is None:
+            return math.inf
+        if trainer.ckpt_path and self.recipe.schedule != "cosine":
+            # The warm-up comes from the checkpoint. To count the steps would set up the training
+            # data before Lightning restores the states of its loaders, and lose these
+            # (Lightning-AI/pytorch-lightning#20550).
+            return math.inf
+        steps = total_steps(trainer)
+        if not getattr(trainer, "fast_dev_run", False):
+            warn_of_long_warmup(self.recipe, steps)
+        return steps
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"
