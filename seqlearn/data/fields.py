@@ -23,8 +23,8 @@ class Text:
     Attributes:
         tokenizer: `"char"` (one token per Unicode code point), `"word"` (split at whitespace),
             `"bpe"` (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019,
-            which covers every text), or the path of a `tokenizer.json` whose ids 0 to 3 are
-            padding, unknown, start and end.
+            which covers every text), or the path of a pretrained `tokenizer.json` or of a
+            SentencePiece `.model` (their ids move: 0 to 3 are padding, unknown, start and end).
         vocab_size: Number of ids, the four reserved ones included. `None` takes every token for
             `"char"` and `"word"`, and for `"bpe"` 8000, or fewer if the data supports no more.
         lowercase: Whether the tokenizer lower-cases its input. References stay as they are.

@@ -14,6 +14,8 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqlearn.data.fields import Text
+from seqlearn.data.foreign_tokenizers import reserve_ids
+from seqlearn.data.sentencepiece_models import read_sentencepiece
 from seqlearn.spec import SPECIAL_TOKENS, UNKNOWN, TextSpec
 
 _BPE_VOCAB_SIZE = 8000
@@ -69,20 +71,32 @@ def train_tokenizer(field: Text, texts: Iterable[str]) -> str:
 
 
 def load_tokenizer(path: str | Path) -> str:
-    """Read a `tokenizer.json` that reserves the ids 0 to 3.
+    """Read a `tokenizer.json`, or the `.model` file of SentencePiece.
+
+    Where ids 0 to 3 are not padding, unknown, start and end, they are made so: see
+    `foreign_tokenizers` and `sentencepiece_models`.
 
     Returns:
         The tokenizer's JSON, without truncation, padding and post-processing.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no tokenizer, or its ids 0 to 3 are something else.
+        ValueError: If the file holds no tokenizer, or one that cannot be used.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            "expected tokenizer='char', 'word', 'bpe' or the path of a tokenizer.json, got "
-            f"{str(path)!r}, which is no file"
+            "expected tokenizer='char', 'word', 'bpe' or the path of a tokenizer.json or of a "
+            f"SentencePiece model, got {str(path)!r}, which is no file"
         )
+    content = Path(path).read_bytes()
+    if not content.lstrip().startswith(b"{"):
+        try:
+            return _plain(read_sentencepiece(content))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: expected the JSON of a Hugging Face tokenizer, or a SentencePiece model "
+                f"({error})"
+            ) from error
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
@@ -92,11 +106,22 @@ def load_tokenizer(path: str | Path) -> str:
     found = [tokenizer.id_to_token(number) for number in range(len(_ROLES))]
     for token, names in zip(found, _ROLES.values(), strict=True):
         if token is None or token.strip("<>[]|").lower() not in names:
-            raise ValueError(
-                f"{path}: expected ids 0 to 3 to be {', '.join(_ROLES)} (such as "
-                f"{', '.join(SPECIAL_TOKENS)}), got {found}; train it with these four first"
-            )
+            return _foreign(tokenizer, path)
     return _plain(tokenizer)
+
+
+def _foreign(tokenizer: Tokenizer, path: str | Path) -> str:
+    """The JSON of a pretrained tokenizer, with other ids."""
+    try:
+        settings = reserve_ids(json.loads(tokenizer.to_str()))
+        changed = Tokenizer.from_str(json.dumps(settings))
+    except Exception as error:
+        raise ValueError(
+            f"{path}: cannot make ids 0 to 3 {', '.join(_ROLES)} (such as "
+            f"{', '.join(SPECIAL_TOKENS)}) in this tokenizer: {error}; train it with these four "
+            "first"
+        ) from error
+    return _plain(changed)
 
 
 def text_spec(tokenizer: str) -> TextSpec:

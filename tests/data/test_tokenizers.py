@@ -183,12 +183,6 @@ def test_a_tokenizer_file_is_used_without_its_extras(
     assert (settings["truncation"], settings["padding"], settings["post_processor"]) == (None,) * 3
 
 
-def test_a_tokenizer_file_must_reserve_the_first_four_ids(tmp_path: Path) -> None:
-    path = file_with(tmp_path, ("<unk>", "<pad>", "<s>", "</s>"))
-    with pytest.raises(ValueError, match="expected ids 0 to 3 to be padding, unknown, start, end"):
-        load_tokenizer(path)
-
-
 def test_a_tokenizer_file_must_be_there_and_be_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"'char', 'word', 'bpe' or the path .*'wrod'"):
         load_tokenizer("wrod")
