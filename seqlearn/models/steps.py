@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import CorpusBLEU, TokenStatistics
+from seqlearn.models.finite import FiniteSteps
 from seqlearn.models.optimization import (
     configure_optimizer,
     make_adamw,
@@ -47,7 +47,7 @@ class Measured(NamedTuple):
     mask: Tensor
 
 
-class TrainingSteps(L.LightningModule):
+class TrainingSteps(FiniteSteps):
     """What the Trainer calls: steps, epoch ends and the optimizer.
 
     Attributes:
@@ -115,6 +115,7 @@ class TrainingSteps(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradient by the true count over all ranks and micro-batches of the step."""
+        super().on_before_optimizer_step(optimizer)
         count = torch.as_tensor(self._count_since_step, dtype=torch.long, device=self.device)
         self._count_since_step = 0.0
         total = float(self.trainer.strategy.reduce(count, reduce_op="sum"))
