@@ -17,10 +17,11 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check format docs docs-serve docs-check clean
+.PHONY: help demo test test-all test-scalar test-portable coverage check format \
+	docs docs-quick docs-serve docs-check wheel clean-clones clean
 
 help:  ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 
 demo: $(RUNTIME)  ## Train a Transformer on written-out dates and translate some (minutes)
 	$(BIN)/seqlearn demo
@@ -31,6 +32,16 @@ test: $(DEV)  ## Run the fast tests
 test-all: $(DEV)  ## Run all tests, the slow ones and 1,000 cases of each law too (hours)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m ""
 	$(ONE_THREAD) $(BIN)/python tests/laws/thorough.py --jobs $(JOBS)
+
+test-scalar: $(DEV)  ## Run the comparisons with other implementations on the scalar path
+	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n $(JOBS) \
+		tests/parity tests/nn tests/decoding tests/introspect/test_foreign.py
+
+test-portable: $(DEV)  ## Run the fast tests under each instruction set of this CPU, and on threads
+	$(BIN)/python tests/portable.py --jobs $(JOBS)
+
+coverage: $(DEV)  ## Run the fast tests and report which lines they run, also as coverage.xml
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --cov-report=xml
 
 check: $(DEV)  ## Check style, format and types
 	$(BIN)/ruff check .
@@ -47,14 +58,29 @@ docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "The site is in site/; look at it with: make docs-serve"
 
+docs-quick: $(DOCS)  ## Build the site into .cache/site; of the tutorials only the imports run
+	$(BIN)/python docs/fetch_katex.py
+	$(BIN)/python docs/render_tutorials.py --imports-only
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
+
 docs-serve: docs  ## Build the site and serve it on this machine
 	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000
 
 docs-check: docs  ## Build the site and look at each page in Chromium (which must be there)
 	$(BIN)/python docs/check_site.py
 
-clean:  ## Remove the virtual environment, the caches and the site
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site docs/tutorials docs/assets/katex
+wheel: $(DEV)  ## Build the wheel into dist/, and import it from a folder of its own
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--wheel-dir dist .
+	$(BIN)/python tests/installed_wheel.py dist
+
+clean-clones:  ## Run each make target in a clean clone of its own (hours)
+	$(PYTHON) tests/clean_clones.py
+
+clean:  ## Remove the virtual environment, the caches, the site and the wheel
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml \
+		dist site docs/tutorials docs/assets/katex
 
 # Set-up
 

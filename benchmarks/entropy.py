@@ -42,7 +42,7 @@ def inputs(length: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def held(most: bool) -> int:
     """KiB that the process holds, or the most it has held since the mark was last reset."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:" if most else "VmRSS:")[1].split()[0])
 
 
@@ -50,7 +50,8 @@ def peak(way: str, length: int) -> float:
     """MiB that one call holds at most, its inputs not counted."""
     query, key = inputs(length)
     WAYS[way](query[:, :, :64], key[:, :, :64])  # what is loaded at the first call is no part of it
-    Path("/proc/self/clear_refs").write_text("5")  # resets the mark of the most held
+    # This resets the mark of the most held.
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before = held(most=False)
     WAYS[way](query, key)
     return (held(most=True) - before) / 1024
@@ -60,7 +61,9 @@ def peak_alone(way: str, length: int) -> float:
     """`peak` in a process of its own, in which freed tensors go back to the system at once."""
     command = [sys.executable, __file__, way, str(length)]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command, check=True, capture_output=True, encoding="utf-8", env=environment
+    )
     return float(done.stdout)
 
 

@@ -5,11 +5,17 @@ page is made anew when the tutorial, the package or this file has changed; other
 `.cache/tutorials/`. A cell that fails fails the build. What goes to standard error (warnings, log
 lines) is no part of a page: it is shown to whoever builds.
 
-    python docs/render_tutorials.py [FOLDER OF TUTORIALS [FOLDER FOR PAGES]]
+    python docs/render_tutorials.py [--imports-only] [FOLDER OF TUTORIALS [FOLDER FOR PAGES]]
+
+With `--imports-only` nothing but the import statements of each tutorial runs, in seconds: enough to
+see that every package is installed and that the site builds. These pages show no outputs, say so,
+and never enter the cache.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
 import base64
 import hashlib
 import os
@@ -40,14 +46,24 @@ PICTURES = {
 CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|([\r\n\b])")
 
 
-def main(tutorials: Path = ROOT / "tutorials", pages: Path = ROOT / "docs" / "tutorials") -> None:
+def main(
+    tutorials: Path = ROOT / "tutorials",
+    pages: Path = ROOT / "docs" / "tutorials",
+    *,
+    imports_only: bool = False,
+) -> None:
     """Write the page of every tutorial, and leave no other page."""
     scripts = sorted(tutorials.glob("*.py"))
     if not scripts:
         raise SystemExit(f"docs: expected tutorials in {tutorials}, found none")
     shutil.rmtree(pages, ignore_errors=True)
     for script in scripts:
-        shutil.copytree(_rendered(script), pages, dirs_exist_ok=True)
+        if imports_only:
+            pages.mkdir(parents=True, exist_ok=True)
+            page = render(script, pages, imports_only=True)
+            (pages / f"{script.stem}.md").write_text(page, encoding="utf-8")
+        else:
+            shutil.copytree(_rendered(script), pages, dirs_exist_ok=True)
         shutil.copy(script, pages)
 
 
@@ -72,12 +88,13 @@ def _rendered(script: Path) -> Path:
     return kept
 
 
-def render(script: Path, pictures: Path) -> str:
+def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
     """Run a tutorial and give its page as Markdown.
 
     Args:
         script: A py:percent file.
         pictures: The folder for its pictures.
+        imports_only: Run nothing but the import statements.
 
     Raises:
         SystemExit: If a cell fails; the message names file and cell.
@@ -101,7 +118,7 @@ def render(script: Path, pictures: Path) -> str:
                     parts.append(cell.source)
                     heading = (re.findall(r"^#+ (.*)", cell.source, re.MULTILINE) or [heading])[-1]
                 elif cell.cell_type == "code" and cell.source.strip():
-                    _execute(client, cell, index, script)
+                    _execute(client, cell, index, script, imports_only=imports_only)
                     parts.append(f"```python\n{cell.source}\n```")
                     for text, picture in _outputs(cell.outputs):
                         if picture is None:
@@ -114,16 +131,25 @@ def render(script: Path, pictures: Path) -> str:
                         name = f"{script.stem}-{shown}.{text}"
                         (pictures / name).write_bytes(picture)
                         parts.append(f"![{heading}: picture {shown}]({name})")
-    parts.append(
-        f"---\n\nThis page is [`tutorials/{script.name}`]({script.name}), run from top to bottom."
-    )
+    how = "of which only the imports were run" if imports_only else "run from top to bottom"
+    parts.append(f"---\n\nThis page is [`tutorials/{script.name}`]({script.name}), {how}.")
     return "\n\n".join(parts) + "\n"
 
 
-def _execute(client: NotebookClient, cell: Any, index: int, script: Path) -> None:
-    """Run one cell; fail with its place if it fails."""
+def import_statements(source: str) -> str:
+    """The import statements of a cell, also those within functions, in order."""
+    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    return "\n".join(ast.unparse(node) for node in sorted(nodes, key=lambda node: node.lineno))
+
+
+def _execute(
+    client: NotebookClient, cell: Any, index: int, script: Path, *, imports_only: bool
+) -> None:
+    """Run one cell, or its imports; fail with its place if it fails."""
+    executed = new_code_cell(import_statements(cell.source)) if imports_only else cell
     try:
-        client.execute_cell(cell, index)
+        if executed.source:
+            client.execute_cell(executed, index)
     except CellExecutionError as error:
         number = sum(c.cell_type == "code" for c in client.nb.cells[1 : index + 1])
         raise SystemExit(
@@ -180,4 +206,8 @@ def on_screen(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Run the tutorials and write each as a page.")
+    parser.add_argument("folders", nargs="*", type=Path, help="of tutorials, and for their pages")
+    parser.add_argument("--imports-only", action="store_true", help="run only import statements")
+    options = parser.parse_args()
+    main(*options.folders, imports_only=options.imports_only)

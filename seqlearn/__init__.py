@@ -15,6 +15,7 @@ from seqlearn.models import (
 )
 from seqlearn.probe import probe
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.version import __version__
 
 __all__ = [
     "GRU",
@@ -32,6 +33,7 @@ __all__ = [
     "TextSpec",
     "Transformer",
     "VectorSpec",
+    "__version__",
     "callbacks",
     "data",
     "probe",

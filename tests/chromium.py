@@ -161,7 +161,7 @@ def page() -> Iterator[Page]:
     loop = asyncio.new_event_loop()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [browser, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
         try:
             assert process.stderr is not None
             line = next(line for line in process.stderr if "DevTools listening on" in line)

@@ -144,8 +144,8 @@ def test_errors_are_one_line_unless_asked(tmp_path: Path) -> None:
 
 
 def test_bad_data_is_one_line(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("x\ny\n")
-    (tmp_path / "b").write_text("x\n")
+    (tmp_path / "a").write_text("x\ny\n", encoding="utf-8")
+    (tmp_path / "b").write_text("x\n", encoding="utf-8")
     words = ["--data", "TextPairs", "--data.train", f"[{tmp_path}/a, {tmp_path}/b]"]
     code, _, err = seqlearn("fit", "--model", "Transformer", *words, cwd=tmp_path)
     assert code == 1
@@ -266,9 +266,14 @@ def test_two_processes_write_one_file_in_order(
         ]  # fmt: skip
         # As Lightning starts a second process by the words of the first, these must be a file's.
         script = tmp_path / "run.py"
-        script.write_text("import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n")
+        script.write_text(
+            "import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n", encoding="utf-8"
+        )
         done = subprocess.run(
-            [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+            [sys.executable, str(script), *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return (out / "predictions.txt").read_text(encoding="utf-8")

@@ -55,7 +55,7 @@ def package(
         text += f'\n[project.entry-points."{group}"]\n'
         text += "".join(f'{key} = "{value}"\n' for key, value in registered.items())
     (folder / name / module).mkdir(parents=True)
-    (folder / name / "pyproject.toml").write_text(text)
+    (folder / name / "pyproject.toml").write_text(text, encoding="utf-8")
     for file, source in files.items():
         (folder / name / module / file).write_text(source, encoding="utf-8")
     return folder / name
@@ -100,7 +100,7 @@ def seqlearn(site: Path, cwd: Path, *words: str, given: str = "") -> tuple[int, 
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        cwd=cwd, input=given, capture_output=True, text=True, check=False,
+        cwd=cwd, input=given, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     imported, _, out = done.stdout.partition("\n")
     assert imported == "[]", "importing seqlearn imported a plug-in"
@@ -111,7 +111,8 @@ def test_installed_classes_have_short_names(site: Path, tmp_path: Path) -> None:
     (tmp_path / "fit.yaml").write_text(
         "model: {class_path: SRU, init_args: {d_model: 8, num_layers: 1}}\n"
         "data: {class_path: Letters, init_args: {longest: 2}}\n"
-        "trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_progress_bar: false}\n"
+        "trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_progress_bar: false}\n",
+        encoding="utf-8",
     )
     short = ["--model", "SRU", "--data", "Letters", "--data.longest", "4"]
     code, _, err = seqlearn(site, tmp_path, "fit", "--config", "fit.yaml", *short)

@@ -22,10 +22,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import seqlearn
+from seqlearn.cli import main
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 MAY_IMPORT = {
+    "version": {"version"},
     "spec": {"spec"},
     "batch": {"batch", "spec"},
     "probe": {"probe"},
@@ -41,8 +45,9 @@ MAY_IMPORT = {
     "demo": {"demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
     "plugins": {"plugins", "data", "models"},
     "cli": {"cli", "demo", "plugins", "spec", "batch", "data", "introspect", "models"}
-    | {"callbacks"},
-    "__init__": {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
+    | {"callbacks", "version"},
+    "__init__": {"version"}
+    | {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
     | {"models", "callbacks", "testing"},
 }
 """By part of the package, the parts (or modules in them) that it may import."""
@@ -216,9 +221,15 @@ def test_the_package_names_what_it_imports() -> None:
 
 def test_one_version_everywhere() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert importlib.metadata.version("seqlearn") == PROJECT["version"]
-    assert citation["version"] == PROJECT["version"]
+    assert PROJECT["dynamic"] == ["version"], "pyproject.toml takes it from seqlearn/version.py"
+    assert importlib.metadata.version("seqlearn") == seqlearn.__version__
+    assert citation["version"] == seqlearn.__version__
     assert citation["license"] == PROJECT["license"]
+
+
+def test_the_command_line_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"seqlearn {seqlearn.__version__}\n"
 
 
 def constraints() -> dict[str, Version]:
@@ -243,19 +254,40 @@ def test_torch_is_the_version_that_has_a_small_wheel() -> None:
 # Commands
 
 
-def test_ci_runs_make_test() -> None:
+def targets() -> dict[str, str]:
+    """The documented targets of the Makefile and what each depends on."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z-]+):(.*?)## ", makefile, re.MULTILINE))
+
+
+def test_ci_checks_all_of_it() -> None:
     script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    assert "make test" in script.read_text(encoding="utf-8").splitlines()
+    text = script.read_text(encoding="utf-8")
+    assert os.access(script, os.X_OK) or sys.platform == "win32"
+    assert "set -euo pipefail" in text.splitlines()
+    stages = re.findall(r"^stage \".*\" make ([a-z-]+)$", text, re.MULTILINE)
+    assert stages == ["check", "test", "test-scalar", "wheel", "docs-quick"]
+    assert set(stages) <= set(targets())
+    assert "|| true" not in text
+
+
+def test_the_scalar_path_runs_the_comparisons_with_other_implementations() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\ntest-scalar:")[2].partition("\n\n")[0]
+    assert "ATEN_CPU_CAPABILITY=default" in recipe
+    assert "tests/parity" in recipe
+    for path in re.findall(r"tests/\S+", recipe):
+        assert (ROOT / path).exists(), path
 
 
 def test_make_knows_every_command_that_the_pages_name() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    described = set(targets())
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
     assert phony is not None
-    assert set(phony[1].split()) == described
+    assert set(phony[1].replace("\\\n", " ").split()) == described
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages += [ROOT / ".github" / "pull_request_template.md"]
     named = {
         name
         for page in pages
@@ -265,16 +297,17 @@ def test_make_knows_every_command_that_the_pages_name() -> None:
     assert named <= described
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no make on Windows")
 def test_an_old_python_is_refused_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python-old"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.1" || exit 1\n')
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.1" || exit 1\n', "utf-8")
     old.chmod(0o755)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
     done = subprocess.run(
         ["make", "demo", f"PYTHON={old}"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env=environment,
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 2
     assert "expected Python 3.11 or newer" in done.stderr

@@ -33,7 +33,7 @@ def test_a_tutorial_runs(script, tmp_path):
         cwd=tmp_path,
         env={**os.environ, "MPLBACKEND": "agg"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=900,
         check=False,
     )

@@ -19,6 +19,7 @@ from seqlearn.cli.complaints import one_line
 from seqlearn.cli.loading import load_checkpoint as load_checkpoint
 from seqlearn.cli.training import TRAINING, train
 from seqlearn.demo import run_demo
+from seqlearn.version import __version__
 
 OVERVIEW = """\
 usage: seqlearn COMMAND …
@@ -31,7 +32,8 @@ usage: seqlearn COMMAND …
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
   view        write a page that plays back how a model answers:  seqlearn view model.ckpt TEXT
 
-`seqlearn COMMAND --help` tells more. With SEQLEARN_TRACEBACK=1 errors show where they arose.
+`seqlearn COMMAND --help` tells more, and `seqlearn --version` prints the version.
+With SEQLEARN_TRACEBACK=1 errors show where they arose.
 """
 
 
@@ -74,6 +76,8 @@ def run(words: Sequence[str]) -> None:
     commands = {"demo": run_demo, "translate": translate, "view": view}
     if not words or words[0] in ("-h", "--help", "help"):
         print(OVERVIEW, end="")
+    elif words[0] == "--version":
+        print(f"seqlearn {__version__}")
     elif words[0] in commands:
         commands[words[0]](words[1:])
     elif words[0] in TRAINING or words[0].startswith("-"):

@@ -45,7 +45,9 @@ def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> N
     watch, logger = Watch(every_n_steps=1, name="mine"), CSVLogger(tmp_path)
     fit(module("GRU", "text to text"), batches("text to text"), watch, logger=logger)
     assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
-    assert Path(logger.log_dir, "metrics.csv").read_text().count("mine/watched") == 1
+    assert (
+        Path(logger.log_dir, "metrics.csv").read_text(encoding="utf-8").count("mine/watched") == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "AttentionSeq2Seq", "Transformer", "FeedForward"])

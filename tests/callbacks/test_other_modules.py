@@ -75,7 +75,9 @@ def test_attention_is_heard_with_nothing_but_a_batch(fit, tmp_path: Path) -> Non
         for layer in (0, 1)
         for step in (2, 4)
     ]
-    header = Path(logger.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
+    header = (
+        Path(logger.log_dir, "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    )
     assert [tag for tag in header if tag.startswith("attention_entropy/")] == [
         f"attention_entropy/network.transformer.h.{layer}.attn/head{head}"
         for layer in (0, 1)

@@ -29,7 +29,7 @@ class Builder:
     def __call__(self, folder: Path) -> None:
         self.calls += 1
         (folder / "ids.npy").write_bytes(bytes(range(200)))
-        (folder / "summary.json").write_text('{"a": 1}')
+        (folder / "summary.json").write_text('{"a": 1}', encoding="utf-8")
 
 
 def test_what_is_there_is_not_built_again(root: Path) -> None:
@@ -53,8 +53,8 @@ DAMAGE = {
     "flipped": lambda folder: flip(folder / "ids.npy"),
     "summary": lambda folder: flip(folder / "summary.json"),
     "missing": lambda folder: (folder / "ids.npy").unlink(),
-    "manifest": lambda folder: (folder / "manifest.json").write_text("[1"),
-    "kind": lambda folder: (folder / "manifest.json").write_text("[1]"),
+    "manifest": lambda folder: (folder / "manifest.json").write_text("[1", encoding="utf-8"),
+    "kind": lambda folder: (folder / "manifest.json").write_text("[1]", encoding="utf-8"),
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
 }
 
@@ -151,5 +151,5 @@ def test_of_several_processes_one_builds(tmp_path: Path, root: Path) -> None:
     time.sleep(0.5)
     start.touch()
     assert [process.wait(timeout=60) for process in processes] == [0] * 4
-    assert log.read_text() == "built\n"
+    assert log.read_text(encoding="utf-8") == "built\n"
     assert not (root / "key.partial").exists()

@@ -240,8 +240,8 @@ def test_a_field_of_ones_own_kind_is_its_base() -> None:
 
 
 def test_a_side_is_named_where_its_tokenizer_is_at_fault_alone(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("one\n")
-    (tmp_path / "b").write_text("one\ntwo\n")
+    (tmp_path / "a").write_text("one\n", encoding="utf-8")
+    (tmp_path / "b").write_text("one\ntwo\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"^\S*a has 1 lines and \S*b has 2"):
         _ = TextPairs((tmp_path / "a", tmp_path / "b")).spec
     few = Given(Text("char", vocab_size=900), Text(), PAIRS)

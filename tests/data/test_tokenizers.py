@@ -152,7 +152,7 @@ def test_training_is_deterministic_also_in_another_process() -> None:
         f"sys.stdout.write(ascii([train_tokenizer(Text(kind), {texts!a}) for kind in {KINDS}]))"
     )
     there = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, cwd=ROOT
     )
     assert there.stdout == ascii(here)
 
@@ -186,6 +186,6 @@ def test_a_tokenizer_file_is_used_without_its_extras(
 def test_a_tokenizer_file_must_be_there_and_be_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"'char', 'word', 'bpe' or the path .*'wrod'"):
         load_tokenizer("wrod")
-    (tmp_path / "broken.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"broken\.json: expected the JSON of a Hugging Face"):
         load_tokenizer(tmp_path / "broken.json")

@@ -32,7 +32,7 @@ def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
     done = subprocess.run(
         [sys.executable, here / "thorough.py", "--laws", "compiled", "--examples", "1"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=os.environ | {"PYTHONPATH": str(here.parents[1])},
     )

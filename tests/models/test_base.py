@@ -249,7 +249,7 @@ def test_checkpoint_loads_in_a_new_process(tmp_path: Path) -> None:
         "print(sl.Transformer.load_from_checkpoint(sys.argv[1]).generate([[4, 5]], max_length=4))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, path], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == str(model.generate([[4, 5]], max_length=4))
 

@@ -186,8 +186,9 @@ def data_of(folder: Path, batch_tokens: int = 16) -> sl.data.PlainText:
     """Lanes of windows of four. Only the last of four lanes has a fourth window, of one id."""
     folder.mkdir(exist_ok=True)
     train, val = folder / "train.txt", folder / "val.txt"
-    train.write_text("abcde" * 3 + "edcba" * 2 + "ace" + "bd" * 9 + "b")  # with start and end, 49
-    val.write_text("abcdeabcdedcbaedcba")
+    # With start and end, these are 49 tokens.
+    train.write_text("abcde" * 3 + "edcba" * 2 + "ace" + "bd" * 9 + "b", encoding="utf-8")
+    val.write_text("abcdeabcdedcbaedcba", encoding="utf-8")
     return sl.data.PlainText(train, val, window=4, batch_tokens=batch_tokens)
 
 
@@ -379,7 +380,7 @@ def test_two_processes_carry_each_its_own_lanes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path / "two"), "2"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=300,
     )

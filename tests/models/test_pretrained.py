@@ -60,7 +60,7 @@ def test_raw_text_in_a_new_process(tmp_path: Path) -> None:
         "print(m.recipe.lr, m.generate(['May 1'], max_length=5))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, tmp_path], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == f"0.5 {model.generate(['May 1'], max_length=5)}"
 
@@ -75,7 +75,9 @@ def test_a_module_of_ones_own_and_overrides(tmp_path: Path) -> None:
 
 def change(config: Path, **values: Any) -> None:
     plain = json.loads(config.read_text(encoding="utf-8")) | values
-    config.write_text(json.dumps({k: v for k, v in plain.items() if v is not None}))
+    config.write_text(
+        json.dumps({k: v for k, v in plain.items() if v is not None}), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(

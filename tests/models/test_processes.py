@@ -16,7 +16,7 @@ def trained(folder: Path, devices: int, accumulate: int) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(script), str(folder), str(devices), str(accumulate)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=300,
     )

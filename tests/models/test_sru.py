@@ -147,7 +147,7 @@ def test_a_language_model_carries_its_state_from_batch_to_batch() -> None:
 @pytest.mark.filterwarnings("ignore:.*number of training batches")
 def test_the_command_line_trains_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("pairs.tsv").write_text("ab\tBA\nba\tAB\naab\tBAA\nb\tB\n")
+    Path("pairs.tsv").write_text("ab\tBA\nba\tAB\naab\tBAA\nb\tB\n", encoding="utf-8")
     words = ["fit", "--model", "sru.SRU", "--model.d_model", "8", "--data", "TextPairs"]
     words += ["--data.source.tokenizer", "char", "--data.target.tokenizer", "char"]
     words += ["--data.train", "pairs.tsv", "--data.val", "pairs.tsv"]

@@ -25,7 +25,8 @@ def data() -> sl.data.TextPairs:
 
 
 def test_is_short() -> None:
-    assert len((Path(__file__).parents[1] / "user" / "my_package.py").read_text().splitlines()) < 40
+    path = Path(__file__).parents[1] / "user" / "my_package.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 40
 
 
 def test_trains_answers_and_loads(data: sl.data.TextPairs, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ except LawBroken as error:
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
     )

@@ -226,7 +226,9 @@ def test_importing_seqlearn_brings_no_hypothesis() -> None:
         "try: import seqlearn.testing\n"
         "except ModuleNotFoundError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "pip install 'seqlearn[testing]'" in done.stdout
 
@@ -240,7 +242,9 @@ def test_importing_uses_no_random_numbers() -> None:
         "assert random.getstate() == r; assert (numpy.random.get_state()[1] == n[1]).all(); "
         "assert torch.equal(torch.get_rng_state(), t)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

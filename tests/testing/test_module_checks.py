@@ -44,14 +44,14 @@ def test_not_checked(check):
 
 
 def test_one_test_for_each_law(tmp_path: Path) -> None:
-    (tmp_path / "test_mine.py").write_text(TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-rsxX", "-p", "no:cacheprovider", "test_mine.py"],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
     )

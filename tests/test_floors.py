@@ -1,0 +1,66 @@
+"""The constraints of the lowest-versions job come from pyproject.toml, and are really installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from floors import closure, floors, not_at_floor
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MADE_UP: dict[str, Any] = {
+    "name": "mine",
+    "dependencies": ["Babel>=2.16", "jsonargparse[signatures]>=4.47,<5"],
+    "optional-dependencies": {
+        "testing": ["py_test >= 8"],
+        "dev": ["mine[testing, docs]", "ruff>=0.14.0"],
+        "docs": ["ruff>=0.14.0"],
+        "other": ["other>=1"],
+    },
+}
+
+
+def test_floors_of_the_package_and_of_an_extra_with_those_it_includes() -> None:
+    assert floors(MADE_UP, ()) == {"babel": "2.16", "jsonargparse": "4.47"}
+    assert floors(MADE_UP, ["dev"]) == {
+        "babel": "2.16", "jsonargparse": "4.47", "py-test": "8", "ruff": "0.14.0"
+    }  # fmt: skip
+    assert "other" in floors(MADE_UP)
+
+
+def test_a_dependency_without_a_floor_or_with_two_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"such as numpy>=1\.0 .*, got 'numpy<3'"):
+        floors(MADE_UP | {"dependencies": ["numpy<3"]})
+    with pytest.raises(ValueError, match=r"one floor of ruff .*, got 0\.15 and 0\.14\.0"):
+        floors(MADE_UP | {"dependencies": ["ruff>=0.15"]})
+
+
+def test_every_dependency_of_ours_is_among_them() -> None:
+    texts = closure(PROJECT, PROJECT["optional-dependencies"])
+    names = {canonicalize_name(Requirement(text).name) for text in texts}
+    assert floors(PROJECT).keys() == names > {"torch", "lightning", "hypothesis", "mkdocs"}
+    for text in texts:
+        name = canonicalize_name(Requirement(text).name)
+        assert floors(PROJECT)[name] in Requirement(text).specifier
+
+
+def test_other_versions_than_the_floors_are_named() -> None:
+    versions = {"a": "2.0.0+cpu", "b": "1.2.1"}
+
+    def installed(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    assert not_at_floor({"a": "2.0"}, installed) == []
+    assert not_at_floor({"a": "2.1", "b": "1.2", "c": "1"}, installed) == [
+        "a: expected 2.1, found 2.0.0+cpu",
+        "b: expected 1.2, found 1.2.1",
+        "c: expected 1, found none",
+    ]
