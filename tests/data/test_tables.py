@@ -157,7 +157,7 @@ def test_labels_of_numpy() -> None:
 @pytest.mark.filterwarnings("ignore:the (source|target) has tokens")
 def test_a_share_of_train_is_drawn_from_pairs(tmp_path: Path) -> None:
     pairs = [(f"Satz {n}", f"sentence {n}") for n in range(40)]
-    (tmp_path / "a.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    (tmp_path / "a.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
     for train in (pairs, str(tmp_path / "a.tsv")):
         data = TextPairs(train, 0.25, pairs[:3], **CHARS)
         assert (len(examples(data)), len(examples(data, "val"))) == (30, 10)
