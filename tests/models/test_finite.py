@@ -187,7 +187,7 @@ def main(folder: Path) -> None:
     except FloatingPointError as error:
         weights = {name: weight.tolist() for name, weight in model.state_dict().items()}
         said = {"error": str(error), "step": trainer.global_step, "weights": weights}
-        (folder / f"{trainer.global_rank}.json").write_text(json.dumps(said))
+        (folder / f"{trainer.global_rank}.json").write_text(json.dumps(said), encoding="utf-8")
         raise
 
 
@@ -196,13 +196,15 @@ def test_all_ranks_stop_at_the_same_step(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=120,
     )
     assert done.returncode != 0
     assert "FloatingPointError: training stopped" in done.stderr
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    first, second = (
+        json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)
+    )
     assert first == second
     assert first["step"] == 2
     assert re.search(r"step 2 \(epoch 0, batch 2, .*" + LOSS, first["error"])
