@@ -156,16 +156,34 @@ class ClassesSpec:
 
     Attributes:
         labels: The labels, in the order of their ids.
+        weights: How much an example of each counts in the training loss; `None` is 1 for all. The
+            data module scales them to a mean of 1 over the training examples.
 
     Raises:
-        ValueError: If there are fewer than two labels, or one stands twice.
+        ValueError: If there are fewer than two labels, or one stands twice; or if there is not one
+            positive weight for each.
     """
 
     labels: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
+        if self.weights is not None:
+            weights = tuple(float(weight) for weight in self.weights)
+            if len(weights) != len(self.labels) or not all(0 < w < float("inf") for w in weights):
+                raise ValueError(
+                    f"expected a positive weight for each of {len(self.labels)} labels, "
+                    f"got {list(weights)[:10]}"
+                )
+            object.__setattr__(self, "weights", weights)
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"expected two or more distinct labels, got {list(self.labels)[:10]}")
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.labels[:5])) + (", …" if len(self.labels) > 5 else "")
+        weighted = ", weighted" if self.weights else ""
+        return f"ClassesSpec({len(self.labels)} labels: {shown}{weighted})"
 
 
 @dataclass(frozen=True)
@@ -293,9 +311,19 @@ class SequenceSpec:
                     )
                 elif mine.tokenizer != theirs.tokenizer:
                     found.append(f"{name}: two different tokenizers")
+            elif isinstance(mine, ClassesSpec):
+                if mine.labels != theirs.labels:
+                    found.append(f"{name}: labels {_unlike(mine.labels, theirs.labels)}")
             elif mine != theirs:
                 found.append(f"{name}: {mine} against {theirs}")
         return found
+
+
+def _unlike(mine: Sequence[str], theirs: Sequence[str]) -> str:
+    """Two lists of labels, from the first that differs."""
+    same = next((at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), None)
+    at = min(len(mine), len(theirs)) if same is None else same
+    return f"{list(mine[at : at + 5])} against {list(theirs[at : at + 5])} from number {at + 1}"
 
 
 def _kind(side: Side | None) -> str:

@@ -34,8 +34,11 @@ Locate = Callable[[int], str]
 class Column(Protocol):
     """One side of one split while it is being encoded."""
 
-    def extend(self, values: Sequence[Any]) -> None:
-        """Encode the values of the next rows."""
+    def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
+        """Encode the values of some rows, of which `row` is the first."""
+
+    def append(self, encoded: Sequence[Any]) -> None:
+        """Take rows as `encode` made them."""
 
     def save(self, folder: Path, name: str) -> None:
         """Write the files that `EncodedDataset` reads; `name` is split and side."""
@@ -52,7 +55,7 @@ def make_column(side: Side, locate: Locate, *, is_target: bool) -> Column:
     if isinstance(side, TextSpec):
         return TextColumn(side, locate, is_target=is_target)
     if isinstance(side, ClassesSpec):
-        return _ClassColumn(side, locate)
+        return ClassColumn(side, locate)
     return _VectorColumn()
 
 
@@ -74,8 +77,12 @@ class TextColumn:
         self.longest = 0
         self.unknown = 0
 
-    def extend(self, values: Sequence[str]) -> None:
-        """Encode the next texts.
+    def encode(self, values: Sequence[str], row: int) -> list[list[int]]:
+        """The ids of some texts, without start and end.
+
+        Args:
+            values: The texts.
+            row: The row of the first, for errors.
 
         Raises:
             ValueError: If the tokenizer turns a text into padding, start or end.
@@ -89,10 +96,15 @@ class TextColumn:
                 np.searchsorted(np.cumsum([len(text) for text in lists]), reserved[0], "right")
             )
             raise ValueError(
-                f"{self._locate(len(self._lengths) + place)}: the tokenizer takes a part of "
+                f"{self._locate(row + place)}: the tokenizer takes a part of "
                 f"{values[place][:60]!r} for padding, start or end; remove these signs from the "
                 "text, or take another tokenizer"
             )
+        return lists
+
+    def append(self, encoded: Sequence[list[int]]) -> None:
+        """Take the next texts."""
+        lists, ids = encoded, _flat(encoded)
         self.unknown += int(np.count_nonzero(ids == UNKNOWN))
         self.longest = max(self.longest, *(len(text) for text in lists), 0)
         if self._is_target:
@@ -115,23 +127,36 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
 
 
-class _ClassColumn:
+class ClassColumn:
+    """Labels as class ids."""
+
     def __init__(self, side: ClassesSpec, locate: Locate) -> None:
         self._ids = {label: number for number, label in enumerate(side.labels)}
         self._locate = locate
         self._values: list[int] = []
 
-    def extend(self, values: Sequence[str]) -> None:
-        for label in values:
+    def encode(self, values: Sequence[str], row: int) -> list[int]:
+        """The class ids of some labels, of which `row` is the first one's row."""
+        for number, label in enumerate(values):
             if label not in self._ids:
                 raise ValueError(
-                    f"{self._locate(len(self._values))}: the label {label!r} does not occur in the "
+                    f"{self._locate(row + number)}: the label {label!r} does not occur in the "
                     f"training split, which has {list(self._ids)[:10]}; correct it, or add "
                     "training examples of it"
                 )
-            self._values.append(self._ids[label])
+        return [self._ids[label] for label in values]
+
+    def append(self, encoded: Sequence[int]) -> None:
+        """Take the next class ids."""
+        self._values.extend(encoded)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Examples of each class."""
+        return np.bincount(np.array(self._values, np.int64), minlength=len(self._ids))
 
     def save(self, folder: Path, name: str) -> None:
+        """Write the class ids (int64)."""
         values = np.array(self._values, dtype=np.int64)
         np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
 
@@ -140,12 +165,20 @@ class _VectorColumn:
     def __init__(self) -> None:
         self._values: list[NDArray[np.float32]] = []
 
-    def extend(self, values: Sequence[Any]) -> None:
-        self._values.extend(np.asarray(value, dtype=np.float32) for value in values)
+    def encode(self, values: Sequence[Any], row: int) -> list[NDArray[np.float32]]:
+        return [np.asarray(value, dtype=np.float32) for value in values]
+
+    def append(self, encoded: Sequence[NDArray[np.float32]]) -> None:
+        self._values.extend(encoded)
 
     def save(self, folder: Path, name: str) -> None:
         values = np.stack(self._values) if self._values else np.zeros((0, 0), np.float32)
         np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+
+def save_rows(folder: Path, split: str, rows: Sequence[int]) -> None:
+    """Keep which of the source's rows a split holds, where it does not hold all."""
+    np.save(folder / f"{split}.rows.npy", np.array(rows, np.int64), allow_pickle=False)
 
 
 def save_references(folder: Path, split: str, texts: Sequence[str]) -> None:
@@ -174,6 +207,8 @@ class EncodedDataset(Dataset[SequenceBatch]):
         if target is None:
             raise FileNotFoundError(f"{folder} holds no prepared data of the split {split!r}")
         self._target = target
+        kept = folder / f"{split}.rows.npy"
+        self._rows = _load(kept) if kept.exists() else None
         references = folder / f"{split}.references.json"
         self._references: list[str] | None = None
         if references.exists():
@@ -185,6 +220,10 @@ class EncodedDataset(Dataset[SequenceBatch]):
     def __len__(self) -> int:
         """Examples in the split."""
         return len(self._target)
+
+    def origin(self, row: int) -> int:
+        """The row of the source that a row of this split was: later, where some were dropped."""
+        return row if self._rows is None else int(self._rows[row])
 
     @property
     def source_lengths(self) -> NDArray[np.int64]:

@@ -6,12 +6,17 @@ module turns it into a side of the `SequenceSpec` once it has seen the training 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from operator import index
+from typing import Any, Literal
 
 import numpy as np
 
 from seqlearn.spec import SPECIAL_TOKENS, refuse_surrogates
 
+OVERFLOW = ("error", "drop", "truncate")
 TRAINED = ("char", "word", "bpe")
 """The tokenizers that are trained on the training split; any other name is a path."""
 
@@ -28,17 +33,35 @@ class Text:
         vocab_size: Number of ids, the four reserved ones included. `None` takes every token for
             `"char"` and `"word"`, and for `"bpe"` 8000, or fewer if the data supports no more.
         lowercase: Whether the tokenizer lower-cases its input. References stay as they are.
+        max_length: Most tokens of a text in the training split, start and end not counted. `None`
+            is no limit. Texts to validate and test on are never changed.
+        overflow: What happens to a longer one: `"error"` names it; `"drop"` leaves the example out
+            of training; `"truncate"` keeps its first `max_length` tokens. The last two warn of how
+            many there were. Tokenizers and labels are made before.
 
     Raises:
-        ValueError: If `vocab_size` leaves no room beside the four reserved ids, or if `vocab_size`
-            or `lowercase` is set for a tokenizer that is read from a file.
+        ValueError: If `vocab_size` leaves no room beside the four reserved ids, if `vocab_size` or
+            `lowercase` is set for a tokenizer that is read from a file, if `max_length` is below 1,
+            or if `overflow` is none of the three.
     """
 
     tokenizer: str = "char"
     vocab_size: int | None = None
     lowercase: bool = False
+    max_length: int | None = None
+    overflow: Literal["error", "drop", "truncate"] = "error"
 
     def __post_init__(self) -> None:
+        _set(self, tokenizer=str(os.fspath(self.tokenizer)), lowercase=bool(self.lowercase))
+        for name in ("vocab_size", "max_length"):
+            value = getattr(self, name)
+            _set(self, **{name: None if value is None else index(value)})
+        if self.max_length is not None and self.max_length < 1:
+            raise ValueError(f"expected a max_length of at least 1, got {self.max_length}")
+        if self.overflow not in OVERFLOW:
+            raise ValueError(
+                f"expected overflow to be one of {', '.join(OVERFLOW)}, got {self.overflow!r}"
+            )
         if self.vocab_size is not None and self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(
                 f"expected a vocab_size above {len(SPECIAL_TOKENS)} (ids 0 to 3 are padding, "
@@ -50,6 +73,9 @@ class Text:
                 "whether it lower-cases; leave out vocab_size and lowercase (or name one of "
                 f"{', '.join(TRAINED)})"
             )
+
+    def __repr__(self) -> str:
+        return _short(self)
 
     def check(self, value: object) -> None:
         """Refuse what is no text.
@@ -64,16 +90,55 @@ class Text:
 
 @dataclass(frozen=True)
 class Classes:
-    """A target that is one of a set of labels: the strings of the training split, sorted."""
+    """A target that is one of a set of labels: the strings of the training split, sorted.
+
+    Attributes:
+        weights: How much an example of each class counts in the training loss: `None` (all the
+            same), `"balanced"` (inversely to how often a class occurs), or a positive number for
+            each label. They are scaled to a mean of 1 over the training examples. Figures of
+            validation and test are not weighted.
+
+    Raises:
+        ValueError: If a weight is not positive and finite, or `weights` is another string.
+
+    Example:
+        >>> Classes(weights={"spam": 5.0, "ham": 1.0})
+        Classes(weights={'spam': 5.0, 'ham': 1.0})
+    """
+
+    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, Mapping):
+            plain = {str(label): float(weight) for label, weight in self.weights.items()}
+            for label, weight in plain.items():
+                if not 0 < weight < float("inf"):
+                    raise ValueError(
+                        f"expected weights above 0 and finite, got {weight} for {label!r}"
+                    )
+            _set(self, weights=plain)
+        elif self.weights not in (None, "balanced"):
+            raise ValueError(
+                "expected weights='balanced', a number for each label, or None, "
+                f"got {self.weights!r}"
+            )
+
+    def __repr__(self) -> str:
+        return _short(self)
 
     def check(self, value: object) -> None:
         """Refuse what is no label.
 
         Raises:
-            ValueError: If `value` is no string, or empty.
+            ValueError: If `value` is no string, empty, or has blanks at its ends.
         """
         if not isinstance(value, str) or not value:
             raise ValueError(f"expected a label (a string that is not empty), got {_brief(value)}")
+        if value != value.strip():
+            raise ValueError(
+                f"expected a label without blanks at its ends, got {value[:40]!r}; strip it, so "
+                "that labels do not differ by blanks alone"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +155,7 @@ class Vector:
     size: int
 
     def __post_init__(self) -> None:
+        _set(self, size=index(self.size))
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
 
@@ -117,6 +183,22 @@ class Vector:
 
 
 Field = Text | Classes | Vector
+
+
+def _set(frozen: object, **values: Any) -> None:
+    """Put plain values in the place of what came, such as numpy scalars and paths."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _short(one: Any) -> str:
+    """A field with what is not its default alone."""
+    said = [
+        f"{f.name}={getattr(one, f.name)!r}"
+        for f in fields(one)
+        if f.name == "tokenizer" or getattr(one, f.name) != f.default
+    ]
+    return f"{type(one).__name__}({', '.join(said)})".replace("(tokenizer=", "(")
 
 
 def _brief(value: object) -> str:

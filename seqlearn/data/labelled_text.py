@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -55,6 +55,8 @@ class LabelledText(SequenceDataModule):
         text: How texts are cut into tokens.
         columns: Text and label: names (a CSV or TSV then starts with a line of names), or numbers
             from 1.
+        class_weights: How much an example of each class counts in the training loss: `"balanced"`,
+            or a number for each label; see `Classes`.
         label_until: Cuts labels before this sign: with `":"` the label `LOC:city` is `LOC`.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
@@ -79,6 +81,7 @@ class LabelledText(SequenceDataModule):
         text: Text = _WORDS,
         *,
         columns: tuple[int, int] | tuple[str, str] | None = None,
+        class_weights: Literal["balanced"] | dict[str, float] | None = None,
         label_until: str | None = None,
         encoding: str = "utf-8",
         batch_tokens: int = 4096,
@@ -86,7 +89,11 @@ class LabelledText(SequenceDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(
-            text, Classes(), batch_tokens=batch_tokens, seed=seed, num_workers=num_workers
+            text,
+            Classes(class_weights),
+            batch_tokens=batch_tokens,
+            seed=seed,
+            num_workers=num_workers,
         )
         if label_until == "":
             raise ValueError("expected label_until to be a sign such as ':', got an empty string")

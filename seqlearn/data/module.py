@@ -14,7 +14,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from operator import index
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
@@ -28,6 +29,7 @@ from seqlearn.data.batching import (
     plan_batches,
     plan_in_order,
 )
+from seqlearn.data.describe import describe
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
@@ -81,9 +83,9 @@ class SequenceDataModule(L.LightningDataModule, ABC):
                 raise ValueError(f"expected {name} of at least {least}, got {value}")
         self.source = source
         self.target = target
-        self.batch_tokens = batch_tokens
-        self.seed = seed
-        self.num_workers = num_workers
+        self.batch_tokens = index(batch_tokens)
+        self.seed = index(seed)
+        self.num_workers = index(num_workers)
         self._prepared: Prepared | None = None
         self._pass: _Pass | None = None
 
@@ -114,6 +116,15 @@ class SequenceDataModule(L.LightningDataModule, ABC):
             row: Its position there, from 0.
         """
         return f"{split} example {row + 1}"
+
+    def __repr__(self) -> str:
+        """Class, fields and settings and, once prepared, sizes; nothing is prepared for it."""
+        settings = {"batch_tokens": self.batch_tokens, "seed": self.seed}
+        name = type(self).__name__
+        return describe(name, self.source, self.target, settings, self._prepared)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     # What comes out.
 
@@ -260,7 +271,7 @@ class SequenceDataModule(L.LightningDataModule, ABC):
         """Which examples of a split form batches; another plan may go with another dataset."""
         dataset = self.dataset(split)
         lengths = dataset.source_lengths, dataset.target_lengths, self.batch_tokens
-        locate = partial(self.locate, split)
+        locate = partial(_locate, self, dataset)
         if in_order:
             return plan_in_order(*lengths, world_size=world_size, locate=locate)
         mixed = BUCKET_BATCHES if shuffle else 1
@@ -337,6 +348,11 @@ def _batches_done(trainer: L.Trainer) -> int:
     """Training batches done on this rank since training began, interruptions included."""
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     return int(total.processed)
+
+
+def _locate(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:
+    """How error messages call an encoded example."""
+    return data.locate(cast("Split", dataset.split), dataset.origin(row))
 
 
 def _unchanged(batch: Any) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,13 @@ class PlainText(SequenceDataModule):
                 f"expected a window of at least 1 token and at most batch_tokens={batch_tokens}, "
                 f"got {window}"
             )
+        if text.max_length is not None:
+            raise ValueError(
+                f"PlainText reads texts in windows, here of {window} tokens, so max_length="
+                f"{text.max_length} has no meaning; leave it out, or set window"
+            )
         self.val_share = share_of(val)
-        self.window = window
+        self.window = index(window)
         self.encoding = codec_name(encoding)
         given = split_tables(train, None if self.val_share else val, test)
         if self.val_share and given["val"] is not None:

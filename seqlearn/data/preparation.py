@@ -11,11 +11,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
 from seqlearn.data.cache import cached, file_digest
-from seqlearn.data.encoded import EncodedDataset, TextColumn, make_column, save_references
+from seqlearn.data.class_weights import class_weights
+from seqlearn.data.encoded import (
+    ClassColumn,
+    Column,
+    EncodedDataset,
+    TextColumn,
+    make_column,
+    save_references,
+    save_rows,
+)
 from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
+from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
 
@@ -24,7 +35,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 1  # of the prepared files; another number has everything prepared anew
+_FORMAT = 2  # of the prepared files; another number has everything prepared anew
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
 
@@ -56,7 +67,8 @@ class Prepared(NamedTuple):
 def prepare(data: Source) -> Prepared:
     """Encode all splits into the cache, or find them there.
 
-    Warns, once for each side, of tokens in `val` and `test` that a model cannot have learnt.
+    Warns, once for each side, of tokens in `val` and `test` that a model cannot have learnt, and of
+    training examples that were dropped or truncated.
 
     Raises:
         ValueError: If the data is bad, or cannot support what the fields ask for; the message
@@ -73,6 +85,7 @@ def prepare(data: Source) -> Prepared:
                 f"({', '.join(found)}); they are encoded as unknown, "
                 "which the model never sees in training"
             )
+    warn_of_overflow(summary["overflow"], _fields(data), partial(data.locate, "train"))
     spec = SequenceSpec.from_dict(summary["spec"])
     return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS})
 
@@ -112,8 +125,13 @@ def _build(data: Source, folder: Path) -> None:
         )
     sides = {"source": _side(data, 0), "target": _side(data, 1)}
     unknown: dict[str, dict[str, int]] = {}
+    limit = LengthLimit(_fields(data), partial(data.locate, "train"))
     for split in SPLITS:
-        for name, column in _encode(data, split, sides, folder).items():
+        for name, column in _encode(data, split, sides, folder, limit).items():
+            if isinstance(column, ClassColumn) and split == "train":
+                sides[name] = _weighted(data, sides[name], column)
+            if not isinstance(column, TextColumn):
+                continue
             unknown.setdefault(name, {})[split] = column.unknown
             side = sides[name]
             assert isinstance(side, TextSpec)
@@ -122,14 +140,15 @@ def _build(data: Source, folder: Path) -> None:
             sides[name] = replace(side, max_length=longest, unknown_seen=seen)
     joint = data.source is data.target
     spec = SequenceSpec(sides["source"], sides["target"], joint)  # type: ignore[arg-type]
-    summary = json.dumps({"spec": spec.to_dict(), "unknown": unknown})
+    overflow = limit.summary()
+    summary = json.dumps({"spec": spec.to_dict(), "unknown": unknown, "overflow": overflow})
     (folder / _SUMMARY).write_text(summary, encoding="utf-8")
 
 
 def _encode(
-    data: Source, split: Split, sides: dict[str, Side | None], folder: Path
-) -> dict[str, TextColumn]:
-    """Write one split; the columns that are text are answered."""
+    data: Source, split: Split, sides: dict[str, Side | None], folder: Path, limit: LengthLimit
+) -> dict[str, Column]:
+    """Write one split, and return its columns by side."""
     locate = partial(data.locate, split)
     columns = {
         name: (number, make_column(side, locate, is_target=name == "target"))
@@ -140,16 +159,49 @@ def _encode(
     evaluated = split != "train" and isinstance(data.target, Text) and data.source is not None
     references: list[str] = []
     examples = _checked(data, split)
+    row = 0
     while chunk := list(islice(examples, _CHUNK)):
-        for number, column in columns.values():
-            column.extend([pair[number] for pair in chunk])
+        encoded = {
+            name: column.encode([pair[number] for pair in chunk], row)
+            for name, (number, column) in columns.items()
+        }
+        row += len(chunk)
+        if split == "train":
+            encoded = limit.apply(encoded)
+        for name, (_, column) in columns.items():
+            column.append(encoded[name])
         if evaluated:
             references.extend(target for _, target in chunk)
     for name, (_, column) in columns.items():
         column.save(folder, f"{split}.{name}")
     if evaluated:
         save_references(folder, split, references)
-    return {name: col for name, (_, col) in columns.items() if isinstance(col, TextColumn)}
+    if split == "train" and limit.kept is not None:
+        if not limit.kept:
+            raise ValueError(
+                f"max_length: all {row} training examples are longer and are dropped; raise it"
+            )
+        save_rows(folder, split, limit.kept)
+    return {name: column for name, (_, column) in columns.items()}
+
+
+def _fields(data: Source) -> dict[str, Field | None]:
+    return {"source": data.source, "target": data.target}
+
+
+def _weighted(data: Source, side: Side | None, column: ClassColumn) -> Side | None:
+    """The classes with their weights; those that lost all examples to `max_length` are refused."""
+    assert isinstance(side, ClassesSpec)
+    assert isinstance(data.target, Classes)
+    lost = [label for label, count in zip(side.labels, column.counts, strict=True) if not count]
+    if lost:
+        raise ValueError(
+            f"max_length: all training examples of the label {lost[0]!r} are longer and are "
+            "dropped; raise it, or take the label out"
+        )
+    if data.target.weights is None:
+        return side
+    return replace(side, weights=class_weights(data.target.weights, side.labels, column.counts))
 
 
 def _side(data: Source, number: int) -> Side | None:
@@ -184,7 +236,7 @@ def _checked(data: Source, split: Split) -> Iterator[Example]:
     """The examples of a split; what is no example raises, with its place."""
     for row, pair in enumerate(data.examples(split)):
         try:
-            source, target = pair
+            source, target = (str(one) if isinstance(one, np.str_) else one for one in pair)
             _check(data.source, source, "source")
             _check(data.target, target, "target")
         except (TypeError, ValueError) as error:

@@ -26,7 +26,7 @@ from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known
 from seqlearn.probe import step as announce_step
-from seqlearn.spec import PAD, START, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import PAD, START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 
 class SequenceModule(Answers, TrainingSteps, Checkpointed):
@@ -178,6 +178,18 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             error = (self.head(hidden[mask]) - labels[mask]).square()
             return Measured(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
         measured = linear_cross_entropy(
-            hidden[mask], self.head.weight, self.head.bias, labels[mask], smoothing
+            hidden[mask],
+            self.head.weight,
+            self.head.bias,
+            labels[mask],
+            smoothing,
+            self._class_weight(),
         )
         return Measured(measured.loss, mask.sum(), measured.nll, measured.correct, mask)
+
+    def _class_weight(self) -> Tensor | None:
+        """The weights of the classes in the training loss, `labels`."""
+        target = self.spec.target
+        if not isinstance(target, ClassesSpec) or target.weights is None:
+            return None
+        return torch.tensor(target.weights, dtype=self.head.weight.dtype, device=self.device)

@@ -53,7 +53,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         target: Tensor,
         smoothing: float,
+        class_weight: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        scale = None if class_weight is None else class_weight[target]
         rows, vocab = hidden.shape[0], weight.shape[0]
         learning = any(ctx.needs_input_grad[:3])
         budget = _LOGITS_AT_ONCE["cpu" if hidden.device.type == "cpu" else "other"]
@@ -80,6 +82,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     p -= smoothing / vocab
                 p.scatter_add_(-1, goal, p.new_full(goal.shape, smoothing - 1.0))
+                if scale is not None:
+                    p *= scale[at, None]
                 p = p.to(hidden.dtype)
                 d_hidden[at] = p @ weight
                 d_weight += p.t() @ hidden[at]
@@ -87,7 +91,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.mark_non_differentiable(nll, correct)
-        return ((1 - smoothing) * nll + smoothing * mean).sum(), nll, correct
+        loss = (1 - smoothing) * nll + smoothing * mean
+        return (loss if scale is None else loss * scale).sum(), nll, correct
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -96,7 +101,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None if made is None or not needed else made * gradient.to(made.dtype)
             for made, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:3], strict=True)
         )
-        return d_hidden, d_weight, d_bias, None, None
+        return d_hidden, d_weight, d_bias, None, None, None
 
 
 def linear_cross_entropy(
@@ -105,6 +110,7 @@ def linear_cross_entropy(
     bias: Float[Tensor, " vocab"] | None,
     target: Int[Tensor, " rows"],
     smoothing: float = 0.0,
+    class_weight: Float[Tensor, " vocab"] | None = None,
 ) -> TokenLoss:
     """Project to the vocabulary and take the cross-entropy, a few hundred rows at a time.
 
@@ -114,6 +120,7 @@ def linear_cross_entropy(
         bias: The output layer's bias.
         target: The token to predict in each row.
         smoothing: Label smoothing ε, from 0 to below 1.
+        class_weight: What the loss of a row is multiplied by, for each target token; 1 by default.
 
     Returns:
         The summed loss (its gradient may be taken once), and what was measured of each row.
@@ -126,4 +133,5 @@ def linear_cross_entropy(
             weight.detach(),
             bias if bias is None else bias.detach(),
         )
-    return TokenLoss(*_LinearCrossEntropy.apply(hidden, weight, bias, target, smoothing))  # type: ignore[no-untyped-call]
+    measured = _LinearCrossEntropy.apply(hidden, weight, bias, target, smoothing, class_weight)  # type: ignore[no-untyped-call]
+    return TokenLoss(*measured)

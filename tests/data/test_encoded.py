@@ -26,8 +26,8 @@ def written(
     for name, half in (("source", source), ("target", target)):
         if half is not None:
             column = make_column(half[0], "row {}".format, is_target=name == "target")
-            for value in half[1]:
-                column.extend([value])
+            for row, value in enumerate(half[1]):
+                column.append(column.encode([value], row))
             column.save(folder, f"val.{name}")
     return EncodedDataset(folder, "val")
 
@@ -121,7 +121,7 @@ def test_vectors_classes_and_no_source(tmp_path: Path) -> None:
 def test_a_label_that_training_never_showed_is_named(tmp_path: Path) -> None:
     column = make_column(ClassesSpec(("de", "en")), "row {}".format, is_target=True)
     with pytest.raises(ValueError, match=r"row 1: the label 'fr' does not occur in .*'de', 'en'"):
-        column.extend(["de", "fr"])
+        column.append(column.encode(["de", "fr"], 0))
 
 
 def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
@@ -132,16 +132,16 @@ def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     side = TextSpec(6, 0, words.to_str())
     column = make_column(side, "row {}".format, is_target=False)
-    column.extend(["a b", ""])
+    column.append(column.encode(["a b", ""], 0))
     with pytest.raises(ValueError, match="row 3: the tokenizer takes a part of 'a <s> b' for"):
-        column.extend(["", "a <s> b"])
+        column.append(column.encode(["", "a <s> b"], 2))
 
 
 def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
     column = make_column(LETTERS, "row {}".format, is_target=True)
     assert isinstance(column, encoded.TextColumn)
-    column.extend(["abxx", "", "x"])
-    column.extend(["abc"])
+    column.append(column.encode(["abxx", "", "x"], 0))
+    column.append(column.encode(["abc"], 0))
     assert (column.unknown, column.longest) == (3, 4)
 
 

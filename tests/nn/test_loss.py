@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import seqlearn as sl
 from seqlearn.nn import cross_entropy, linear_cross_entropy
 from seqlearn.nn import loss as loss_file
 
@@ -68,3 +69,40 @@ def test_bf16_autocast_is_close() -> None:
     torch.testing.assert_close(
         torch.autograd.grad(rough, weight)[0], exact_gradient, rtol=0.1, atol=0.3
     )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_multiply_the_loss_of_a_row(smoothing: float) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(40, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(3, (40,))
+    scale = torch.tensor([0.5, 2.0, 1.25], dtype=torch.float64)
+    measured = linear_cross_entropy(hidden, weight, bias, target, smoothing, scale)
+    logits = hidden @ weight.T + bias
+    rows = torch.nn.functional.cross_entropy(
+        logits, target, reduction="none", label_smoothing=smoothing
+    )
+    expected = (rows * scale[target]).sum()
+    torch.testing.assert_close(measured.loss, expected)
+    if not smoothing:
+        theirs = torch.nn.CrossEntropyLoss(weight=scale, reduction="sum")(logits, target)
+        torch.testing.assert_close(measured.loss, theirs)
+        torch.testing.assert_close(measured.nll, rows)
+    ours = torch.autograd.grad(measured.loss, (hidden, weight, bias))
+    for mine, other in zip(
+        ours, torch.autograd.grad(expected, (hidden, weight, bias)), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_module_weights_its_classes_in_training_alone() -> None:
+    target = sl.ClassesSpec(("a", "b"), (0.5, 1.5))
+    model = sl.RNN(sl.SequenceSpec(sl.TextSpec(9, 4), target), d_model=4).eval()
+    source, lengths = torch.tensor([[4, 5], [6, 7], [8, 4]]), torch.tensor([2, 2, 2])
+    batch = sl.SequenceBatch(source, lengths, torch.tensor([0, 1, 1]), None, torch.arange(3))
+    with torch.no_grad():
+        measured = model.measure(batch)
+    torch.testing.assert_close(measured.loss, (measured.nll * torch.tensor([0.5, 1.5, 1.5])).sum())
+    assert int(measured.total) == 3
