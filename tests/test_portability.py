@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -66,6 +68,18 @@ def test_a_missing_encoding_is_found(source: str) -> None:
     assert list(without_encoding(source)) == [1]
     comma = "" if source.endswith("()") else ", "
     assert not list(without_encoding(f"{source[:-1]}{comma}encoding='utf-8')"))
+
+
+def test_the_command_line_writes_utf8_whatever_the_locale() -> None:
+    """As `seqlearn translate` must, whose input is UTF-8 too."""
+    code = "import sys; from seqlearn.cli import main; sys.exit(main(['--help']))"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONIOENCODING"} | plain
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: seqlearn COMMAND …" in done.stdout.decode("utf-8")
 
 
 # Extras

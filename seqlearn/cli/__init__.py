@@ -9,6 +9,7 @@ packages register (`seqlearn.plugins`) are called by their names, as seqlearn's 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status, which is 0; or after an error (one line on standard error) 2 if the words
         are at fault, and 1 otherwise.
     """
+    _write_utf8()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # A module of the user's own is named as Python would find it from here.
     if os.getcwd() not in sys.path:
@@ -85,3 +87,14 @@ def run(words: Sequence[str]) -> None:
     else:
         names = ", ".join((*TRAINING, *commands))
         raise argparse.ArgumentError(None, f"expected a command ({names}), got {words[0]!r}")
+
+
+def _write_utf8() -> None:
+    """Write UTF-8 to files and pipes on every system; a terminal keeps its encoding.
+
+    What a terminal cannot show stands there as an escape. `PYTHONIOENCODING` decides if it is set.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and "PYTHONIOENCODING" not in os.environ:
+            encoding = stream.encoding if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
