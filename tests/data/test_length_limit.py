@@ -33,7 +33,7 @@ def test_without_a_limit_all_is_kept() -> None:
 
 def test_a_long_example_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
-    path.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS))
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
     message = r"a\.tsv, line 2: source: expected at most max_length=3 tokens, got 4; .*'truncate'"
     with pytest.raises(ValueError, match=message):
         TextPairs(str(path), source=Text(max_length=3), target=Text()).setup("fit")
