@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from babel import Locale
+from lightning.pytorch.utilities import rank_zero_warn
 
 Columns = tuple[int | str, int | str]
 """Two names of columns, or two numbers from 1."""
@@ -131,6 +132,31 @@ def looks_like_header(cells: Sequence[str]) -> bool:
         (True, False)
     """
     return all(_is_name(cell) for cell in cells)
+
+
+class HeaderWarning:
+    """Warns once of a first row that looks like names of columns and is read as an example."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def check(self, cells: Sequence[Any], where: str, remedy: str) -> None:
+        """Warn if all cells look like names.
+
+        Args:
+            cells: Of the first row.
+            where: Its place.
+            remedy: What to do if they are names.
+        """
+        if self._said or not all(isinstance(cell, str) for cell in cells):
+            return
+        if looks_like_header(cells):
+            self._said = True
+            names = ", ".join(map(repr, cells))
+            rank_zero_warn(
+                f"{where}: {names} look like the names of columns, and are read as an example; if "
+                f"they are names, {remedy}"
+            )
 
 
 def _is_name(cell: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqlearn.data.columns import column_pair
+from seqlearn.data.columns import HeaderWarning, column_pair
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SequenceDataModule, Split
@@ -207,6 +207,7 @@ class _LabelledLines:
 
     def __init__(self, split: Split, path: Path, encoding: str) -> None:
         self._split, self._path, self._encoding = split, path, encoding
+        self._header = HeaderWarning()
 
     def digest(self) -> str:
         return f"lines {digest_file(self._split, self._path)}"
@@ -224,6 +225,8 @@ class _LabelledLines:
                     f"{self.place(number)}: expected a label, a blank and a text, "
                     f"got {line[:60]!r}; correct or remove the line"
                 )
+            if number == 1:
+                self._header.check([parts[0], parts[1]], self.place(1), "remove the line")
             yield number, (parts[1], parts[0])
 
 

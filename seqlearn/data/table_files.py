@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from seqlearn.data.columns import (
+    HeaderWarning,
     cell_of,
     column_place,
     default_columns,
@@ -59,7 +58,7 @@ class FileTable:
             raise ValueError(f"{split}: {path} needs the names of its columns, got {columns}")
         self._split, self._path, self._encoding = split, path, encoding
         self._given, self._usual = columns, usual
-        self._warned = False
+        self._header = HeaderWarning()
         self.columns: tuple[int | str, ...] = tuple(columns or (1, 2))
 
     def digest(self) -> str:
@@ -131,18 +130,10 @@ class FileTable:
 
     def _check_header(self, cells: list[str]) -> None:
         """Refuse names of columns that would be read as an example, or warn of them."""
-        if not looks_like_header(cells):
-            return
         names = ", ".join(map(repr, cells))
-        if self._given is None:
+        if self._given is None and looks_like_header(cells):
             raise ValueError(
                 f"{self.place(1)}: {names} look like the names of columns; say "
                 f"columns=({names}), or columns=(1, 2) if they are an example"
             )
-        if not self._warned:
-            self._warned = True
-            rank_zero_warn(
-                f"{self.place(1)}: {names} look like the names of columns, and are read as an "
-                f"example, since columns={tuple(self._given)} are numbers; if they are names, say "
-                f"columns=({names})"
-            )
+        self._header.check(cells, self.place(1), f"say columns=({names}) in the place of numbers")

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from seqlearn.data.columns import (
+    HeaderWarning,
     cell_of,
     check_present,
     column_place,
@@ -68,6 +69,8 @@ class MemoryTable:
         self._split, self._table = split, table
         self._columnwise = _columns_of(split, table)
         first = self._first()
+        self._unnamed = not isinstance(first, Mapping)
+        self._header = HeaderWarning()
         if columns is None and isinstance(first, Mapping):
             columns = default_columns(first, usual, any_two=any_two)
         elif columns is None and first is not None:
@@ -103,6 +106,8 @@ class MemoryTable:
         """
         for number, found in enumerate(self._cells()):
             cells = tuple(plain_cell(cell) for cell in found)
+            if number == 0 and self._unnamed:
+                self._header.check(cells, self.place(0), "take the row out")
             for column, cell in zip(self.columns, cells, strict=True):
                 check_present(cell, f"{self.place(number)}, {column_title(column)}")
             yield number, cells

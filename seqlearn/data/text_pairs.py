@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from seqlearn.data.columns import column_pair, column_title
+from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
@@ -170,6 +170,7 @@ class _Files:
 
     def __init__(self, split: Split, source: Path, target: Path, encoding: str) -> None:
         self._split, self._paths, self._encoding = split, (source, target), encoding
+        self._header = HeaderWarning()
 
     def digest(self) -> str:
         return " ".join(digest_file(self._split, path) for path in self._paths)
@@ -189,6 +190,9 @@ class _Files:
                 )
             for path, text in zip(self._paths, (source, target), strict=True):
                 refuse_empty(text, f"{path}, line {line}", "remove this line from both files")
+            if line == 1:
+                remedy = "remove this line from both files"
+                self._header.check([source, target], self.place(1), remedy)
             yield line, (source, target)
 
 

@@ -10,8 +10,10 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from jsonargparse import ArgumentParser
 
-from seqlearn.data import LabelledText, PlainText, Text, TextPairs, Vectors
+from seqlearn.data import LabelledText, PlainText, SequenceDataModule, Text, TextPairs, Vectors
 from seqlearn.data.columns import looks_like_header
 from seqlearn.data.tables import MemoryTable
 
@@ -207,6 +209,20 @@ def test_a_header_is_no_example(header: str, tmp_path: Path) -> None:
         assert examples(LabelledText(path, columns=(1, 2)))[0] == names
 
 
+def test_a_header_where_it_cannot_be_named_is_warned_of(tmp_path: Path) -> None:
+    lines = write(tmp_path / "a.txt", "label text\nx a b\ny c d\n")
+    files = (write(tmp_path / "a.de", "German\nja\n"), write(tmp_path / "a.en", "English\nyes\n"))
+    cases = [
+        (LabelledText(lines), r"a\.txt, line 1: 'label', 'text' look like"),
+        (TextPairs(files, **CHARS), r"a\.en, line 1: 'German', 'English' look like"),
+        (TextPairs([("de", "en"), *PAIRS], **CHARS), "train dataset, row 0: 'de', 'en' look like"),
+    ]
+    for data, message in cases:
+        with pytest.warns(UserWarning, match=message) as warned:
+            data.setup("fit")
+        assert len(warned) == 1
+
+
 def test_examples_are_no_header() -> None:
     for cells in (["ein Hund", "a dog"], ["Ja.", "Yes."], ["Haus", "house"], ["", "text"]):
         assert not looks_like_header(cells)
@@ -343,3 +359,31 @@ def test_bad_tables_of_plain_text() -> None:
             PlainText({"text": ["a", cell]}, window=4).setup("fit")
     with pytest.raises(ValueError, match=r"columns=\(text\); it has \['a', 'b'\]"):
         PlainText({"a": ["x"], "b": ["y"]}, window=4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """{class_path: seqlearn.data.LabelledText, init_args: {train: a.txt, val: 0.1,
+            class_weights: balanced, text: {max_length: 9, overflow: drop}}}""",
+        """{class_path: seqlearn.data.LabelledText, init_args: {train: a.txt,
+            class_weights: {a: 1, b: 2.5}}}""",
+        """{class_path: seqlearn.data.PlainText, init_args: {train: [a.txt, b.txt], val: 0.1,
+            column: text}}""",
+        """{class_path: seqlearn.data.TextPairs, init_args: {train: [a.de, a.en], val: 0.1,
+            source: {max_length: 5, overflow: truncate}}}""",
+    ],
+)
+def test_a_configuration_file_can_say_it(text: str) -> None:
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(SequenceDataModule, "data")
+    configuration = parser.parse_object({"data": yaml.safe_load(text)})
+    again = parser.parse_object(yaml.safe_load(parser.dump(configuration)))
+    assert again.as_dict() == configuration.as_dict()
+    given = yaml.safe_load(text)["init_args"]
+    data = parser.instantiate(again).data
+    assert data.val_share == given.get("val")
+    if "class_weights" in given:
+        assert data.target.weights == given["class_weights"]
+    if "source" in given:
+        assert data.source == Text(**{"tokenizer": "bpe", **given["source"]})
