@@ -21,7 +21,7 @@ _HEADERS = frozenset(
         "german hypothesis id idx index input inputs label labels lang language line no nr num "
         "number output outputs passage phrase prediction premise prompt question reference review "
         "score sentence sentences sentiment source src string summary tag target text texts tgt "
-        "title topic transcript translation trg tweet utterance x y",
+        "title topic transcript translation trg tweet utterance",
     )
 )
 
