@@ -12,13 +12,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tokenizers import Tokenizer
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
 
-PAD, UNKNOWN, START, END = 0, 1, 2, 3
-"""The ids that mean the same in every vocabulary: padding, unknown, start and end of a text."""
+from seqlearn.raw_inputs import (
+    EncodedIds,
+    check_list,
+    check_no_special_ids,
+    to_ids,
+    to_vector,
+    warn_unknown,
+)
+from seqlearn.special_tokens import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
 
-SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
-"""How the four reserved ids are written, in the order of their ids."""
+__all__ = [
+    "END",
+    "PAD",
+    "SPECIAL_TOKENS",
+    "START",
+    "UNKNOWN",
+    "ClassesSpec",
+    "SequenceSpec",
+    "Side",
+    "TextSpec",
+    "VectorSpec",
+    "refuse_surrogates",
+    "shape_of",
+]
 
 
 def refuse_surrogates(text: str) -> None:
@@ -34,6 +55,13 @@ def refuse_surrogates(text: str) -> None:
             f"character {error.start + 1} is {text[error.start]!r}, half of a surrogate pair, "
             "which no text file can hold; remove it"
         ) from error
+
+
+def _unknown_symbols(encoding: Encoding, text: str) -> list[str]:
+    """The parts of a text that were encoded as unknown, each with its place."""
+    places = zip(encoding.ids, encoding.offsets, strict=True)
+    spans = [span for token, span in places if token == UNKNOWN]
+    return [f"{text[start:end]!r} at character {start + 1}" for start, end in spans]
 
 
 @functools.lru_cache(maxsize=16)
@@ -52,8 +80,8 @@ class TextSpec:
         tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for a side that
             takes and gives lists of ids.
         unknown_seen: Whether the training split held tokens outside the vocabulary. A model that
-            never saw the unknown symbol cannot know what it means, so raw text that needs it is
-            refused.
+            never saw the unknown symbol cannot know what it means: raw text that needs it is
+            encoded with a warning, and no decoding generates it.
 
     Raises:
         ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
@@ -78,31 +106,50 @@ class TextSpec:
             f"tokenizer={held}, unknown_seen={self.unknown_seen})"
         )
 
-    def encode(
-        self, texts: Sequence[str | Sequence[int]], *, what: str = "input"
-    ) -> list[list[int]]:
+    def encode(self, texts: Iterable[Any], *, what: str = "input") -> list[list[int]]:
         """Turn raw texts into lists of ids, without start and end.
 
+        A symbol outside the vocabulary becomes the unknown symbol. Where training never showed
+        that one, an `UnknownSymbolWarning` says how many texts hold such symbols, and names some.
+
         Args:
-            texts: Strings, or lists of ids that are checked and passed through.
-            what: How error messages call one of the texts.
+            texts: Strings, or lists (arrays, tensors) of ids that are checked and passed through.
+            what: How error messages name one of the texts.
 
         Raises:
-            ValueError: If a text needs the unknown symbol and training never showed it, if an id
-                is outside the vocabulary, if a string comes and there is no tokenizer, or if a text
-                holds half of a surrogate pair.
-        """
-        return [self._encode_one(text, f"{what} {number}") for number, text in enumerate(texts, 1)]
+            TypeError: If it is not a list of strings or of lists of integers.
+            ValueError: If an id is outside the vocabulary, or is padding, start or end, if a string
+                comes and there is no tokenizer, or if a text holds half of a surrogate pair.
 
-    def _encode_one(self, text: str | Sequence[int], where: str) -> list[int]:
-        if not isinstance(text, str):
-            ids = [int(token) for token in text]
-            wrong = [token for token in ids if not 0 <= token < self.vocab_size]
-            if wrong:
-                raise ValueError(
-                    f"{where}: expected ids from 0 to {self.vocab_size - 1}, got {wrong[0]}"
-                )
-            return ids
+        Example:
+            >>> TextSpec(vocab_size=9, max_length=5).encode([[4, 6], []])
+            [[4, 6], []]
+        """
+        encoded, unknown = [], []
+        for number, text in enumerate(check_list(texts, what), 1):
+            where = f"{what} {number}"
+            if isinstance(text, EncodedIds):
+                encoded.append(list(text))
+                continue
+            if isinstance(text, str):
+                encoding = self._encode_text(text, where)
+                ids = list(encoding.ids)
+                symbol = next(iter(_unknown_symbols(encoding, text)), "")
+            else:
+                ids = to_ids(text, self.vocab_size, where)
+                symbol = f"the id {UNKNOWN}" if UNKNOWN in ids else ""
+            encoded.append(ids)
+            if symbol:
+                unknown.append((where, symbol))
+        if unknown and not self.unknown_seen:
+            warn_unknown(unknown, len(encoded), what)
+        return encoded
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """Name what the vocabulary does not hold, each with its place; errors as `encode`."""
+        return _unknown_symbols(self._encode_text(text, "text"), text)
+
+    def _encode_text(self, text: str, where: str) -> Encoding:
         if self.tokenizer is None:
             raise ValueError(
                 f"{where}: got the text {text[:40]!r}, but this model has no tokenizer; "
@@ -112,16 +159,9 @@ class TextSpec:
             refuse_surrogates(text)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        encoding = _tokenizer(self.tokenizer).encode(text, add_special_tokens=False)
-        if UNKNOWN in encoding.ids and not self.unknown_seen:
-            position = encoding.ids.index(UNKNOWN)
-            start, end = encoding.offsets[position]
-            raise ValueError(
-                f"{where}: {text[start:end]!r} at character {start + 1} of {text[:60]!r} does not "
-                "occur in the training data, so the model cannot know what it means; remove or "
-                "replace it, or train with data (or a byte-level tokenizer, 'bpe') that covers it"
-            )
-        return list(encoding.ids)
+        encoding = _tokenizer(self.tokenizer).encode(str(text), add_special_tokens=False)
+        check_no_special_ids(encoding.ids, where)
+        return encoding
 
     def decode(self, ids: Iterable[Sequence[int]]) -> list[str] | list[list[int]]:
         """Turn lists of ids into texts (into lists of plain ids where there is no tokenizer).
@@ -202,6 +242,24 @@ class VectorSpec:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
+
+    def encode(self, vectors: Iterable[Any], *, what: str = "input") -> list[NDArray[np.float32]]:
+        """Check raw vectors, and turn each into an array of `size` numbers.
+
+        Args:
+            vectors: Lists, arrays or tensors of numbers.
+            what: How error messages name one of them.
+
+        Raises:
+            TypeError: If it is not a list of vectors, or one is not made of numbers.
+            ValueError: If one has another size, or a number that is not finite.
+
+        Example:
+            >>> VectorSpec(2).encode([[0, 1]])
+            [array([0., 1.], dtype=float32)]
+        """
+        listed = check_list(vectors, what)
+        return [to_vector(each, self.size, f"{what} {n}") for n, each in enumerate(listed, 1)]
 
 
 Side = TextSpec | ClassesSpec | VectorSpec

@@ -108,7 +108,6 @@ def test_translate_answers_line_by_line_in_order(checkpoint: Path, tmp_path: Pat
     ("given", "message"),
     [
         (b"a h\nb \xff\n", "standard input, line 2: expected UTF-8, got the byte 0xff at byte 3"),
-        ("a h\nb ß\n".encode(), "standard input, line 2: text 1: 'ß' at character 3"),
     ],
 )
 def test_translate_names_the_line_it_cannot_read(
@@ -119,6 +118,25 @@ def test_translate_names_the_line_it_cannot_read(
     assert message in err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -> None:
+    """No good line is lost; `--unknown error` refuses, and says where."""
+    given = "a h\nb ß\n\nc j\nß ü\n".encode()
+    code, out, err = seqlearn("translate", str(checkpoint), given=given)
+    assert code == 0, err
+    lines = out.decode().split("\n")
+    assert len(lines) == 6
+    assert lines[0] == seqlearn("translate", str(checkpoint), given=b"a h\n")[1].decode().strip(
+        "\n"
+    )
+    assert "<unk>" not in out.decode()
+    (warning,) = err.strip().splitlines()
+    assert "in 2 lines (line 2: 'ß' at character 3; line 5: 'ß' at character 1)" in warning
+    code, _, err = seqlearn("translate", str(checkpoint), "--unknown", "error", given=given)
+    assert code == 1
+    (error,) = err.strip().splitlines()
+    assert "standard input, line 2: 'ß' at character 3 is not in the model's vocabulary" in error
 
 
 def test_view_writes_a_page_that_plays_back_the_answer(

@@ -30,7 +30,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 MAY_IMPORT = {
     "version": {"version"},
-    "spec": {"spec"},
+    "special_tokens": set(),
+    "raw_inputs": {"special_tokens"},
+    "spec": {"spec", "special_tokens", "raw_inputs"},
     "batch": {"batch", "spec"},
     "probe": {"probe"},
     "nn": {"nn", "spec", "batch", "probe"},
@@ -38,14 +40,15 @@ MAY_IMPORT = {
     "metrics": {"metrics", "spec", "batch"},
     "data": {"data", "spec", "batch"},
     "introspect": {"introspect", "spec", "batch", "probe", "nn"},
-    "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"},
-    "callbacks": {"callbacks", "spec", "batch", "probe", "nn", "metrics", "models", "introspect"},
+    "models": {"models", "raw_inputs", "spec", "batch", "probe", "nn", "decoding", "metrics"},
+    "callbacks": {"callbacks", "raw_inputs", "spec", "batch", "probe", "nn", "metrics", "models"}
+    | {"introspect"},
     "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}
     | {"data", "introspect", "callbacks"},
     "demo": {"demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
     "plugins": {"plugins", "data", "models"},
     "cli": {"cli", "demo", "plugins", "spec", "batch", "data", "introspect", "models"}
-    | {"callbacks", "version"},
+    | {"callbacks", "raw_inputs", "version"},
     "__init__": {"version"}
     | {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
     | {"models", "callbacks", "testing"},

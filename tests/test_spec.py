@@ -4,10 +4,13 @@ import copy
 import json
 import pickle
 
+import numpy as np
 import pytest
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 import seqlearn as sl
+from seqlearn.raw_inputs import UnknownSymbolWarning
 from seqlearn.spec import SPECIAL_TOKENS
 
 
@@ -72,8 +75,14 @@ def test_encode_and_decode() -> None:
 
 
 def test_an_unknown_character_is_named_with_its_place() -> None:
-    with pytest.raises(ValueError, match=r"source 2: 'ß' at character 3 of 'abß'"):
-        TEXT.encode(["a", "abß"], what="source")
+    message = r"in 2 of 3 sources: source 2: 'ß' at character 3; source 3: 'd' at character 1$"
+    with pytest.warns(UnknownSymbolWarning, match=message):
+        assert TEXT.encode(["a", "abß", "dd"], what="source") == [[4], [4, 5, 1], [1, 1]]
+    with pytest.warns(UnknownSymbolWarning, match="in 1 of 1 inputs: input 1: the id 1"):
+        assert sl.TextSpec(7, 5).encode([[4, 1]]) == [[4, 1]]
+    with pytest.warns(UnknownSymbolWarning, match=r"input 5: 'ß' at character 1; and 2 more$"):
+        TEXT.encode(["ß"] * 7)
+    assert TEXT.unknown_symbols("abßd") == ["'ß' at character 3", "'d' at character 4"]
     learned = sl.TextSpec(7, 5, letters(), unknown_seen=True)
     assert learned.encode(["abß"]) == [[4, 5, 1]]
 
@@ -89,8 +98,83 @@ def test_ids_are_checked_and_passed_through() -> None:
     assert sl.TextSpec(7, 5).decode([[2, 4, 6, 3]]) == [[4, 6]]
     with pytest.raises(ValueError, match="ids from 0 to 6, got 7"):
         sl.TextSpec(7, 5).encode([[4, 7]])
+    for same in (np.array([4, 6]), torch.tensor([4, 6]), [np.int64(4), torch.tensor(6)], (4, 6)):
+        (ids,) = sl.TextSpec(7, 5).encode([same])
+        assert ids == [4, 6]
+        assert {type(token) for token in ids} == {int}
+    assert sl.TextSpec(7, 5).encode(torch.tensor([[4, 6], [5, 5]])) == [[4, 6], [5, 5]]
     with pytest.raises(ValueError, match="this model has no tokenizer"):
         sl.TextSpec(7, 5).encode(["a"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        (
+            [[4, 0, 0]],
+            ValueError,
+            r"source 1: .* without padding \(0\).*cut padding off with row\[",
+        ),
+        ([[4], [2, 4, 3]], ValueError, r"source 2: .* start \(2\) and end \(3\), got \[2, 4, 3\]"),
+        (torch.tensor([[4, 5], [4, 0]]), ValueError, r"source 2: .*or use trainer\.predict"),
+        ([[4, 5.0]], TypeError, r"source 1: .* got float \(5\.0\) at position 2; ids are integers"),
+        (torch.tensor([[4.0]]), TypeError, r"got float \(4\.0\) at position 1"),
+        ([[4, float("nan")]], TypeError, r"got float \(nan\) at position 2"),
+        ([[True]], TypeError, r"got bool \(True\) at position 1"),
+        ([[4, None]], TypeError, r"got NoneType \(None\) at position 2"),
+        ([["a", "b"]], TypeError, r"got str \('a'\) at position 1"),
+        ([[[4, 5]]], TypeError, "got a list within a list"),
+        ([None], TypeError, "source 1: expected a text or a list of ids, got None"),
+        ([b"ab"], TypeError, r"got bytes; decode them first, with \.decode\('utf-8'\)"),
+        ([4, 5], TypeError, "got the number 4; put the ids of each text in a list"),
+        (torch.tensor([4, 5]), TypeError, "got the number 4"),
+        ([{4: 5}], TypeError, "source 1: expected a text or a list of ids, got dict"),
+        ([{4}], TypeError, "source 1: .* got set"),
+        ({"a": "b"}, TypeError, "expected a list of sources, got dict; pass one of its columns"),
+        ({"a"}, TypeError, r"expected a list of sources, got set; pass a list"),
+        ("abc", TypeError, r"expected a list of sources, got one string; pass \['abc'\]"),
+        (b"abc", TypeError, r"expected a list of sources, got one bytes object"),
+        (5, TypeError, "expected a list of sources, got int"),
+        (torch.tensor(5), TypeError, "expected a list of sources, got Tensor"),
+    ],
+)
+def test_what_is_no_list_of_texts_or_ids_is_refused(
+    texts: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sl.TextSpec(7, 5).encode(texts, what="source")
+
+
+@pytest.mark.parametrize(
+    ("vectors", "error", "message"),
+    [
+        ([[1.0]], ValueError, r"source 1: expected 2 numbers, got \(1,\)"),
+        ([[[1.0, 2.0]]], ValueError, r"source 1: expected 2 numbers, got \(1, 2\)"),
+        ([[0, 1], [1, float("nan")]], ValueError, "source 2: .* finite .* got nan at position 2"),
+        ([[1e300, 0]], ValueError, r"finite numbers, got 1e\+300 at position 1"),
+        (["ab"], TypeError, "source 1: expected 2 numbers, got 'ab'"),
+        ([["1", "2"]], TypeError, "source 1: expected 2 numbers, got list"),
+        ([[1, None]], TypeError, "source 1: expected 2 numbers, got list"),
+        ([None], TypeError, "source 1: expected 2 numbers, got NoneType"),
+        ([[1j, 0]], TypeError, "source 1: expected 2 numbers, got list"),
+        ([[1.0, [2.0]]], TypeError, "source 1: expected 2 numbers, got list"),
+        ([1.0, 2.0], ValueError, r"source 1: expected 2 numbers, got \(\)"),
+        ("12", TypeError, "expected a list of sources, got one string"),
+        ({"a": 1}, TypeError, "expected a list of sources, got dict"),
+    ],
+)
+def test_what_is_no_vector_is_refused(
+    vectors: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sl.VectorSpec(2).encode(vectors, what="source")
+
+
+def test_vectors_come_as_arrays() -> None:
+    given = [[0, 1], np.array([0, 1]), torch.tensor([0.0, 1.0], requires_grad=True)]
+    for vector in sl.VectorSpec(2).encode([*given, [np.float64(0), torch.tensor(1)]]):
+        assert vector.dtype == np.float32
+        assert vector.tolist() == [0.0, 1.0]
 
 
 def test_differences_name_what_changes_the_meaning_of_ids() -> None:

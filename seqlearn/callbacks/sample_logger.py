@@ -15,6 +15,8 @@ from seqlearn.batch import SequenceBatch, pad
 from seqlearn.callbacks.looking import Observer
 from seqlearn.callbacks.reporting import Report
 from seqlearn.models import SequenceModule
+from seqlearn.models.generation import batch_sources
+from seqlearn.raw_inputs import EncodedIds
 from seqlearn.spec import END, PAD, START, ClassesSpec, TextSpec
 
 Rows = Sequence[tuple[str, ...]]
@@ -125,16 +127,14 @@ def compared(module: SequenceModule, batch: SequenceBatch) -> Samples:
     if source is None:
         assert isinstance(target, TextSpec)
         texts = [_text_ids(row) for row in _cut(batch.target, batch.target_lengths)]
-        prompts = [ids[: len(ids) // 2] for ids in texts]
+        prompts = [EncodedIds(ids[: len(ids) // 2]) for ids in texts]
         most = 1 + max((len(ids) - len(ids) // 2 for ids in texts), default=0)
         columns = {"prompt": shown(target.decode(prompts)), "expected": shown(target.decode(texts))}
         return _table(columns | {"predicted": shown(_continued(module, prompts, most))})
     assert batch.source is not None
-    sources: Sequence[Any] = list(batch.source)
-    columns = {"source": shown(sources)}
-    if isinstance(source, TextSpec):
-        sources = _cut(batch.source, batch.source_lengths)
-        columns["source"] = shown(source.decode(sources))
+    sources = batch_sources(batch)
+    texts_of = source.decode(sources) if isinstance(source, TextSpec) else sources
+    columns = {"source": shown(texts_of)}
     if isinstance(target, TextSpec):
         columns["expected"] = shown(batch.references or target.decode(batch.target.tolist()))
     elif isinstance(target, ClassesSpec):

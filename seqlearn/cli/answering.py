@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -12,8 +13,11 @@ from typing import IO, Any
 from seqlearn.cli.loading import load_checkpoint
 from seqlearn.demo import require_writable
 from seqlearn.introspect import record
-from seqlearn.models import SequenceModule
-from seqlearn.spec import ClassesSpec, VectorSpec
+from seqlearn.raw_inputs import UnknownSymbolWarning
+from seqlearn.spec import ClassesSpec, TextSpec, VectorSpec
+
+LINES_NAMED = 20
+"""How many lines with unknown symbols a message names."""
 
 
 def translate(words: Sequence[str]) -> None:
@@ -23,23 +27,31 @@ def translate(words: Sequence[str]) -> None:
         "Translate lines, in order: one line out for each line in; an empty line stays empty.",
     )
     parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
+    parser.add_argument(
+        "--unknown",
+        choices=("mark", "error"),
+        default="mark",
+        help="what to do with a line that holds a symbol outside the vocabulary: read it as "
+        "unknown and name the line at the end (the default), or stop",
+    )
     options = parser.parse_args(words)
     module = load_checkpoint(options.checkpoint, options.model)
     name = options.file or "standard input"
     with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
         at_once = 1 if stream.isatty() else 512
         numbered = enumerate(read_lines(stream, name), 1)
+        unknown = UnknownLines(module.spec.source, name, refuse=options.unknown == "error")
         while lines := list(itertools.islice(numbered, at_once)):
             asked = [(number, line) for number, line in lines if line]
-            try:
+            unknown.check(asked)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnknownSymbolWarning)  # the lines are named below
                 made = module.generate([line for _, line in asked], max_length=options.max_length)
-            except ValueError:
-                _blame_line(module, asked, name)
-                raise
             answers = dict(zip((number for number, _ in asked), made, strict=True))
             for number, _ in lines:
                 sys.stdout.write(f"{as_line(answers.get(number, ''))}\n")
             sys.stdout.flush()
+        unknown.report()
 
 
 def view(words: Sequence[str]) -> None:
@@ -102,13 +114,55 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
             ) from error
 
 
-def _blame_line(module: SequenceModule, asked: Iterable[tuple[int, str]], name: str) -> None:
-    """Raise for the first line that the model cannot read, with its number."""
-    encode = getattr(module.spec.source, "encode", None)
-    if encode is None:
-        return
-    for number, line in asked:
-        encode([line], what=f"{name}, line {number}: text")
+class UnknownLines:
+    """The lines of a file that hold symbols outside a model's vocabulary.
+
+    Args:
+        source: The side that reads the lines; anything but text has no vocabulary.
+        name: Of the file.
+        refuse: Whether such a line is an error.
+    """
+
+    def __init__(self, source: object, name: str, *, refuse: bool) -> None:
+        self._source = source if isinstance(source, TextSpec) else None
+        self._name, self._refuse = name, refuse
+        self._found: list[str] = []
+
+    def check(self, lines: Iterable[tuple[int, str]]) -> None:
+        """Look through numbered lines.
+
+        Raises:
+            ValueError: If a line cannot be read at all or, with `refuse`, holds such a symbol; the
+                message names file, line and symbol.
+        """
+        if self._source is None:
+            return
+        for number, line in lines:
+            try:
+                symbols = self._source.unknown_symbols(line)
+            except ValueError as error:
+                raise ValueError(f"{self._name}, line {number}: {error}") from error
+            if symbols and self._refuse:
+                raise ValueError(
+                    f"{self._name}, line {number}: {symbols[0]} is not in the model's vocabulary; "
+                    "remove or replace it, or pass --unknown mark to read it as unknown"
+                )
+            if symbols:
+                self._found.append(f"line {number}: {symbols[0]}")
+
+    def report(self) -> None:
+        """Name the lines on standard error, if there are any."""
+        if not self._found:
+            return
+        named = "; ".join(self._found[:LINES_NAMED])
+        left = len(self._found) - LINES_NAMED
+        more = f"; and {left} more" if left > 0 else ""
+        print(
+            f"seqlearn: warning: {self._name}: symbols outside the model's vocabulary were read as "
+            f"unknown in {len(self._found)} {'line' if len(self._found) == 1 else 'lines'} "
+            f"({named}{more}); pass --unknown error to refuse them",
+            file=sys.stderr,
+        )
 
 
 def as_line(answer: Any) -> str:

@@ -2,12 +2,13 @@
 
 Nothing here knows an architecture: a decoder's state is only ever cut and reordered by rows, with
 `select`, and `seqlearn.probe` is told how the rows moved, so that a recording can follow them.
-Padding and the start symbol are never answered.
+Padding and the start symbol are never answered; nor is the unknown symbol by a model that never saw
+it in training (`suppressed_tokens`).
 """
 
 from seqlearn.decoding.beam import BeamSearch, Hypothesis
 from seqlearn.decoding.greedy import greedy
-from seqlearn.decoding.next_token import NextToken
+from seqlearn.decoding.next_token import NextToken, suppressed_tokens
 from seqlearn.decoding.sampling import Sampling
 from seqlearn.decoding.strategy import Strategy, StrategyName
 
@@ -19,4 +20,5 @@ __all__ = [
     "Strategy",
     "StrategyName",
     "greedy",
+    "suppressed_tokens",
 ]

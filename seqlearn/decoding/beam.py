@@ -11,6 +11,7 @@ Source: Wu et al. 2016, section 7, for dividing by a power of the length.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,11 +20,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import NextToken, check_limit
+from seqlearn.decoding.next_token import SUPPRESSED, NextToken, check_limit
 from seqlearn.nn.protocols import select
 from seqlearn.probe import end as announce_end
 from seqlearn.probe import step as announce_step
-from seqlearn.spec import END, PAD, START
+from seqlearn.spec import END, PAD
 
 NONE = float("-inf")
 """The log-probability of what cannot be, and the score of a place that nothing has taken."""
@@ -116,6 +117,7 @@ class BeamSearch:
         memory: Memory | None,
         *,
         max_length: int,
+        suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[Hypothesis]]:
         """Search until every source is done, or the limit.
 
@@ -124,6 +126,7 @@ class BeamSearch:
             first: The tokens that every answer begins with (the start symbol), equally many a row.
             memory: What the encoder read; `None` for a language model.
             max_length: Tokens to make at most, the end symbol counted.
+            suppress: The ids that are never generated; see `suppressed_tokens`.
 
         Returns:
             For each row of `first` its answers, the best first: `beam_size` of them, or fewer
@@ -144,7 +147,7 @@ class BeamSearch:
             announce_step(parents)
             steps.append((parents, tokens[:, -1]))
             logits, state = next_token(tokens, memory, state)
-            total, row, token = self._continue(begun, logits)
+            total, row, token = self._continue(begun, logits, suppress)
             ends = token == END
             if step == max_length - 1:
                 ends = torch.ones_like(ends)
@@ -173,7 +176,10 @@ class BeamSearch:
         return _Candidates(*scores, *numbers)
 
     def _continue(
-        self, begun: Float[Tensor, "batch beam"], logits: Float[Tensor, "rows vocab"]
+        self,
+        begun: Float[Tensor, "batch beam"],
+        logits: Float[Tensor, "rows vocab"],
+        suppress: Sequence[int],
     ) -> tuple[Float[Tensor, "batch next"], Int[Tensor, "batch next"], Int[Tensor, "batch next"]]:
         """The likeliest continuations: their log-probabilities, the rows they continue, the tokens.
 
@@ -181,8 +187,7 @@ class BeamSearch:
         """
         # In single precision at least, also where autocast makes bf16 logits.
         log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        log_p[:, PAD] = NONE
-        log_p[:, START] = NONE
+        log_p[:, list(suppress)] = NONE
         vocab = log_p.shape[1]
         total = (begun[:, :, None] + log_p.view(*begun.shape, vocab)).flatten(1)
         best, at = total.topk(min(2 * self.beam_size, total.shape[1]))

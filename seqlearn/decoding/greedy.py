@@ -8,10 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import NextToken
+from seqlearn.decoding.next_token import SUPPRESSED, NextToken
 from seqlearn.decoding.one_by_one import one_by_one
 from seqlearn.probe import end as announce_end
-from seqlearn.spec import PAD, START
 
 
 def greedy(
@@ -20,6 +19,7 @@ def greedy(
     memory: Memory | None,
     *,
     max_length: int,
+    suppress: Sequence[int] = SUPPRESSED,
 ) -> list[list[int]]:
     """Take the likeliest token at every step, until the end symbol or the limit.
 
@@ -30,6 +30,7 @@ def greedy(
         first: The tokens that every answer begins with (the start symbol), equally many a row.
         memory: What the encoder read; `None` for a language model.
         max_length: Tokens to make at most, the end symbol counted.
+        suppress: The ids that are never generated; see `suppressed_tokens`.
 
     Returns:
         For each row the ids it answered, without start and end.
@@ -37,15 +38,15 @@ def greedy(
     Raises:
         ValueError: If `max_length` is below one.
     """
-    answers, ended_at = one_by_one(next_token, first, memory, _likeliest, max_length=max_length)
+    banned = list(suppress)
+
+    def likeliest(
+        logits: Float[Tensor, "rows vocab"], _outputs: Sequence[int]
+    ) -> Int[Tensor, " rows"]:
+        logits[:, banned] = float("-inf")
+        return logits.argmax(-1)
+
+    answers, ended_at = one_by_one(next_token, first, memory, likeliest, max_length=max_length)
     fed = [[*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)]
     announce_end([[at] for at in ended_at], fed)
     return answers
-
-
-def _likeliest(
-    logits: Float[Tensor, "rows vocab"],
-    _outputs: Sequence[int],
-) -> Int[Tensor, " rows"]:
-    logits[:, [PAD, START]] = float("-inf")
-    return logits.argmax(-1)

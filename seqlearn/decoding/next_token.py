@@ -9,6 +9,10 @@ from torch import Tensor
 
 from seqlearn.batch import Memory
 from seqlearn.nn.protocols import State
+from seqlearn.spec import PAD, START, UNKNOWN, TextSpec
+
+SUPPRESSED = (PAD, START)
+"""The ids that no decoding generates."""
 
 
 @runtime_checkable
@@ -20,6 +24,18 @@ class NextToken(Protocol):
     ) -> tuple[Float[Tensor, "batch vocab"], State]:
         """Read more tokens; answer with the logits of the next one, and the new state."""
         ...
+
+
+def suppressed_tokens(target: TextSpec) -> tuple[int, ...]:
+    """The ids that are never generated for this target, as Hugging Face's `suppress_tokens`.
+
+    Padding and the start symbol; and the unknown symbol where training never showed it, for its
+    logit is then no prediction.
+
+    Args:
+        target: What is generated.
+    """
+    return SUPPRESSED if target.unknown_seen else (*SUPPRESSED, UNKNOWN)
 
 
 def check_limit(max_length: int) -> None:

@@ -15,11 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import NextToken
+from seqlearn.decoding.next_token import SUPPRESSED, NextToken
 from seqlearn.decoding.one_by_one import one_by_one
 from seqlearn.nn.protocols import select
 from seqlearn.probe import end as announce_end
-from seqlearn.spec import PAD, START
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Sampling:
         *,
         max_length: int,
         seeds: Sequence[Sequence[int]],
+        suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[list[int]]]:
         """Draw answers until the end symbol or the limit.
 
@@ -75,6 +75,7 @@ class Sampling:
             memory: What the encoder read; `None` for a language model.
             max_length: Tokens to make at most, the end symbol counted.
             seeds: For each row of `first` a seed for each answer to it, equally many.
+            suppress: The ids that are never generated; see `suppressed_tokens`.
 
         Returns:
             For each row of `first` the ids of its answers, without start and end.
@@ -89,7 +90,9 @@ class Sampling:
             next_token,
             first[rows],
             select(memory, rows),
-            lambda logits, outputs: self.choose(logits, draws.next(outputs).to(logits.device)),
+            lambda logits, outputs: self.choose(
+                logits, draws.next(outputs).to(logits.device), suppress
+            ),
             max_length=max_length,
         )
         starts = range(0, len(answers), each)
@@ -99,18 +102,21 @@ class Sampling:
         return [answers[start : start + each] for start in starts]
 
     def choose(
-        self, logits: Float[Tensor, "rows vocab"], uniform: Float[Tensor, " rows"]
+        self,
+        logits: Float[Tensor, "rows vocab"],
+        uniform: Float[Tensor, " rows"],
+        suppress: Sequence[int] = SUPPRESSED,
     ) -> Int[Tensor, " rows"]:
         """Draw a token for each row, by the inverse of its cumulative distribution.
 
         Args:
             logits: The model's answers.
             uniform: A draw for each row, above 0 and at most 1.
+            suppress: The ids that are never generated; see `suppressed_tokens`.
         """
         # In single precision at least, also where autocast makes bf16 logits.
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
-        logits[:, PAD] = float("-inf")
-        logits[:, START] = float("-inf")
+        logits[:, list(suppress)] = float("-inf")
         # Below the largest, so that a low temperature makes no infinities.
         logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
         ids: Tensor | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqlearn.batch import Memory
 from seqlearn.decoding.beam import BeamSearch
 from seqlearn.decoding.greedy import greedy
-from seqlearn.decoding.next_token import NextToken
+from seqlearn.decoding.next_token import SUPPRESSED, NextToken
 from seqlearn.decoding.sampling import Sampling
 
 StrategyName = Literal["greedy", "beam", "sample"]
@@ -99,6 +99,7 @@ class Strategy:
         *,
         max_length: int,
         seeds: Sequence[Sequence[int]],
+        suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[list[int]]]:
         """Make `num_return` answers to each row of `first`, the best first.
 
@@ -108,14 +109,25 @@ class Strategy:
             memory: What the encoder read; `None` for a language model.
             max_length: Tokens to make at most, the end symbol counted.
             seeds: What `seeds` has drawn for these rows.
+            suppress: The ids that are never generated; see `suppressed_tokens`.
 
         Returns:
             For each row the ids of its answers, without start and end. Beam search may find fewer
             where there are not so many.
         """
         if isinstance(self._search, BeamSearch):
-            found = self._search(next_token, first, memory, max_length=max_length)
+            found = self._search(
+                next_token, first, memory, max_length=max_length, suppress=suppress
+            )
             return [[each.ids for each in best[: self.num_return]] for best in found]
         if isinstance(self._search, Sampling):
-            return self._search(next_token, first, memory, max_length=max_length, seeds=seeds)
-        return [[ids] for ids in greedy(next_token, first, memory, max_length=max_length)]
+            return self._search(
+                next_token,
+                first,
+                memory,
+                max_length=max_length,
+                seeds=seeds,
+                suppress=suppress,
+            )
+        answers = greedy(next_token, first, memory, max_length=max_length, suppress=suppress)
+        return [[ids] for ids in answers]

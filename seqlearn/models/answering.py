@@ -13,13 +13,14 @@ from seqlearn.batch import SequenceBatch
 from seqlearn.decoding import Strategy, StrategyName
 from seqlearn.models.generation import (
     Answering,
+    batch_sources,
     encode_sources,
     first_tokens,
     generate,
-    refuse_one_string,
 )
-from seqlearn.models.scoring import class_probabilities, log_probabilities, refuse_reserved
+from seqlearn.models.scoring import class_probabilities, log_probabilities
 from seqlearn.probe import unheard
+from seqlearn.raw_inputs import check_list
 from seqlearn.spec import END, START, ClassesSpec, TextSpec
 
 
@@ -34,7 +35,7 @@ class Answers:
         self: Answering,
         sources: Sequence[Any] | Tensor | None = None,
         *,
-        prompts: Sequence[str | Sequence[int]] | None = None,
+        prompts: Sequence[Any] | Tensor | None = None,
         strategy: StrategyName = "greedy",
         beam_size: int | None = None,
         length_penalty: float | None = None,
@@ -50,7 +51,8 @@ class Answers:
         """Answer raw sources with texts, token by token, until the end symbol or the limit.
 
         Args:
-            sources: Texts or lists of ids, or vectors; `None` for a language model.
+            sources: Texts or lists of ids (without padding, start and end), or vectors; `None` for
+                a language model. For a batch of a data module use `trainer.predict`.
             prompts: Beginnings of the answers, one each; the answers continue them, and hold them.
             strategy: `"greedy"` takes the likeliest token at every step, `"beam"` keeps the
                 `beam_size` likeliest beginnings, `"sample"` draws each token.
@@ -82,9 +84,15 @@ class Answers:
             penalty, which only ranks.
 
         Raises:
-            ValueError: If the target is not text, a source has symbols that training never showed,
-                an option is outside its range, or the strategy does not read it.
-            TypeError: If `sources` is one string instead of a list of them.
+            ValueError: If the target is not text, ids hold padding, start or end, a vector has
+                another size or a number that is not finite, an option is outside its range, or the
+                strategy does not read it.
+            TypeError: If `sources` or `prompts` is no list, or one of them no text, list of ids or
+                vector.
+
+        Warns:
+            UnknownSymbolWarning: If texts hold symbols that training never showed. They are
+                encoded as unknown; a model that never saw the unknown symbol never writes it.
         """
         target = _text(self, "generate makes texts")
         options = {
@@ -101,7 +109,7 @@ class Answers:
             max_length = max(8, 2 * target.max_length)
         if max_length < 1:
             raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
-        refuse_one_string(prompts, "prompts")
+        prompts = None if prompts is None else check_list(prompts, "prompt")
         encoded = encode_sources(self, sources, None if prompts is None else len(prompts))
         firsts = first_tokens(target, prompts, len(encoded))
         answers = generate(self, encoded, firsts, chosen, max_length)
@@ -124,8 +132,8 @@ class Answers:
 
     def score(
         self: Answering,
-        sources: Sequence[Any] | Tensor | None,
-        targets: Sequence[str | Sequence[int]],
+        sources: Sequence[Any] | Tensor | None = None,
+        targets: Sequence[Any] | Tensor | None = None,
     ) -> Float[Tensor, " sentence"]:
         """Say how probable targets are, given their sources.
 
@@ -138,17 +146,22 @@ class Answers:
             tokens, the end symbol included. On the CPU.
 
         Raises:
-            ValueError: If the target is not text, there are not as many targets as sources, or one
-                of them has symbols that training never showed.
-            TypeError: If one string comes instead of a list of them.
+            ValueError: If the target is not text, there are no targets or not as many as sources,
+                ids hold padding, start or end, or a vector is not finite or of another size.
+            TypeError: If either is no list, or an item no text, list of ids or vector.
+
+        Warns:
+            UnknownSymbolWarning: If texts hold symbols that training never showed.
         """
         target = _text(self, "score measures texts")
-        refuse_one_string(targets, "targets")
+        if targets is None:
+            call = "targets=[…]" if self.spec.source is None else "sources, targets"
+            raise ValueError(f"score expects targets, got none; pass score({call})")
+        targets = check_list(targets, "target")
         encoded = encode_sources(self, sources, len(targets))
         if len(targets) != len(encoded):
             raise ValueError(f"expected {len(encoded)} targets, one a source, got {len(targets)}")
         ids = target.encode(targets, what="target")
-        refuse_reserved(ids)
         return log_probabilities(self, encoded, [[START, *each, END] for each in ids])
 
     def classify(
@@ -164,9 +177,11 @@ class Answers:
             in the order of `spec.target.labels`, on the CPU.
 
         Raises:
-            ValueError: If the target is not classes, or a source has symbols that training never
-                showed.
-            TypeError: If `sources` is one string instead of a list of them.
+            ValueError: If the target is not classes, or ids hold padding, start or end.
+            TypeError: If `sources` is no list, or a source no text or list of ids.
+
+        Warns:
+            UnknownSymbolWarning: If texts hold symbols that training never showed.
         """
         target = self.spec.target
         if not isinstance(target, ClassesSpec):
@@ -184,12 +199,14 @@ class Answers:
         return [target.labels[at] for at in probabilities.argmax(-1).tolist()], probabilities
 
     def answer(self: Answering, batch: SequenceBatch) -> list[Any]:
-        """Generate an answer to each source of a batch, greedily; its target is not looked at."""
-        sources: list[Any] = [None] * batch.size if batch.source is None else list(batch.source)
-        if batch.source is not None and batch.source_lengths is not None:
-            pairs = zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)
-            sources = [ids[:length] for ids, length in pairs]
-        return Answers.generate(self, sources)
+        """Generate an answer to each source of a batch; its target is not used.
+
+        It calls `self.generate`, as `trainer.test`, `trainer.predict` and the callbacks do, so
+        that a subclass that overrides `generate` decides how all of them decode.
+        """
+        module: Any = self
+        answers: list[Any] = module.generate(batch_sources(batch))
+        return answers
 
 
 def _text(module: Answering, does: str) -> TextSpec:

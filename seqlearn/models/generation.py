@@ -8,11 +8,12 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from seqlearn.batch import Memory, pad
-from seqlearn.decoding import Strategy
+from seqlearn.batch import Memory, SequenceBatch, pad
+from seqlearn.decoding import Strategy, suppressed_tokens
 from seqlearn.models.eval_mode import evaluating
 from seqlearn.nn import State
 from seqlearn.probe import begin as announce_begin
+from seqlearn.raw_inputs import EncodedIds, check_list
 from seqlearn.spec import START, SequenceSpec, TextSpec, VectorSpec
 
 ROWS_AT_ONCE = 128
@@ -71,6 +72,7 @@ def generate(
     """
     answers: list[list[list[int]]] = [[] for _ in encoded]
     seeds = strategy.seeds(len(encoded))
+    suppress = suppressed_tokens(cast(TextSpec, module.spec.target))
 
     def next_token(
         tokens: Tensor, memory: Memory | None, state: State | None
@@ -88,15 +90,14 @@ def generate(
                 module.encode(source, lengths),
                 max_length=max_length,
                 seeds=[seeds[row] for row in rows],
+                suppress=suppress,
             )
             for row, found in zip(rows, made, strict=True):
                 answers[row] = [[*firsts[row], *ids] for ids in found]
     return answers
 
 
-def first_tokens(
-    target: TextSpec, prompts: Sequence[str | Sequence[int]] | None, count: int
-) -> list[list[int]]:
+def first_tokens(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
     """The ids that each of `count` answers begins with: the start symbol, and its prompt.
 
     Raises:
@@ -104,6 +105,7 @@ def first_tokens(
     """
     if prompts is None:
         return [[START]] * count
+    prompts = check_list(prompts, "prompt")
     if len(prompts) != count:
         raise ValueError(f"expected {count} prompts, one a source, got {len(prompts)}")
     return [[START, *ids] for ids in target.encode(prompts, what="prompt")]
@@ -121,37 +123,35 @@ def encode_sources(
 
     Raises:
         ValueError: If the sources are not what the module reads.
-        TypeError: If `sources` is one string instead of a list of them.
+        TypeError: If `sources` is no list, or a source no text, list of ids or vector.
     """
     side = module.spec.source
     if side is None:
-        if sources is not None and any(source is not None for source in sources):
-            raise ValueError("this model has no source; pass the beginnings of texts as prompts=")
-        if sources is not None:
-            return [None] * len(sources)
-        return [None] * (1 if count is None else count)
+        if sources is None:
+            return [None] * (1 if count is None else count)
+        if isinstance(sources, str) or any(
+            each is not None for each in check_list(sources, "source")
+        ):
+            raise ValueError(
+                "this model has no source; pass beginnings of texts as generate(prompts=…), and "
+                "whole texts as score(targets=…)"
+            )
+        return [None] * len(sources)
     if sources is None:
         raise ValueError("expected a list of sources, got none")
-    refuse_one_string(sources, "texts")
     if isinstance(side, VectorSpec):
-        vectors = [torch.as_tensor(source, dtype=torch.float32) for source in sources]
-        for number, vector in enumerate(vectors, 1):
-            if vector.shape != (side.size,):
-                raise ValueError(
-                    f"source {number}: expected {side.size} numbers, got {tuple(vector.shape)}"
-                )
-        return vectors
-    return side.encode(list(sources), what="source")
+        return [torch.from_numpy(vector) for vector in side.encode(sources, what="source")]
+    return side.encode(sources, what="source")
 
 
-def refuse_one_string(texts: object, what: str) -> None:
-    """Refuse one string in the place of a list of them.
-
-    Raises:
-        TypeError: If `texts` is a string.
-    """
-    if isinstance(texts, str):
-        raise TypeError(f"expected a list of {what}, got one string; pass [{texts[:40]!r}]")
+def batch_sources(batch: SequenceBatch) -> list[Any]:
+    """The sources of a batch as `generate` and `classify` take them, without padding."""
+    if batch.source is None:
+        return [None] * batch.size
+    if batch.source_lengths is None:
+        return list(batch.source)
+    pairs = zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)
+    return [EncodedIds(ids[:length]) for ids, length in pairs]
 
 
 def batches(

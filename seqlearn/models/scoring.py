@@ -16,7 +16,6 @@ from seqlearn.nn import linear_cross_entropy
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known
 from seqlearn.probe import step as announce_step
-from seqlearn.spec import END, PAD, START
 
 
 def log_probabilities(
@@ -69,18 +68,3 @@ def class_probabilities(
             logits = module.head(memory.summary)
             probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
     return probabilities
-
-
-def refuse_reserved(targets: Sequence[Sequence[int]]) -> None:
-    """Refuse ids that no text holds.
-
-    Raises:
-        ValueError: If a target holds padding, start or end.
-    """
-    for number, ids in enumerate(targets, 1):
-        for token in ids:
-            if token in (PAD, START, END):
-                raise ValueError(
-                    f"target {number}: expected the ids of a text, without padding ({PAD}), start "
-                    f"({START}) and end ({END}), got {list(ids)[:10]}"
-                )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import CorpusBLEU, TokenStatistics
 from seqlearn.models.finite import FiniteSteps
+from seqlearn.models.generation import batch_sources
 from seqlearn.models.optimization import (
     configure_optimizer,
     make_adamw,
@@ -75,6 +76,10 @@ class TrainingSteps(FiniteSteps):
     @abstractmethod
     def answer(self, batch: SequenceBatch) -> list[Any]:
         """Generate a text for each source of a batch."""
+
+    @abstractmethod
+    def classify(self, sources: Any) -> tuple[list[str], Tensor]:
+        """The likeliest label of each source, and the probabilities of all."""
 
     def setup(self, stage: str) -> None:
         """Check that the data fit, and switch off gradients of a half that is not used."""
@@ -170,7 +175,7 @@ class TrainingSteps(FiniteSteps):
         if isinstance(self.spec.target, TextSpec):
             answers: list[Any] = self.answer(batch)
         elif isinstance(self.spec.target, ClassesSpec):
-            answers = [self.spec.target.labels[i] for i in self(batch).argmax(-1).tolist()]
+            answers = self.classify(batch_sources(batch))[0]
         else:
             answers = list(self(batch).cpu())
         return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]

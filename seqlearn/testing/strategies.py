@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from seqlearn.spec import UNKNOWN, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of
 
 __all__ = [
@@ -65,9 +65,9 @@ def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpe
 
 @st.composite
 def texts(draw: st.DrawFn, vocab_size: int, longest: int = LONGEST) -> list[int]:
-    """A text as a list of ids, of none, one or many; without padding, start and end."""
+    """A text as a list of ids, of none, one or many; without the four reserved ids."""
     size = draw(lengths(longest))
-    ids = st.sampled_from([*range(4, vocab_size), UNKNOWN])
+    ids = st.sampled_from(range(4, vocab_size))
     return draw(st.lists(ids, min_size=size, max_size=size))
 
 

@@ -11,11 +11,12 @@ import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.decoding import BeamSearch
 from seqlearn.models import generation
+from seqlearn.raw_inputs import UnknownSymbolWarning
 
 TEXT = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
 CLASSES = sl.SequenceSpec(sl.TextSpec(11, 6), sl.ClassesSpec(("a", "b", "c")))
 SOURCES = [[4, 5, 6, 7], [8], [], [9, 10, 4], [5, 5], [8, 4, 8, 4, 8]]
-TARGETS = [[5], [4, 4, 6], [], [7, 8, 5, 5], [6, 1], [4]]
+TARGETS = [[5], [4, 4, 6], [], [7, 8, 5, 5], [6, 6], [4]]
 BEAM = {"strategy": "beam", "beam_size": 3}
 
 
@@ -68,7 +69,7 @@ def test_score_of_a_language_model_and_of_a_vector_source() -> None:
 
 def test_scores_of_all_texts_sum_to_one() -> None:
     """Over all that end within two tokens, and the mass that goes on after them."""
-    language = transformer(sl.SequenceSpec(None, sl.TextSpec(6, 4))).eval()
+    language = transformer(sl.SequenceSpec(None, sl.TextSpec(6, 4, unknown_seen=True))).eval()
     reserved, texts = [0, 2], [[], [1], [4], [5]]
     mass = language.score(None, texts).exp().sum().item()
     with torch.no_grad():
@@ -148,9 +149,9 @@ def test_an_answer_that_is_missing_has_no_probability() -> None:
     model = transformer(sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(5, 6)))
     options = {"strategy": "beam", "beam_size": 5, "num_return": 5, "return_scores": True}
     texts, scores = model.generate([[4], [5, 6]], **options, max_length=1)
-    assert all(sorted(answers) == [[], [1], [4]] for answers in texts)
-    assert scores[:, :3].isfinite().all()
-    assert (scores[:, 3:] == -math.inf).all()
+    assert all(sorted(answers) == [[], [4]] for answers in texts)
+    assert scores[:, :2].isfinite().all()
+    assert (scores[:, 2:] == -math.inf).all()
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,110 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
         model.generate([], max_length=0)
     with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)
+
+
+# Padding, reserved ids and the unknown symbol
+
+
+def test_a_padded_batch_is_refused_and_its_rows_are_read() -> None:
+    model = transformer()
+    batch = SequenceBatch(*pad(SOURCES), *pad([[2, *target, 3] for target in TARGETS]))
+    rows = zip(batch.source, batch.source_lengths, strict=True)
+    assert model.generate([row[:length] for row, length in rows]) == model.generate(SOURCES)
+    assert model.answer(batch) == model.generate(SOURCES)
+    with pytest.raises(ValueError, match=r"source 1: .* padding .* use trainer\.predict"):
+        model.generate(batch.source)
+    with pytest.raises(ValueError, match=r"source 1: .* without padding"):
+        model.score(batch.source, TARGETS)
+    with pytest.raises(ValueError, match=r"source 1: .* without padding"):
+        transformer(CLASSES).classify(batch.source)
+    with pytest.raises(ValueError, match=r"target 1: .* row\[1:length - 1\]"):
+        model.score(SOURCES, batch.target)
+    with pytest.raises(ValueError, match=r"prompt 1: .* without padding"):
+        model.generate(SOURCES, prompts=batch.target)
+    for method in (model.generate, model.score, transformer(CLASSES).classify):
+        with pytest.raises(TypeError, match=r"list of sources, got SequenceBatch; use model\.answ"):
+            method(batch, *([TARGETS] if method == model.score else []))
+
+
+@pytest.mark.parametrize("bad", [[[5.0]], [None], [b"a"], [[[5]]], [5], torch.tensor([[5.5]])])
+def test_what_is_no_text_is_refused_everywhere(bad: object) -> None:
+    model, language = transformer(), transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
+    wanted = "1: expected a text or a list of ids"
+    with pytest.raises(TypeError, match=f"source {wanted}"):
+        model.generate(bad)
+    with pytest.raises(TypeError, match=f"prompt {wanted}"):
+        model.generate([[4]], prompts=bad)
+    with pytest.raises(TypeError, match=f"prompt {wanted}"):
+        language.generate(prompts=bad)
+    with pytest.raises(TypeError, match=f"target {wanted}"):
+        model.score([[4]], bad)
+    with pytest.raises(TypeError, match=f"target {wanted}"):
+        language.score(targets=bad)
+    with pytest.raises(TypeError, match=f"source {wanted}"):
+        transformer(CLASSES).classify(bad)
+
+
+def test_a_vector_source_is_checked() -> None:
+    model = transformer(sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 6)))
+    with pytest.raises(
+        ValueError, match="source 1: expected finite numbers, got inf at position 2"
+    ):
+        model.generate([[0.0, math.inf]])
+    with pytest.raises(TypeError, match="source 2: expected 2 numbers, got 'ab'"):
+        model.score([[0, 1], "ab"], [[4], [4]])
+
+
+def test_targets_are_asked_for() -> None:
+    language = transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
+    assert torch.equal(language.score(targets=[[5, 6], []]), language.score(None, [[5, 6], []]))
+    with pytest.raises(ValueError, match=r"no source; .* score\(targets=…\)"):
+        language.score(["ab"], [[5]])
+    with pytest.raises(ValueError, match=r"got none; pass score\(targets=\[…\]\)"):
+        language.score()
+    with pytest.raises(ValueError, match=r"got none; pass score\(sources, targets\)"):
+        transformer().score([[4]])
+
+
+WRITERS = [{}, BEAM, {"strategy": "sample"}, {"strategy": "sample", "top_k": 2}]
+
+
+@pytest.mark.parametrize("options", WRITERS)
+def test_unknown_is_written_only_where_training_saw_it(options: dict[str, object]) -> None:
+    for seen in (False, True):
+        model = transformer(sl.SequenceSpec(TEXT.source, sl.TextSpec(9, 6, unknown_seen=seen)))
+        with torch.no_grad():
+            model.head.bias[1] += 50
+        for answer in model.generate(SOURCES, **options, max_length=3):
+            assert answer == [1, 1, 1] if seen else 1 not in answer
+
+
+def test_an_unknown_symbol_is_marked_and_said() -> None:
+    model = transformer()
+    with pytest.warns(UnknownSymbolWarning, match="in 1 of 2 sources: source 2: the id 1"):
+        marked = model.generate([[4, 5], [4, 1]])
+    batch = SequenceBatch(*pad([[4, 5], [4, 1]]), *pad([[2, 3], [2, 3]]))
+    assert model.predict_step(batch, 0) == marked
+    with pytest.warns(UnknownSymbolWarning, match="in 1 of 1 targets"):
+        score = model.score([[4]], [[1]])
+    assert score.isfinite().all()
+    with pytest.warns(UnknownSymbolWarning, match="in 1 of 1 sources"):
+        transformer(CLASSES).classify([[1]])
+
+
+def test_an_overridden_method_is_used_everywhere() -> None:
+    class Own(sl.GRU):
+        def generate(self, sources: object = None, **options: object) -> object:
+            return ["mine" for _ in sources]
+
+        def classify(self, sources: object) -> object:
+            return ["c" for _ in sources], torch.ones(len(sources), 3)
+
+    batch = SequenceBatch(*pad(SOURCES), *pad([[2, *target, 3] for target in TARGETS]))
+    model = Own(TEXT, d_model=4)
+    assert model.answer(batch) == model.predict_step(batch, 0) == ["mine"] * 6
+    classes = batch._replace(target=torch.zeros(6, dtype=torch.long), target_lengths=None)
+    assert Own(CLASSES, d_model=4).predict_step(classes, 0) == ["c"] * 6
 
 
 # Recording

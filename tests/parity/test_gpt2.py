@@ -81,7 +81,7 @@ def test_same_loss_and_greedy_continuation() -> None:
     torch.testing.assert_close(measured.loss / measured.total, expected, atol=1e-5, rtol=1e-5)
     made = theirs.generate(
         text[:, :3], max_new_tokens=8, do_sample=False, eos_token_id=3, pad_token_id=0,
-        suppress_tokens=[0, 2],
+        suppress_tokens=[0, 1, 2],
     )  # fmt: skip
     (answer,) = model.generate(prompts=[text[0, 1:3].tolist()], max_length=8)
     assert answer == [token for token in made[0, 1:].tolist() if token != 3]

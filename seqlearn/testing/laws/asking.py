@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlearn.decoding import suppressed_tokens
 from seqlearn.models import SequenceModule
-from seqlearn.spec import PAD, START
+from seqlearn.spec import START, TextSpec
 from seqlearn.testing.cases import Example
 from seqlearn.testing.law import Trial
 
@@ -43,7 +44,9 @@ def next_logits(
         memory = module.encode(batch.source, batch.source_lengths)
         hidden, _ = module.decode(torch.tensor([[START, *tokens]]), memory)
         logits = module.head(hidden[0, -1])
-    logits[[PAD, START]] = float("-inf")
+    target = trial.spec.target
+    assert isinstance(target, TextSpec)
+    logits[list(suppressed_tokens(target))] = float("-inf")
     return logits
 
 

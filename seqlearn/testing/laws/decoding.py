@@ -11,12 +11,12 @@ from torch import Tensor
 
 from seqlearn.batch import length_mask, pad
 from seqlearn.models import SequenceModule
-from seqlearn.spec import END, START, UNKNOWN
+from seqlearn.spec import END, START
 from seqlearn.testing.cases import Example
 from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
 from seqlearn.testing.laws.asking import GAP, asked, longest_answer, near_tie
 
-FREE = (UNKNOWN, 4, 5, 6)
+FREE = (4, 5, 6)
 """What may be answered besides the end symbol."""
 
 
