@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from seqlearn.class_methods import class_only_method
+from seqlearn.plain_data import convert_fields, to_builtin
 from seqlearn.raw_inputs import (
     EncodedIds,
     check_list,
@@ -93,6 +95,7 @@ class TextSpec:
     unknown_seen: bool = False
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(
                 f"expected a vocabulary of more than {len(SPECIAL_TOKENS)} ids (0 to 3 are "
@@ -202,13 +205,17 @@ class ClassesSpec:
     Raises:
         ValueError: If there are fewer than two labels, or one stands twice; or if there is not one
             positive weight for each.
+        TypeError: If it is one string, or a label is not text.
     """
 
     labels: tuple[str, ...]
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
+        labels = to_builtin(self.labels)
+        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+            raise TypeError(f"expected a list of labels that are texts, got {labels!r}")
+        object.__setattr__(self, "labels", tuple(labels))
         if self.weights is not None:
             weights = tuple(float(weight) for weight in self.weights)
             if len(weights) != len(self.labels) or not all(0 < w < float("inf") for w in weights):
@@ -240,6 +247,7 @@ class VectorSpec:
     size: int
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
 
@@ -307,6 +315,7 @@ class SequenceSpec:
     joint_vocabulary: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "joint_vocabulary", to_builtin(self.joint_vocabulary))
         shape_of(type(self.source), type(self.target))
         if self.joint_vocabulary and not (
             isinstance(self.source, TextSpec)
@@ -333,7 +342,7 @@ class SequenceSpec:
             "joint_vocabulary": self.joint_vocabulary,
         }
 
-    @classmethod
+    @class_only_method
     def from_dict(cls, plain: Mapping[str, Any]) -> SequenceSpec:
         """Build the spec that `to_dict` wrote.
 

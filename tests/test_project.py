@@ -31,16 +31,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MAY_IMPORT = {
     "version": {"version"},
     "special_tokens": set(),
+    "class_methods": set(),
+    "plain_data": set(),
     "raw_inputs": {"special_tokens"},
-    "spec": {"spec", "special_tokens", "raw_inputs"},
+    "spec": {"spec", "special_tokens", "raw_inputs", "plain_data", "class_methods"},
     "batch": {"batch", "spec"},
     "probe": {"probe"},
     "nn": {"nn", "spec", "batch", "probe"},
     "decoding": {"decoding", "spec", "batch", "probe", "nn.protocols"},
     "metrics": {"metrics", "spec", "batch"},
-    "data": {"data", "spec", "batch"},
-    "introspect": {"introspect", "spec", "batch", "probe", "nn"},
-    "models": {"models", "raw_inputs", "spec", "batch", "probe", "nn", "decoding", "metrics"},
+    "data": {"data", "plain_data", "spec", "batch"},
+    "introspect": {"introspect", "class_methods", "spec", "batch", "probe", "nn"},
+    "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"}
+    | {"class_methods", "plain_data", "raw_inputs"},
     "callbacks": {"callbacks", "raw_inputs", "spec", "batch", "probe", "nn", "metrics", "models"}
     | {"introspect"},
     "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from seqlearn.models import SequenceModule
 from seqlearn.models import checkpoint as checkpoints
@@ -15,7 +16,8 @@ def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
     Args:
         path: The checkpoint.
         name: `package.module.Class` of a class outside seqlearn, or the short name of one that its
-            package registers. A checkpoint's own word is never enough to import something.
+            package registers; also of one that was moved or renamed since. A checkpoint's own word
+            is never enough to import something.
 
     Raises:
         ValueError: If the class is not known here; the message says how to name it.
@@ -27,18 +29,17 @@ def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
             raise ValueError(f"expected --model package.module.Class of a SequenceModule: {name}")
         return named.load_from_checkpoint(path, map_location="cpu")
     wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
-    if name is not None and name != wanted.rpartition(".")[2]:
-        raise ValueError(f"{path} holds a {wanted}, got --model {name}; leave --model out")
-    cls = _known(wanted)
+    cls: Any = checkpoints.known_class(wanted, SequenceModule)
     if cls is None:
         load_plugins("seqlearn.models")
-        cls = _known(wanted)
+        cls = checkpoints.known_class(wanted, SequenceModule)
+    if cls is not None and name not in (None, cls.__name__):
+        raise ValueError(f"{path} holds a {wanted}, got --model {name}; leave --model out")
+    if cls is None and name is not None:  # it was moved or renamed since
+        cls = next((each for each in subclasses(SequenceModule) if each.__name__ == name), None)
     if cls is None:
-        raise ValueError(f"{path} holds a {wanted}; name its class with --model {wanted}")
-    return cls.load_from_checkpoint(path, map_location="cpu")
-
-
-def _known(name: str) -> type[SequenceModule] | None:
-    """The imported class that a checkpoint knows by this name."""
-    classes = subclasses(SequenceModule)
-    return next((cls for cls in classes if checkpoints.class_name(cls) == name), None)
+        importable = "__main__" not in wanted and "<locals>" not in wanted
+        advice = wanted if importable else "package.module.Class"
+        raise ValueError(f"{path} holds a {wanted}; name its class with --model {advice}")
+    built: SequenceModule = cls.load_from_checkpoint(path, map_location="cpu")
+    return built

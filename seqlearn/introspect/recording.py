@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from seqlearn.batch import length_mask
+from seqlearn.class_methods import class_only_method
 from seqlearn.introspect.bertviz import head_view_arguments
 from seqlearn.introspect.gif import to_gif
 from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
@@ -319,7 +320,7 @@ class Recording:
         }
         write_tensors(path, tensors, _FORMAT, parts)
 
-    @classmethod
+    @class_only_method
     def load(cls, path: str | os.PathLike[str]) -> Recording:
         """Read what `save` wrote; runs no code from the file.
 

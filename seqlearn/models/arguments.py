@@ -2,53 +2,94 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from argparse import Namespace
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import lightning as L
+from lightning.pytorch.utilities.parsing import save_hyperparameters
+
 from seqlearn.models.recipe import Recipe
+from seqlearn.plain_data import to_builtin, to_plain
 
 
-def plain(value: Any, name: str) -> Any:
-    """Turn a hyper-parameter into plain data.
+class KeepsArguments(L.LightningModule):
+    """The part of a module that keeps its constructor's arguments.
 
-    Args:
-        value: What was passed; a dataclass becomes a dictionary, a tuple a list.
-        name: How an error calls it.
-
-    Raises:
-        TypeError: If it is not made of strings, numbers, booleans, `None`, lists, tuples,
-            dictionaries and dataclasses: a checkpoint that held it could not be loaded safely.
+    They are kept by the class itself, so `save_hyperparameters` need not be called; where it is
+    called, as in other Lightning modules, it only leaves out what it is told to ignore.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
-    if isinstance(value, Mapping):
-        if wrong := [key for key in value if not isinstance(key, str)]:
-            raise TypeError(
-                f"hyper-parameter {name}: expected keys that are text, got {wrong[0]!r}"
-            )
-        return {key: plain(part, f"{name}[{key!r}]") for key, part in value.items()}
-    raise TypeError(
-        f"hyper-parameter {name}: expected plain data (a string, number, boolean, list or "
-        f"dictionary), which a checkpoint can hold safely, got {type(value).__name__}; "
-        "pass plain values and build the object in __init__"
-    )
+
+    _init_arguments: dict[str, Any]
+
+    def save_hyperparameters(
+        self,
+        *args: Any,
+        ignore: Iterable[str] | str | None = None,
+        frame: Any = None,
+        logger: bool = True,
+    ) -> None:
+        """Leave arguments out of checkpoints, or add figures to `hparams`.
+
+        All arguments but the spec, which every checkpoint holds anyway, are kept without this call.
+
+        Args:
+            args: Names of arguments change nothing; a dictionary or `Namespace` is added to
+                `hparams`.
+            ignore: Arguments that are not kept. What the constructor needs of them is then passed
+                to `load_from_checkpoint` and `from_pretrained` by name.
+            frame: Not used.
+            logger: Whether the Trainer's logger gets `hparams`.
+
+        Raises:
+            TypeError: If what is to be added is not plain data.
+        """
+        names = {ignore} if isinstance(ignore, str) else set(ignore or ())
+        self.__dict__.setdefault("_ignored_arguments", set()).update(names)
+        self.__dict__["_log_hyperparams"] = self.__dict__["_log_requested"] = logger
+        for extra in args:
+            if not isinstance(extra, str):
+                values = vars(extra) if isinstance(extra, Namespace) else extra
+                self.hparams.update(to_plain(values, "hyper-parameter"))
+        for name in names:
+            self.__dict__.get("_init_arguments", {}).pop(name, None)
+            self.hparams.pop(name, None)
+        self._hparams_initial = copy.deepcopy(self.hparams)
+
+    def _keep_arguments(self, arguments: dict[str, Any]) -> None:
+        """Keep what is plain; `_check_arguments` refuses the rest, unless it is ignored by then."""
+        ignored = self.__dict__.get("_ignored_arguments", set())
+        self._init_arguments, self._not_plain = {}, {}
+        for name, value in arguments.items():
+            if name not in ignored:
+                try:
+                    self._init_arguments[name] = to_plain(value, f"hyper-parameter {name}")
+                except TypeError as error:
+                    self._not_plain[name] = error
+        save_hyperparameters(self, given_hparams=copy.deepcopy(self._init_arguments))
+        self._log_hyperparams = self.__dict__.get("_log_requested", True)
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments that no checkpoint can hold, once the constructor has run."""
+        for name, error in self.__dict__.pop("_not_plain", {}).items():
+            if name not in self.__dict__.get("_ignored_arguments", ()):
+                raise TypeError(
+                    f"{error}, or leave it out with self.save_hyperparameters(ignore=[{name!r}])"
+                )
 
 
-def keeping_arguments(cls: type) -> Callable[..., None]:
+def keeping_arguments(cls: type[Any]) -> Callable[..., None]:
     """Wrap `cls.__init__` so that the instance keeps its arguments, and takes a `recipe`.
 
     The arguments with which the class that is being built was called are kept in the instance's
-    `_arguments`, defaults included. `recipe` is accepted, and shows in the signature, also where
-    the class does not ask for it.
+    `_arguments`, defaults included. Scalars of numpy, paths and enums are converted before the
+    constructor sees them, so that it gets the same values when a checkpoint is loaded. `recipe` is
+    accepted, and shows in the signature, also where the class does not ask for it.
     """
-    init = cls.__init__  # type: ignore[misc]
+    init = cls.__init__
     signature = inspect.signature(init)
     variadic = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
     positional = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
@@ -63,21 +104,25 @@ def keeping_arguments(cls: type) -> Callable[..., None]:
             # A subclass whose constructor is this one, or hands a recipe on, keeps it.
             if recipe.get("recipe") is not None:
                 self.__dict__["_arguments"].update(recipe)
-        else:
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            arguments = dict(list(bound.arguments.items())[1:])
-            for name in variadic:
-                arguments.update(arguments.pop(name))
-            if positional and len(arguments[positional[0]]) > 1:
-                raise TypeError(
-                    f"{cls.__name__} takes *{positional[0]}, whose names no checkpoint can keep; "
-                    "pass everything but the spec by name"
-                )
-            # The spec, which comes first whatever it is called, is kept apart.
-            arguments.pop("spec" if "spec" in arguments else next(iter(arguments)), None)
-            object.__setattr__(self, "_arguments", arguments | recipe)
-        init(self, *args, **kwargs)
+            init(self, *args, **kwargs)
+            return
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        for name in list(bound.arguments)[1:]:
+            bound.arguments[name] = to_builtin(bound.arguments[name])
+        arguments = dict(list(bound.arguments.items())[1:])
+        for name in variadic:
+            arguments.update(arguments.pop(name))
+        if positional and len(arguments[positional[0]]) > 1:
+            raise TypeError(
+                f"{cls.__name__} takes *{positional[0]}, whose names no checkpoint can keep; "
+                "pass everything but the spec by name"
+            )
+        # The spec, which comes first whatever it is called, is kept apart.
+        arguments.pop("spec" if "spec" in arguments else next(iter(arguments)), None)
+        object.__setattr__(self, "_arguments", arguments | recipe)
+        init(*bound.args, **bound.kwargs)
+        self._check_arguments()
 
     if not takes_recipe:
         parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]

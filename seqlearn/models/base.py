@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch.utilities.parsing import save_hyperparameters
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory, SequenceBatch, length_mask
 from seqlearn.models.answering import Answers
-from seqlearn.models.arguments import keeping_arguments, plain
+from seqlearn.models.arguments import keeping_arguments
 from seqlearn.models.carrying import Carried
 from seqlearn.models.checkpointed import Checkpointed
 from seqlearn.models.recipe import Recipe
@@ -33,8 +32,10 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
     """The base of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
-    `self.decoder`. Its constructor's arguments must be plain data; they are kept in `hparams` and,
-    with the spec, in every checkpoint. Every subclass takes `recipe=` also without asking for it.
+    `self.decoder`. Its constructor's arguments must be plain data (numpy scalars, paths and enums
+    are converted before the constructor runs); they are kept in `hparams` and, with the spec, in
+    every checkpoint, so `self.save_hyperparameters()` need not be called; it may be, also to leave
+    arguments out with `ignore=`. Every subclass takes `recipe=` also without asking for it.
 
     Args:
         spec: What goes in and what comes out, such as `data.spec`.
@@ -69,9 +70,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             raise ValueError(f"expected a d_model of at least 1, got {d_model}")
         self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
         arguments["recipe"] = self.recipe
-        kept = {name: plain(value, name) for name, value in arguments.items()}
-        save_hyperparameters(self, given_hparams=kept)
-        self._log_hyperparams = True
+        self._keep_arguments(arguments)
         self.spec, self.d_model = spec, d_model
         self.source_embedding = input_layer(spec.source, d_model)
         self.target_embedding = (

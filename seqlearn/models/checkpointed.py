@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from seqlearn.class_methods import class_only_method
 from seqlearn.models import checkpoint as checkpoints
 from seqlearn.models.carrying import Carried
 from seqlearn.models.pretrained import Pretrained
-from seqlearn.models.recipe import Recipe
 from seqlearn.spec import SequenceSpec
 
 Module = TypeVar("Module", bound="Checkpointed")
+
+LOADED = "checkpoint.load_from_checkpoint"
+"""What is loaded and by which method, for errors."""
 
 
 class Checkpointed(Pretrained):
@@ -20,33 +23,37 @@ class Checkpointed(Pretrained):
     _carried: Carried
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the class's name and the spec into the checkpoint, as plain data."""
+        """Put the class's name, the spec and the arguments into the checkpoint, as plain data."""
         checkpoint[checkpoints.KEY] = {
             "class": checkpoints.class_name(type(self)),
             "spec": self.spec.to_dict(),
+            "arguments": self._init_arguments,
             "carried": self._carried.of_all_ranks(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another class, of a model of other data, or of a damaged file."""
+        where: Any = "the checkpoint"
         if self._trainer is not None and self._trainer.ckpt_path is not None:
-            checkpoints.refuse_damaged(self._trainer.ckpt_path)
+            where = self._trainer.ckpt_path
+            checkpoints.refuse_damaged(where)
         kept = checkpoint.get(checkpoints.KEY)
         if kept is None:
             raise ValueError(
                 f"expected a checkpoint of a seqlearn module, got one without {checkpoints.KEY!r}"
             )
-        mine = checkpoints.class_name(type(self))
-        if kept["class"] != mine:
-            raise ValueError(f"expected a checkpoint of {mine}, got one of {kept['class']}")
+        written = kept["class"]
+        other = checkpoints.check_class(where, LOADED, written, type(self), Pretrained)
         if differences := self.spec.differences(SequenceSpec.from_dict(kept["spec"])):
             raise ValueError(
                 f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
                 "against the checkpoint); take the data module and the seed of its training"
             )
+        if other:
+            checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
         self._carried.resume(kept.get("carried"))
 
-    @classmethod
+    @class_only_method
     def load_from_checkpoint(  # type: ignore[override]
         cls: type[Module],
         checkpoint_path: str | Path,
@@ -67,17 +74,17 @@ class Checkpointed(Pretrained):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, unsafe, or holds a module of another class.
+            ValueError: If it is damaged, unsafe, or holds a module of another class. (A class that
+                is not known any more, for it was renamed, moved or defined in `__main__`, is loaded
+                as this one if arguments and weights fit, with a warning.)
+            TypeError: If it is called on an instance, which it would leave as it is.
         """
         checkpoint = checkpoints.read(checkpoint_path, map_location)
-        written = checkpoint[checkpoints.KEY]["class"]
-        checkpoints.refuse_other_class(
-            checkpoint_path, "checkpoint", written, cls, "load_from_checkpoint"
-        )
-        spec = SequenceSpec.from_dict(checkpoint[checkpoints.KEY]["spec"])
-        arguments = checkpoints.hyperparameters(checkpoint)
-        arguments["recipe"] = Recipe(**arguments["recipe"])
-        module = cls(spec, **(arguments | overrides))
+        kept = checkpoint[checkpoints.KEY]
+        written, spec = kept["class"], SequenceSpec.from_dict(kept["spec"])
+        checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)
+        arguments = kept["arguments"] | overrides
+        module = checkpoints.build(cls, checkpoint_path, written, spec, arguments)
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module

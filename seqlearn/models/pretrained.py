@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import lightning as L
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_model
 
-from seqlearn.models.checkpoint import class_name, refuse_other_class
-from seqlearn.models.recipe import Recipe
+from seqlearn.class_methods import class_only_method
+from seqlearn.models.arguments import KeepsArguments
+from seqlearn.models.checkpoint import build, check_class, check_weights, class_name
 from seqlearn.spec import SequenceSpec
 
 FORMAT = "seqlearn.pretrained/1"
@@ -27,7 +27,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 Kept = TypeVar("Kept", bound="Pretrained")
 
 
-class Pretrained(L.LightningModule):
+class Pretrained(KeepsArguments):
     """The part of a module that is saved to a folder, and loaded from one."""
 
     spec: SequenceSpec
@@ -53,7 +53,7 @@ class Pretrained(L.LightningModule):
                 "format": FORMAT,
                 "class": class_name(type(self)),
                 "spec": self.spec.to_dict(),
-                "arguments": dict(self.hparams),
+                "arguments": self._init_arguments,
                 "sha256": _sha256(part),
             }
             config["sha256 of this file"] = _sum_of(config)
@@ -63,7 +63,7 @@ class Pretrained(L.LightningModule):
         text = json.dumps(config, ensure_ascii=False, indent=2)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
-    @classmethod
+    @class_only_method
     def from_pretrained(
         cls: type[Kept],
         folder: str | os.PathLike[str],
@@ -85,19 +85,24 @@ class Pretrained(L.LightningModule):
         Raises:
             FileNotFoundError: If there is neither such a folder nor such a repository, or one of
                 the two files is missing.
-            ValueError: If a file is damaged, or holds a module of another class.
+            ValueError: If a file is damaged, or holds a module of another class (as in
+                `load_from_checkpoint`).
+            TypeError: If it is called on an instance, which it would leave as it is.
         """
         config_file, weights = (_found(folder, name, revision) for name in (CONFIG, WEIGHTS))
         config = _read(config_file)
-        refuse_other_class(config_file, "module", config["class"], cls, "from_pretrained")
+        written = config["class"]
+        other = check_class(config_file, "module.from_pretrained", written, cls, Pretrained)
         if (sha256 := _sha256(weights)) != config["sha256"]:
             raise ValueError(
                 f"{weights}: expected the weights that belong to {CONFIG} (SHA-256 "
                 f"{config['sha256']}), got others or damaged ones ({sha256}); fetch or save both "
                 "files again"
             )
-        arguments = config["arguments"] | {"recipe": Recipe(**config["arguments"]["recipe"])}
-        module = cls(SequenceSpec.from_dict(config["spec"]), **(arguments | overrides))
+        spec, arguments = SequenceSpec.from_dict(config["spec"]), config["arguments"] | overrides
+        module = build(cls, config_file, written, spec, arguments)
+        if other:
+            check_weights(config_file, written, module, load_file(weights))
         load_model(module, weights)
         module.eval()
         return module

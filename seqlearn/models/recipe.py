@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from seqlearn.plain_data import convert_fields
+
 WARMUP_SHARE = 0.1
 """The default warm-up, as a share of the optimizer steps of the run."""
 
@@ -46,6 +48,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not 0 < self.lr < math.inf:
             raise ValueError(f"expected a learning rate above 0, got lr={self.lr}")
         if self.warmup_steps is not None and self.warmup_steps < 0:

@@ -1,0 +1,99 @@
+"""Conversion of arguments to plain data, which a checkpoint can hold safely.
+
+Checkpoints are read with `weights_only=True`, and folders are JSON: both hold strings, numbers,
+booleans, `None`, lists and dictionaries. Scalars and arrays of numpy, paths, enums and dataclasses
+are converted where they enter; other objects are refused there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+
+def to_builtin(value: Any) -> Any:
+    """Convert numpy values, scalar tensors, paths and enums to Python's own, also in containers.
+
+    Lists, tuples and dictionaries keep their type; every other object is returned as it is.
+
+    Args:
+        value: What was passed.
+
+    Example:
+        >>> to_builtin({"size": np.int64(3), "labels": np.array(["a", "b"])})
+        {'size': 3, 'labels': ['a', 'b']}
+    """
+    if isinstance(value, list | tuple):
+        parts = [to_builtin(part) for part in value]
+        return parts if isinstance(value, list) else tuple(parts)
+    if isinstance(value, Mapping):
+        return {to_builtin(key): to_builtin(part) for key, part in value.items()}
+    converted = _converted(value)
+    return value if converted is value else to_builtin(converted)
+
+
+def _converted(value: Any) -> Any:
+    """One step from a value that is no container to Python's own."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, np.ndarray | np.generic):
+        converted = value.tolist()
+        return value if isinstance(converted, np.generic) else converted
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool) or type(value) in (str, int, float):
+        return value
+    kind = next((kind for kind in (str, int, float) if isinstance(value, kind)), None)
+    return value if kind is None else kind.__new__(kind, value)  # type: ignore[type-var]
+
+
+def to_plain(value: Any, name: str) -> Any:
+    """Turn an argument into plain data.
+
+    Args:
+        value: What was passed; a dataclass becomes a dictionary, a tuple a list.
+        name: How an error calls it.
+
+    Raises:
+        TypeError: If it is not made of strings, numbers, booleans, `None`, lists, tuples,
+            dictionaries, dataclasses, or of what `to_builtin` converts.
+    """
+    value = to_builtin(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = to_builtin(dataclasses.asdict(value))
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, list | tuple):
+        return [to_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{name}: expected keys that are text, got {wrong[0]!r}")
+        return {key: to_plain(part, f"{name}[{key!r}]") for key, part in value.items()}
+    raise TypeError(
+        f"{name}: expected plain data (a string, number, boolean, list or dictionary), which a "
+        f"checkpoint can hold safely, got {type(value).__name__}; pass plain values and build the "
+        "object in __init__"
+    )
+
+
+def convert_fields(instance: Any) -> None:
+    """Convert the fields of a frozen dataclass; called first in its `__post_init__`.
+
+    Args:
+        instance: The dataclass. Fields that are dataclasses have converted their own.
+
+    Raises:
+        TypeError: If a field cannot be converted to plain data; the message names it.
+    """
+    for field in dataclasses.fields(instance):
+        value = to_builtin(getattr(instance, field.name))
+        if not dataclasses.is_dataclass(value):
+            to_plain(value, f"{type(instance).__name__}.{field.name}")
+        object.__setattr__(instance, field.name, value)
