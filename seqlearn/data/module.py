@@ -32,13 +32,14 @@ from seqlearn.data.batching import (
 from seqlearn.data.describe import describe
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
 
-class SequenceDataModule(L.LightningDataModule, ABC):
+class SequenceDataModule(PlainArguments, ABC):
     """Data for every shape. A source is a subclass with the one method `examples`.
 
     Args:
