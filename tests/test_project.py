@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "nn": {"nn", "spec", "batch", "probe"},
     "decoding": {"decoding", "spec", "batch", "probe", "nn.protocols"},
     "metrics": {"metrics", "spec", "batch"},
-    "data": {"data", "plain_data", "spec", "batch"},
+    "data": {"data", "plain_data", "raw_inputs", "spec", "batch"},
     "introspect": {"introspect", "class_methods", "spec", "batch", "probe", "nn"},
     "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"}
     | {"class_methods", "plain_data", "raw_inputs"},

@@ -28,6 +28,7 @@ from seqlearn.data.encoded import (
 from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
+from seqlearn.raw_inputs import UnknownSymbolWarning
 from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
 
 Split = Literal["train", "val", "test"]
@@ -83,7 +84,8 @@ def prepare(data: Source) -> Prepared:
             rank_zero_warn(
                 f"the {side} has tokens that do not occur in the training split "
                 f"({', '.join(found)}); they are encoded as unknown, "
-                "which the model never sees in training"
+                "which the model never sees in training",
+                category=UnknownSymbolWarning,
             )
     warn_of_overflow(summary["overflow"], _fields(data), partial(data.locate, "train"))
     spec = SequenceSpec.from_dict(summary["spec"])

@@ -49,7 +49,7 @@ class Checkpointed(Pretrained):
                 f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
                 "against the checkpoint); take the data module and the seed of its training"
             )
-        if other:
+        if other and "state_dict" in checkpoint:  # shards are checked where they are read
             checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
         self._carried.resume(kept.get("carried"))
 

@@ -154,7 +154,7 @@ for source in (sl.data.Text(vocab_size=np.int64(6)), sl.data.Text("word")):
     assert {type(label) for label in loaded.spec.target.labels} == {str}
     assert fit(source, 2, ckpt_path=path, weights_only=True).current_epoch == 2
 for data in (
-    sl.data.Synthetic("copy", np.int64(3), train_examples=np.int64(9), seed=np.int64(1)),
+    sl.data.Synthetic("copy", np.int64(3), train_examples=np.int64(99), seed=np.int64(1)),
     sl.data.Recall(np.int64(2), train_examples=np.int64(300)),
     sl.data.Dates(first_year=np.int64(2000), last_year=np.int64(2003)),
 ):
