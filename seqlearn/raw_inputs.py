@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlearn.special_tokens import END, PAD, START
+from seqlearn.special_tokens import END, PAD, START, UNKNOWN
 
 EXAMPLES_NAMED = 5
 """How many unknown symbols a message names."""
@@ -28,6 +28,33 @@ class UnknownSymbolWarning(UserWarning):
 
 class EncodedIds(list[int]):
     """The ids of one row of a batch. A data module has encoded them, so nothing is checked."""
+
+
+def refuse_surrogates(text: str) -> None:
+    """Refuse half of a surrogate pair, which is no character.
+
+    Raises:
+        ValueError: If the text holds one; the message says where.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} is {text[error.start]!r}, half of a surrogate pair, "
+            "which no text file can hold; remove it"
+        ) from error
+
+
+def unknown_symbols(ids: Sequence[int], offsets: Sequence[tuple[int, int]], text: str) -> list[str]:
+    """The parts of a text that were encoded as unknown, each with its place.
+
+    Args:
+        ids: Of each token.
+        offsets: Where each token starts and ends in the text.
+        text: The text.
+    """
+    spans = [span for token, span in zip(ids, offsets, strict=True) if token == UNKNOWN]
+    return [f"{text[start:end]!r} at character {start + 1}" for start, end in spans]
 
 
 def check_list(values: Any, label: str) -> list[Any]:

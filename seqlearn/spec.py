@@ -22,8 +22,10 @@ from seqlearn.raw_inputs import (
     EncodedIds,
     check_list,
     check_no_special_ids,
+    refuse_surrogates,
     to_ids,
     to_vector,
+    unknown_symbols,
     warn_unknown,
 )
 from seqlearn.special_tokens import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
@@ -42,28 +44,6 @@ __all__ = [
     "refuse_surrogates",
     "shape_of",
 ]
-
-
-def refuse_surrogates(text: str) -> None:
-    """Refuse half of a surrogate pair, which is no character.
-
-    Raises:
-        ValueError: If the text holds one; the message says where.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"character {error.start + 1} is {text[error.start]!r}, half of a surrogate pair, "
-            "which no text file can hold; remove it"
-        ) from error
-
-
-def _unknown_symbols(encoding: Encoding, text: str) -> list[str]:
-    """The parts of a text that were encoded as unknown, each with its place."""
-    places = zip(encoding.ids, encoding.offsets, strict=True)
-    spans = [span for token, span in places if token == UNKNOWN]
-    return [f"{text[start:end]!r} at character {start + 1}" for start, end in spans]
 
 
 @functools.lru_cache(maxsize=16)
@@ -137,7 +117,7 @@ class TextSpec:
             if isinstance(text, str):
                 encoding = self._encode_text(text, where)
                 ids = list(encoding.ids)
-                symbol = next(iter(_unknown_symbols(encoding, text)), "")
+                symbol = next(iter(unknown_symbols(encoding.ids, encoding.offsets, text)), "")
             else:
                 ids = to_ids(text, self.vocab_size, where)
                 symbol = f"the id {UNKNOWN}" if UNKNOWN in ids else ""
@@ -150,7 +130,8 @@ class TextSpec:
 
     def unknown_symbols(self, text: str) -> list[str]:
         """Name what the vocabulary does not hold, each with its place; errors as `encode`."""
-        return _unknown_symbols(self._encode_text(text, "text"), text)
+        encoding = self._encode_text(text, "text")
+        return unknown_symbols(encoding.ids, encoding.offsets, text)
 
     def _encode_text(self, text: str, where: str) -> Encoding:
         if self.tokenizer is None:
