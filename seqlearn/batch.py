@@ -68,6 +68,37 @@ class Memory(NamedTuple):
     summary: Tensor
 
 
+def check_batch(batch: object) -> None:
+    """Check that a module is called with a batch.
+
+    Raises:
+        TypeError: If it is something else, such as a dictionary or a plain tuple.
+    """
+    if isinstance(batch, SequenceBatch):
+        return
+    kind = type(batch).__name__
+    held = f" with the keys {', '.join(map(str, batch))}" if isinstance(batch, dict) else ""
+    raise TypeError(
+        f"expected a SequenceBatch, got {kind}{held}; let the data loader yield "
+        "sl.SequenceBatch(source, source_lengths, target, target_lengths), or use a data module "
+        "of seqlearn"
+    )
+
+
+def hide_rows(memory: Memory, rows: Bool[Tensor, " batch"]) -> Memory:
+    """Mask every state of these rows of a memory, and set their numbers to zero.
+
+    Args:
+        memory: The memory.
+        rows: True for the rows to hide.
+    """
+    return memory._replace(
+        states=memory.states.masked_fill(rows[:, None, None], 0.0),
+        mask=memory.mask & ~rows[:, None],
+        summary=memory.summary.masked_fill(rows[:, None], 0.0),
+    )
+
+
 def length_mask(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batch {size}"]:
     """Mark the real positions of rows that are padded to `size`.
 

@@ -67,6 +67,29 @@ class TokenStatistics(Metric):
         }
 
 
+class SquaredErrors(Metric):
+    """The mean of squared errors over all numbers: their sum and their count, then the ratio."""
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, errors: Float[Tensor, "*numbers"]) -> None:
+        """Add the squared errors of a batch, one for each number that counts."""
+        # Not in place: after `Trainer.validate` the sums are inference tensors.
+        self.total = self.total + errors.float().sum()
+        self.count = self.count + errors.numel()
+
+    def compute(self) -> Tensor:
+        """The mean squared error."""
+        return self.total / self.count
+
+
 class CorpusBLEU(Metric):
     """BLEU of a corpus as sacreBLEU computes it, from sums that add up over batches and ranks.
 

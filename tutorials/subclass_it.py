@@ -251,7 +251,7 @@ for name, (architecture, arguments) in networks.items():
 # ```
 #
 # A law that your module is known to break is named with the reason,
-# `expected_failures={"no tokens": "the kernel takes no empty sequence"}`, and the day on which it
+# `expected_failures={"bf16": "computes in single precision only"}`, and the day on which it
 # holds, that test fails and asks you to strike it out.
 #
 # **Try it yourself.** Forget the mask in `MinGRU`, shift `reach` by one, or leave `state` out of

@@ -141,6 +141,7 @@ class Recorder:
                 continue
             queries = sum(fed[: len(path)]) if any(fed) else len(tokens[row])
             chunk.tokens.append(Tokens(source, *self._target(list(tokens[row]), queries)))
+        empty = [row for row, source in enumerate(chunk.sources or []) if not source]
         for key, pieces in chunk.encoded.items():
             if any(len(piece.values) != len(chunk.outputs) for piece in pieces):
                 raise ValueError(
@@ -148,6 +149,8 @@ class Recorder:
                     f"{[len(piece.values) for piece in pieces]} rows; encode each source once, in "
                     "order"
                 )
+            for piece in pieces:
+                piece.values[empty] = 0  # of an empty source the encoder saw padding alone
             self._note(key, _encoder_axes(key, pieces, chunk.width))
         for key in chunk.decoded:
             self._note(key, _decoder_axes(key, chunk.steps, fed, chunk.width))

@@ -136,7 +136,7 @@ class AttentionDecoder(nn.Module):
         state: AttentiveState,
     ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
         """The loop of input feeding: each step's answer enters the cell of the next."""
-        answers = [inputs[:, :0]]
+        answers = []
         with loop():
             for token in inputs.unbind(1):
                 # The recurrence multiplies what it reads by √d_model, which embeddings need.
@@ -172,7 +172,7 @@ class AttentiveEncoder(nn.Module):
         memory = self.recurrence(inputs, mask)
         key = self.combination.attention.read(memory.states)
         summary = self.combination(memory.summary[:, None], key, memory).squeeze(1)
-        return memory._replace(summary=summary * mask.any(1, keepdim=True))
+        return memory._replace(summary=summary)
 
 
 class AttentionSeq2Seq(SequenceModule):

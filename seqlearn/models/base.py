@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqlearn.batch import Memory, SequenceBatch, length_mask
+from seqlearn.batch import Memory, SequenceBatch, check_batch, hide_rows, length_mask
 from seqlearn.models.answering import Answers
 from seqlearn.models.arguments import keeping_arguments
 from seqlearn.models.carrying import Carried
@@ -25,6 +26,7 @@ from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known
 from seqlearn.probe import step as announce_step
+from seqlearn.probe import unheard
 from seqlearn.spec import PAD, START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 
@@ -45,7 +47,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         recipe: How to train.
 
     Raises:
-        TypeError: If an argument of the subclass is not plain data.
+        TypeError: If `spec` is no `SequenceSpec`, or an argument of the subclass is not plain data.
     """
 
     encoder: Encoder
@@ -66,6 +68,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         super().__init__()
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
         arguments.pop("spec", None)
+        _check_spec(spec)
         if d_model < 1:
             raise ValueError(f"expected a d_model of at least 1, got {d_model}")
         self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
@@ -81,6 +84,22 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             self._tie_embeddings()
         self._carried = Carried(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """Find parts, as torch does; a missing half of the model is named.
+
+        Raises:
+            AttributeError: If there is no such attribute.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name not in ("encoder", "decoder"):
+                raise
+        raise AttributeError(
+            f"{type(self).__name__} has no {name}; set self.{name} in __init__, after "
+            "super().__init__(spec, d_model=…)"
+        )
+
     def _tie_embeddings(self) -> None:
         if self.target_embedding is None:
             raise ValueError("tie_embeddings=True needs a target that is text")
@@ -95,6 +114,9 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
     ) -> Memory | None:
         """Read the source.
 
+        The encoder sees each empty source as one visible position of padding. Afterwards the memory
+        of such a row is masked, and its numbers are zero.
+
         Args:
             source: Ids `batch source`, vectors `batch size`, or `None`.
             source_lengths: Tokens in each source, where it is ids.
@@ -104,22 +126,41 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         """
         if self.source_embedding is None or source is None:
             return None
-        if source_lengths is not None and source.shape[1] == 0:
-            # One place of padding, so that no encoder need take a sequence of none, and each
-            # weight has a gradient (of zero) even here.
+        if isinstance(self.spec.source, VectorSpec) or source_lengths is None:
+            inputs = self.source_embedding(source)
+            inputs = inputs[:, None] if inputs.ndim == 2 else inputs
+            lengths = torch.full(inputs.shape[:1], inputs.shape[1], device=inputs.device)
+            return self.encoder(inputs, length_mask(lengths, inputs.shape[1]))
+        if source.shape[1] == 0:
             source = nn.functional.pad(source, (0, 1), value=PAD)
         inputs = self.source_embedding(source)
-        if isinstance(self.spec.source, VectorSpec) or source_lengths is None:
-            inputs = inputs[:, None] if inputs.ndim == 2 else inputs
-            source_lengths = torch.full(inputs.shape[:1], inputs.shape[1], device=inputs.device)
-        return self.encoder(inputs, length_mask(source_lengths, inputs.shape[1]))
+        mask = length_mask(source_lengths.clamp(min=1), inputs.shape[1])
+        return hide_rows(self.encoder(inputs, mask), source_lengths == 0)
 
     def decode(
         self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None
     ) -> tuple[Float[Tensor, "batch target d_model"], State]:
-        """Answer each target token with a vector from which `head` reads the next one."""
-        assert self.target_embedding is not None
-        return self.decoder(self.target_embedding(tokens), memory, state)
+        """Answer each target token with a vector from which `head` reads the next one.
+
+        The decoder is never called without tokens: no token gives no answer, and the state stays.
+        With gradients enabled, all parameters then get a gradient of zero, for which other ranks
+        would wait.
+
+        Raises:
+            ValueError: If the target of the model is not text.
+        """
+        if self.target_embedding is None:
+            raise ValueError(
+                f"decode needs a target that is text, and the target of this model is "
+                f"{type(self.spec.target).__name__}; read `encode(…).summary` instead"
+            )
+        if tokens.shape[1] > 0:
+            return self.decoder(self.target_embedding(tokens), memory, state)
+        if not torch.is_grad_enabled():
+            return self.target_embedding(tokens), state
+        with unheard():
+            start = self.target_embedding(tokens.new_full((len(tokens), 1), START))
+            return self.decoder(start, memory, None)[0][:, :0], state
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Predict a batch whose target is known.
@@ -140,7 +181,11 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         Returns:
             Vectors `batch target-1 d_model` and the decoder's state after them; for a target that
             is no text `batch d_model`, and `None`.
+
+        Raises:
+            TypeError: If `batch` is no `SequenceBatch`.
         """
+        check_batch(batch)
         rows = range(batch.size)
         announce_begin(rows, batch.size, batch.source, batch.source_lengths)
         memory = self.encode(batch.source, batch.source_lengths)
@@ -159,7 +204,11 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         Args:
             batch: The batch; its repeats do not count.
             smoothing: Label smoothing of the loss.
+
+        Raises:
+            TypeError: If `batch` is no `SequenceBatch`.
         """
+        check_batch(batch)
         hidden, state = self.read(batch, self._carried.before(batch))
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
@@ -192,3 +241,23 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         if not isinstance(target, ClassesSpec) or target.weights is None:
             return None
         return torch.tensor(target.weights, dtype=self.head.weight.dtype, device=self.device)
+
+
+def _check_spec(spec: object) -> None:
+    """Check that a model is built with a spec.
+
+    Raises:
+        TypeError: If it is something else, such as the data module.
+    """
+    if isinstance(spec, SequenceSpec):
+        return
+    kind = type(spec).__name__
+    is_data = isinstance(spec, L.LightningDataModule)
+    raise TypeError(
+        "expected the model's first argument to be a SequenceSpec, got "
+        + (
+            f"the data module {kind}; pass its spec: data.spec"
+            if is_data
+            else f"{kind}; pass data.spec"
+        )
+    )

@@ -93,10 +93,9 @@ class FeedForwardEncoder(nn.Module):
         padded = functional.pad(inputs, (0, 0, 0, max(0, self.window - inputs.shape[1])))
         read = padded.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, inputs.shape[-1]))
         read = read * (place >= 0)[..., None] * math.sqrt(inputs.shape[-1])
-        real = mask.any(1, keepdim=True)
-        summary = self.hidden(read.flatten(1)) * real
+        summary = self.hidden(read.flatten(1))
         offer("states", self.hidden, summary)
-        return Memory(summary[:, None], real, summary)
+        return Memory(summary[:, None], mask[:, :1], summary)
 
     def _check(self, longest: int) -> None:
         if longest <= self.window:
@@ -148,8 +147,6 @@ class FeedForwardDecoder(nn.Module):
         """
         batch, target, d_model = inputs.shape
         past = inputs.new_zeros(batch, self.window - 1, d_model) if state is None else state
-        if target == 0:  # A step of padding gives each weight a gradient (zero), as ranks expect.
-            return self.forward(functional.pad(inputs, (0, 0, 0, 1)), memory, past)[0][:, :0], past
         tokens = torch.cat([past, inputs], 1)
         read = tokens.unfold(1, self.window, 1).transpose(2, 3).flatten(2) * math.sqrt(d_model)
         if memory is not None:

@@ -77,7 +77,7 @@ class RecurrentEncoder(nn.Module):
             x, state = layer(x, mask=mask)
             x = self.dropout(x)
             final += state
-        summary = self.context(torch.cat(final, -1)).tanh() * mask.any(1, keepdim=True)
+        summary = self.context(torch.cat(final, -1)).tanh()
         offer("states", self.context, summary)
         return Memory(x, mask, summary)
 

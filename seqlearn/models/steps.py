@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from seqlearn.batch import SequenceBatch
-from seqlearn.metrics import CorpusBLEU, TokenStatistics
+from seqlearn.batch import SequenceBatch, check_batch
+from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
 from seqlearn.models.finite import FiniteSteps
 from seqlearn.models.generation import batch_sources
 from seqlearn.models.optimization import (
@@ -53,6 +53,7 @@ class TrainingSteps(FiniteSteps):
 
     Attributes:
         statistics: Sums over the tokens or classes of an evaluation epoch.
+        squared_errors: The same over the numbers of vectors.
         bleu: BLEU of the generated texts of a test epoch.
         bleu_lc: The same, lower-cased.
     """
@@ -66,6 +67,7 @@ class TrainingSteps(FiniteSteps):
     def __init__(self) -> None:
         super().__init__()
         self.statistics = TokenStatistics()
+        self.squared_errors = SquaredErrors()
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
         self._count_since_step: Tensor | float = 0.0
 
@@ -91,8 +93,9 @@ class TrainingSteps(FiniteSteps):
                 "data); build the model with this data module's spec, or use the data it was "
                 "trained on"
             )
-        halves = ((self.encoder, self.spec.source), (self.decoder, self.target_embedding))
-        for half, use in halves:
+        halves = (("encoder", self.spec.source), ("decoder", self.target_embedding))
+        for name, use in halves:
+            half = getattr(self, name) if use is not None else getattr(self, name, None)
             if use is None and isinstance(half, nn.Module):
                 half.requires_grad_(requires_grad=False)
 
@@ -134,20 +137,21 @@ class TrainingSteps(FiniteSteps):
         """Add the batch to the epoch's statistics."""
         measured = self.measure(batch)
         if isinstance(self.spec.target, VectorSpec):
-            loss = measured.loss / measured.total.clamp(min=1)
-            self.log(self._name("loss"), loss, batch_size=int(measured.total), sync_dist=True)
+            self.squared_errors.update(measured.nll)
         else:
             self.statistics.update(measured.nll, measured.correct, measured.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, perplexity, token accuracy and exact match (classes: loss and accuracy)."""
         if isinstance(self.spec.target, VectorSpec):
+            self._log_figures({"loss": self.squared_errors.compute()})
+            self.squared_errors.reset()
             return
         figures = self.statistics.compute()
         self.statistics.reset()
         if isinstance(self.spec.target, ClassesSpec):
             figures = {"loss": figures["loss"], "accuracy": figures["token_accuracy"]}
-        self.log_dict({self._name(name): value for name, value in figures.items()}, prog_bar=True)
+        self._log_figures(figures)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
@@ -167,11 +171,12 @@ class TrainingSteps(FiniteSteps):
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
-                self.log(self._name(name), figure, rank_zero_only=False)
+                self._log_figures({name: figure}, prog_bar=False)
                 rank_zero_info(f"{self._name(name)} {figure:.2f}  {bleu.signature}")
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
         """Answer each example: a text, a label or a vector. Repeats are left out."""
+        check_batch(batch)
         if isinstance(self.spec.target, TextSpec):
             answers: list[Any] = self.answer(batch)
         elif isinstance(self.spec.target, ClassesSpec):
@@ -223,6 +228,11 @@ class TrainingSteps(FiniteSteps):
         if not getattr(trainer, "fast_dev_run", False):
             warn_of_long_warmup(self.recipe, steps)
         return steps
+
+    def _log_figures(self, figures: dict[str, Tensor], *, prog_bar: bool = True) -> None:
+        """Log figures that are equal on all ranks already; their maximum is the figure itself."""
+        named = {self._name(name): value.to(self.device) for name, value in figures.items()}
+        self.log_dict(named, prog_bar=prog_bar, sync_dist=True, reduce_fx="max")
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"

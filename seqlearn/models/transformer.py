@@ -232,7 +232,7 @@ class TransformerEncoder(nn.Module):
             offer("states", layer, x)
         x = x if self.norm is None else self.norm(x)
         real = x * mask[..., None]
-        return Memory(x, mask, real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+        return Memory(x, mask, real.sum(1) / mask.sum(1, keepdim=True))
 
 
 class TransformerState(NamedTuple):

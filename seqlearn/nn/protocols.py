@@ -17,7 +17,11 @@ batch first, of ints (kept as they are) and of objects with `select(rows)`."""
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Reads a source."""
+    """Reads a source.
+
+    It is called by `SequenceModule.encode`, which shows it an empty source as one visible position
+    of padding: the mask of every row is True at its first position.
+    """
 
     def __call__(
         self,
@@ -33,7 +37,9 @@ class Decoder(Protocol):
     """Writes a target, knowing what came before and, of the source, the memory.
 
     It is causal: fed `T` tokens with `state=None` it answers what it answers when fed the same
-    tokens one by one, threading `state`. A call consumes the state that it is given.
+    tokens one by one, threading `state`. A call consumes the state that it is given. It is never
+    called without tokens; an empty source has a memory whose mask is False throughout the row, with
+    states and summary of zero.
 
     A decoder with an attribute `carries_state` that is true goes on from batch to batch of a long
     text, where its state is made of tensors, ints and plain containers.

@@ -141,6 +141,8 @@ def test_recording_a_generation(input_feeding: bool) -> None:
 def test_a_class_is_told_from_one_look_back() -> None:
     model = model_of(CLASSES, score="additive")
     with torch.no_grad(), sl.record(model) as recording:
+        model.classify(SOURCES)
+    with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
     looked = recording.attention["encoder.combination.attention"]
     assert looked.shape == (3, 1, 1, 3)

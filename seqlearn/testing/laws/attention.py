@@ -138,6 +138,8 @@ def attention_output(trial: Trial) -> None:
         real = torch.ones(weights.shape[0], weights.shape[2], dtype=torch.bool)
         if name in recording.axes and recording.axes[name][0] != "summary":
             real = recording.mask(recording.axes[name][0])
+        elif name in recording.axes and batch.source_lengths is not None:
+            real &= batch.source_lengths[:, None] > 0  # of an empty source nothing is recorded
         looked = real[:, None].expand(weights.shape[:3])
         made = (weights @ values[name])[looked]
         trial.close(made, outputs[name][looked], f"{name}: weights times values, and the output")

@@ -1,0 +1,118 @@
+"""Mistakes in using a module are named in one sentence, with the right call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jaxtyping
+import lightning as L
+import pytest
+import torch
+
+import seqlearn as sl
+from seqlearn.batch import SequenceBatch, pad
+
+SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
+BATCH = SequenceBatch(*pad([[4, 5]]), *pad([[2, 4, 3]]))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the run-time check of types, which users do not have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def copying() -> sl.data.Synthetic:
+    return sl.data.Synthetic("copy", 3, train_examples=20, held_out_examples=5)
+
+
+def fit(model: sl.SequenceModule, data: Any) -> None:
+    L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(model, data)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("model_class", [sl.Transformer, sl.FeedForward, sl.LSTM])
+def test_a_data_module_in_the_place_of_its_spec(model_class: type[sl.SequenceModule]) -> None:
+    with pytest.raises(
+        TypeError, match=r"got the data module Synthetic; pass its spec: data\.spec"
+    ):
+        model_class(copying())
+    with pytest.raises(TypeError, match=r"to be a SequenceSpec, got NoneType; pass data\.spec"):
+        model_class(None)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (BATCH._asdict(), "got dict with the keys source, source_lengths, target, target_lengths"),
+        (tuple(BATCH), "got tuple; let the data loader yield"),
+        (BATCH.source, "got Tensor; let the data loader yield"),
+    ],
+)
+@pytest.mark.parametrize("call", ["forward", "measure", "training_step", "predict_step"])
+def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
+    model = sl.GRU(SPEC, d_model=4)
+    arguments = (batch,) if call in ("forward", "measure") else (batch, 0)
+    with pytest.raises(TypeError, match="expected a SequenceBatch, " + message):
+        getattr(model, call)(*arguments)
+
+
+class NoEncoder(sl.SequenceModule):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=4)
+        self.decoder = sl.GRU(spec, d_model=4).decoder
+
+
+class NoDecoder(sl.SequenceModule):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=4)
+        self.encoder = sl.GRU(spec, d_model=4).encoder
+
+
+@pytest.mark.parametrize(("model_class", "half"), [(NoEncoder, "encoder"), (NoDecoder, "decoder")])
+def test_a_missing_half(model_class: type[sl.SequenceModule], half: str) -> None:
+    message = rf"{model_class.__name__} has no {half}; set self\.{half} in __init__, after super"
+    data = copying()
+    for call in (
+        lambda: fit(model_class(data.spec), data),
+        lambda: model_class(SPEC).generate([[4]]),
+        lambda: model_class(SPEC).score([[4]], [[5]]),
+        lambda: model_class(SPEC)(BATCH),
+    ):
+        with pytest.raises(AttributeError, match=message):
+            call()
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        _ = model_class(SPEC).other
+
+
+def test_a_half_that_the_task_does_not_use_may_be_missing() -> None:
+    labels = sl.SequenceSpec(sl.TextSpec(11, 6), sl.ClassesSpec(("a", "b")))
+    model = NoDecoder(labels)
+    assert model.classify([[4]])[0][0] in ("a", "b")
+    language = NoEncoder(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
+    assert len(language.generate(prompts=[[5]], max_length=2)) == 1
+    for each in (model, language):
+        each.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        each.setup("fit")
+
+
+@pytest.mark.parametrize("call", ["generate", "score", "classify", "decode"])
+def test_what_needs_another_target(call: str) -> None:
+    model = sl.GRU(sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2)), d_model=4)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "score": ([[4]], [[5]]),
+        "decode": (torch.tensor([[2]]), None),
+    }
+    with pytest.raises(ValueError, match=r"VectorSpec; (call|use|read|pass)"):
+        getattr(model, call)(*arguments.get(call, ([[4]],)))
