@@ -31,6 +31,11 @@ class SequenceBatch(NamedTuple):
         references: The raw target texts, in evaluation splits.
         continues: Whether row `i` goes on where row `i` of the batch before it ended, as the lanes
             of a long text do; a recurrent language model then carries its state on.
+        loss_weight: What the mean loss of this batch counts in training: its share of the targets
+            of its optimizer step, times the number of batches that Lightning and its strategy
+            average over, `tokens · replicas · accumulate_grad_batches / tokens of the step`. So
+            the step's gradient is that of the mean over all of its targets. It is 1.0 for one
+            process without accumulation, in evaluation, and in batches of a loader of your own.
     """
 
     source: Tensor | None
@@ -40,6 +45,7 @@ class SequenceBatch(NamedTuple):
     rows: Tensor | None = None
     references: tuple[str, ...] | None = None
     continues: bool = False
+    loss_weight: float = 1.0
 
     @property
     def size(self) -> int:

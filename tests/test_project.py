@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "data": {"data", "plain_data", "raw_inputs", "spec", "batch"},
     "introspect": {"introspect", "class_methods", "spec", "batch", "probe", "nn"},
     "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"}
-    | {"class_methods", "plain_data", "raw_inputs"},
+    | {"class_methods", "plain_data", "raw_inputs", "data.position"},
     "callbacks": {"callbacks", "raw_inputs", "spec", "batch", "probe", "nn", "metrics", "models"}
     | {"introspect"},
     "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}

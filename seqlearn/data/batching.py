@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
@@ -188,24 +190,61 @@ class BatchSampler(DistributedSampler[Any]):
             seed=seed,
         )
         self.plan = plan
-        self._skipped = 0
+        self._start = 0
+        self._order: tuple[int, Sequence[Any]] | None = None
+        self._processes = _processes()
 
     def __iter__(self) -> Iterator[Any]:
-        """This rank's batches of the epoch that was set, without those that were skipped."""
-        skipped, self._skipped = self._skipped, 0
-        batches = self.plan.shuffled(self.seed, self.epoch) if self.shuffle else self.plan.fixed()
-        return iter(batches[self.rank :: self.num_replicas][skipped:])
+        """This rank's batches of the epoch that was set.
+
+        Raises:
+            ValueError: If more processes run together than when the plan was made: each of them
+                would get all batches.
+        """
+        if _processes() > self._processes:
+            raise ValueError(
+                f"this loader was made while {self._processes} process ran, and now "
+                f"{_processes()} run together, each of which would get all of its batches; give "
+                "the Trainer the data module itself, as in trainer.fit(model, datamodule=data)"
+            )
+        batches = self.all_batches(self.epoch)
+        return iter(batches[self.rank :: self.num_replicas][self._start :])
 
     def __len__(self) -> int:
-        """This rank's batches in every epoch, also in one that skips some.
+        """This rank's batches in every epoch, also in one that is joined later.
 
         Lightning itself counts those that ran before an interruption.
         """
         return len(self.plan) // self.num_replicas
 
-    def skip(self, batches: int) -> None:
-        """Leave out the first batches of this rank in the next iteration, and only there."""
-        self._skipped = batches
+    def all_batches(self, epoch: int) -> Sequence[Any]:
+        """The batches of all ranks in an epoch, those of one step side by side."""
+        if not self.shuffle:
+            return self.plan.fixed()
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, self.plan.shuffled(self.seed, epoch)
+        return self._order[1]
+
+    @contextmanager
+    def starting_at(self, epoch: int, batch: int) -> Iterator[None]:
+        """Within the block, iterations start at a batch of an epoch.
+
+        Args:
+            epoch: Which order.
+            batch: This rank's first batch of that order.
+        """
+        before = self.epoch, self._start
+        self.epoch, self._start = epoch, batch
+        try:
+            yield
+        finally:
+            self.epoch, self._start = before
+
+
+def _processes() -> int:
+    """Processes that run together, as far as torch knows yet."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if together else 1
 
 
 def _longest(

@@ -8,6 +8,7 @@ starts in them. Labels and vectors are one array. The files of a split are
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -187,7 +188,19 @@ def save_references(folder: Path, split: str, texts: Sequence[str]) -> None:
     path.write_text(json.dumps(list(texts), ensure_ascii=False), encoding="utf-8")
 
 
-class EncodedDataset(Dataset[SequenceBatch]):
+class BatchDataset(Dataset[SequenceBatch], ABC):
+    """A dataset that is indexed by what a plan says, and whose items are ready batches."""
+
+    @abstractmethod
+    def __getitem__(self, planned: Any) -> SequenceBatch:
+        """Slice and pad one batch of the plan."""
+
+    @abstractmethod
+    def counted(self, batches: Sequence[Any]) -> NDArray[np.int64]:
+        """How many targets of each of some batches of the plan count in its loss."""
+
+
+class EncodedDataset(BatchDataset):
     """One encoded split. Asked for a list of rows, it answers with one padded batch.
 
     Pickled (for worker processes that are not forked) it is only the folder's name.
@@ -268,6 +281,22 @@ class EncodedDataset(Dataset[SequenceBatch]):
             references=None if references is None else tuple(references[row] for row in real),
         )
 
+    def counted(self, batches: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """How many targets of each batch count in its loss.
+
+        Args:
+            batches: For each the rows, as `dataset[rows]` takes them.
+
+        Returns:
+            Of texts the tokens after the start, of classes one for each example, of vectors their
+            numbers; repeats that only even out ranks count nothing. `batches`.
+        """
+        sizes = [len(rows) for rows in batches]
+        marked = np.fromiter(chain.from_iterable(batches), dtype=np.int64, count=sum(sizes))
+        counts = self._target.counted(np.where(marked < 0, ~marked, marked))
+        ends = np.cumsum(np.where(marked < 0, 0, counts))
+        return np.diff(np.concatenate([[0], ends])[np.cumsum([0, *sizes])])
+
 
 class _Texts:
     """Ids of texts one after the other."""
@@ -281,6 +310,10 @@ class _Texts:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self._offsets)
+
+    def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of each text the tokens after the start."""
+        return self._offsets[rows + 1] - self._offsets[rows] - 1
 
     def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Ids `batch time` padded on the right, and lengths `batch`."""
@@ -305,6 +338,10 @@ class _Values:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.ones(len(self), dtype=np.int64)
+
+    def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of each value the numbers that it has."""
+        return np.full(len(rows), self._values[0].size if len(self) else 0, dtype=np.int64)
 
     def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, None]:
         return torch.from_numpy(np.ascontiguousarray(self._values[rows])), None

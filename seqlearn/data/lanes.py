@@ -19,16 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.data.encoded import EncodedDataset
-from seqlearn.spec import PAD
+from seqlearn.data.encoded import BatchDataset, EncodedDataset
+from seqlearn.spec import PAD, START
 
 Ints = NDArray[np.int64]
 
@@ -142,7 +142,7 @@ def plan_lanes(ids: int, window: int, batch_tokens: int, *, world_size: int = 1)
     return LanePlan(ids, max(1, lanes), window, world_size)
 
 
-class LaneDataset(Dataset[SequenceBatch]):
+class LaneDataset(BatchDataset):
     """One encoded split as a circle of ids. Asked for a window, it answers with a batch.
 
     Args:
@@ -175,3 +175,24 @@ class LaneDataset(Dataset[SequenceBatch]):
             rows=torch.from_numpy(window.lanes),
             continues=window.continues,
         )
+
+    def counted(self, windows: Sequence[Window]) -> Ints:
+        """How many targets of each window count in its loss: all that are predicted but starts.
+
+        Returns:
+            `windows`.
+        """
+        return np.array([self._counted(window) for window in windows], dtype=np.int64)
+
+    def _counted(self, window: Window) -> int:
+        first = window.starts + 1
+        ends = first + window.predicted
+        # A window may go once around the place where the circle closes.
+        starts = np.searchsorted(self._starts, [first, ends])
+        return int(window.predicted.sum() - (starts[1] - starts[0]).sum())
+
+    @cached_property
+    def _starts(self) -> Ints:
+        """Where starts are in the circle, and once more a round later."""
+        places = np.flatnonzero(self._encoded.target_ids == START)
+        return np.concatenate([places, places + len(self)])

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from operator import index
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import (
@@ -30,9 +30,11 @@ from seqlearn.data.batching import (
     plan_in_order,
 )
 from seqlearn.data.describe import describe
-from seqlearn.data.encoded import EncodedDataset
+from seqlearn.data.encoded import BatchDataset, EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.loader import ResumableLoader, SequenceLoader, TrainingLoader
 from seqlearn.data.plain_arguments import PlainArguments
+from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
 
@@ -88,7 +90,7 @@ class SequenceDataModule(PlainArguments, ABC):
         self.seed = index(seed)
         self.num_workers = index(num_workers)
         self._prepared: Prepared | None = None
-        self._pass: _Pass | None = None
+        self.training_position = TrainingPosition()
 
     # What a source says.
 
@@ -151,8 +153,8 @@ class SequenceDataModule(PlainArguments, ABC):
     def setup(self, stage: str) -> None:
         """Read what `prepare_data` left in the cache."""
         self._prepare()
-        if stage == "fit":
-            self._pass = None
+        if stage == "fit" and self.trainer is not None:
+            self.training_position.start(self.trainer)
 
     def train_dataloader(self) -> DataLoader[SequenceBatch]:
         """Batches of the training split, in another order each epoch."""
@@ -189,15 +191,8 @@ class SequenceDataModule(PlainArguments, ABC):
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, how many of its batches are done per rank, and what decides their order."""
-        if self.trainer is None or self._pass is None:
-            return {}
-        now = self._pass
-        done = now.batch + _batches_done(self.trainer) - now.total
-        epoch, batch = now.epoch, done
-        if done >= self.trainer.num_training_batches:
-            epoch, batch = now.epoch + 1, 0
-        total = _batches_done(self.trainer)
-        return {"epoch": epoch, "batch": batch, "total": total, **self._order()}
+        state = {} if self.trainer is None else self.training_position.state(self.trainer)
+        return state | self._order() if state else {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Let training go on where a checkpoint of a training run stands."""
@@ -210,29 +205,20 @@ class SequenceDataModule(PlainArguments, ABC):
                 f"{', '.join(names)}: the rest of this epoch repeats some examples and leaves "
                 "out others; to avoid it, resume with the old setting or from the end of an epoch"
             )
-        self._pass = _Pass(state_dict["epoch"], state_dict["batch"], state_dict["total"])
-
-    def _next_pass(self) -> tuple[int, int] | None:
-        """Epoch and first batch of the iteration that starts now; `None` without a trainer.
-
-        Lightning may start iterating more than once before it trains (in `setup_data` it does so
-        before it tells the epoch, and workers start fetching), and counts a run that was stopped
-        within an epoch as one that ended it. What cannot be wrong is the number of batches it has
-        trained on: an epoch is over once iteration starts anew and there are more than before.
-        """
-        if self.trainer is None:
-            return None
-        total = _batches_done(self.trainer)
-        if self._pass is None:
-            epochs: Any = self.trainer.fit_loop.epoch_progress.current
-            self._pass = _Pass(epochs.processed, 0, total)
-        elif total > self._pass.total:
-            self._pass = _Pass(self._pass.epoch + 1, 0, total)
-        return self._pass.epoch, self._pass.batch
+        self.training_position.resume(state_dict["epoch"], state_dict["batch"], state_dict["total"])
 
     def _order(self) -> dict[str, int]:
-        world_size = 1 if self.trainer is None else self.trainer.world_size
-        return {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": world_size}
+        replicas = self._replicas()["num_replicas"]
+        return {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": replicas}
+
+    def _replicas(self) -> dict[str, int]:
+        """How many processes share the batches, and which of them this is."""
+        if self.trainer is not None:
+            return self.trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+            return {"num_replicas": size, "rank": rank}
+        return {"num_replicas": 1, "rank": 0}
 
     def _loader(
         self, split: Split, *, shuffle: bool, in_order: bool = False
@@ -248,25 +234,29 @@ class SequenceDataModule(PlainArguments, ABC):
                 f"{type(self).__name__} has no {split} split (examples({split!r}) is empty); "
                 "give it one, or leave out what asks for it"
             )
-        world_size = self._order()["world_size"]
-        plan = self._plan(split, world_size=world_size, shuffle=shuffle, in_order=in_order)
-        rank = 0 if self.trainer is None else self.trainer.global_rank
-        sampler: BatchSampler
-        if shuffle:
-            sampler = _TrainingSampler(plan, self._next_pass, seed=self.seed, rank=rank)
-        else:
-            sampler = BatchSampler(plan, shuffle=False, rank=rank)
+        replicas = self._replicas()
+        plan = self._plan(
+            split, world_size=replicas["num_replicas"], shuffle=shuffle, in_order=in_order
+        )
+        sampler = BatchSampler(plan, shuffle=shuffle, seed=self.seed, rank=replicas["rank"])
         if self.num_workers:
             # Else the tokenizers library writes a warning for each process that is forked.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return _Loader(
-            self._sliced(split),
+        kind: type[SequenceLoader] = SequenceLoader
+        if shuffle:
+            kind = TrainingLoader if fitting_trainer(self) is None else ResumableLoader
+        batches = self._sliced(split)
+        loader = kind(
+            batches,
             sampler=sampler,
             batch_size=None,
             collate_fn=_unchanged,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+        if isinstance(loader, TrainingLoader):
+            loader.attach(self, batches.counted)
+        return loader
 
     def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
         """Which examples of a split form batches; another plan may go with another dataset."""
@@ -278,7 +268,7 @@ class SequenceDataModule(PlainArguments, ABC):
         mixed = BUCKET_BATCHES if shuffle else 1
         return plan_batches(*lengths, world_size=world_size, bucket_batches=mixed, locate=locate)
 
-    def _sliced(self, split: Split) -> Dataset[SequenceBatch]:
+    def _sliced(self, split: Split) -> BatchDataset:
         """What answers with a batch when it is asked for what the plan says."""
         return self.dataset(split)
 
@@ -288,67 +278,10 @@ class SequenceDataModule(PlainArguments, ABC):
         return self._prepared
 
 
-class _Pass(NamedTuple):
-    """An iteration over the training batches, on this rank.
-
-    Attributes:
-        epoch: Which order it follows.
-        batch: The first batch of that order.
-        total: Batches that training had done in all when it started.
-    """
-
-    epoch: int
-    batch: int
-    total: int
-
-
-class _TrainingSampler(BatchSampler):
-    """Asks, whenever an iteration starts, which epoch and which batch is next."""
-
-    def __init__(
-        self,
-        plan: Planned,
-        next_pass: Callable[[], tuple[int, int] | None],
-        *,
-        seed: int,
-        rank: int,
-    ) -> None:
-        super().__init__(plan, shuffle=True, seed=seed, rank=rank)
-        self._next_pass = next_pass
-
-    def __iter__(self) -> Iterator[Any]:
-        """This rank's batches of the epoch that is due."""
-        due = self._next_pass()
-        if due is not None:
-            self.set_epoch(due[0])
-            self.skip(due[1])
-        return super().__iter__()
-
-
-class _Loader(DataLoader[SequenceBatch]):
-    """Tells Lightning, by having these two methods, that it can be resumed within an epoch.
-
-    The position itself is in the data module's state.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
 def _spec_type(field: object) -> type:
     """What a field becomes in the spec."""
     specs = ((Text, TextSpec), (Classes, ClassesSpec), (Vector, VectorSpec))
     return next((spec for kind, spec in specs if isinstance(field, kind)), type(field))
-
-
-def _batches_done(trainer: L.Trainer) -> int:
-    """Training batches done on this rank since training began, interruptions included."""
-    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
-    return int(total.processed)
 
 
 def _locate(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:

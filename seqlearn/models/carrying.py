@@ -32,6 +32,7 @@ class Carried:
         # In a tuple, where torch does not take it for a part of the part that holds this.
         self._module = (module,)
         self._states: dict[bool, State | None] = {True: None, False: None}
+        self._marked: tuple[int, State | None] = (-1, None)
 
     def before(self, batch: SequenceBatch) -> State | None:
         """The state to begin a batch with; `None` unless it continues the one before."""
@@ -49,6 +50,14 @@ class Carried:
         if self._carries and training is not None:
             self._states[training] = map_state(lambda part: part.detach(), state)
 
+    def mark(self, batches_done: int) -> None:
+        """Keep the training state before an accumulation group; no gradient of it is saved.
+
+        Args:
+            batches_done: Training batches done before it, in all.
+        """
+        self._marked = batches_done, self._states[True]
+
     def _in_training(self) -> bool | None:
         """Whether a batch now is one of training; `None` if it is no batch of a run."""
         module: Any = self._module[0]
@@ -65,14 +74,23 @@ class Carried:
         module: Any = self._module[0]
         return module.spec.source is None and getattr(module.decoder, "carries_state", False)
 
-    def of_all_ranks(self) -> list[Any] | None:
-        """For a checkpoint: the training state of each rank, on the CPU; asked for on all ranks.
+    def of_all_ranks(self, batches_done: int | None = None) -> list[Any] | None:
+        """For a checkpoint: the training state of each rank, on the CPU; called on all ranks.
 
-        `None` of a module that carries nothing, whose ranks then need not wait for one another.
+        Args:
+            batches_done: Where the resumed run goes on, if that is the start of the accumulation
+                group that was marked; else from the state of now.
+
+        Returns:
+            One for each rank; `None` of a module that carries nothing, whose ranks then need not
+            wait for one another.
         """
         if not self._carries:
             return None
-        ranks: list[Any] = [map_state(lambda part: part.detach().cpu(), self._states[True])]
+        marked, state = self._marked
+        if batches_done is None or marked != batches_done:
+            state = self._states[True]
+        ranks: list[Any] = [map_state(lambda part: part.detach().cpu(), state)]
         if _world_size() > 1:
             mine, ranks = ranks[0], [None] * _world_size()
             torch.distributed.all_gather_object(ranks, mine)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seqlearn.class_methods import class_only_method
+from seqlearn.data.position import rewind_to_last_step
 from seqlearn.models import checkpoint as checkpoints
 from seqlearn.models.carrying import Carried
 from seqlearn.models.pretrained import Pretrained
@@ -23,12 +24,17 @@ class Checkpointed(Pretrained):
     _carried: Carried
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the class's name, the spec and the arguments into the checkpoint, as plain data."""
+        """Put the class's name, the spec and the arguments into the checkpoint, as plain data.
+
+        A checkpoint that is saved within an accumulation group resumes at the group's start.
+        """
+        trainer = self._trainer
+        start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
         checkpoint[checkpoints.KEY] = {
             "class": checkpoints.class_name(type(self)),
             "spec": self.spec.to_dict(),
             "arguments": self._init_arguments,
-            "carried": self._carried.of_all_ranks(),
+            "carried": self._carried.of_all_ranks(start),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
+from seqlearn.models.carrying import Carried
 from seqlearn.models.finite import FiniteSteps
 from seqlearn.models.generation import batch_sources
 from seqlearn.models.optimization import (
@@ -24,10 +25,6 @@ from seqlearn.models.optimization import (
 from seqlearn.models.recipe import Recipe
 from seqlearn.nn import Decoder, Encoder
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
-
-NOMINAL_TOKENS = 4096.0
-"""The count that a step's summed loss is divided by; `on_before_optimizer_step` puts the true
-count of all ranks and micro-batches in its place, so the value only keeps gradients in range."""
 
 
 class Measured(NamedTuple):
@@ -63,13 +60,13 @@ class TrainingSteps(FiniteSteps):
     encoder: Encoder
     decoder: Decoder
     target_embedding: nn.Module | None
+    _carried: Carried
 
     def __init__(self) -> None:
         super().__init__()
         self.statistics = TokenStatistics()
         self.squared_errors = SquaredErrors()
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
-        self._count_since_step: Tensor | float = 0.0
 
     @abstractmethod
     def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
@@ -85,7 +82,6 @@ class TrainingSteps(FiniteSteps):
 
     def setup(self, stage: str) -> None:
         """Check that the data fit, and switch off gradients of a half that is not used."""
-        self._count_since_step = 0.0
         other = getattr(getattr(self.trainer, "datamodule", None), "spec", None)
         if isinstance(other, SequenceSpec) and (differences := self.spec.differences(other)):
             raise ValueError(
@@ -109,29 +105,30 @@ class TrainingSteps(FiniteSteps):
 
     def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Seed all draws of this step from (seed, rank, number of the batch)."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._carried.mark(self._batches_done())
         number = self.trainer.fit_loop.total_batch_idx
         state = np.random.SeedSequence([self.recipe.seed, self.global_rank, number])
         torch.manual_seed(int(state.generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """The summed loss over a fixed count; see `on_before_optimizer_step`."""
-        measured = self.measure(batch, self.recipe.label_smoothing)
-        self._count_since_step = self._count_since_step + measured.total
-        mean = measured.loss.detach() / measured.total.clamp(min=1)
-        self.log("train/loss", mean, prog_bar=True, batch_size=batch.size)
-        return measured.loss / NOMINAL_TOKENS
+        """The mean loss over the targets that count, times the weight of the batch.
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the gradient by the true count over all ranks and micro-batches of the step."""
-        super().on_before_optimizer_step(optimizer)
-        count = torch.as_tensor(self._count_since_step, dtype=torch.long, device=self.device)
-        self._count_since_step = 0.0
-        total = float(self.trainer.strategy.reduce(count, reduce_op="sum"))
-        if total == 0:  # a training step of the user's own, which counts and divides itself
-            return
-        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, NOMINAL_TOKENS * shares / total)
+        A term that a subclass adds has the weight that is written, averaged over processes and
+        accumulated batches as Lightning does with any loss. With the weight of the batch it is
+        averaged as the loss is, by targets, also where the last group of an epoch is smaller::
+
+            def training_step(self, batch, batch_idx):
+                loss = super().training_step(batch, batch_idx)
+                return loss + 0.1 * batch.loss_weight * self.penalty(batch)
+
+        Returns:
+            `batch.loss_weight` times the mean; a batch without any target that counts gives 0.
+        """
+        measured = self.measure(batch, self.recipe.label_smoothing)
+        mean = measured.loss / measured.total.clamp(min=1)
+        self.log("train/loss", mean.detach(), prog_bar=True, batch_size=batch.size)
+        return batch.loss_weight * mean
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the epoch's statistics."""
@@ -233,6 +230,10 @@ class TrainingSteps(FiniteSteps):
         """Log figures that are equal on all ranks already; their maximum is the figure itself."""
         named = {self._name(name): value.to(self.device) for name, value in figures.items()}
         self.log_dict(named, prog_bar=prog_bar, sync_dist=True, reduce_fx="max")
+
+    def _batches_done(self) -> int:
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return int(progress.processed)
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"

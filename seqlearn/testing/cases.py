@@ -95,6 +95,15 @@ def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
     return SequenceBatch(picked[0], picked[1], picked[2], picked[3])
 
 
+def counted_targets(batch: SequenceBatch) -> int:
+    """How many targets count in a loss: tokens after the start, classes, or numbers of vectors."""
+    if batch.target_lengths is None:
+        return int(batch.target[batch.kept].numel())
+    labels = batch.target[:, 1:]
+    mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & (labels != START)
+    return int(mask[batch.kept].sum())
+
+
 def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
     """Of the logits those that predict a real token; all of a class or vector."""
     if batch.target_lengths is None:

@@ -152,15 +152,20 @@ def test_an_example_longer_than_the_budget_is_named(plan_with: Any) -> None:
         )
 
 
-def test_a_pass_can_start_later_once() -> None:
+def test_an_epoch_can_be_joined_later() -> None:
     rng = np.random.default_rng(0)
     plan = plan_batches(rng.integers(1, 9, 99), rng.integers(1, 9, 99), 50, world_size=2)
     sampler = BatchSampler(plan, shuffle=True, rank=1)
     whole = list(sampler)
-    sampler.skip(3)
-    assert len(sampler) == len(whole)
-    assert list(sampler) == whole[3:]
+    with sampler.starting_at(0, 3):
+        assert len(sampler) == len(whole)
+        assert list(sampler) == whole[3:]
+        assert list(sampler) == whole[3:]
     assert list(sampler) == whole
+    with sampler.starting_at(1, 2):
+        later = list(sampler)
+    sampler.set_epoch(1)
+    assert later == list(sampler)[2:] != whole[2:]
 
 
 def test_lightning_and_torch_take_it() -> None:

@@ -292,7 +292,8 @@ def test_ranks_share_the_batches() -> None:
     for rank in range(3):
         data = Squares()
         data.trainer = SimpleNamespace(
-            world_size=3, global_rank=rank, state=SimpleNamespace(fn="test")
+            distributed_sampler_kwargs={"num_replicas": 3, "rank": rank},
+            state=SimpleNamespace(fn="test"),
         )
         loader = data.test_dataloader()
         assert len(loader) == len(rows(loader))

@@ -60,7 +60,8 @@ def predicted(batches: list[tuple[Any, ...]]) -> list[int]:
 
 def on(data: PlainText, rank: int, world_size: int) -> PlainText:
     data.trainer = SimpleNamespace(
-        world_size=world_size, global_rank=rank, state=SimpleNamespace(fn="test")
+        distributed_sampler_kwargs={"num_replicas": world_size, "rank": rank},
+        state=SimpleNamespace(fn="test"),
     )
     return data
 
@@ -135,8 +136,9 @@ def test_ranks_share_the_lanes(
     counts = set()
     for rank in range(world_size):
         data = on(PlainText(path, path, **options), rank, world_size)
-        data._next_pass = lambda: (5, 0)  # no trainer counts here
-        batches = plain(getattr(data, f"{split}_dataloader")())
+        loader = getattr(data, f"{split}_dataloader")()
+        loader.sampler.set_epoch(5)
+        batches = plain(loader)
         counts.add(len(batches))
         found += predicted(batches)
     assert len(counts) == 1

@@ -74,8 +74,8 @@ def test_repeats_count_in_nothing() -> None:
 
 @ignore_workers
 @pytest.mark.parametrize("accumulate", [1, 2, 3])
-def test_gradient_is_that_of_the_whole_group(accumulate: int, tmp_path: Path) -> None:
-    """Also for the short last group: three batches in groups of one, two and three."""
+def test_batches_of_ones_own_loader_weigh_the_same(accumulate: int, tmp_path: Path) -> None:
+    """Lightning's usual mean of means: three batches in groups of one, two and three."""
     seen: list[dict[str, torch.Tensor]] = []
 
     class Watch(L.Callback):
@@ -99,7 +99,7 @@ def test_gradient_is_that_of_the_whole_group(accumulate: int, tmp_path: Path) ->
     for group, found in zip(groups, seen, strict=True):
         model.zero_grad()
         measured = [model.measure(batch) for batch in group]
-        (sum(m.loss for m in measured) / sum(m.total for m in measured)).backward()
+        (sum(m.loss / m.total for m in measured) / accumulate).backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad, atol=1e-12, rtol=1e-9)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -90,3 +91,59 @@ def test_resumed_with_the_default_warm_up(tmp_path: Path) -> None:
     trainer.fit(model, data, ckpt_path=tmp_path / "step=1.ckpt")
     assert trainer.global_step == steps
     assert all(torch.equal(w, weights[name]) for name, w in model.state_dict().items())
+
+
+class WithinGroups(L.Callback):
+    """Saves after every batch, also between the batches of a step, and before its step ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        trainer.save_checkpoint(self.folder / f"after-{trainer.fit_loop.total_batch_idx + 1}.ckpt")
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"within-{trainer.fit_loop.total_batch_idx}.ckpt")
+
+
+def stream_parts(
+    folder: Path, *callbacks: L.Callback
+) -> tuple[L.Trainer, sl.GRU, sl.data.PlainText]:
+    """A language model, whose state goes on from batch to batch."""
+    path = folder / "stream.txt"
+    path.write_text("abcde" * 9 + "edcba" * 8 + "ace" * 3 + "ab" * 4, encoding="utf-8")
+    data = sl.data.PlainText(path, window=4, batch_tokens=8)
+    torch.manual_seed(0)
+    model = sl.GRU(data.spec, d_model=6, dropout=0.3, recipe=sl.Recipe(lr=1e-2, warmup_steps=2))
+    trainer, _, _ = parts(folder, *callbacks)
+    trainer.limit_val_batches = 0
+    trainer.fit_loop.max_epochs = 1
+    return trainer, model, data
+
+
+@pytest.mark.parametrize("make", [parts, stream_parts])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_checkpoint_within_a_group_resumes_at_the_start_of_the_group(
+    make: Any, accumulate: int, tmp_path: Path
+) -> None:
+    trainer, model, data = make(tmp_path, WithinGroups(tmp_path))
+    trainer.accumulate_grad_batches = accumulate
+    trainer.fit(model, data)
+    count, steps = trainer.num_training_batches, trainer.global_step
+    assert count % accumulate or accumulate == 1
+    last = trainer.fit_loop.total_batch_idx
+    chosen = [f"{kind}-{done}" for kind in ("after", "within") for done in (2, count - 2)]
+    for name in [*chosen, f"after-{count}", f"within-{last}"]:
+        path = tmp_path / f"{name}.ckpt"
+        done = int(name.split("-")[1])
+        start = done if name == f"after-{count}" else done - done % count % accumulate
+        saved = torch.load(path, weights_only=True)
+        counters = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        assert counters["total"]["ready"] == saved[type(data).__qualname__]["total"] == start
+        again, resumed, other = make(tmp_path)
+        again.accumulate_grad_batches = accumulate
+        torch.manual_seed(123)
+        again.fit(resumed, other, ckpt_path=path, weights_only=True)
+        assert again.global_step == steps
+        for key, weight in resumed.state_dict().items():
+            assert torch.equal(weight, model.state_dict()[key]), (name, key)

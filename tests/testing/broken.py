@@ -185,7 +185,7 @@ class PositionsCountedFromThePadding(Small):
         return memory._replace(summary=memory.summary + 0 * self.places.weight.sum())
 
 
-@breaks("padding", "company", "split")
+@breaks("padding", "company", "split", "together")
 class PaddingCountsInTheLoss(Small):
     def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
         lengths = torch.full_like(batch.target_lengths, batch.target.shape[1])
@@ -448,10 +448,6 @@ class CountsItsSteps(Small):
 
 
 @breaks("together")
-class CountsItsOwnTokensOnly(Small):
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        own = float(self._count_since_step)
-        self._count_since_step = 0.0
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(4096.0 * self.trainer.accumulate_grad_batches / own)
+class IgnoresTheWeightOfTheBatch(Small):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch._replace(loss_weight=1.0), batch_idx)

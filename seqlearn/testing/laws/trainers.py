@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.models import SequenceModule
+from seqlearn.testing.cases import counted_targets
 
 
 @contextmanager
@@ -86,6 +87,20 @@ def _one_rank(
     return [parameter.grad for parameter in module.parameters()]
 
 
+def weighed(ranks: list[list[SequenceBatch]]) -> list[list[SequenceBatch]]:
+    """The same micro-batches, each with its weight in the one step, as a data module gives it."""
+    total = sum(counted_targets(batch) for batches in ranks for batch in batches)
+    return [
+        [
+            batch._replace(
+                loss_weight=counted_targets(batch) * len(ranks) * len(batches) / max(total, 1)
+            )
+            for batch in batches
+        ]
+        for batches in ranks
+    ]
+
+
 def step_gradients(make: Any, ranks: list[list[SequenceBatch]]) -> dict[str, Tensor]:
     """The gradient of one step of training, as several processes together make it.
 
@@ -101,7 +116,7 @@ def step_gradients(make: Any, ranks: list[list[SequenceBatch]]) -> dict[str, Ten
     for _ in range(2):  # what is reduced over all must be known first
         strategies = [OneOfSeveral(rank, len(ranks), totals) for rank in range(len(ranks))]
         found = []
-        for batches, strategy in zip(ranks, strategies, strict=True):
+        for batches, strategy in zip(weighed(ranks), strategies, strict=True):
             module = make()
             found.append(_one_rank(module, batches, strategy))
         asked = zip(*(strategy.asked for strategy in strategies), strict=True)
