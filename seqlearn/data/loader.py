@@ -134,8 +134,11 @@ class TrainingLoader(SequenceLoader):
         trainer = self._running()
         if trainer is None or self._data is None:
             return super().extent()
+        position = self._data.training_position
+        if position.anchor is None:  # a data module whose own `setup` leaves out this package's
+            position.start(trainer)
         length = max(1, int(min(trainer.num_training_batches, len(self))))
-        epoch, batch = self._data.training_position.now(trainer, length)
+        epoch, batch = position.now(trainer, length)
         if not self._is_trained_from(trainer):
             return Extent(epoch, 0, len(self), len(self))
         done: Any = trainer.fit_loop.epoch_loop.batch_progress.current
