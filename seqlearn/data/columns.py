@@ -25,6 +25,15 @@ _HEADERS = frozenset(
     )
 )
 
+_CODES = frozenset(
+    re.findall(
+        r"\w+",
+        "ar bg ca cs da de el en es et fa fi fr hi hr hu it ja ko lt lv nl pl pt ro ru sk sl sv th "
+        "tr uk vi zh",
+    )
+)
+"""Language codes that name a column, in lower case; not those that are English words (he, no)."""
+
 
 def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Columns | None:
     """Two names of columns, or two numbers from 1, as a user gave them.
@@ -128,8 +137,10 @@ def looks_like_header(cells: Sequence[str]) -> bool:
     """Whether cells look like names of columns: `source`, `text_en`, `German`, `label`.
 
     Example:
-        >>> looks_like_header(["English", "German"]), looks_like_header(["a dog", "ein Hund"])
-        (True, False)
+        >>> looks_like_header(["English", "German"]), looks_like_header(["en", "de"])
+        (True, True)
+        >>> looks_like_header(["a dog", "ein Hund"]), looks_like_header(["ab", "BA"])
+        (False, False)
     """
     return all(_is_name(cell) for cell in cells)
 
@@ -160,13 +171,16 @@ class HeaderWarning:
 
 
 def _is_name(cell: str) -> bool:
-    words = re.split(r"[\W_\d]+", cell.strip().lower())
-    words = [word for word in words if word]
-    return 0 < len(words) <= 3 and all(w in _HEADERS or w in _languages() for w in words)
+    cell = cell.strip()
+    if cell in _CODES:
+        return True
+    words = [word for word in re.split(r"[\W_\d]+", cell.lower()) if word]
+    known = _HEADERS | _CODES if len(words) > 1 else _HEADERS
+    return 0 < len(words) <= 3 and all(w in known or w in _languages() for w in words)
 
 
 @functools.cache
 def _languages() -> frozenset[str]:
-    """Codes of two letters, and the English names, of the languages of the CLDR."""
-    names = {code: name for code, name in Locale("en").languages.items() if len(code) == 2}
-    return frozenset({*names, *(str(name).lower() for name in names.values())})
+    """The English names of the languages of the CLDR that have a code of two letters."""
+    names = Locale("en").languages.items()
+    return frozenset(str(name).lower() for code, name in names if len(code) == 2)
