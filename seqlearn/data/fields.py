@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seqlearn.spec import SPECIAL_TOKENS, refuse_surrogates
+from seqlearn.raw_inputs import refuse_surrogates
+from seqlearn.spec import SPECIAL_TOKENS
 
 OVERFLOW = ("error", "drop", "truncate")
 TRAINED = ("char", "word", "bpe")

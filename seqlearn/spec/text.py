@@ -1,0 +1,150 @@
+"""A side that is text: vocabulary, tokenizer, and how raw texts become ids and back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+
+from seqlearn.plain_data import convert_fields
+from seqlearn.raw_inputs import (
+    EncodedIds,
+    check_list,
+    check_no_special_ids,
+    refuse_surrogates,
+    to_ids,
+    unknown_symbols,
+    warn_unknown,
+)
+from seqlearn.special_tokens import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
+
+
+@functools.lru_cache(maxsize=16)
+def _tokenizer(definition: str) -> Tokenizer:
+    """Build a tokenizer from its JSON; equal definitions share one."""
+    return Tokenizer.from_str(definition)
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """One side that is text.
+
+    Attributes:
+        vocab_size: Number of ids, the four reserved ones included.
+        max_length: Tokens in the longest text seen, start and end not counted.
+        tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for a side that
+            takes and gives lists of ids.
+        unknown_seen: Whether the training split held tokens outside the vocabulary. A model that
+            never saw the unknown symbol cannot know what it means: raw text that needs it is
+            encoded with a warning, and no decoding generates it.
+
+    Raises:
+        ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
+    """
+
+    vocab_size: int
+    max_length: int
+    tokenizer: str | None = None
+    unknown_seen: bool = False
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
+        if self.vocab_size <= len(SPECIAL_TOKENS):
+            raise ValueError(
+                f"expected a vocabulary of more than {len(SPECIAL_TOKENS)} ids (0 to 3 are "
+                f"padding, unknown, start, end), got vocab_size={self.vocab_size}"
+            )
+
+    def __repr__(self) -> str:
+        held = "None" if self.tokenizer is None else f"<{len(self.tokenizer)} characters of JSON>"
+        return (
+            f"TextSpec(vocab_size={self.vocab_size}, max_length={self.max_length}, "
+            f"tokenizer={held}, unknown_seen={self.unknown_seen})"
+        )
+
+    def encode(self, texts: Iterable[Any], *, what: str = "input") -> list[list[int]]:
+        """Turn raw texts into lists of ids, without start and end.
+
+        A symbol outside the vocabulary becomes the unknown symbol. Where training never showed
+        that one, an `UnknownSymbolWarning` says how many texts hold such symbols, and names some.
+
+        Args:
+            texts: Strings, or lists (arrays, tensors) of ids that are checked and passed through.
+            what: How error messages name one of the texts.
+
+        Raises:
+            TypeError: If it is not a list of strings or of lists of integers.
+            ValueError: If an id is outside the vocabulary, or is padding, start or end, if a string
+                comes and there is no tokenizer, or if a text holds half of a surrogate pair.
+
+        Example:
+            >>> TextSpec(vocab_size=9, max_length=5).encode([[4, 6], []])
+            [[4, 6], []]
+        """
+        encoded, unknown = [], []
+        for number, text in enumerate(check_list(texts, what), 1):
+            where = f"{what} {number}"
+            if isinstance(text, EncodedIds):
+                encoded.append(list(text))
+                continue
+            if isinstance(text, str):
+                encoding = self._encode_text(text, where)
+                ids = list(encoding.ids)
+                symbol = next(iter(unknown_symbols(encoding.ids, encoding.offsets, text)), "")
+            else:
+                ids = to_ids(text, self.vocab_size, where)
+                symbol = f"the id {UNKNOWN}" if UNKNOWN in ids else ""
+            encoded.append(ids)
+            if symbol:
+                unknown.append((where, symbol))
+        if unknown and not self.unknown_seen:
+            warn_unknown(unknown, len(encoded), what)
+        return encoded
+
+    def unknown_symbols(self, text: str) -> list[str]:
+        """Name what the vocabulary does not hold, each with its place; errors as `encode`."""
+        encoding = self._encode_text(text, "text")
+        return unknown_symbols(encoding.ids, encoding.offsets, text)
+
+    def _encode_text(self, text: str, where: str) -> Encoding:
+        if self.tokenizer is None:
+            raise ValueError(
+                f"{where}: got the text {text[:40]!r}, but this model has no tokenizer; "
+                "pass lists of ids, or train with a data module whose side is Text(...)"
+            )
+        try:
+            refuse_surrogates(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        encoding = _tokenizer(self.tokenizer).encode(str(text), add_special_tokens=False)
+        check_no_special_ids(encoding.ids, where)
+        return encoding
+
+    def decode(self, ids: Iterable[Sequence[int]]) -> list[str] | list[list[int]]:
+        """Turn lists of ids into texts (into lists of plain ids where there is no tokenizer).
+
+        Reserved ids other than unknown are left out; unknown is written `<unk>`.
+        """
+        kept = [[int(i) for i in row if int(i) not in (PAD, START, END)] for row in ids]
+        if self.tokenizer is None:
+            return kept
+        tokenizer = _tokenizer(self.tokenizer)
+        return [tokenizer.decode(row, skip_special_tokens=False) for row in kept]
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Name each id, for labels of plots; bytes are shown as the characters they stand for."""
+        if self.tokenizer is None:
+            return [SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in map(int, ids)]
+        tokenizer = _tokenizer(self.tokenizer)
+        names = []
+        for i in map(int, ids):
+            if i < len(SPECIAL_TOKENS):
+                names.append(SPECIAL_TOKENS[i])
+            else:
+                # A byte that is no character of its own decodes to the replacement character.
+                text = tokenizer.decode([i], skip_special_tokens=False)
+                names.append(text if text and "�" not in text else str(tokenizer.id_to_token(i)))
+        return names
