@@ -53,7 +53,7 @@ def run_demo(words: Sequence[str]) -> None:
     _quieten_lightning()
 
     L.seed_everything(options.seed, verbose=False)
-    data = Dates(options.source_locale, options.target_locale, seed=options.seed)
+    data = Dates(options.source_locale, options.target_locale, batch_tokens=4096, seed=options.seed)
     model = Transformer(
         data.spec,
         d_model=64,

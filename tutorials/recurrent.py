@@ -80,7 +80,7 @@ for length in (1, 10, 1000):
 
 # %%
 shapes = ("sequence-to-vector", "vector-to-sequence", "sequence-to-sequence")
-data = {shape: sl.data.Dates("en", "de", shape=shape) for shape in shapes}
+data = {shape: sl.data.Dates("en", "de", shape=shape, batch_tokens=4096) for shape in shapes}
 for shape in shapes:
     source, target = next(iter(data[shape].examples("test")))
     source = source if isinstance(source, str) else f"{len(source)} numbers"

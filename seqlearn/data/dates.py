@@ -169,7 +169,7 @@ class Dates(SequenceDataModule):
             target are of other languages.
         first_year: First year of the range, 1 or later.
         last_year: Last year of the range, itself included, 9999 or earlier.
-        batch_tokens: Padded tokens in a batch, on the longer side.
+        batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Decides on the splits, the formats and the order of training. Measure a checkpoint
             with the seed of its training: another one puts training dates into the test split.
         num_workers: Processes that load batches.
@@ -188,7 +188,7 @@ class Dates(SequenceDataModule):
         locales: Sequence[str] | None = None,
         first_year: int = 1900,
         last_year: int = 2099,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

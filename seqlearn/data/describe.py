@@ -7,7 +7,11 @@ from seqlearn.data.preparation import SPLITS, Prepared
 
 
 def describe(
-    name: str, source: Field | None, target: Field, settings: dict[str, int], done: Prepared | None
+    name: str,
+    source: Field | None,
+    target: Field,
+    settings: dict[str, int | None],
+    done: Prepared | None,
 ) -> str:
     """The `repr` of a data module; it prepares nothing.
 

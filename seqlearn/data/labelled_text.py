@@ -84,7 +84,7 @@ class LabelledText(SequenceDataModule):
         class_weights: Literal["balanced"] | dict[str, float] | None = None,
         label_until: str | None = None,
         encoding: str = "utf-8",
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from functools import partial
+from functools import cached_property, partial
 from operator import index
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
@@ -29,6 +31,7 @@ from seqlearn.data.batching import (
     plan_batches,
     plan_in_order,
 )
+from seqlearn.data.budget import default_batch_tokens
 from seqlearn.data.describe import describe
 from seqlearn.data.encoded import BatchDataset, EncodedDataset
 from seqlearn.data.fields import Classes, Text, Vector
@@ -49,7 +52,8 @@ class SequenceDataModule(PlainArguments, ABC):
         target: What the second half is: `Text`, `Classes` or `Vector`. The same `Text` *instance*
             on both sides makes one joint vocabulary.
         batch_tokens: Budget of a batch on each rank, in tokens: examples times the longest length,
-            on the longer side, start and end counted.
+            on the longer side, start and end counted. By default so many that an epoch has about
+            500 steps on one process, but from 128 to 4,096 (`default_batch_tokens`).
         seed: Decides, with the epoch, the order of the training batches.
         num_workers: Processes that slice batches; 0 slices them in the main process.
 
@@ -74,19 +78,21 @@ class SequenceDataModule(PlainArguments, ABC):
         source: Text | Vector | None,
         target: Text | Classes | Vector,
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
         shape_of(_spec_type(source), _spec_type(target))
-        limits = {"batch_tokens": (batch_tokens, 1), "seed": (seed, 0)}
+        limits = {"seed": (seed, 0)}
+        if batch_tokens is not None:
+            limits["batch_tokens"] = (batch_tokens, 1)
+            self.batch_tokens = index(batch_tokens)
         for name, (value, least) in {**limits, "num_workers": (num_workers, 0)}.items():
             if value < least:
                 raise ValueError(f"expected {name} of at least {least}, got {value}")
         self.source = source
         self.target = target
-        self.batch_tokens = index(batch_tokens)
         self.seed = index(seed)
         self.num_workers = index(num_workers)
         self._prepared: Prepared | None = None
@@ -122,7 +128,8 @@ class SequenceDataModule(PlainArguments, ABC):
 
     def __repr__(self) -> str:
         """Class, fields and settings and, once prepared, sizes; nothing is prepared for it."""
-        settings = {"batch_tokens": self.batch_tokens, "seed": self.seed}
+        known = self.batch_tokens if self._prepared else self.__dict__.get("batch_tokens")
+        settings = {"batch_tokens": known, "seed": self.seed}
         name = type(self).__name__
         return describe(name, self.source, self.target, settings, self._prepared)
 
@@ -145,6 +152,12 @@ class SequenceDataModule(PlainArguments, ABC):
     def dataset(self, split: Split) -> EncodedDataset:
         """The encoded examples of a split; `dataset(split)[rows]` is a batch. Errors as `spec`."""
         return self._prepare().datasets[split]
+
+    @cached_property
+    def batch_tokens(self) -> int:
+        """The budget of a batch: as given, or from the lengths of the data. Errors as `spec`."""
+        total = int(_longer_side(self.dataset("train")).sum())
+        return default_batch_tokens(total, self._longest_row())
 
     def prepare_data(self) -> None:
         """Encode everything into the cache, unless it is there."""
@@ -272,10 +285,20 @@ class SequenceDataModule(PlainArguments, ABC):
         """What answers with a batch when it is asked for what the plan says."""
         return self.dataset(split)
 
+    def _longest_row(self) -> int:
+        """Tokens of the longest row that a batch of any split can have."""
+        datasets = self._prepare().datasets.values()
+        return max(int(_longer_side(dataset).max(initial=1)) for dataset in datasets)
+
     def _prepare(self) -> Prepared:
         if self._prepared is None:
             self._prepared = prepare(self)
         return self._prepared
+
+
+def _longer_side(dataset: EncodedDataset) -> NDArray[np.int64]:
+    """Tokens of each example's longer side."""
+    return np.maximum(dataset.source_lengths, dataset.target_lengths)
 
 
 def _spec_type(field: object) -> type:

@@ -76,7 +76,7 @@ class Multi30k(TextPairs):
         *,
         joint: bool = True,
         base_url: str = BASE_URL,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import Planned
+from seqlearn.data.budget import MAX_BATCH_TOKENS
 from seqlearn.data.fields import Text
 from seqlearn.data.holdout import share_of
 from seqlearn.data.lanes import LaneDataset, plan_lanes
@@ -54,7 +55,8 @@ class PlainText(SequenceDataModule):
         column: Of tables: the column of the text, a name or a number from 1. Otherwise `text`, or
             the only one.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
-        batch_tokens: Tokens that a batch predicts, on each process.
+        batch_tokens: Tokens that a batch predicts, on each process; the default as in
+            `SequenceDataModule`, and at least four windows.
         seed: Decides, with the epoch, where the lanes start.
         num_workers: Processes that slice batches.
 
@@ -78,14 +80,15 @@ class PlainText(SequenceDataModule):
         window: int = 64,
         column: str | int | None = None,
         encoding: str = "utf-8",
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__(None, text, batch_tokens=batch_tokens, seed=seed, num_workers=num_workers)
-        if not 1 <= window <= batch_tokens:
+        most = MAX_BATCH_TOKENS if batch_tokens is None else batch_tokens
+        if not 1 <= window <= most:
             raise ValueError(
-                f"expected a window of at least 1 token and at most batch_tokens={batch_tokens}, "
+                f"expected a window of at least 1 token and at most batch_tokens={most}, "
                 f"got {window}"
             )
         if text.max_length is not None:
@@ -146,6 +149,9 @@ class PlainText(SequenceDataModule):
 
     def _sliced(self, split: Split) -> LaneDataset:
         return LaneDataset(self.dataset(split))
+
+    def _longest_row(self) -> int:
+        return self.window
 
     def _order(self) -> dict[str, int]:
         return super()._order() | {"window": self.window}

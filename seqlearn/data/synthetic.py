@@ -60,7 +60,7 @@ class Synthetic(SequenceDataModule):
         vocabulary: Number of symbols. "add" is decimal, with 10.
         train_examples: Training examples, at most.
         held_out_examples: Examples in val, and as many in test, at most.
-        batch_tokens: Padded tokens in a batch, on the longer side.
+        batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Decides on the examples and the order of training. Measure a checkpoint with the seed
             of its training: another one puts training examples into the test split.
         num_workers: Processes that load batches.
@@ -88,7 +88,7 @@ class Synthetic(SequenceDataModule):
         vocabulary: int = 10,
         train_examples: int = 10_000,
         held_out_examples: int = 1_000,
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

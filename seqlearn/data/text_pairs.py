@@ -73,7 +73,7 @@ class TextPairs(SequenceDataModule):
         joint: bool = False,
         columns: tuple[int, int] | tuple[str, str] | None = None,
         encoding: str = "utf-8",
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

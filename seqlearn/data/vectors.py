@@ -88,7 +88,7 @@ class Vectors(SequenceDataModule):
         *,
         columns: tuple[str | list[str], str] | None = None,
         encoding: str = "utf-8",
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:

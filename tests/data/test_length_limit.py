@@ -195,7 +195,7 @@ def test_a_data_module_is_readable_before_and_after() -> None:
         repr(data)
         == str(data)
         == (
-            "TextPairs(source=Text('bpe'), target=Text('char', max_length=9), batch_tokens=4096, "
+            "TextPairs(source=Text('bpe'), target=Text('char', max_length=9), batch_tokens=None, "
             "seed=0)\n  not prepared"
         )
     )
