@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, get_args, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -21,12 +21,24 @@ Offered = Tensor | Mapping[str, Tensor]
 
 _Offered = TypeVar("_Offered", bound=Offered)
 
+Axis = Literal["source", "target", "summary"]
+"""The sequence that an axis follows; `"summary"` is a single vector made from a whole sequence."""
+
+Axes = tuple[Axis, ...]
+"""Of attention what the queries and the keys are; of states and gates what their steps are."""
+
 
 @runtime_checkable
 class Listener(Protocol):
     """What hears offers. All methods are called in the thread that computes."""
 
-    def hear(self, kind: str, owner: nn.Module | str, make: Callable[[], Offered]) -> None:
+    def hear(
+        self,
+        kind: str,
+        owner: nn.Module | str,
+        make: Callable[[], Offered],
+        axes: Axes | None,
+    ) -> None:
         """Take note of a tensor; call `make` to compute it.
 
         Args:
@@ -34,6 +46,7 @@ class Listener(Protocol):
                 `batch width` for one vector an example) or `"gates"` (`batch time width` each).
             owner: The module that offers, or a name.
             make: Computes the tensor, or one for each gate by its name.
+            axes: Which sequences its axes follow; `None` if the module does not state it.
         """
 
     def loop(self, *, begins: bool) -> None:
@@ -108,16 +121,24 @@ def unheard() -> Iterator[None]:
         _listeners.active = before
 
 
-def offer(kind: str, owner: nn.Module | str, made: Offered | Callable[[], Offered]) -> None:
+def offer(
+    kind: str,
+    owner: nn.Module | str,
+    made: Offered | Callable[[], Offered],
+    axes: Axes | None = None,
+) -> None:
     """Offer what is there, or a function that makes it, to whoever listens.
 
     Args:
         kind: See `Listener.hear`.
         owner: The module that offers, or a name.
         made: The tensor; or what makes it, called only if somebody wants it.
+        axes: Which sequences its axes follow: `(queries, keys)` of attention, `(steps,)` of states
+            and gates. Without it a recording infers them from the sizes, which is ambiguous where
+            source and target are equally long.
     """
     for listener in _listeners.active:
-        listener.hear(kind, owner, made if callable(made) else partial(_given, made))
+        listener.hear(kind, owner, made if callable(made) else partial(_given, made), axes)
 
 
 def _given(made: Offered) -> Offered:
@@ -180,19 +201,49 @@ def end_known(rows: int, target: Tensor | None = None, lengths: Tensor | None = 
     end([[(0, row)] for row in range(rows)], ids)
 
 
-def probe(name: str, tensor: _Offered, kind: str = "attention") -> _Offered:
+def probe(
+    name: str, tensor: _Offered, kind: str = "attention", *, axes: Sequence[str] | None = None
+) -> _Offered:
     """Offer a tensor of one's own under a name, and pass it on unchanged.
 
-    With this one line a user's own softmax joins: `weights = sl.probe("mixer.0", weights)`.
+    With this one line a user's own softmax joins a recording:
+
+        weights = sl.probe("mixer.0", weights, axes=("target", "source"))
 
     Args:
         name: The key under which a recording holds it.
         tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads); for
             `"states"` `batch time width`; for `"gates"` a dictionary of such tensors.
         kind: `"attention"`, `"states"` or `"gates"`.
+        axes: Which sequences the axes follow, each `"source"`, `"target"` or `"summary"` (one
+            vector made from a whole sequence): `(queries, keys)` of attention, `(steps,)` of
+            states and gates. Cross-attention is `("target", "source")`, causal self-attention
+            `("target", "target")`. Without it a recording infers them from the sizes, which is
+            ambiguous where source and target are equally long.
 
     Returns:
         `tensor` itself.
+
+    Raises:
+        ValueError: If `axes` are not as many, or none of those names.
+
+    Example:
+        >>> import torch
+        >>> import seqlearn as sl
+        >>> with sl.record(torch.nn.Identity()) as recording:
+        ...     weights = sl.probe("mine", torch.ones(1, 1, 2, 3) / 3, axes=("target", "source"))
+        >>> recording.axes
+        {'mine': ('target', 'source')}
     """
-    offer(kind, name, tensor)
+    offer(kind, name, tensor, None if axes is None else _checked_axes(kind, axes))
     return tensor
+
+
+def _checked_axes(kind: str, axes: Sequence[str]) -> Axes:
+    expected = "(queries, keys)" if kind == "attention" else "(steps,)"
+    count = 2 if kind == "attention" else 1
+    if len(axes) != count or set(axes) - set(get_args(Axis)):
+        raise ValueError(
+            f"expected axes of {kind} as {expected}, each one of {get_args(Axis)}, got {axes!r}"
+        )
+    return cast(Axes, tuple(axes))

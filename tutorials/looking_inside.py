@@ -161,7 +161,8 @@ with torch.no_grad(), sl.record(encoder) as other:
 print({name: tuple(weights.shape) for name, weights in other.attention.items()})
 
 # %% [markdown]
-# A softmax of your own joins with one line, `weights = sl.probe("mixer.0", weights)`.
+# A softmax of your own joins with one line,
+# `weights = sl.probe("mixer.0", weights, axes=("target", "source"))`.
 #
 # ## What comes next
 #

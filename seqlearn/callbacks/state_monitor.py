@@ -132,7 +132,7 @@ def of_gate(
 def real_steps(recording: Recording, name: str, values: Tensor) -> Bool[Tensor, "batch time"]:
     """True at the steps of a module that are no padding; everywhere, where that is not known."""
     time, shape = recording.times.get(name), values.shape[:2]
-    if time in ("source", "target"):
+    if time in ("source", "target") and recording.knows(time):
         mask = recording.mask(time)
         if mask.shape == shape:
             return mask

@@ -28,8 +28,10 @@ def head_view_arguments(one: Recorded) -> dict[str, Any]:
         ValueError: If no attention with known tokens was heard.
     """
     layers: dict[str, list[Tensor]] = {}
-    for name, axes in one.axes.items():
-        if axes in _SIDES:
+    tokens = {"source": one.tokens[0].source, "target": one.tokens[0].fed}
+    for name in one.attention:
+        axes = one.axes.get(name, ("", ""))
+        if axes in _SIDES and all(tokens[axis] is not None for axis in axes):
             layers.setdefault(_SIDES[axes], []).append(one.attention[name])
     if not layers:
         raise ValueError(
@@ -37,11 +39,8 @@ def head_view_arguments(one: Recorded) -> dict[str, Any]:
             "give the examples their tokens with label()"
         )
     found: dict[str, Any] = {side: tuple(weights) for side, weights in layers.items()}
-    tokens = {
-        "encoder_attention": one.tokens[0].source,
-        "decoder_attention": one.tokens[0].fed,
-    }
+    sides = {"encoder_attention": tokens["source"], "decoder_attention": tokens["target"]}
     if len(found) == 1 and "cross_attention" not in found:
         ((side, weights),) = found.items()
-        return {"attention": weights, "tokens": tokens[side]}
-    return found | {side.replace("attention", "tokens"): names for side, names in tokens.items()}
+        return {"attention": weights, "tokens": sides[side]}
+    return found | {side.replace("attention", "tokens"): names for side, names in sides.items()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
-Axis = Literal["source", "target", "summary"]
+from seqlearn.probe import Axis
+
 Axes = tuple[Axis, Axis]
 """What the queries and the keys of a module's weights are; one query makes a summary."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqlearn.introspect.axes import decoder_axes, encoder_axes
 from seqlearn.introspect.histories import (
     Heard,
     Key,
@@ -22,10 +23,10 @@ from seqlearn.introspect.histories import (
     rows,
     trace,
 )
-from seqlearn.introspect.labels import Axes, Axis, Tokens
+from seqlearn.introspect.labels import Tokens
 from seqlearn.introspect.recording import Recording
 from seqlearn.introspect.top_weights import TopWeights
-from seqlearn.probe import Offered
+from seqlearn.probe import Axes, Offered
 from seqlearn.spec import END
 
 
@@ -69,8 +70,8 @@ class Recorder:
         self._spec = getattr(model, "spec", None)
         self._heard: Heard = {}
         self._tokens: list[Tokens] = []
-        self._axes: dict[str, Axes | None] = {}
-        self._times: dict[str, Axis | None] = {}
+        self._stated: dict[tuple[str, str], Axes | None] = {}
+        self._axes: dict[tuple[str, str], Axes | None] = {}
         self._unlabelled: dict[Key, int] = {}
         self._chunks: list[_Chunk] = []
         self._running: _Chunk | None = None
@@ -80,7 +81,13 @@ class Recorder:
 
     # What a listener hears
 
-    def hear(self, kind: str, owner: nn.Module | str, make: Callable[[], Offered]) -> None:
+    def hear(
+        self,
+        kind: str,
+        owner: nn.Module | str,
+        make: Callable[[], Offered],
+        axes: Axes | None,
+    ) -> None:
         """Compute and keep what is offered, if it is the model's."""
         name = owner if isinstance(owner, str) else self._names.get(id(owner))
         if name is None or kind not in self._keeping.what:
@@ -92,6 +99,8 @@ class Recorder:
         with torch.no_grad():
             offered = make()
             tensors = {"": offered} if isinstance(offered, Tensor) else offered
+            if axes is not None:
+                self._state(kind, name, axes)
             for gate, tensor in tensors.items():
                 self._keep(Key(kind, name, gate), self._piece(kind, name, tensor))
 
@@ -151,9 +160,12 @@ class Recorder:
                 )
             for piece in pieces:
                 piece.values[empty] = 0  # of an empty source the encoder saw padding alone
-            self._note(key, _encoder_axes(key, pieces, chunk.width))
+            stated = self._stated.get((key.kind, key.name))
+            self._note(key.kind, key.name, encoder_axes(key, pieces, chunk.width, stated))
         for key in chunk.decoded:
-            self._note(key, _decoder_axes(key, chunk.steps, fed, chunk.width))
+            stated = self._stated.get((key.kind, key.name))
+            axes = decoder_axes(key, chunk.steps, fed, chunk.width, stated)
+            self._note(key.kind, key.name, axes)
         self._chunks.append(chunk)
         if sum(len(chunk.outputs) for chunk in self._chunks) == chunk.total:
             self._close_generation()
@@ -228,8 +240,16 @@ class Recorder:
             elif key.kind == "gates":
                 recording.gates.setdefault(key.name, {})[key.gate] = piece.values[:, 0]
         recording.tokens = self._tokens
-        recording.axes = {name: axes for name, axes in self._axes.items() if axes is not None}
-        recording.times = {name: axis for name, axis in self._times.items() if axis is not None}
+        for (kind, name), axes in self._axes.items():
+            if axes is None:
+                continue
+            if kind == "attention":
+                recording.axes[name] = (axes[0], axes[1])
+            elif axes[0] != "summary":
+                recording.times[name] = axes[0]
+        recording.stated = frozenset(
+            name for key, axes in self._stated.items() for name in key[1:] if axes is not None
+        )
 
     def _close_forward(self) -> None:
         """Examples of plain forward calls have no tokens that are known."""
@@ -257,15 +277,19 @@ class Recorder:
         tokens = [example for chunk in chunks for example in chunk.tokens]
         self._tokens += [tokens[row] for row in order]
 
-    def _note(self, key: Key, axes: Axes | None) -> None:
+    def _state(self, kind: str, name: str, axes: Axes) -> None:
+        """Remember what a module states of its axes; outside a generation that is all there is."""
+        place = (kind, name)
+        axes = tuple(axes)
+        self._stated[place] = axes if self._stated.get(place, axes) == axes else None
+        if self._running is None:
+            self._note(kind, name, axes)
+
+    def _note(self, kind: str, name: str, axes: Axes | None) -> None:
         """Remember what a module's axes are; a contradiction leaves them unknown."""
-        if axes is None:
-            return
-        if key.kind == "attention":
-            self._axes[key.name] = axes if self._axes.get(key.name, axes) == axes else None
-        else:
-            time = axes[0]
-            self._times[key.name] = time if self._times.get(key.name, time) == time else None
+        if axes is not None:
+            place = (kind, name)
+            self._axes[place] = axes if self._axes.get(place, axes) == axes else None
 
     def _sources(self, source: Tensor | None, lengths: Tensor | None) -> list[list[str]] | None:
         """Names of the source tokens; a vector is one token."""
@@ -292,50 +316,3 @@ def token_names(side: Any, ids: Iterable[int]) -> list[str]:
     """Name ids by one side of a spec (anything with `tokens(ids)`), else by their numbers."""
     tokens = getattr(side, "tokens", None)
     return list(tokens(ids)) if callable(tokens) else [str(i) for i in ids]
-
-
-def _encoder_axes(key: Key, pieces: Sequence[Piece], width: int | None) -> Axes | None:
-    """What is as wide as the source is the source; one query over all of it makes the summary."""
-    if width is None or not all(piece.timed for piece in pieces):
-        return None
-    times = {piece.values.shape[2] for piece in pieces}
-    if key.kind != "attention":
-        return ("source", "source") if times == {width} else None
-    if {piece.width for piece in pieces} != {width}:
-        return None
-    return (
-        ("source", "source")
-        if times == {width}
-        else ("summary", "source")
-        if times == {1}
-        else None
-    )
-
-
-def _decoder_axes(
-    key: Key, steps: Sequence[Step], fed: Sequence[int], width: int | None
-) -> Axes | None:
-    """Keys that grow with what was fed are the target, keys as wide as the source the source."""
-    pieces = [step.heard[key][0] if key in step.heard else None for step in steps]
-    if key.kind != "attention":
-        times = [
-            piece.values.shape[2] if piece is not None and piece.timed else 0 for piece in pieces
-        ]
-        return ("target", "target") if times == list(fed) else None
-    keys = [None if piece is None else piece.width for piece in pieces]
-    grows = keys == [sum(fed[: n + 1]) for n in range(len(fed))]
-    stays = set(keys) == {width}
-    if grows and stays and fed[0] > 1 and pieces[0] is not None:
-        # A known target as long as its source: its own keys are seen only up to the query.
-        grows = not (stays := _sees_later(pieces[0]))
-    if grows == stays:  # Neither, or one token over a source of one: it cannot be told.
-        return None
-    return ("target", "target") if grows else ("target", "source")
-
-
-def _sees_later(piece: Piece) -> bool:
-    """Whether a query sees a key after its own place."""
-    if piece.places is None:
-        return bool(piece.values.triu(1).any())
-    query = torch.arange(piece.values.shape[2], device=piece.places.device)[:, None]
-    return bool((piece.values * (piece.places > query)).any())

@@ -17,13 +17,14 @@ from seqlearn.batch import length_mask
 from seqlearn.class_methods import class_only_method
 from seqlearn.introspect.bertviz import head_view_arguments
 from seqlearn.introspect.gif import to_gif
-from seqlearn.introspect.labels import Axes, Axis, Tokens, axes_by_size, time_by_size
+from seqlearn.introspect.labels import Axes, Tokens, axes_by_size, time_by_size
 from seqlearn.introspect.plots import attention_heads, attention_map
 from seqlearn.introspect.selecting import of_head, of_modules
 from seqlearn.introspect.storing import reading_tensors, write_tensors
 from seqlearn.introspect.strips import state_strips
 from seqlearn.introspect.top_weights import TopWeights
 from seqlearn.introspect.viewer import fragment, to_html
+from seqlearn.probe import Axis
 
 _FORMAT = "seqlearn.recording/3"
 _SHOWN = 16  # examples that a notebook shows by itself; more would make it large
@@ -45,6 +46,7 @@ class Recording:
         tokens: The tokens of each example, in the order of `batch`.
         axes: By module name what the queries and keys of its attention are, where known.
         times: By module name which sequence its states and gates follow, where known.
+        stated: Names of the modules that state their axes; those of others are inferred.
     """
 
     attention: Mapping[str, Tensor] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Recording:
     tokens: list[Tokens] = field(default_factory=list)
     axes: dict[str, Axes] = field(default_factory=dict)
     times: dict[str, Axis] = field(default_factory=dict)
+    stated: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         shown = [f"{len(self.tokens)} examples"]
@@ -74,15 +77,19 @@ class Recording:
         """The tokens answered for each example."""
         return [tokens.answered for tokens in self.tokens]
 
+    def knows(self, axis: Axis) -> bool:
+        """Whether the tokens along an axis are known for every example."""
+        return None not in self._sides(axis)
+
     def mask(self, axis: Axis) -> Bool[Tensor, "batch time"]:
         """True where an example has a token; as wide as the longest, a source at least one.
 
         Raises:
             ValueError: If the tokens of an example are not known; `label` tells them.
         """
-        sides = [tokens.source if axis == "source" else tokens.fed for tokens in self.tokens]
+        sides = self._sides(axis)
         lengths = [len(side) for side in sides if side is not None]
-        if len(lengths) < len(sides):
+        if not self.knows(axis):
             raise ValueError(
                 f"the {axis} of example {sides.index(None)} is not known; give the examples their "
                 "tokens with label()"
@@ -90,12 +97,12 @@ class Recording:
         return length_mask(torch.tensor(lengths), max([int(axis == "source"), *lengths]))
 
     def label(self, tokens: list[Tokens]) -> None:
-        """Give the examples their tokens, and find out what each module looked from and at.
+        """Give the examples their tokens, and infer the axes of modules that do not state them.
 
         A forward call of somebody else's model tells nothing of its tokens; whoever made the call
-        knows them. Axes are told by their sizes. Where source and target are equally long, weights
-        that see no later key are the target's own; for others, a name with a part "encoder"
-        decides.
+        knows them. Axes that a module states (`stated`) are kept, others are inferred from their
+        sizes. Where source and target are equally long, weights that see no later key are the
+        target's own; for others, a name with a part "encoder" decides.
 
         Args:
             tokens: One for each example.
@@ -109,12 +116,17 @@ class Recording:
             sizes = sorted({len(tensor) for tensor in heard})
             raise ValueError(f"expected tokens for {sizes} examples, got {len(tokens)}")
         self.tokens = list(tokens)
-        self.axes, self.times = {}, {}
+        self.axes = {name: axes for name, axes in self.axes.items() if name in self.stated}
+        self.times = {name: time for name, time in self.times.items() if name in self.stated}
         for name, weights in self.attention.items():
+            if name in self.stated:
+                continue
             if (axes := axes_by_size(name, weights, self.tokens)) is not None:
                 self.axes[name] = axes
         firsts = {name: next(iter(gates.values())) for name, gates in self.gates.items()}
         for name, steps in (firsts | self.states).items():
+            if name in self.stated:
+                continue
             if (time := time_by_size(name, steps, self.tokens)) is not None:
                 self.times[name] = time
 
@@ -189,6 +201,7 @@ class Recording:
             [self.tokens[example]],
             {name: axes for name, axes in self.axes.items() if name in names},
             {name: time for name, time in self.times.items() if name in states or name in gates},
+            self.stated,
         )
 
     def plot(self, name: str, example: int = 0, head: int | None = None) -> Figure:
@@ -317,6 +330,7 @@ class Recording:
             "tokens": [asdict(tokens) for tokens in self.tokens],
             "axes": self.axes,
             "times": self.times,
+            "stated": sorted(self.stated),
         }
         write_tensors(path, tensors, _FORMAT, parts)
 
@@ -345,12 +359,17 @@ class Recording:
                 [Tokens(**one) for one in plain["tokens"]],
                 {name: (queries, keys) for name, (queries, keys) in plain["axes"].items()},
                 dict(plain["times"]),
+                frozenset(plain.get("stated", ())),
             )
 
     def _steps(self, name: str, steps: Tensor, example: int) -> Tensor:
         """The states or one gate of one example, `1 time width`, without padding where known."""
         side = self._side(self.times.get(name), example)
         return steps[example : example + 1, : steps.shape[1] if side is None else len(side)]
+
+    def _sides(self, axis: Axis) -> list[list[str] | None]:
+        """The tokens along an axis of every example, where known."""
+        return [tokens.source if axis == "source" else tokens.fed for tokens in self.tokens]
 
     def _side(self, time: Axis | None, example: int) -> list[str] | None:
         """The tokens along the time of states and gates, where known."""

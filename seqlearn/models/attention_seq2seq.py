@@ -42,7 +42,7 @@ from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
-from seqlearn.probe import loop, offer
+from seqlearn.probe import Axis, loop, offer
 from seqlearn.spec import SequenceSpec, TextSpec
 
 
@@ -63,11 +63,15 @@ class Combination(nn.Module):
         state: Float[Tensor, "batch target d_model"],
         key: Float[Tensor, "batch source d_model"],
         memory: Memory,
+        axis: Axis = "target",
     ) -> Float[Tensor, "batch target d_model"]:
-        """Answer each decoder state; `key` is what `attention.read` made of `memory.states`."""
-        context = self.attention(state, key, memory.states, memory.mask)
+        """Answer each state; `key` is what `attention.read` made of `memory.states`.
+
+        `axis` is what a recording calls the steps of `state`.
+        """
+        context = self.attention(state, key, memory.states, memory.mask, axes=(axis, "source"))
         answer = self.feedforward(torch.cat([context, state], -1)).tanh()
-        offer("states", self, answer)
+        offer("states", self, answer, (axis,))
         return self.dropout(answer)
 
 
@@ -171,7 +175,7 @@ class AttentiveEncoder(nn.Module):
         """Read embedded tokens, of which those are real where `mask` is True."""
         memory = self.recurrence(inputs, mask)
         key = self.combination.attention.read(memory.states)
-        summary = self.combination(memory.summary[:, None], key, memory).squeeze(1)
+        summary = self.combination(memory.summary[:, None], key, memory, "summary").squeeze(1)
         return memory._replace(summary=summary)
 
 

@@ -94,7 +94,7 @@ class FeedForwardEncoder(nn.Module):
         read = padded.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, inputs.shape[-1]))
         read = read * (place >= 0)[..., None] * math.sqrt(inputs.shape[-1])
         summary = self.hidden(read.flatten(1))
-        offer("states", self.hidden, summary)
+        offer("states", self.hidden, summary, ("summary",))
         return Memory(summary[:, None], mask[:, :1], summary)
 
     def _check(self, longest: int) -> None:
@@ -152,7 +152,7 @@ class FeedForwardDecoder(nn.Module):
         if memory is not None:
             read = torch.cat([read, memory.summary[:, None].expand(-1, target, -1)], -1)
         answers = self.hidden(read)
-        offer("states", self.hidden, answers)
+        offer("states", self.hidden, answers, ("target",))
         return answers, tokens[:, target:]
 
 

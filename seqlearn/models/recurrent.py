@@ -62,7 +62,8 @@ class RecurrentEncoder(nn.Module):
         layer = BidirectionalLayer if bidirectional else RecurrentLayer
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            layer(cell, d_model, d_model, keep_bias=keep_bias) for _ in range(num_layers)
+            layer(cell, d_model, d_model, keep_bias=keep_bias, axis="source")
+            for _ in range(num_layers)
         )
         parts = num_layers * (2 if cell == "lstm" else 1)
         self.context = nn.Linear(parts * d_model, d_model)
@@ -78,7 +79,7 @@ class RecurrentEncoder(nn.Module):
             x = self.dropout(x)
             final += state
         summary = self.context(torch.cat(final, -1)).tanh()
-        offer("states", self.context, summary)
+        offer("states", self.context, summary, ("summary",))
         return Memory(x, mask, summary)
 
 
@@ -115,7 +116,8 @@ class RecurrentDecoder(nn.Module):
         widths = [d_input or d_model] + [d_model] * (num_layers - 1)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            RecurrentLayer(cell, width, d_model, keep_bias=keep_bias) for width in widths
+            RecurrentLayer(cell, width, d_model, keep_bias=keep_bias, axis="target")
+            for width in widths
         )
         self.scale = math.sqrt(d_model)
         self.parts = 2 if cell == "lstm" else 1

@@ -229,7 +229,7 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(self.positions(inputs, 0))
         for layer in self.layers:
             x = layer(x, mask)
-            offer("states", layer, x)
+            offer("states", layer, x, ("source",))
         x = x if self.norm is None else self.norm(x)
         real = x * mask[..., None]
         return Memory(x, mask, real.sum(1) / mask.sum(1, keepdim=True))
@@ -284,7 +284,7 @@ class TransformerDecoder(nn.Module):
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, memory, layer_state)
-            offer("states", layer, x)
+            offer("states", layer, x, ("target",))
             new_states.append(new_state)
         x = x if self.norm is None else self.norm(x)
         return x, TransformerState(position + inputs.shape[1], new_states)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from seqlearn.batch import causal_mask
 from seqlearn.nn.dropout import dropout
 from seqlearn.nn.positions import rotate
-from seqlearn.probe import offer
+from seqlearn.probe import Axes, offer
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
@@ -203,15 +203,18 @@ class MultiHeadAttention(nn.Module):
         self,
         inputs: Float[Tensor, "batch time d_model"],
         mask: Bool[Tensor, "batch time"],
+        *,
+        axes: Axes = ("source", "source"),
     ) -> Float[Tensor, "batch time d_model"]:
         """Let every position look at every real position.
 
         Args:
             inputs: One vector per position.
             mask: True where a position is real.
+            axes: What a recording calls queries and keys (see `seqlearn.probe.offer`).
         """
         query, key, value = self._project(inputs, 0)
-        return self._attend(query, key, value, mask[:, None, None], causal=False)
+        return self._attend(query, key, value, mask[:, None, None], axes)
 
     def look_back(
         self,
@@ -233,7 +236,7 @@ class MultiHeadAttention(nn.Module):
             cache = KeyValueCache(key, value)
         else:
             key, value = cache.append(key, value)
-        return self._attend(query, key, value, None, causal=True), cache
+        return self._attend(query, key, value, None, ("target", "target"), causal=True), cache
 
     def read(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
         """Project the states of a memory to keys and values, for `look_at`."""
@@ -245,6 +248,8 @@ class MultiHeadAttention(nn.Module):
         inputs: Float[Tensor, "batch time d_model"],
         memory: KeyValue,
         mask: Bool[Tensor, "batch source"],
+        *,
+        axes: Axes = ("target", "source"),
     ) -> Float[Tensor, "batch time d_model"]:
         """Let every position look at the real states of a memory.
 
@@ -252,10 +257,11 @@ class MultiHeadAttention(nn.Module):
             inputs: One vector per position.
             memory: What `read` made of the memory's states.
             mask: True where a state is real.
+            axes: What a recording calls queries and keys (see `seqlearn.probe.offer`).
         """
         weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
         (query,) = self._split(functional.linear(inputs, weight, bias), 1)
-        return self._attend(query, *memory, mask[:, None, None], causal=False)
+        return self._attend(query, *memory, mask[:, None, None], axes)
 
     def _project(self, inputs: Tensor, start: int) -> tuple[Tensor, ...]:
         """Queries, keys and values; if `rotary`, turned by their positions from `start` on."""
@@ -271,7 +277,14 @@ class MultiHeadAttention(nn.Module):
         return heads.permute(2, 0, 3, 1, 4)
 
     def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        axes: Axes,
+        *,
+        causal: bool = False,
     ) -> Tensor:
         drop = self.dropout if self.training else 0.0
         heads = attend(query, key, value, mask, causal=causal, drop=drop)
@@ -280,5 +293,5 @@ class MultiHeadAttention(nn.Module):
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
             return attention_weights(query, key, seen)
 
-        offer("attention", self, weights)
+        offer("attention", self, weights, axes)
         return self.output(heads.transpose(1, 2).flatten(2))

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlearn.probe import offer
+from seqlearn.probe import Axis, offer
 
 Cell = Literal["rnn", "gru", "lstm"]
 CELLS = ("rnn", "gru", "lstm")
@@ -129,6 +129,8 @@ class RecurrentLayer(nn.Module):
         reverse: Whether it reads from the last real step to the first.
         keep_bias: Where the bias of the gate that keeps the state starts: an LSTM's forget gate (1
             by default), a GRU's update gate (0). A plain network has none.
+        axis: The sequence that a recording says its steps follow; inferred from their number, if
+            `None`.
 
     Raises:
         ValueError: If there is no such cell.
@@ -142,12 +144,14 @@ class RecurrentLayer(nn.Module):
         *,
         reverse: bool = False,
         keep_bias: float | None = None,
+        axis: Axis | None = None,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
         kernel = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
         self.cell, self.d_hidden, self.reverse = cell, d_hidden, reverse
+        self.axes = None if axis is None else (axis,)
         self.kernel = kernel(d_input, d_hidden, batch_first=True)
         nn.init.xavier_uniform_(self.kernel.weight_ih_l0)
         for gate in self.kernel.weight_hh_l0.split(d_hidden):
@@ -197,13 +201,14 @@ class RecurrentLayer(nn.Module):
 
         read = turned(inputs)
         hidden, final = self._run(read, state, mask)
-        offer("states", self, lambda: turned(hidden))
+        offer("states", self, lambda: turned(hidden), self.axes)
         if self.cell != "rnn":
             gates = self.gates
             offer(
                 "gates",
                 self,
                 lambda: {name: turned(gate) for name, gate in gates(read, hidden, state).items()},
+                self.axes,
             )
         return turned(hidden), final
 
@@ -299,13 +304,20 @@ class BidirectionalLayer(nn.Module):
         d_input: Width of the inputs.
         d_hidden: Width of both directions together; must be even.
         keep_bias: As in `RecurrentLayer`.
+        axis: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If `d_hidden` is odd.
     """
 
     def __init__(
-        self, cell: Cell, d_input: int, d_hidden: int, *, keep_bias: float | None = None
+        self,
+        cell: Cell,
+        d_input: int,
+        d_hidden: int,
+        *,
+        keep_bias: float | None = None,
+        axis: Axis | None = None,
     ) -> None:
         super().__init__()
         if d_hidden % 2:
@@ -313,8 +325,11 @@ class BidirectionalLayer(nn.Module):
                 f"a bidirectional layer has half its width in each direction; expected an even "
                 f"width, got {d_hidden}"
             )
+        self.axes = None if axis is None else (axis,)
         self.forwards, self.backwards = (
-            RecurrentLayer(cell, d_input, d_hidden // 2, reverse=reverse, keep_bias=keep_bias)
+            RecurrentLayer(
+                cell, d_input, d_hidden // 2, reverse=reverse, keep_bias=keep_bias, axis=axis
+            )
             for reverse in (False, True)
         )
 
@@ -335,5 +350,5 @@ class BidirectionalLayer(nn.Module):
         there, end = self.forwards(inputs, mask=mask)
         back, start = self.backwards(inputs, mask=mask)
         both = torch.cat([there, back], -1)
-        offer("states", self, both)
+        offer("states", self, both, self.axes)
         return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))

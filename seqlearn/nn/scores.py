@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.nn.attention import attention_scores, masked_softmax
-from seqlearn.probe import offer
+from seqlearn.probe import Axes, offer
 
 ScoreName = Literal["dot", "general", "additive", "scaled_dot"]
 
@@ -109,6 +109,8 @@ class Attention(nn.Module):
         key: Float[Tensor, "batch source d_model"],
         states: Float[Tensor, "batch source d_model"],
         mask: Bool[Tensor, "batch source"],
+        *,
+        axes: Axes = ("target", "source"),
     ) -> Float[Tensor, "batch query d_model"]:
         """Score, softmax, weighted sum.
 
@@ -117,10 +119,11 @@ class Attention(nn.Module):
             key: What `read` made of the encoder's states.
             states: The encoder's states, of which the context is made.
             mask: True where a state is real.
+            axes: What a recording calls queries and keys (see `seqlearn.probe.offer`).
 
         Returns:
             One context per query; zeros where the source is empty.
         """
         weights = self.weights(query, key, mask)
-        offer("attention", self, lambda: weights[:, None])
+        offer("attention", self, lambda: weights[:, None], axes)
         return weights @ states

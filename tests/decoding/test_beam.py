@@ -179,7 +179,7 @@ class Follower:
     def __init__(self) -> None:
         self.parents: list[list[int] | None] = []
 
-    def hear(self, kind: str, owner: object, make: object) -> None:
+    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:

@@ -45,7 +45,7 @@ class Follower:
         self.parents: list[torch.Tensor | None] = []
         self.ended: tuple[object, object] | None = None
 
-    def hear(self, kind: str, owner: object, make: object) -> None:
+    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:

@@ -138,7 +138,7 @@ class Follower:
     def __init__(self) -> None:
         self.parents: list[Tensor | None] = []
 
-    def hear(self, kind: str, owner: object, make: object) -> None:
+    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:

@@ -24,7 +24,7 @@ class Ear(Listener):
     def __init__(self) -> None:
         self.heard: list[tuple[object, Tensor]] = []
 
-    def hear(self, kind: str, owner: object, make: Callable[[], Tensor]) -> None:
+    def hear(self, kind: str, owner: object, make: Callable[[], Tensor], axes: object) -> None:
         assert kind == "attention"
         self.heard.append((owner, make()))
 

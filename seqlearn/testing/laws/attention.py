@@ -31,6 +31,12 @@ def recorded(trial: Trial) -> tuple[SequenceBatch, Recording]:
     return batch, recording
 
 
+def labelled(recording: Recording, name: str) -> bool:
+    """Whether it is known which tokens the queries and keys of a module are."""
+    axes = recording.axes.get(name, ())
+    return bool(axes) and all(axis == "summary" or recording.knows(axis) for axis in axes)
+
+
 @law(1, "attention weights")
 def attention_weights(trial: Trial) -> None:
     """Weights are not negative, sum to one over what may be seen, and are zero elsewhere."""
@@ -39,7 +45,7 @@ def attention_weights(trial: Trial) -> None:
         trial.expect(not weights.isnan().any(), f"{name}: weights that are not numbers")
         low = float(weights.min()) if weights.numel() else 0.0
         trial.expect(low >= 0, f"{name}: a weight of {low:.3g}, below zero")
-        if name not in recording.axes or len(weights) != batch.size:
+        if not labelled(recording, name) or len(weights) != batch.size:
             # What its queries and keys are is not known; so much must hold of any softmax.
             total = weights.sum(-1)
             rows = torch.ones_like(total).where(total > 0, 0.0)
@@ -136,7 +142,7 @@ def attention_output(trial: Trial) -> None:
         if outputs[name].shape[2] != weights.shape[2] or name not in values:
             continue  # called in parts, or on what is not known
         real = torch.ones(weights.shape[0], weights.shape[2], dtype=torch.bool)
-        if name in recording.axes and recording.axes[name][0] != "summary":
+        if labelled(recording, name) and recording.axes[name][0] != "summary":
             real = recording.mask(recording.axes[name][0])
         elif name in recording.axes and batch.source_lengths is not None:
             real &= batch.source_lengths[:, None] > 0  # of an empty source nothing is recorded
