@@ -9,9 +9,10 @@ from typing import Any
 import lightning as L
 
 from seqlearn.callbacks.looking import Observer
-from seqlearn.callbacks.probing import record_probe
+from seqlearn.callbacks.probing import check_forward, record_probe
 from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, head_entropy
+from seqlearn.introspect.record import nothing_captured
 
 
 class AttentionMonitor(Observer):
@@ -19,9 +20,10 @@ class AttentionMonitor(Observer):
 
     Every module whose attention is heard (see `record`) gives one figure (all heads, the first
     example of the probe) and the entropy of each head in nats, averaged over the real queries of
-    the probe. The scalars go to every logger as `attention_entropy/<module>/head<i>`; the figures
-    to TensorBoard, W&B and MLflow as `attention/<module>`, else into PNG files. A look changes no
-    random state, mode or weight, and between looks the callback does nothing.
+    the probe. The scalars go to every logger, and to `trainer.callback_metrics` for other
+    callbacks to monitor, as `attention_entropy/<module>/head<i>`; the figures to TensorBoard, W&B
+    and MLflow as `attention/<module>`, else into PNG files. A look changes no random state, mode
+    or weight, and between looks the callback does nothing.
 
     It works with any `LightningModule` whose attention `record` hears. In a run of several
     processes each of them looks (a sharded module needs all), and rank zero logs and draws.
@@ -62,9 +64,24 @@ class AttentionMonitor(Observer):
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.layers = layers
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """See that the module can be called.
+
+        Raises:
+            TypeError: If it has no `forward`, and there is no `run`.
+        """
+        super().setup(trainer, pl_module, stage)
+        if self.run is None:
+            check_forward(pl_module, self)
+
     def observe(self, module: L.LightningModule, probe: Any) -> Recording:
         """Record the module while it reads the probe; see that all weights are finite."""
         recording = record_probe(module, probe, self.run, ("attention",))
+        if not recording.attention and not self.layers:
+            self.warn_once(
+                f"{nothing_captured(module, ('attention',))}; a module without attention, such as "
+                "an RNN, has states to look at: StateMonitor"
+            )
         if missing := [name for name in self.layers or () if name not in recording.attention]:
             raise ValueError(
                 f"AttentionMonitor: no attention of {missing} was heard; "

@@ -66,7 +66,8 @@ class GradientFlow(Observer):
       TensorBoard, W&B and MLflow as `gradient_flow/norms`, else into PNG files.
     - Scalars: `gradient_flow/last` (norm at the last step), `gradient_flow/first` (norm at the
       farthest) and `gradient_flow/factor`, by which the norm changes with each step back (their
-      ratio's root).
+      ratio's root); to every logger, and to `trainer.callback_metrics` for other callbacks to
+      monitor.
     - "vanishing", "exploding" or "steady", by the rule of `introspect.flow_verdict`, in the
       figure's title and, whenever it changes, in the log.
 
@@ -116,12 +117,12 @@ class GradientFlow(Observer):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """See that the module can be asked."""
-        super().setup(trainer, pl_module, stage)
         if self.run is None and not isinstance(pl_module, SequenceModule):
             raise TypeError(
                 f"GradientFlow: expected a SequenceModule, got {type(pl_module).__name__}; pass "
                 "run=, which returns the loss of each example and the embedded input"
             )
+        super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the curves of another run."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from seqlearn.callbacks.probing import first_rows
@@ -37,6 +39,10 @@ class Observer(L.Callback, ABC):
     parts run uncompiled; afterwards modes and random states are as they were. Between looks a
     callback does nothing. In a run of several processes each observes, as a sharded module needs,
     each its own probe; rank zero shows. With `fast_dev_run` nothing is shown.
+
+    Scalars are also in `trainer.callback_metrics`, on every rank those of rank zero, so that other
+    callbacks can monitor them: `EarlyStopping("gradient_flow/factor", …)`. A look comes before the
+    callbacks that monitor something, in whatever order they are given.
 
     Args:
         every_n_epochs: Look at the end of every n-th training epoch; `None` for never.
@@ -82,6 +88,7 @@ class Observer(L.Callback, ABC):
         self._validation_rows: Any = None
         self._training_rows: Any = None
         self._last_step = 0
+        self._warned = False
 
     @abstractmethod
     def observe(self, module: L.LightningModule, probe: Any) -> Any:
@@ -109,10 +116,18 @@ class Observer(L.Callback, ABC):
     # When to look
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forget the probe of an earlier fit."""
-        if stage == "fit":
-            self._validation_rows = self._training_rows = None
-            self._last_step = 0
+        """Forget the probe of an earlier fit, and stand before the callbacks that monitor."""
+        if stage != "fit":
+            return
+        self._validation_rows = self._training_rows = None
+        self._last_step, self._warned = 0, False
+        callbacks: list[L.Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
+        monitors = [at for at, each in enumerate(callbacks) if getattr(each, "monitor", None)]
+        place = callbacks.index(self) if self in callbacks else 0
+        if monitors and monitors[0] < place:
+            callbacks.insert(monitors[0], callbacks.pop(place))
+            # A new list, for Lightning goes through the old one meanwhile.
+            trainer.callbacks = callbacks  # type: ignore[attr-defined]
 
     def on_validation_batch_end(
         self,
@@ -156,13 +171,23 @@ class Observer(L.Callback, ABC):
             observed = self.observe(module, move_data_to_device(self._probe(), module.device))
         # All ranks must ask, since the folder of the logs is broadcast.
         logs = trainer.log_dir or trainer.default_root_dir
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(logs, self.name, self.folder)
         if self.directory is not None:
             folder = Path(self.directory)
         report = Report(trainer.loggers, folder, step, self.name, files=self.directory is not None)
-        self.show(observed, report)
+        if trainer.is_global_zero:
+            self.show(observed, report)
+        # The same on all ranks, for what monitors them decides together.
+        values = trainer.strategy.broadcast(report.values)
+        trainer.callback_metrics.update({tag: torch.tensor(v) for tag, v in values.items()})
+
+    def warn_once(self, message: str) -> None:
+        """Warn, once a fit, on rank zero: what holds at one look holds at all."""
+        if not self._warned:
+            self._warned = True
+            rank_zero_warn(f"{type(self).__name__}: {message}")
 
     def _probe(self) -> Any:
         if self._given is not None:

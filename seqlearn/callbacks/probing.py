@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from seqlearn.batch import SequenceBatch
 from seqlearn.introspect import Recording, Tokens, record
 from seqlearn.introspect.recorder import token_names
+from seqlearn.models import SequenceModule
 
 
 def first_rows(batch: Any, rows: int) -> Any:
@@ -53,10 +55,16 @@ def record_probe(
         what: Kinds to record, as in `record`.
 
     Returns:
-        The recording, labelled by the tokens of the probe where these are known.
+        The recording, labelled by the tokens of the probe where these are known; empty, without a
+        warning, where the module reports nothing.
+
+    Raises:
+        TypeError: If there is no `run`, and the module cannot be called with the probe.
     """
-    with record(module, what) as recording:
-        module(probe) if run is None else run(module, probe)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
+        with record(module, what) as recording:
+            _call(module, probe) if run is None else run(module, probe)
     unlabelled = all(tokens == Tokens() for tokens in recording.tokens)
     if run is None and unlabelled and isinstance(probe, SequenceBatch):
         heard = [*recording.attention.values(), *recording.states.values()]
@@ -64,6 +72,37 @@ def record_probe(
         if any(len(tensor) == probe.size for tensor in heard):
             recording.label(batch_tokens(probe, getattr(module, "spec", None)))
     return recording
+
+
+def check_forward(module: L.LightningModule, callback: object) -> None:
+    """See that a module has a `forward`, which a LightningModule may do without.
+
+    Raises:
+        TypeError: If it has none; the message names the callback that would call it.
+    """
+    inherited = (L.LightningModule.forward, torch.nn.Module.forward)
+    if type(module).forward in inherited and "forward" not in vars(module):
+        raise TypeError(
+            f"{type(callback).__name__}: expected a module with a forward that takes a batch, got "
+            f"{type(module).__name__} without one; pass run=, a function of the module and "
+            "the batch"
+        )
+
+
+def _call(module: L.LightningModule, probe: Any) -> None:
+    """Call a module with a whole batch."""
+    if isinstance(module, SequenceModule):
+        module(probe)
+        return
+    try:
+        module(probe)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        raise TypeError(
+            f"expected {type(module).__name__} to take a whole batch, here a "
+            f"{type(probe).__name__}, in a call of the module, which raised "
+            f"{type(error).__name__}: {error}; pass run=, a function of the module and the batch, "
+            "such as run=lambda module, batch: module(batch[0])"
+        ) from error
 
 
 def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:

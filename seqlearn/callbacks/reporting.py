@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Report:
         step: Optimizer steps so far.
         prefix: Stands before all tags.
         files: Whether to write files also where a logger takes what is in them.
+        values: All numbers so far, by tag.
     """
 
     loggers: Sequence[Logger]
@@ -32,10 +33,14 @@ class Report:
     step: int
     prefix: str = ""
     files: bool = False
+    values: dict[str, float] = field(default_factory=dict)
 
     def scalars(self, values: Mapping[str, float]) -> None:
-        """Give numbers to every logger."""
+        """Give numbers to every logger, and to `trainer.callback_metrics` when the look ends."""
         named = {self._tag(tag): value for tag, value in values.items()}
+        if not named:
+            return
+        self.values.update(named)
         for logger in self.loggers:
             logger.log_metrics(named, self.step)
 

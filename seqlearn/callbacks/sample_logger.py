@@ -88,12 +88,12 @@ class SampleLogger(Observer):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """See that the module can be asked."""
-        super().setup(trainer, pl_module, stage)
         if self.run is None and not isinstance(pl_module, SequenceModule):
             raise TypeError(
                 f"SampleLogger: expected a SequenceModule, got {type(pl_module).__name__}; pass "
                 "run=, which returns rows of texts"
             )
+        super().setup(trainer, pl_module, stage)
 
     def observe(self, module: L.LightningModule, probe: Any) -> Samples:
         """Let the module answer."""

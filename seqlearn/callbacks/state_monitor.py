@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seqlearn.callbacks.looking import Observer
-from seqlearn.callbacks.probing import record_probe
+from seqlearn.callbacks.probing import check_forward, record_probe
 from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, gate_saturation
+from seqlearn.introspect.record import nothing_captured
 from seqlearn.introspect.strips import state_strips
 
 SATURATED = 0.95
@@ -35,6 +36,7 @@ class StateMonitor(Observer):
     - Scalars of gates: `gates/<module>/<gate>/mean`, and of those with values from 0 to 1 `/shut`
       and `/open`, the shares below 0.1 and above 0.9 (see `introspect.gate_saturation`).
 
+    Scalars go to every logger, and to `trainer.callback_metrics` for other callbacks to monitor.
     A plain RNN has no gates; of a Transformer the outputs of its blocks are the states. Modules of
     one's own join by `sl.probe(name, states, "states")`.
 
@@ -72,9 +74,21 @@ class StateMonitor(Observer):
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.layers = layers
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """See that the module can be called.
+
+        Raises:
+            TypeError: If it has no `forward`, and there is no `run`.
+        """
+        super().setup(trainer, pl_module, stage)
+        if self.run is None:
+            check_forward(pl_module, self)
+
     def observe(self, module: L.LightningModule, probe: Any) -> Recording:
         """Record the module while it reads the probe."""
         recording = record_probe(module, probe, self.run, ("states", "gates"))
+        if not recording.states and not recording.gates and not self.layers:
+            self.warn_once(nothing_captured(module, ("states", "gates")))
         heard = [*(recording.states | recording.gates)]
         if missing := [name for name in self.layers or () if name not in heard]:
             raise ValueError(f"StateMonitor: no states of {missing} were heard; heard: {heard}")

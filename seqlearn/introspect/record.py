@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -49,6 +49,9 @@ def record(
       hypothesis, one step for each token fed. `score`, `classify` and a forward call of a
       `SequenceModule` give one row for each example. Labels come from `model.spec`.
     - Other forward calls follow one another along `batch`, padded with zeros in `query` and `key`.
+    - Hugging Face's "eager" attention calls no attention function of torch, and is not recorded:
+      build such a model with `attn_implementation="sdpa"`. A block that captures nothing warns, and
+      says what to do.
     - It hears this thread only: what the model does in other threads meanwhile is not recorded,
       and not disturbed. Compiled parts run uncompiled meanwhile.
 
@@ -89,16 +92,50 @@ def record(
     with uncompiled(), listening(recorder), elsewhere:
         yield recording
     recorder.fill(recording)
-    if recording.attention or recording.states or recording.gates:
-        return
-    warnings.warn(
-        f"record heard nothing from {type(model).__name__}: "
-        + (
-            f"none of what offered itself fits modules={list(keeping.modules or ())}; heard: "
-            f"{sorted(recorder.left_out)}"
-            if recorder.left_out
-            else f"it ran no module that offers its {' or '.join(what)}; join with `weights = "
-            'sl.probe("name", weights)` after the softmax, and run the model inside the block'
-        ),
-        stacklevel=3,
+    empty = not (recording.attention or recording.states or recording.gates)
+    missing = "attention" in what and not recording.attention and eager_attention(model)
+    if empty or missing:
+        warnings.warn(nothing_captured(model, what, recorder.left_out), stacklevel=3)
+
+
+def nothing_captured(
+    model: nn.Module, what: Sequence[str] = KINDS, left_out: Collection[str] = ()
+) -> str:
+    """Why nothing was recorded, and what to do, in one sentence.
+
+    Args:
+        model: The model.
+        what: The kinds that were to be recorded.
+        left_out: Modules that reported something, and fit none of `modules`.
+    """
+    start = f"record() captured nothing from {type(model).__name__}: "
+    if left_out:
+        return f"{start}none of the modules that reported something fits modules=; these did: " + (
+            ", ".join(sorted(left_out))
+        )
+    if "attention" in what and (name := eager_attention(model)):
+        return (
+            f'{start}its attention ({name!r}) is Hugging Face\'s "eager" one, which calls no '
+            'attention function of torch; build the model with attn_implementation="sdpa", or '
+            'call set_attn_implementation("sdpa") on it'
+        )
+    kinds = {"attention": "attention weights", "states": "states", "gates": "gates"}
+    kind = "attention" if "attention" in what else what[0]
+    return (
+        f"{start}no module of it that ran reported {' or '.join(kinds[each] for each in what)}; "
+        "run the model inside the block, and report those of your own modules with "
+        f'`sl.probe("name", {"weights" if kind == "attention" else kind}, "{kind}")`'
     )
+
+
+def eager_attention(model: nn.Module) -> str | None:
+    """The name of a module of Hugging Face's with "eager" attention, which cannot be recorded.
+
+    The innermost such module is named; `None` if there is none.
+    """
+    found = None
+    for name, module in model.named_modules():
+        config = getattr(module, "config", None)
+        if getattr(config, "_attn_implementation", None) == "eager":
+            found = name
+    return found

@@ -308,3 +308,20 @@ def test_record_names_and_labels_them() -> None:
     ((name, weights),) = recording.attention.items()
     assert name == "0.self_attn"
     assert weights.shape == (2, 2, 3, 3)
+
+
+def test_eager_attention_of_hugging_face_says_what_to_pass() -> None:
+    """It calls none of torch's functions: `record` cannot capture it, and says so."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=8, max_position_embeddings=8, attn_implementation="eager",
+    )  # fmt: skip
+    model, ids = transformers.BertModel(config).eval(), torch.tensor([[5, 6, 7]])
+    warned = pytest.warns(UserWarning, match="'encoder.layer.0.attention.self'.*\"sdpa\"")
+    with warned, torch.no_grad(), sl.record(model):
+        model(ids)
+    model.set_attn_implementation("sdpa")  # The advice.
+    with torch.no_grad(), sl.record(model) as recording:
+        model(ids)
+    assert list(recording.attention) == ["encoder.layer.0.attention.self"]

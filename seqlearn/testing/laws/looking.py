@@ -26,7 +26,7 @@ from seqlearn.testing.laws.asking import asked, longest_answer
 def recording_of(module: SequenceModule, what: Sequence[str] = KINDS) -> Iterator[Recording]:
     """`record`, for which it is no fault if there is nothing to hear."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="record heard nothing")
+        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
         with record(module, what) as recording:
             yield recording
 

@@ -1,0 +1,121 @@
+"""Scalars of callbacks are metrics that other callbacks monitor."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor, nn
+
+from seqlearn.callbacks import AttentionMonitor, GradientFlow, SampleLogger, StateMonitor
+
+ENTROPY = "attention_entropy/decoder.layers.0.cross/head0"
+
+
+@pytest.mark.parametrize("looks", [{}, {"every_n_epochs": None, "every_n_steps": 1}])
+def test_every_scalar_is_in_callback_metrics_without_any_logger(
+    fit, module, batches, looks: dict[str, Any]
+) -> None:
+    callbacks = [AttentionMonitor(**looks), GradientFlow(**looks), StateMonitor(name="a", **looks)]
+    model = module("Transformer", "text to text")
+    metrics = fit(model, batches("text to text"), *callbacks, max_epochs=1).callback_metrics
+    for tag in (ENTROPY, "gradient_flow/last", "a/states/encoder.layers.0/norm"):
+        assert isinstance(metrics[tag], Tensor)
+        assert metrics[tag] > 0
+
+
+def test_early_stopping_sees_the_look_of_its_own_epoch_in_any_order(fit, module, batches) -> None:
+    seen = []
+
+    class Stop(EarlyStopping):
+        def on_train_epoch_end(self, trainer, pl_module) -> None:
+            seen.append(float(trainer.callback_metrics["gradient_flow/last"]))
+            super().on_train_epoch_end(trainer, pl_module)
+
+    model, flow = module("LSTM", "text to text"), GradientFlow()
+    stop = Stop("gradient_flow/last", patience=1, min_delta=1e9, check_on_train_epoch_end=True)
+    trainer = fit(model, batches("text to text"), stop, flow, max_epochs=5)
+    assert trainer.current_epoch == 2  # The first look sets the mark; the second is no better.
+    assert stop.stopped_epoch == 1
+    assert seen == pytest.approx([curve[0] for curve in flow.curves.values()])
+    assert trainer.callbacks.index(flow) < trainer.callbacks.index(stop)
+
+
+def test_a_checkpoint_is_chosen_by_an_entropy(fit, module, batches, tmp_path: Path) -> None:
+    best = ModelCheckpoint(tmp_path, "{epoch}", monitor=ENTROPY, save_top_k=1)
+    model, data = module("Transformer", "text to text"), batches("text to text")
+    trainer = fit(model, data, best, AttentionMonitor(), enable_checkpointing=True)
+    assert best.best_model_score is not None
+    assert float(best.best_model_score) <= float(trainer.callback_metrics[ENTROPY])
+    assert Path(best.best_model_path).exists()
+
+
+def test_all_ranks_have_the_numbers_of_rank_zero(fit, module, batches, monkeypatch) -> None:
+    """A rank other than zero shows nothing, and takes what rank zero sends."""
+    sent: list[Any] = []
+
+    def broadcast(self: Any, value: Any, src: int = 0) -> Any:
+        if not isinstance(value, dict):
+            return value
+        sent.append(value)
+        return {"gradient_flow/last": 0.5}
+
+    monkeypatch.setattr(SingleDeviceStrategy, "broadcast", broadcast)
+    monkeypatch.setattr(SingleDeviceStrategy, "is_global_zero", False)
+    model = module("RNN", "text to text")
+    trainer = fit(model, batches("text to text"), GradientFlow(), max_epochs=1)
+    assert sent == [{}]
+    assert trainer.callback_metrics["gradient_flow/last"] == 0.5
+
+
+class Bare(L.LightningModule):
+    """A LightningModule that works in its steps, as many do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing to measure."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Called(Bare):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs)
+
+
+PAIRS = [(torch.ones(3, 2), torch.ones(3))]
+
+
+@pytest.mark.parametrize("kind", [AttentionMonitor, StateMonitor, GradientFlow, SampleLogger])
+def test_a_module_without_forward_is_told_to_pass_run(fit, kind: type) -> None:
+    with pytest.raises(TypeError, match=rf"{kind.__name__}: expected a .*, got Bare.*; pass run="):
+        fit(Bare(), PAIRS, kind())
+
+
+def test_a_forward_that_takes_no_batch_is_told_to_pass_run(fit) -> None:
+    with pytest.raises(TypeError, match=r"expected Called to take a whole batch.* pass run="):
+        fit(Called(), PAIRS, StateMonitor())
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_module_without_attention_is_warned_of_once(fit, module, batches) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(module("RNN", "text to text"), batches("text to text"), AttentionMonitor())
+    found = [str(one.message) for one in caught if "captured nothing" in str(one.message)]
+    assert len(found) == 1
+    assert found[0].startswith("AttentionMonitor: record() captured nothing from RNN: ")
+    assert "StateMonitor" in found[0]
