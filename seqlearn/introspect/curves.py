@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from seqlearn.batch import length_mask
+from seqlearn.introspect.figure import Figure
 
 _FAINTEST, _FAINT = 0.1, 0.45
 

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
+
+from seqlearn.introspect.figure import Figure
 
 COLORS = "magma_r"
 """Perceptually uniform, and light where there is no weight."""

@@ -216,7 +216,8 @@ class Recording:
             head: Which head; all, side by side, if `None`.
 
         Returns:
-            A matplotlib figure that no window or global list knows of; save it with `savefig`.
+            A matplotlib figure that no window or global list knows of; save it with `savefig`. A
+            notebook shows it where a cell ends with it.
 
         Raises:
             ValueError: If no such module was heard; the message lists those that were.

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
+from seqlearn.introspect.figure import Figure
 from seqlearn.introspect.plots import drawn_labels, label_axis
 
 DIVERGING = "RdBu_r"
