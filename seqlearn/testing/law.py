@@ -46,7 +46,8 @@ class Trial:
 
     Attributes:
         error: The greatest difference that was measured.
-        words: What was drawn, by name, in the order of drawing.
+        words: What was drawn, by name, in the order of drawing; of a law that draws nothing the
+            batch that it is at.
     """
 
     def __init__(
@@ -114,7 +115,9 @@ class Trial:
         return self.draw(strategy, "examples")
 
     def batch(self, drawn: list[Example], dtype: torch.dtype | None = None) -> SequenceBatch:
-        """The batch of these examples."""
+        """The batch of these examples; a law that draws nothing names the last one it made."""
+        if self._draw is None:
+            self.words["examples"] = drawn
         return batch_of(self.spec, drawn, dtype or self.dtype)
 
     def rich(self) -> list[Example]:

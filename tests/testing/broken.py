@@ -413,6 +413,27 @@ class DoesNotSeeTheSource(Small):
         return memory._replace(summary=torch.zeros_like(memory.summary))
 
 
+@breaks("by heart")
+class ReadsABagOfTokens(Small):
+    """Two of eleven tokens are a guess: [4, 5] and [5, 4] are the same bag."""
+
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec)
+        self.encoder = Bag(self.d_model)
+
+
+class Bag(nn.Module):
+    """The mean of what the tokens say, whatever their order."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(d_model, d_model)
+
+    def forward(self, inputs: Any, mask: Any) -> sl.Memory:
+        states = self.mix(4 * inputs).tanh() * mask[..., None]
+        return sl.Memory(states, mask, states.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+
+
 @breaks("first loss", "by heart")
 class LoudAtTheStart(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
