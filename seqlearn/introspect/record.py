@@ -95,23 +95,28 @@ def record(
     empty = not (recording.attention or recording.states or recording.gates)
     missing = "attention" in what and not recording.attention and eager_attention(model)
     if empty or missing:
-        warnings.warn(nothing_captured(model, what, recorder.left_out), stacklevel=3)
+        warnings.warn(nothing_captured(model, what, modules, recorder.left_out), stacklevel=3)
 
 
 def nothing_captured(
-    model: nn.Module, what: Sequence[str] = KINDS, left_out: Collection[str] = ()
+    model: nn.Module,
+    what: Sequence[str] = KINDS,
+    modules: Sequence[str] | None = None,
+    left_out: Collection[str] = (),
 ) -> str:
     """Why nothing was recorded, and what to do, in one sentence.
 
     Args:
         model: The model.
         what: The kinds that were to be recorded.
+        modules: The patterns of names that were to be recorded.
         left_out: Modules that reported something, and fit none of `modules`.
     """
     start = f"record() captured nothing from {type(model).__name__}: "
     if left_out:
-        return f"{start}none of the modules that reported something fits modules=; these did: " + (
-            ", ".join(sorted(left_out))
+        return (
+            f"{start}no module that reported something fits modules={list(modules or ())}; these "
+            f"did: {sorted(left_out)}"
         )
     if "attention" in what and (name := eager_attention(model)):
         return (

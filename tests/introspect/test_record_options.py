@@ -30,7 +30,7 @@ def test_only_some_modules() -> None:
         model(BATCH)
     assert list(recording.attention) == ["decoder.layers.0.cross", "decoder.layers.1.cross"]
     assert list(recording.states) == ["encoder.layers.1"]
-    with pytest.warns(UserWarning, match=r"fits modules=\['nowhere'\]; heard: \['decoder\.layers"):
+    with pytest.warns(UserWarning, match=r"fits modules=\['nowhere'\]; these did: \['decoder\.lay"):
         _record_nowhere(model)
 
 
