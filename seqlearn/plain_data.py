@@ -83,17 +83,61 @@ def to_plain(value: Any, name: str) -> Any:
     )
 
 
+def check_whole_number(value: Any, name: str, least: int) -> int:
+    """Check a count, such as a size or a seed, and make it an `int`.
+
+    Args:
+        value: What was passed; a whole number of numpy or torch is converted.
+        name: How an error calls it.
+        least: The lowest that makes sense.
+
+    Raises:
+        TypeError: If it is no whole number; `8.0` and `True` are none.
+        ValueError: If it is below `least`.
+
+    Example:
+        >>> check_whole_number(np.int64(8), "d_model", 1)
+        8
+    """
+    value = to_builtin(value)
+    if type(value) is not int:
+        raise TypeError(f"{name}: expected a whole number, such as {max(least, 8)}, got {value!r}")
+    if value < least:
+        raise ValueError(f"expected {name} of at least {least}, got {value}")
+    return value
+
+
+_FIELD_TYPES = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "True or False"),
+    "str": ((str,), "a string"),
+    "None": ((type(None),), "None"),
+}
+"""By annotation of a field, the types of its value, and how an error calls them."""
+
+
 def convert_fields(instance: Any) -> None:
-    """Convert the fields of a frozen dataclass; called first in its `__post_init__`.
+    """Convert and check the fields of a frozen dataclass; called first in its `__post_init__`.
+
+    The value of a field that is annotated as a number, a boolean or a string must be one.
 
     Args:
         instance: The dataclass. Fields that are dataclasses have converted their own.
 
     Raises:
-        TypeError: If a field cannot be converted to plain data; the message names it.
+        TypeError: If a field cannot be converted to plain data, or is not of its type; the message
+            names it.
     """
     for field in dataclasses.fields(instance):
+        name = f"{type(instance).__name__}.{field.name}"
         value = to_builtin(getattr(instance, field.name))
         if not dataclasses.is_dataclass(value):
-            to_plain(value, f"{type(instance).__name__}.{field.name}")
+            to_plain(value, name)
+        annotated = getattr(field.type, "__name__", str(field.type)).split(" | ")
+        if all(kind in _FIELD_TYPES for kind in annotated):
+            allowed = {kind for each in annotated for kind in _FIELD_TYPES[each][0]}
+            if type(value) not in allowed:
+                wanted = " or ".join(_FIELD_TYPES[each][1] for each in annotated)
+                raise TypeError(f"{name}: expected {wanted}, got {value!r}")
         object.__setattr__(instance, field.name, value)

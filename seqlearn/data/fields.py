@@ -6,14 +6,13 @@ module turns it into a side of the `SequenceSpec` once it has seen the training 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from operator import index
 from typing import Any, Literal
 
 import numpy as np
 
+from seqlearn.plain_data import convert_fields
 from seqlearn.raw_inputs import refuse_surrogates
 from seqlearn.spec import SPECIAL_TOKENS
 
@@ -41,6 +40,7 @@ class Text:
             many there were. Tokenizers and labels are made before.
 
     Raises:
+        TypeError: If a value is not of its type, such as 8.5 for `vocab_size`.
         ValueError: If `vocab_size` leaves no room beside the four reserved ids, if `vocab_size` or
             `lowercase` is set for a tokenizer that is read from a file, if `max_length` is below 1,
             or if `overflow` is none of the three.
@@ -53,10 +53,7 @@ class Text:
     overflow: Literal["error", "drop", "truncate"] = "error"
 
     def __post_init__(self) -> None:
-        _set(self, tokenizer=str(os.fspath(self.tokenizer)), lowercase=bool(self.lowercase))
-        for name in ("vocab_size", "max_length"):
-            value = getattr(self, name)
-            _set(self, **{name: None if value is None else index(value)})
+        convert_fields(self)
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(f"expected a max_length of at least 1, got {self.max_length}")
         if self.overflow not in OVERFLOW:
@@ -117,7 +114,7 @@ class Classes:
                     raise ValueError(
                         f"expected weights above 0 and finite, got {weight} for {label!r}"
                     )
-            _set(self, weights=plain)
+            object.__setattr__(self, "weights", plain)
         elif self.weights not in (None, "balanced"):
             raise ValueError(
                 "expected weights='balanced', a number for each label, or None, "
@@ -150,13 +147,14 @@ class Vector:
         size: Numbers in each vector.
 
     Raises:
+        TypeError: If `size` is no whole number.
         ValueError: If `size` is not positive.
     """
 
     size: int
 
     def __post_init__(self) -> None:
-        _set(self, size=index(self.size))
+        convert_fields(self)
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
 
@@ -184,12 +182,6 @@ class Vector:
 
 
 Field = Text | Classes | Vector
-
-
-def _set(frozen: object, **values: Any) -> None:
-    """Put plain values in the place of what came, such as numpy scalars and paths."""
-    for name, value in values.items():
-        object.__setattr__(frozen, name, value)
 
 
 def _short(one: Any) -> str:

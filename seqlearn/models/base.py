@@ -23,6 +23,7 @@ from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
 from seqlearn.models.steps import Measured, TrainingSteps
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
+from seqlearn.plain_data import check_whole_number
 from seqlearn.probe import begin as announce_begin
 from seqlearn.probe import end_known as announce_known
 from seqlearn.probe import step as announce_step
@@ -69,9 +70,12 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
         arguments.pop("spec", None)
         _check_spec(spec)
-        if d_model < 1:
-            raise ValueError(f"expected a d_model of at least 1, got {d_model}")
+        d_model = check_whole_number(d_model, "d_model", 1)
         self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
+        if not isinstance(self.recipe, Recipe):
+            raise TypeError(
+                f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {self.recipe!r}"
+            )
         arguments["recipe"] = self.recipe
         self._keep_arguments(arguments)
         self.spec, self.d_model = spec, d_model

@@ -35,6 +35,7 @@ class Recipe:
             so that a resumed run draws what the uninterrupted one would have drawn.
 
     Raises:
+        TypeError: If a value is not of its type, such as a string for a number.
         ValueError: If a value is outside its range; the message gives both.
     """
 
@@ -60,7 +61,7 @@ class Recipe:
             raise ValueError(
                 f"expected label_smoothing from 0 to below 1, got {self.label_smoothing}"
             )
-        if self.weight_decay < 0 or self.seed < 0:
+        if not 0 <= self.weight_decay < math.inf or self.seed < 0:
             raise ValueError(
                 "expected weight_decay and seed of 0 or more, "
                 f"got {self.weight_decay} and {self.seed}"

@@ -42,6 +42,7 @@ class TextSpec:
             encoded with a warning, and no decoding generates it.
 
     Raises:
+        TypeError: If a value is not of its type.
         ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
     """
 

@@ -21,6 +21,7 @@ class VectorSpec:
         size: Numbers in each vector.
 
     Raises:
+        TypeError: If `size` is no whole number.
         ValueError: If `size` is not positive.
     """
 

@@ -198,7 +198,7 @@ def test_all_ranks_stop_at_the_same_step(tmp_path: Path) -> None:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode != 0
     assert "FloatingPointError: training stopped" in done.stderr

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import jaxtyping
 import lightning as L
 import pytest
 import torch
@@ -15,14 +13,6 @@ from seqlearn.batch import SequenceBatch, pad
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
 BATCH = SequenceBatch(*pad([[4, 5]]), *pad([[2, 4, 3]]))
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time check of types, which users do not have."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def copying() -> sl.data.Synthetic:
