@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.parsing import save_hyperparameters
 
 from seqlearn.models.recipe import Recipe
 from seqlearn.plain_data import to_builtin, to_plain
+from seqlearn.spec import SequenceSpec
 
 
 class KeepsArguments(L.LightningModule):
@@ -66,6 +68,8 @@ class KeepsArguments(L.LightningModule):
         for name, value in arguments.items():
             if name not in ignored:
                 try:
+                    if name != "recipe":
+                        _check_no_dataclass(value, f"hyper-parameter {name}")
                     self._init_arguments[name] = to_plain(value, f"hyper-parameter {name}")
                 except TypeError as error:
                     self._not_plain[name] = error
@@ -92,7 +96,6 @@ def keeping_arguments(cls: type[Any]) -> Callable[..., None]:
     init = cls.__init__
     signature = inspect.signature(init)
     variadic = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-    positional = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     takes_recipe = "recipe" in signature.parameters
 
     @functools.wraps(init)
@@ -113,15 +116,11 @@ def keeping_arguments(cls: type[Any]) -> Callable[..., None]:
         arguments = dict(list(bound.arguments.items())[1:])
         for name in variadic:
             arguments.update(arguments.pop(name))
-        if positional and len(arguments[positional[0]]) > 1:
-            raise TypeError(
-                f"{cls.__name__} takes *{positional[0]}, whose names no checkpoint can keep; "
-                "pass everything but the spec by name"
-            )
-        # The spec, which comes first whatever it is called, is kept apart.
-        arguments.pop("spec" if "spec" in arguments else next(iter(arguments)), None)
+        check_spec(_take_spec(cls, signature, arguments))
         object.__setattr__(self, "_arguments", arguments | recipe)
         init(*bound.args, **bound.kwargs)
+        if "_init_arguments" not in self.__dict__:
+            raise TypeError(f"{cls.__name__}.__init__ must call super().__init__(spec, …)")
         self._check_arguments()
 
     if not takes_recipe:
@@ -134,3 +133,64 @@ def keeping_arguments(cls: type[Any]) -> Callable[..., None]:
             parameters=[*parameters, added, *rest]
         )
     return wrapped
+
+
+def _take_spec(cls: type[Any], signature: inspect.Signature, arguments: dict[str, Any]) -> Any:
+    """Take the spec, which is kept apart, out of the arguments: `spec`, or else the first.
+
+    Raises:
+        TypeError: If unnamed arguments are left.
+    """
+    parameters = list(signature.parameters.values())[1:]
+    variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
+    unnamed = list(arguments.pop(variadic, ()))
+    if "spec" in arguments:
+        spec = arguments.pop("spec")
+    elif parameters and parameters[0].name != variadic:
+        spec = arguments.pop(parameters[0].name, None)
+    else:
+        spec = unnamed.pop(0) if unnamed else None
+    if unnamed:
+        raise TypeError(
+            f"{cls.__name__} takes *{variadic}, whose names no checkpoint can keep; pass "
+            "everything but the spec by name"
+        )
+    return spec
+
+
+def check_spec(spec: object) -> None:
+    """Check that a model is built with a spec.
+
+    Raises:
+        TypeError: If it is something else, such as the data module.
+    """
+    if isinstance(spec, SequenceSpec):
+        return
+    kind = type(spec).__name__
+    is_data = isinstance(spec, L.LightningDataModule)
+    raise TypeError(
+        "expected the model's first argument to be a SequenceSpec, got "
+        + (
+            f"the data module {kind}; pass its spec: data.spec"
+            if is_data
+            else f"{kind}; pass data.spec"
+        )
+    )
+
+
+def _check_no_dataclass(value: Any, name: str) -> None:
+    """Check that an argument can be built again from what a checkpoint holds.
+
+    Raises:
+        TypeError: If it is or holds a dataclass, of which only a dictionary would come back.
+    """
+    parts = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping | list | tuple):
+        for part in parts:
+            _check_no_dataclass(part, name)
+    elif dataclasses.is_dataclass(value):
+        raise TypeError(
+            f"{name}: expected plain data, got the dataclass {type(value).__name__}, which a "
+            "checkpoint would give back as a dictionary; pass its fields by name (the constructor "
+            "builds the object)"
+        )

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning as L
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory, SequenceBatch, check_batch, hide_rows, length_mask
 from seqlearn.models.answering import Answers
-from seqlearn.models.arguments import keeping_arguments
+from seqlearn.models.arguments import check_spec, keeping_arguments
 from seqlearn.models.carrying import Carried
 from seqlearn.models.checkpointed import Checkpointed
+from seqlearn.models.compiled import keep_plain_names
+from seqlearn.models.hooks import complete_hooks, record_hooks
 from seqlearn.models.recipe import Recipe
 from seqlearn.models.sides import input_layer, output_size
 from seqlearn.models.steps import Measured, TrainingSteps
@@ -57,6 +58,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__init__ = keeping_arguments(cls)  # type: ignore[method-assign]
+        complete_hooks(cls, SequenceModule)
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         super().__init__()
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
         arguments.pop("spec", None)
-        _check_spec(spec)
+        check_spec(spec)
         d_model = check_whole_number(d_model, "d_model", 1)
         self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
         if not isinstance(self.recipe, Recipe):
@@ -87,6 +89,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         if tie_embeddings:
             self._tie_embeddings()
         self._carried = Carried(self)
+        keep_plain_names(self)
 
     def __getattr__(self, name: str) -> Any:
         """Find parts, as torch does; a missing half of the model is named.
@@ -247,21 +250,4 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         return torch.tensor(target.weights, dtype=self.head.weight.dtype, device=self.device)
 
 
-def _check_spec(spec: object) -> None:
-    """Check that a model is built with a spec.
-
-    Raises:
-        TypeError: If it is something else, such as the data module.
-    """
-    if isinstance(spec, SequenceSpec):
-        return
-    kind = type(spec).__name__
-    is_data = isinstance(spec, L.LightningDataModule)
-    raise TypeError(
-        "expected the model's first argument to be a SequenceSpec, got "
-        + (
-            f"the data module {kind}; pass its spec: data.spec"
-            if is_data
-            else f"{kind}; pass data.spec"
-        )
-    )
+record_hooks(SequenceModule)

@@ -52,6 +52,12 @@ def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
             f"{path}: expected a checkpoint of a seqlearn module, got one without the key {KEY!r}; "
             "load it with the class that wrote it"
         )
+    if "arguments" not in checkpoint[KEY]:
+        raise ValueError(
+            f"{path}: expected a checkpoint with the constructor's arguments, got one of an "
+            "earlier version of seqlearn without them; build the model, and pass the file to "
+            "trainer.fit(…, ckpt_path=…)"
+        )
     return checkpoint
 
 
@@ -163,15 +169,18 @@ def build(
     """
     if isinstance(recipe := arguments.get("recipe"), dict):
         arguments = arguments | {"recipe": Recipe(**recipe)}
+    unnamed = [spec]
+    if "spec" in inspect.signature(cls).parameters:  # it need not be the first
+        unnamed, arguments = [], {"spec": spec} | arguments
     try:
-        inspect.signature(cls).bind(spec, **arguments)
+        bound = inspect.signature(cls).bind(*unnamed, **arguments)
     except TypeError as error:
         raise ValueError(
             f"{where}: holds the arguments of {written}, and they do not fit {class_name(cls)} "
             f"({error}); load it with the class that wrote it, or pass what is missing by name"
         ) from error
     make: Any = cls
-    module: Module = make(spec, **arguments)
+    module: Module = make(*bound.args, **bound.kwargs)
     return module
 
 

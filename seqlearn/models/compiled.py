@@ -1,0 +1,44 @@
+"""Names of weights that are the same whether or not parts of a module are compiled.
+
+`model.encoder = torch.compile(model.encoder)` puts `_orig_mod.` into the names of the weights.
+Without it checkpoints load into a module that is not compiled, and the other way round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+_WRAPPER = "_orig_mod."
+
+
+def keep_plain_names(module: nn.Module) -> None:
+    """Leave the wrapper of `torch.compile` out of the names in `state_dict`.
+
+    Args:
+        module: Whose `state_dict` and `load_state_dict` follow; parts may be compiled later.
+    """
+    module.register_state_dict_post_hook(_to_plain_names)  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_pre_hook(_to_own_names)  # type: ignore[no-untyped-call]
+
+
+def _to_plain_names(_: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    plain = {name: _plain(name, prefix) for name in state}
+    _rename(state, plain)
+
+
+def _to_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    own = {_plain(prefix + name, prefix): prefix + name for name, _ in named}
+    _rename(state, {name: own.get(_plain(name, prefix), name) for name in state})
+
+
+def _plain(name: str, prefix: str) -> str:
+    return prefix + name[len(prefix) :].replace(_WRAPPER, "") if name.startswith(prefix) else name
+
+
+def _rename(state: dict[str, Any], names: dict[str, str]) -> None:
+    for old, new in names.items():
+        if old != new:
+            state[new] = state.pop(old)

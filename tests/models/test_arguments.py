@@ -1,0 +1,91 @@
+"""What cannot be built again from a checkpoint is refused before training, in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+
+import seqlearn as sl
+
+DATA = sl.data.TextPairs(
+    [("ab", "AB"), ("b", "B")], source=sl.data.Text("char"), target=sl.data.Text("char")
+)
+
+
+@dataclasses.dataclass
+class Options:
+    width: int = 4
+
+
+class Configured(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec, options: Any) -> None:
+        super().__init__(spec, d_model=4)
+
+
+class FromData(sl.GRU):
+    def __init__(self, data: sl.data.TextPairs) -> None:
+        super().__init__(data.spec, d_model=4)
+
+
+class NoSpec(sl.GRU):
+    def __init__(self) -> None:
+        super().__init__(DATA.spec, d_model=4)
+
+
+class Unnamed(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec, *sizes: int) -> None:
+        super().__init__(spec, d_model=sizes[0])
+
+
+class NoSuper(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        pass
+
+
+class SpecLast(sl.GRU):
+    def __init__(self, width: int, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=width)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the run-time check of types, which users do not have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Configured(DATA.spec, Options()), "options: expected plain data, got the datacla"),
+        (lambda: Configured(DATA.spec, {"a": [Options()]}), "got the dataclass Options"),
+        (lambda: FromData(DATA), "the data module TextPairs; pass its spec"),
+        (NoSpec, "expected the model's first argument to be a SequenceSpec"),
+        (lambda: Unnamed(DATA.spec, 4), "names no checkpoint can keep"),
+        (lambda: NoSuper(DATA.spec), r"NoSuper.__init__ must call super\(\).__init__\(spec"),
+    ],
+)
+def test_refused(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_the_spec_need_not_come_first(tmp_path: Path) -> None:
+    SpecLast(4, DATA.spec).save_pretrained(tmp_path)
+    assert SpecLast.from_pretrained(tmp_path).d_model == 4
+
+
+def test_a_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "old.ckpt"
+    kept = {"class": "seqlearn.models.gru.GRU", "spec": DATA.spec.to_dict()}
+    torch.save({"seqlearn": kept, "state_dict": {}}, path)
+    with pytest.raises(ValueError, match="of an earlier version of seqlearn without them"):
+        sl.GRU.load_from_checkpoint(path)
