@@ -55,6 +55,22 @@ def test_what_stands_for_a_number_becomes_one() -> None:
         (lambda: Recipe(warmup_steps=10.5), r"Recipe\.warmup_steps: expected a whole number or No"),
         (lambda: sl.GRU(SPEC, d_model=8.0), r"d_model: expected a whole number, .* got 8\.0"),
         (lambda: sl.GRU(SPEC, d_model=None), r"d_model: expected a whole number, .* got None"),
+        (
+            lambda: sl.LSTM(SPEC, num_layers=2.0),
+            r"num_layers: expected a whole number, .* got 2\.0",
+        ),
+        (lambda: sl.FeedForward(SPEC, window="8"), r"window: expected a whole number, .* got '8'"),
+        (
+            lambda: sl.GRU(SPEC, d_model=8).generate([[4]], max_length=2.5),
+            r"max_length: .* got 2\.5",
+        ),
+        (lambda: sl.data.Dates("en", "de", batch_tokens="9"), r"batch_tokens: expected a .* '9'"),
+        (
+            lambda: sl.data.Dates("en", "de", seed=None),
+            "seed: expected a whole number, .* got None",
+        ),
+        (lambda: sl.data.Dates("en", "de", num_workers=0.5), r"num_workers: .* got 0\.5"),
+        (lambda: sl.data.PlainText("a.txt", window=8.0), r"window: expected a whole .* got 8\.0"),
         (lambda: sl.GRU(SPEC, d_model=8, recipe={"lr": 1}), r"recipe: expected a Recipe, .*'lr'"),
     ],
 )

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -15,7 +15,6 @@ from seqlearn.data.columns import HeaderWarning, column_pair
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.preparation import SPLITS
 from seqlearn.data.table_files import SUFFIXES, FileTable, table_suffix
 from seqlearn.data.tables import KINDS, MemoryTable, Rows, is_table, split_tables
 from seqlearn.data.text_files import codec_name, digest_file, read_lines, refuse_empty
@@ -102,12 +101,9 @@ class LabelledText(SequenceDataModule):
         self.columns = column_pair(columns, "(text, label)")
         self.val_share = share_of(val)
         self._holdout = None if self.val_share is None else Holdout(self.val_share, seed)
-        splits = split_tables(train, val, test)
-        self._readers: dict[Split, _Reader | None] = {
-            split: None
-            if (splits[split] is None and split != "train") or (split == "val" and self._holdout)
-            else self._reader(split, splits[split])
-            for split in SPLITS
+        self._readers: dict[Split, _Reader] = {
+            split: self._reader(split, given)
+            for split, given in split_tables(train, val, test).items()
         }
         self._stripped = False
 
@@ -120,8 +116,8 @@ class LabelledText(SequenceDataModule):
         drawn = self._holdout and (self.val_share, self.seed)
         how = (self.encoding, self.columns, self.label_until, drawn)
         digest = hashlib.sha256(repr(how).encode())
-        for reader in self._readers.values():
-            digest.update(f"\n{reader and reader.digest()}".encode())
+        for split, reader in self._readers.items():
+            digest.update(f"\n{split} {reader.digest()}".encode())
         return digest.hexdigest()
 
     def locate(self, split: Split, row: int) -> str:
@@ -130,11 +126,10 @@ class LabelledText(SequenceDataModule):
 
     def _rows(self, split: Split) -> Iterator[tuple[str, str, str]]:
         """Place, text and label of each example."""
-        reader = self._readers[split]
-        if self._holdout is None or split == "test":
-            return iter(()) if reader is None else self._read(reader)
-        train = cast("_Reader", self._readers["train"])
-        return self._holdout.part(split, lambda: self._read(train), label=lambda row: row[2])
+        if self._holdout is not None and split != "test":
+            train = self._readers["train"]
+            return self._holdout.part(split, lambda: self._read(train), label=lambda row: row[2])
+        return self._read(self._readers[split]) if split in self._readers else iter(())
 
     def _read(self, reader: _Reader) -> Iterator[tuple[str, str, str]]:
         """Place, text and label of each row of a file or table."""

@@ -14,7 +14,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property, partial
-from operator import index
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +38,7 @@ from seqlearn.data.loader import ResumableLoader, SequenceLoader, TrainingLoader
 from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
+from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
@@ -58,6 +58,7 @@ class SequenceDataModule(PlainArguments, ABC):
         num_workers: Processes that slice batches; 0 slices them in the main process.
 
     Raises:
+        TypeError: If a number is no whole number.
         ValueError: If no model goes from this kind of source to this kind of target, or a number
             is out of range.
 
@@ -84,17 +85,12 @@ class SequenceDataModule(PlainArguments, ABC):
     ) -> None:
         super().__init__()
         shape_of(_spec_type(source), _spec_type(target))
-        limits = {"seed": (seed, 0)}
-        if batch_tokens is not None:
-            limits["batch_tokens"] = (batch_tokens, 1)
-            self.batch_tokens = index(batch_tokens)
-        for name, (value, least) in {**limits, "num_workers": (num_workers, 0)}.items():
-            if value < least:
-                raise ValueError(f"expected {name} of at least {least}, got {value}")
         self.source = source
         self.target = target
-        self.seed = index(seed)
-        self.num_workers = index(num_workers)
+        if batch_tokens is not None:
+            self.batch_tokens = check_whole_number(batch_tokens, "batch_tokens", 1)
+        self.seed = check_whole_number(seed, "seed", 0)
+        self.num_workers = check_whole_number(num_workers, "num_workers", 0)
         self._prepared: Prepared | None = None
         self.training_position = TrainingPosition()
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.preparation import SPLITS
 from seqlearn.data.tables import MemoryTable, Rows, split_tables
 from seqlearn.data.text_files import codec_name, digest_file, read_text, refuse_empty
+from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, TextSpec
 
 Files = str | Path | Sequence[str | Path]
@@ -86,25 +86,20 @@ class PlainText(SequenceDataModule):
     ) -> None:
         super().__init__(None, text, batch_tokens=batch_tokens, seed=seed, num_workers=num_workers)
         most = MAX_BATCH_TOKENS if batch_tokens is None else batch_tokens
-        if not 1 <= window <= most:
-            raise ValueError(
-                f"expected a window of at least 1 token and at most batch_tokens={most}, "
-                f"got {window}"
-            )
+        self.window = check_whole_number(window, "window", 1)
+        if window > most:
+            raise ValueError(f"expected a window of at most batch_tokens={most}, got {window}")
         if text.max_length is not None:
             raise ValueError(
                 f"PlainText reads texts in windows, here of {window} tokens, so max_length="
                 f"{text.max_length} has no meaning; leave it out, or set window"
             )
         self.val_share = share_of(val)
-        self.window = index(window)
         self.encoding = codec_name(encoding)
-        given = split_tables(train, None if self.val_share else val, test)
-        if self.val_share and given["val"] is not None:
-            split_tables(train, val, test)  # raises: the split is there, and a share is given
+        given = split_tables(train, val, test)
         columns = None if column is None else (column,)
         self._texts_of: dict[Split, _Files | _Table] = {
-            split: _reader(split, given[split], columns, self.encoding) for split in SPLITS
+            split: _reader(split, given.get(split), columns, self.encoding) for split in SPLITS
         }
 
     def examples(self, split: Split) -> Iterator[tuple[None, str]]:

@@ -23,6 +23,7 @@ from seqlearn.data.columns import (
     flat_names,
     plain_cell,
 )
+from seqlearn.data.holdout import share_of
 from seqlearn.data.preparation import SPLITS, Split
 
 _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
@@ -177,18 +178,17 @@ class MemoryTable:
 
 
 def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
-    """What each split is made of; of a `DatasetDict` in `train`, the splits that it has.
+    """The splits that have something of their own, and what they are made of.
 
-    Its splits are called `train`, `validation` (or `valid`, `val`, `dev`) and `test`; others are
-    left out.
+    Of a `DatasetDict` in `train` these are the splits that it has, called `train`, `validation` (or
+    `valid`, `val`, `dev`) and `test`; others are left out. `train` is always among them; a `val`
+    that is a share of it is not.
 
     Raises:
         ValueError: If it has no training split, or one that is given besides.
     """
     given: dict[Split, Any] = {"train": train, "val": val, "test": test}
-    if not _holds_splits(train):
-        return given
-    for split in SPLITS:
+    for split in SPLITS if _holds_splits(train) else ():
         found = [name for name in _SPLIT_NAMES[split] if name in train]
         if split == "train" and not found:
             raise ValueError(f"train: expected a split 'train' in it, got {list(train)}")
@@ -199,7 +199,9 @@ def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
             )
         if found:
             given[split] = train[found[0]]
-    return given
+    without = {"val"} if share_of(val) is not None else set()
+    without |= {split for split in ("val", "test") if given[split] is None}
+    return {split: one for split, one in given.items() if split not in without}
 
 
 def is_table(given: Any) -> bool:

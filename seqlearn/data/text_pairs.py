@@ -7,12 +7,11 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.holdout import Holdout, share_of
-from seqlearn.data.module import SPLITS, SequenceDataModule, Split
+from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.table_files import FileTable
 from seqlearn.data.tables import KINDS, MemoryTable, Rows, is_table, split_tables
 from seqlearn.data.text_files import codec_name, digest_file, read_lines, refuse_empty
@@ -93,12 +92,9 @@ class TextPairs(SequenceDataModule):
         self.columns = column_pair(columns, "(source, target)")
         self.val_share = share_of(val)
         self._holdout = None if self.val_share is None else Holdout(self.val_share, seed)
-        given = split_tables(train, val, test)
-        self._splits: dict[Split, _Reader | None] = {
-            split: None
-            if (given[split] is None and split != "train") or (split == "val" and self._holdout)
-            else self._reader(split, given[split])
-            for split in SPLITS
+        self._splits: dict[Split, _Reader] = {
+            split: self._reader(split, given)
+            for split, given in split_tables(train, val, test).items()
         }
 
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
@@ -110,7 +106,7 @@ class TextPairs(SequenceDataModule):
         drawn = self._holdout and (self.val_share, self.seed)
         digest = hashlib.sha256(repr((self.encoding, self.columns, drawn)).encode())
         for split, reader in self._splits.items():
-            digest.update(f"\n{split} {reader and reader.digest()}".encode())
+            digest.update(f"\n{split} {reader.digest()}".encode())
         return digest.hexdigest()
 
     def locate(self, split: Split, row: int) -> str:
@@ -119,11 +115,10 @@ class TextPairs(SequenceDataModule):
 
     def _rows(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
         """Place, source and target of each example."""
-        reader = self._splits[split]
-        if self._holdout is None or split == "test":
-            return iter(()) if reader is None else _read(reader)
-        train = cast("_Reader", self._splits["train"])
-        return self._holdout.part(split, lambda: _read(train))
+        if self._holdout is not None and split != "test":
+            train = self._splits["train"]
+            return self._holdout.part(split, lambda: _read(train))
+        return _read(self._splits[split]) if split in self._splits else iter(())
 
     def _reader(self, split: Split, given: object) -> _Reader:
         if isinstance(given, str | os.PathLike):

@@ -17,7 +17,6 @@ from seqlearn.data.columns import plain_cell
 from seqlearn.data.fields import Text, Vector
 from seqlearn.data.holdout import Holdout, share_of
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.preparation import SPLITS
 from seqlearn.data.tables import KINDS, Rows, split_tables
 from seqlearn.data.text_files import (
     codec_name,
@@ -100,11 +99,9 @@ class Vectors(SequenceDataModule):
             raise TypeError(f"expected text=Text(...), got {text!r}; {TEXTS_ONLY}")
         codec = codec_name(encoding)
         share = share_of(val)
-        given = split_tables(train, val, test)
         pairs = {
-            split: _Pair(split, given[split], codec, columns)
-            for split in SPLITS
-            if split == "train" or (given[split] is not None and not (split == "val" and share))
+            split: _Pair(split, given, codec, columns)
+            for split, given in split_tables(train, val, test).items()
         }
         first = pairs["train"].vectors
         for pair in pairs.values():

@@ -19,6 +19,7 @@ from seqlearn.models.generation import (
     generate,
 )
 from seqlearn.models.scoring import class_probabilities, log_probabilities
+from seqlearn.plain_data import check_whole_number
 from seqlearn.probe import unheard
 from seqlearn.raw_inputs import check_list
 from seqlearn.spec import END, START, ClassesSpec, TextSpec
@@ -107,8 +108,7 @@ class Answers:
         chosen = Strategy(strategy, options, num_return)
         if max_length is None:
             max_length = max(8, 2 * target.max_length)
-        if max_length < 1:
-            raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
+        max_length = check_whole_number(max_length, "max_length", 1)
         prompts = None if prompts is None else check_list(prompts, "prompt")
         encoded = encode_sources(self, sources, None if prompts is None else len(prompts))
         firsts = first_tokens(target, prompts, len(encoded))

@@ -34,6 +34,7 @@ from seqlearn.batch import Memory
 from seqlearn.models.base import SequenceModule
 from seqlearn.models.recipe import Recipe
 from seqlearn.nn import Dropout
+from seqlearn.plain_data import check_whole_number
 from seqlearn.probe import offer
 from seqlearn.spec import SequenceSpec
 
@@ -42,8 +43,7 @@ class Hidden(nn.Sequential):
     """`tanh(H x + d)`, `num_layers` times (Bengio et al. 2003, equation 1)."""
 
     def __init__(self, d_input: int, d_model: int, num_layers: int, dropout: float) -> None:
-        if num_layers < 1:
-            raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
+        num_layers = check_whole_number(num_layers, "num_layers", 1)
         widths = [d_input] + [d_model] * (num_layers - 1)
         parts: list[nn.Module] = [Dropout(dropout)]
         for width in widths:
@@ -193,8 +193,7 @@ class FeedForward(SequenceModule):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
-        if window < 1:
-            raise ValueError(f"expected a window of at least one token, got {window}")
+        window = check_whole_number(window, "window", 1)
         if longer not in ("refuse", "cut"):
             raise ValueError(f"expected longer 'refuse' or 'cut', got {longer!r}")
         self.encoder = FeedForwardEncoder(d_model, window, num_layers, dropout, longer)

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import Memory
 from seqlearn.nn import BidirectionalLayer, Cell, CellState, Dropout, RecurrentLayer
+from seqlearn.plain_data import check_whole_number
 from seqlearn.probe import offer
 
 
@@ -57,8 +58,7 @@ class RecurrentEncoder(nn.Module):
         keep_bias: float | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
+        num_layers = check_whole_number(num_layers, "num_layers", 1)
         layer = BidirectionalLayer if bidirectional else RecurrentLayer
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
@@ -111,8 +111,7 @@ class RecurrentDecoder(nn.Module):
         keep_bias: float | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
+        num_layers = check_whole_number(num_layers, "num_layers", 1)
         widths = [d_input or d_model] + [d_model] * (num_layers - 1)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(

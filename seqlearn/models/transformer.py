@@ -51,6 +51,7 @@ from seqlearn.nn import (
     Positions,
     position_layer,
 )
+from seqlearn.plain_data import check_whole_number
 from seqlearn.probe import offer
 from seqlearn.spec import SequenceSpec, TextSpec
 
@@ -70,8 +71,7 @@ class FeedForwardBlock(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"expected activation 'relu' or 'gelu', got {activation!r}")
-        if d_feedforward < 1:
-            raise ValueError(f"expected a d_feedforward of at least 1, got {d_feedforward}")
+        d_feedforward = check_whole_number(d_feedforward, "d_feedforward", 1)
         self.activation = ACTIVATIONS[activation]
         self.inner = nn.Linear(d_model, d_feedforward)
         self.dropout = Dropout(dropout)
@@ -347,8 +347,7 @@ class Transformer(SequenceModule):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
-        if num_layers < 1:
-            raise ValueError(f"expected at least one layer, got num_layers={num_layers}")
+        num_layers = check_whole_number(num_layers, "num_layers", 1)
         if norm not in ("post", "pre"):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")
         inner = 4 * d_model if d_feedforward is None else d_feedforward

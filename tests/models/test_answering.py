@@ -196,7 +196,7 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
     model = transformer()
     with pytest.raises(ValueError, match="'greedy' does not use beam_size"):
         model.generate([], beam_size=3)
-    with pytest.raises(ValueError, match="at least 1 token, got 0"):
+    with pytest.raises(ValueError, match="max_length of at least 1, got 0"):
         model.generate([], max_length=0)
     with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)

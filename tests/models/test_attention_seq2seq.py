@@ -196,7 +196,7 @@ def test_a_language_model_is_refused() -> None:
     [
         ({"cell": "sru"}, "expected cell 'rnn', 'gru' or 'lstm', got 'sru'"),
         ({"score": "concat"}, "'additive' or 'scaled_dot', got 'concat'"),
-        ({"num_layers": 0}, "at least one layer, got num_layers=0"),
+        ({"num_layers": 0}, "expected num_layers of at least 1, got 0"),
         ({"d_model": 5}, "expected an even width, got 5"),
         ({"dropout": -0.1}, "dropout of at least 0"),
     ],

@@ -178,7 +178,7 @@ def test_generate_restores_every_mode_and_refuses_bad_input() -> None:
     assert model.generate([]) == []
     with pytest.raises(TypeError, match=r"pass \['abc'\]"):
         model.generate("abc")
-    with pytest.raises(ValueError, match="at least 1 token"):
+    with pytest.raises(ValueError, match="max_length of at least 1, got 0"):
         model.generate([[4]], max_length=0)
     with pytest.raises(ValueError, match="expected 1 prompts"):
         model.generate([[4]], prompts=[[5], [6]])
@@ -370,7 +370,7 @@ def test_a_recipe_in_the_class_gives_way_to_the_users() -> None:
     [
         ({"d_model": 0}, "d_model of at least 1"),
         ({"d_feedforward": 0}, "d_feedforward of at least 1"),
-        ({"num_layers": 0}, "at least one layer"),
+        ({"num_layers": 0}, "expected num_layers of at least 1, got 0"),
         ({"num_heads": 3}, "divides d_model=8"),
     ],
 )

@@ -134,9 +134,9 @@ def test_it_generates_and_learns_by_heart() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "a window of at least one token, got 0"),
+        ({"window": 0}, "window of at least 1, got 0"),
         ({"longer": "keep"}, "expected longer 'refuse' or 'cut', got 'keep'"),
-        ({"num_layers": 0}, "at least one layer, got num_layers=0"),
+        ({"num_layers": 0}, "expected num_layers of at least 1, got 0"),
         ({"dropout": 1.0}, "dropout of at least 0 and below 1"),
         ({"d_model": 0}, "d_model of at least 1"),
     ],

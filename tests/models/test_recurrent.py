@@ -133,7 +133,7 @@ def test_a_language_model_leaves_no_rank_waiting(model_class: type[sl.SequenceMo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_layers": 0}, "at least one layer, got num_layers=0"),
+        ({"num_layers": 0}, "expected num_layers of at least 1, got 0"),
         ({"d_model": 7, "bidirectional": True}, "expected an even width, got 7"),
         ({"dropout": 1.0}, "dropout of at least 0 and below 1"),
         ({"d_model": 0}, "d_model of at least 1"),
