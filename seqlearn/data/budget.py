@@ -8,7 +8,7 @@ STEPS_PER_EPOCH = 500
 MIN_BATCH_TOKENS = 128
 MAX_BATCH_TOKENS = 4096
 
-MIN_ROWS = 4
+MIN_ROWS = 2
 """Of the longest examples, as many fit into a batch, as far as `MAX_BATCH_TOKENS` allows it."""
 
 
@@ -16,7 +16,7 @@ def default_batch_tokens(total: int, longest: int) -> int:
     """The budget of a batch where none is given.
 
     An epoch of the training split has about 500 steps; a batch has 128 tokens at least and 4,096
-    at most, and room for four of the longest examples. It depends on the data alone, not on the
+    at most, and room for two of the longest examples. It depends on the data alone, not on the
     machine or the number of processes.
 
     Args:

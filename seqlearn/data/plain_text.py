@@ -56,7 +56,7 @@ class PlainText(SequenceDataModule):
             the only one.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Tokens that a batch predicts, on each process; the default as in
-            `SequenceDataModule`, and at least four windows.
+            `SequenceDataModule`, and at least two windows.
         seed: Decides, with the epoch, where the lanes start.
         num_workers: Processes that slice batches.
 

@@ -15,8 +15,8 @@ from seqlearn.data.budget import default_batch_tokens
 @given(total=st.integers(0, 10**9), longest=st.integers(1, 5000))
 def test_the_budget_is_within_its_limits(total: int, longest: int) -> None:
     budget = default_batch_tokens(total, longest)
-    assert min(4096, max(128, 4 * longest)) <= budget <= 4096
-    assert budget <= max(128, 4 * longest, total // 500)
+    assert min(4096, max(128, 2 * longest)) <= budget <= 4096
+    assert budget <= max(128, 2 * longest, total // 500)
     assert budget <= default_batch_tokens(total + 1000, longest)
 
 
@@ -51,7 +51,7 @@ def test_the_longest_example_of_any_split_fits() -> None:
     long = [{"source": "a", "target": " ".join(["a"] * 200)}]
     columns = ("source", "target")
     data = sl.data.TextPairs(pairs(20), long, None, words, words, columns=columns)
-    assert data.batch_tokens == 4 * 202
+    assert data.batch_tokens == 2 * 202
     assert len(data.val_dataloader()) == 1
 
 
@@ -67,6 +67,6 @@ def test_streams_count_windows(tmp_path: Path) -> None:
     text.write_text("abcd" * 5000)
     data = sl.data.PlainText(text, window=20)
     assert data.batch_tokens == 128
-    assert sl.data.PlainText(text, window=50).batch_tokens == 4 * 50
+    assert sl.data.PlainText(text, window=100).batch_tokens == 2 * 100
     with pytest.raises(ValueError, match="at most batch_tokens=4096, got 5000"):
         sl.data.PlainText(text, window=5000)
