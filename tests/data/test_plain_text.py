@@ -254,7 +254,7 @@ def test_a_window_longer_than_the_text(tmp_path: Path, rhyme: Path) -> None:
 
 @pytest.mark.parametrize(("window", "batch_tokens"), [(0, 8), (9, 8), (-1, 8)])
 def test_a_window_outside_the_budget(rhyme: Path, window: int, batch_tokens: int) -> None:
-    with pytest.raises(ValueError, match="window of at (least 1|most batch_tokens=8), got"):
+    with pytest.raises(ValueError, match=r"window of at (least 1|most batch_tokens=8), got"):
         PlainText(rhyme, window=window, batch_tokens=batch_tokens)
 
 
