@@ -184,6 +184,7 @@ def test_a_run_with_numpy_arguments_is_loaded_and_resumed(tmp_path: Path) -> Non
         [sys.executable, "-c", NUMPY_ARGUMENTS, tmp_path],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         env=os.environ | {"SEQLEARN_CACHE": str(tmp_path / "cache")},
     )

@@ -33,10 +33,10 @@ class Numbers(sl.data.SequenceDataModule):
 def main(folder: Path, devices: int) -> None:
     """Validate and test; rank zero writes the figures."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     found: list[Any] = []
     labels = sl.data.Synthetic("copy", 3, train_examples=20, held_out_examples=11, batch_tokens=20)
     for data in (Numbers(), labels):
+        torch.manual_seed(0)
         model = sl.GRU(data.spec, d_model=4)
         trainer = L.Trainer(
             accelerator="cpu",
@@ -50,7 +50,7 @@ def main(folder: Path, devices: int) -> None:
         found += trainer.validate(model, data, verbose=False)
         found += trainer.test(model, data, verbose=False)
     if trainer.is_global_zero:
-        (folder / f"{devices}.json").write_text(json.dumps(found))
+        (folder / f"{devices}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def test_two_processes_find_the_figures_of_one(tmp_path: Path) -> None:
@@ -58,13 +58,16 @@ def test_two_processes_find_the_figures_of_one(tmp_path: Path) -> None:
         [sys.executable, __file__, str(tmp_path), "2"],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "sync_dist" not in done.stderr
     main(tmp_path, 1)
-    one, two = (json.loads((tmp_path / f"{devices}.json").read_text()) for devices in (1, 2))
+    one, two = (
+        json.loads((tmp_path / f"{devices}.json").read_text(encoding="utf-8")) for devices in (1, 2)
+    )
     assert [figures.keys() for figures in one] == [figures.keys() for figures in two]
     for mine, theirs in zip(one, two, strict=True):
         assert theirs == pytest.approx(mine, rel=1e-6)
