@@ -25,7 +25,7 @@ assert found.is_relative_to(folder), f"expected seqlearn from {folder}, got {fou
 for name in sys.argv[2:]:
     assert (found.parent / name).is_file(), f"expected {name} in the wheel, found none"
     if name.endswith(".py"):
-        parts = pathlib.PurePath(name.removesuffix("__init__.py")).with_suffix("").parts
+        parts = [part for part in name.removesuffix(".py").split("/") if part != "__init__"]
         importlib.import_module(".".join(("seqlearn", *parts)))
 from seqlearn.cli import main
 sys.exit(main(["--version"]))
