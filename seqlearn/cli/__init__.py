@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ usage: seqlearn COMMAND …
   test        measure a checkpoint on the test split
   predict     answer the test split's sources into a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
-  view        write a page that plays back how a model answers:  seqlearn view model.ckpt TEXT
+  view        write a page that plays back how a model answers:  seqlearn view model.ckpt "TEXT"
 
 `seqlearn COMMAND --help` tells more, and `seqlearn --version` prints the version.
 With SEQLEARN_TRACEBACK=1 errors show where they arose.
@@ -59,14 +60,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has seen enough; nothing may be flushed to it any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print("seqlearn: stopped", file=sys.stderr)
-        return 130
+        return stopped()
+    except SystemExit as ended:
+        # Lightning turns Ctrl-C into an exit with status 1, and ignores the signal from then on.
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return stopped()
     except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
         if os.environ.get("SEQLEARN_TRACEBACK"):
             traceback.print_exc()
         print(f"seqlearn: error: {one_line(error, words)}", file=sys.stderr)
         return 2 if isinstance(error, argparse.ArgumentError) else 1
     return 0
+
+
+def stopped() -> int:
+    """Say that Ctrl-C ended the command; its exit status is 130, as a shell expects."""
+    print("seqlearn: stopped", file=sys.stderr)
+    return 130
 
 
 def run(words: Sequence[str]) -> None:

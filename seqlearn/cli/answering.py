@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,9 +62,16 @@ def view(words: Sequence[str]) -> None:
         "Write a page, one file that needs no network, that shows what a model did with a text: "
         "attention, states and gates, step by step.",
     )
-    parser.add_argument("text", nargs="+", help="a source; of a language model a beginning")
+    parser.add_argument(
+        "text", nargs="+", help="one text, in quotes: a source; of a language model a beginning"
+    )
     parser.add_argument("--out", default="view.html", help="the page; %(default)s by default")
     options = parser.parse_args(words)
+    if len(options.text) > 1:
+        quoted = shlex.join(["seqlearn", "view", options.checkpoint, " ".join(options.text)])
+        raise argparse.ArgumentError(
+            None, f"expected one text, got {len(options.text)} arguments; quote it: {quoted}"
+        )
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_checkpoint(options.checkpoint, options.model)
     source, target = module.spec.source, module.spec.target

@@ -75,6 +75,10 @@ def _of_class(key: str, name: str) -> str:
 def _helping(text: str, words: Sequence[str]) -> str:
     """The command that tells what may be said."""
     command = f"seqlearn {words[0]}" if words and words[0] in TRAINING else "seqlearn"
+    if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
+        return f"{command} --model.recipe.help"
+    if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
+        return f"{command} --model.recipe.help"
     named = r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\''
     if (built := re.search(named, text, re.DOTALL)) is not None:
         return f"{command} --{built[1]}.help {built[2]}"

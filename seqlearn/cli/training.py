@@ -11,8 +11,12 @@ import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqlearn.cli.answering import as_line
+from seqlearn.cli.last_checkpoint import LastCheckpoint
+from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
+from seqlearn.cli.runs import resolve
 from seqlearn.data import SequenceDataModule
 from seqlearn.demo import require_writable
 from seqlearn.models import SequenceModule
@@ -38,25 +42,62 @@ class SequenceCLI(LightningCLI):
         """See that the results can be written, before anything is prepared for them."""
         folder = self.config[self.subcommand].trainer.default_root_dir
         require_writable(Path(folder or "."), "--trainer.default_root_dir")
-        checkpoint = self.config[self.subcommand].ckpt_path
-        if self.subcommand != "fit":
-            if checkpoint is None:
+        self._find_checkpoint()
+
+    def _find_checkpoint(self) -> None:
+        """Turn `--ckpt_path` into the path of a checkpoint that can be read.
+
+        Raises:
+            ValueError: If the command needs one and none is named, or it is damaged.
+            FileNotFoundError: If there is none.
+        """
+        config = self.config[self.subcommand]
+        given = config.ckpt_path
+        if given is None:
+            if self.subcommand != "fit":
                 raise ValueError(
-                    f"{self.subcommand} needs a trained model; name it with --ckpt_path"
+                    f"{self.subcommand} needs a trained model; name it with --ckpt_path PATH, or "
+                    "take that of the newest run with --ckpt_path last"
                 )
-            checkpoints.read(checkpoint, map_location="meta")
+            return
+        trainer = config.trainer.as_dict()
+        config.ckpt_path = path = resolve(str(self.subcommand), str(given), trainer)
+        if path not in (None, "hpc") and not Path(str(path)).is_dir():
+            checkpoints.read(str(path), map_location="meta")
+        if path is None:
+            say("Starting anew: there is no checkpoint to continue from")
+        elif path != given:
+            say(f"Continuing from {path}" if self.subcommand == "fit" else f"Checkpoint: {path}")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the words that `main` was given."""
-        self.config = parser.parse_args(args)
+        check_config_files(args)
+        self.config = parser.parse_args(expand_help(args))
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint here: which class is built is not the file's to say."""
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, and say where the checkpoint is, however the training ends."""
+        trainer: Any = self.trainer
+        last = LastCheckpoint()
+        trainer.callbacks.insert(0, last)
+        try:
+            trainer.fit(**arguments)
+        finally:
+            say(last.advice(trainer, tested=len(self.datamodule.dataset("test")) > 0))
 
     def before_predict(self) -> None:
         """Have the answers written, by rank zero, while all ranks are there."""
         trainer: Any = self.trainer
         trainer.callbacks.append(PredictionWriter())
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print a text, if there is one, in the process of rank zero."""
+    if text:
+        print(text, flush=True)
 
 
 class PredictionWriter(Callback):
@@ -101,6 +142,7 @@ def train(words: Sequence[str]) -> None:
         subclass_mode_model=True,
         subclass_mode_data=True,
         args=list(words),
+        parser_class=SequenceParser,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},

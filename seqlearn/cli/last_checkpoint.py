@@ -1,0 +1,73 @@
+"""The checkpoint that `seqlearn fit` leaves, and what can be done with it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from seqlearn.cli.runs import newest_of
+
+
+class LastCheckpoint(Callback):
+    """Saves `last.ckpt` when a training ends and its last step is in no checkpoint.
+
+    `ModelCheckpoint` saves after an epoch or a validation, and with a metric only what is best. A
+    run that ends in between (`--trainer.max_steps`, `--trainer.check_val_every_n_epoch`) would
+    leave nothing to continue from. It stands before the other callbacks, some of which exchange the
+    weights at the end.
+    """
+
+    def __init__(self) -> None:
+        self._saved_step: int | None = None
+        self._path = self._config = ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note where the configuration is saved; all ranks must ask for the folder."""
+        self._config = os.path.join(trainer.log_dir or trainer.default_root_dir, "config.yaml")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the step that a continued run starts from: it is saved."""
+        if trainer.ckpt_path:
+            self._saved_step = trainer.global_step
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note that this step is saved."""
+        self._saved_step = trainer.global_step
+
+    def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Save the last step beside the other checkpoints, unless it is saved."""
+        saving = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        if not saving or saving[0].save_top_k == 0 or self._saved_step == trainer.global_step:
+            return
+        if not trainer.fast_dev_run:
+            self._path = os.path.join(str(saving[0].dirpath), "last.ckpt")
+            trainer.save_checkpoint(self._path, saving[0].save_weights_only)
+
+    def advice(self, trainer: Any, *, tested: bool) -> str:
+        """Where the newest checkpoint of a training is, and the command to go on with.
+
+        Args:
+            trainer: The Trainer, after `fit`.
+            tested: Whether there is a test split.
+
+        Returns:
+            The text; empty if the run saves no checkpoints.
+        """
+        if not trainer.checkpoint_callbacks or trainer.fast_dev_run:
+            return ""
+        names = ("last_model_path", "best_model_path", "ckpt_path")
+        known = [getattr(one, name, "") for one in trainer.checkpoint_callbacks for name in names]
+        known += [self._path, str(trainer.ckpt_path or "")]
+        path = newest_of(filter(None, known))
+        if path is None:
+            return "The training stopped before its first checkpoint" if trainer.interrupted else ""
+        command = "fit" if trainer.interrupted else "test" if tested else "validate"
+        words = ["seqlearn", command, "--config", self._config, "--ckpt_path", path]
+        purpose = "Continue it" if trainer.interrupted else "Measure it"
+        return f"Checkpoint: {path}\n{purpose}: {shlex.join(words)}"

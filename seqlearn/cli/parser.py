@@ -1,0 +1,89 @@
+"""The parser of `seqlearn fit|validate|test|predict`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from seqlearn.models import Recipe
+
+
+class SequenceParser(LightningArgumentParser):
+    """A `LightningArgumentParser` that writes out every field of the recipe."""
+
+    def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
+        """Write a configuration; a recipe that was left out is written as its defaults."""
+        if "skip_none" in options:  # Lightning's call, by a name that jsonargparse is giving up
+            options["skip_unset"] = options.pop("skip_none")
+        key = "model.init_args.recipe"
+        left_out = key in namespace and namespace[key] is None
+        if left_out and not options.get("skip_default"):
+            namespace = namespace.clone()
+            namespace[key] = Namespace(**dataclasses.asdict(Recipe()))  # type: ignore[no-untyped-call]
+        return super().dump(namespace, *args, **options)
+
+
+def expand_help(words: Sequence[str]) -> list[str]:
+    """Turn `--model CLASS --model.recipe.help` into what jsonargparse understands.
+
+    jsonargparse shows the options of a class's argument (`recipe`) only as
+    `--model.help CLASS --model.recipe.help`.
+
+    Args:
+        words: The words after `seqlearn`.
+
+    Returns:
+        The words to parse: the same ones unless they ask for such a help.
+    """
+    for word in words:
+        nested = re.fullmatch(r"--(model|data)(?:\.init_args)?\.(.+\.help)", word)
+        if nested is None or f"--{nested[1]}.help" in words:
+            continue
+        option = f"--{nested[1]}"
+        named = [*(["SequenceModule"] if nested[1] == "model" else []), *_values(words, option)]
+        return [words[0], f"{option}.help", *named[-1:], f"{option}.{nested[2]}"]
+    return list(words)
+
+
+def check_config_files(words: Sequence[str]) -> None:
+    """Check that the configuration files are YAML files of options; the parser names no file.
+
+    Args:
+        words: The words after `seqlearn`.
+
+    Raises:
+        argparse.ArgumentError: If one is not; the message names the file, and the line if known.
+    """
+    for name in itertools.chain(_values(words, "--config"), _values(words, "-c")):
+        if not Path(name).is_file():  # JSON, or an address; the parser says if it is neither
+            continue
+        try:
+            content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            problem = f"byte {error.start + 1} is not UTF-8; convert the file to UTF-8"
+        except yaml.YAMLError as error:
+            problem = f"not valid YAML: {' '.join(str(error).split())}"
+        else:
+            if isinstance(content, dict):
+                continue
+            got = "an empty file" if content is None else f"a {type(content).__name__}"
+            problem = f"expected options such as `model: …`, got {got}"
+        raise argparse.ArgumentError(None, f"--config {name}: {problem}")
+
+
+def _values(words: Sequence[str], option: str) -> Iterator[str]:
+    """The values that an option is given, as `--option value` or `--option=value`."""
+    for word, following in itertools.pairwise([*words, ""]):
+        if word == option:
+            yield following
+        elif word.startswith(f"{option}="):
+            yield word.partition("=")[2]
