@@ -1,128 +1,146 @@
-"""Every Python snippet of README and docs runs as it is written, page by page.
-
-The Trainers of the snippets get fewer batches, by Lightning's environment variables; what a snippet
-does not define itself (`texts`, files, the Hub) is there before it runs.
-"""
+"""Every code block of README.md and of the pages in docs/ is what it seems to be, and runs."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
-from typing import Any
 
-import lightning as L
-import numpy as np
 import pytest
-from testing.broken import BROKEN
+import yaml
+from snippets import PAGES, ROOT, Block, blocks, run_page
 
-import seqlearn as sl
-from seqlearn.testing import LawBroken, check_module
+from seqlearn.cli.training import TRAINING
+from seqlearn.testing import LAWS
 
-ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = [
-    path
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    if "tutorials" not in path.parts and BLOCK.search(path.read_text(encoding="utf-8"))
-]
-SLOW = {"laws.md"}
-"""Pages whose snippets take more than a few seconds; the laws of their module are checked below."""
+INCLUDED = re.compile(r'--8<-- "(.*)"')
+LANGUAGES = {"python", "console", "text", "yaml", "toml"}
+OWN_PROCESS = {"docs/laws.md"}
+"""Pages that check the law `compiled`: torch.compile cannot trace the run-time check of shapes."""
 
-TEXTS = ["Sunday, November 22, 2026", "Monday, November 23, 2026"]
-
-pytestmark = [
-    pytest.mark.usefixtures("unchecked"),
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*checkpoint"),
-]
+ALL = [block for page in PAGES for block in blocks(page)]
 
 
-def snippets(page: Path) -> list[tuple[int, str]]:
-    """The blocks of a page, each with its line."""
-    text = page.read_text(encoding="utf-8")
-    return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
+def written(language: str) -> list:
+    """The blocks of one language, as parameters."""
+    chosen = [block for block in ALL if block.language == language]
+    return [pytest.param(block, id=f"{block.page}:{block.line}") for block in chosen]
 
 
-def write_files() -> None:
-    """The files that the snippets read."""
-    lines = [f"a dog number {n}\tein Hund Nummer {n}\n" for n in range(20)]
-    for split in ("train", "val", "test"):
-        Path(f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
-        for place, language in enumerate(("en", "de")):
-            side = "".join(line.strip().split("\t")[place] + "\n" for line in lines)
-            Path(f"{split}.{language}").write_text(side, encoding="utf-8")
-        Path(f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-        Path(f"{split}.csv").write_text("1.0,2.0\n" * 20, encoding="utf-8")
-        np.save(f"{split}.npy", np.ones((20, 2)))
-    Path("book.txt").write_text(f"ROMEO: {' '.join(TEXTS)}" * 9, encoding="utf-8")
-    folder = Path("folder/with/the/files")
-    folder.mkdir(parents=True)
-    for name in ("train", "val", "test_2016_flickr"):  # of Multi30k; read when it is prepared
-        for language in ("en", "fr"):
-            (folder / f"{name}.{language}").touch()
+def with_python(*, own_process: bool) -> list[str]:
+    pages = {block.page for block in ALL if block.language == "python"}
+    return sorted(pages & OWN_PROCESS if own_process else pages - OWN_PROCESS)
 
 
-def my_model() -> type[sl.SequenceModule]:
-    """The module that docs/get-started.md builds."""
-    page = ROOT / "docs" / "get-started.md"
-    (code,) = [code for _, code in snippets(page) if "class MyModel" in code]
-    names: dict[str, Any] = {"__name__": "my_package"}
-    exec(code, names)
-    return names["MyModel"]
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_is_found_and_has_a_known_language(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [block for block in ALL if block.page == page]
+    assert 2 * len(found) == len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE))
+    assert text.count("<!--") == sum(bool(block.setup) for block in found)
+    for block in found:
+        assert block.language in LANGUAGES, f"{page}:{block.line}: {block.language!r}"
+        assert block.code.strip(), f"{page}:{block.line}: the block is empty"
 
 
-def names_of(page: Path) -> dict[str, Any]:
-    """What the snippets of a page take as given."""
-    names: dict[str, Any] = {"L": L, "sl": sl, "__name__": "snippets"}
-    if page.parent.name == "architectures":
-        names["data"] = sl.data.Dates("en", "de")
-    if page.name == "get-started.md":
-        lines = sl.data.PlainText("book.txt", window=8, batch_tokens=32)
-        names["language_model"] = sl.GRU(lines.spec, d_model=4)
-        classes = sl.data.Dates(shape="sequence-to-vector")
-        names["classifier"] = sl.GRU(classes.spec, d_model=4)
-        names["texts"] = TEXTS
-        names["translations"] = ["Sonntag, 22. November 2026", "Montag, 23. November 2026"]
-    if page.name == "laws.md":
-        names["MyModel"] = my_model()
-        names["factory"] = BROKEN["PositionsCountedFromThePadding"].module
-        with pytest.raises(LawBroken) as caught:
-            check_module(names["factory"], laws=["padding"])
-        names["error"] = caught.value
-    return names
+@pytest.mark.parametrize("page", with_python(own_process=False))
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    count = sum(block.page == page and block.language == "python" for block in ALL)
+    assert run_page(page, tmp_path) == count > 0
+
+
+@pytest.mark.parametrize("page", with_python(own_process=True))
+def test_the_python_of_a_page_runs_in_a_process_of_its_own(page):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:seqlearn", "tests/snippets.py", page],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    count = sum(block.page == page and block.language == "python" for block in ALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{count} blocks were run" in done.stdout
+
+
+def test_a_block_that_fails_names_page_and_line(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("One.\n\n```python\nx = 1\n1 / 0\n```\n", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_page(str(page), tmp_path)
+    assert (caught.traceback[-1].path, caught.traceback[-1].lineno + 1) == (page, 5)
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("text", "message"),
     [
-        pytest.param(
-            page,
-            id=page.relative_to(ROOT).as_posix(),
-            marks=pytest.mark.slow if page.name in SLOW else (),
-        )
-        for page in PAGES
+        ("```python\nx = 1\n", "page.md:1: expected '```' below it"),
+        ("<!-- setup:\nx = 1\n-->\nWords.\n", "page.md:4: expected a block right after the set-up"),
+        ("<!-- setup:\nx = 1\n-->\n```text\nx\n```\n", "a set-up belongs before a Python block"),
+        ("<!-- setup:\nx = 1\n-->\n", "expected a block after the last set-up"),
     ],
 )
-def test_the_snippets_of_a_page_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRAIN", "VAL", "TEST"):
-        monkeypatch.setenv(f"PL_TRAINER_LIMIT_{name}_BATCHES", "2")
-    monkeypatch.setenv("PL_TRAINER_LOG_EVERY_N_STEPS", "1")
-    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
-    monkeypatch.setattr(
-        sl.SequenceModule, "push_to_hub", lambda self, name, **_: self.save_pretrained(name)
-    )
-    write_files()
-    names = names_of(page)
-    for line, code in snippets(page):
-        # Lines as in the page, so that an error names its place.
-        exec(compile("\n" * line + code, str(page), "exec"), names)
+def test_a_page_that_is_written_wrongly_is_an_error(tmp_path, text, message):
+    page = tmp_path / "page.md"
+    page.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        blocks(str(page))
 
 
-def test_the_module_of_the_docs_obeys_the_laws() -> None:
-    laws = ["shapes", "padding", "in parts", "bf16", "gradients", "by heart", "saved"]
-    model_class = my_model()
-    report = check_module(lambda spec: model_class(spec, d_model=8), laws=laws, examples=3)
-    assert set(report.held) == set(laws)
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_includes_exist(page):
+    for path in INCLUDED.findall((ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / path).is_file(), f"{page}: {path}"
+
+
+@pytest.mark.parametrize("block", written("yaml"))
+def test_yaml_is_a_mapping(block: Block):
+    text = INCLUDED.sub(lambda found: (ROOT / found[1]).read_text(encoding="utf-8"), block.code)
+    assert isinstance(yaml.safe_load(text), dict)
+
+
+@pytest.mark.parametrize("block", written("toml"))
+def test_toml_is_toml(block: Block):
+    assert tomllib.loads(block.code)
+
+
+@pytest.mark.parametrize("block", written("console"))
+def test_what_a_command_names_exists(block: Block):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    commands = [line[2:] for line in block.code.splitlines() if line.startswith("$ ")]
+    assert commands
+    for command in commands:
+        name, *words = shlex.split(command, comments=True)
+        assert name in {"make", "pip", "python", "seqlearn", ".venv/bin/seqlearn"}, command
+        if name == "make":
+            assert set(words) <= set(targets), command
+        elif name == "python":
+            assert (ROOT / words[0]).is_file(), command
+        elif name.endswith("seqlearn"):
+            assert words[0] in {*TRAINING, "translate", "view", "demo"}, command
+        for extra in re.findall(r"seqlearn\[(\w+)\]", command):
+            assert extra in project["optional-dependencies"], command
+        for path in words:
+            if path == "constraints.txt" or path.startswith(("configs/", "benchmarks/", "docs/")):
+                assert (ROOT / path).is_file(), command
+
+
+def test_the_laws_page_shows_a_law_as_it_is_reported():
+    (shown,) = [block for block in ALL if block.page == "docs/laws.md" and block.language == "text"]
+    first = shown.code.splitlines()[0]
+    assert first in {f"law {law.number}, {law.name}: {law.says}" for law in LAWS}
+
+
+def test_the_pages_are_those_of_the_site():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = set(re.findall(r"[\w/-]+\.md", str(site["nav"])))
+    ours = {f"docs/{path}" for path in named if not path.startswith("tutorials/")}
+    assert set(PAGES) == {"README.md"} | ours
+    assert all(Path(ROOT / page).is_file() for page in PAGES)

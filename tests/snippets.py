@@ -1,0 +1,215 @@
+"""The code blocks of README.md and of the pages in docs/, and how tests run them.
+
+Python blocks run as written: all blocks of a page, in order, in one namespace, in a folder of
+their own. What a page assumes to be there (a file, say) is made by a comment right before the
+block, which no reader sees:
+
+    <!-- setup:
+    Path("book.txt").write_text("To be, or not to be.")
+    -->
+
+A block with a title that ends in .py is also that file, which the blocks of every page can import;
+one that is named test_….py is run by pytest. A data module of files or tables that
+stands alone on a line is prepared.
+
+To run one page in an empty folder: `python tests/snippets.py PAGE`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import inspect
+import os
+import re
+import shutil
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+
+import seqlearn as sl
+from seqlearn.models import pretrained
+from seqlearn.testing import module_checks
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    if "tutorials" not in path.relative_to(ROOT).parts  # made from files that tests run
+)
+FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\w*) *(?P<attributes>.*)")
+TITLE = re.compile(r'title="(.*)"')
+EXAMPLES = 5
+"""Cases of each law that `module_checks` draws here; 25 are its default."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        page: The file, from the root of the repository.
+        line: Of the first line of code, from 1.
+        language: What follows the fence.
+        title: As shown above the block, or "".
+        code: Without the indentation of the fence.
+        setup: The code of the comment before the block, or "".
+    """
+
+    page: str
+    line: int
+    language: str
+    title: str
+    code: str
+    setup: str
+
+
+def blocks(page: str) -> list[Block]:
+    """All fenced blocks of a page.
+
+    Raises:
+        ValueError: If a block does not end, or if no Python block follows a set-up.
+    """
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    found: list[Block] = []
+    setup, at = "", 0
+    while at < len(lines):
+        line = lines[at]
+        fence = FENCE.fullmatch(line)
+        if line.startswith("<!-- setup:"):
+            end = _end(lines, at, "-->", page)
+            setup, at = "\n".join(lines[at + 1 : end]), end
+        elif fence:
+            end = _end(lines, at, fence["indent"] + fence["mark"], page)
+            code = "\n".join(text.removeprefix(fence["indent"]) for text in lines[at + 1 : end])
+            title = TITLE.search(fence["attributes"])
+            name = title[1] if title else ""
+            found.append(Block(page, at + 2, fence["language"], name, code + "\n", setup))
+            setup, at = "", end
+        if setup and line.strip() and line != "-->" and not line.startswith("<!-- setup:"):
+            raise ValueError(f"{page}:{at + 1}: expected a block right after the set-up")
+        at += 1
+    for block in found:
+        if block.setup and block.language != "python":
+            raise ValueError(f"{page}:{block.line}: a set-up belongs before a Python block")
+    if setup:
+        raise ValueError(f"{page}: expected a block after the last set-up")
+    return found
+
+
+def _end(lines: list[str], start: int, mark: str, page: str) -> int:
+    """The first line after `start` that is this mark."""
+    for at in range(start + 1, len(lines)):
+        if lines[at].rstrip() == mark:
+            return at
+    raise ValueError(f"{page}:{start + 1}: expected {mark!r} below it, which ends what begins here")
+
+
+def run_page(page: str, folder: Path) -> int:
+    """Run the Python blocks of a page in a folder, and count them.
+
+    These are changed, so that it takes seconds and no network:
+
+    - `lightning.Trainer` trains for two batches on the CPU, without logger, bars and checkpoints;
+    - the Hugging Face Hub is a folder;
+    - `module_checks` draws 5 cases for each law.
+    """
+    count = 0
+    with _prepared(folder) as hook:
+        namespace: dict[str, Any] = {"__name__": "snippets", "Path": Path}
+        module = types.ModuleType("snippets")
+        module.__dict__.update(namespace)
+        hook.setitem(sys.modules, "snippets", module)
+        hook.setattr(sys, "displayhook", _prepare)
+        for block in blocks(page):
+            if block.language != "python":
+                continue
+            _run(block.setup, block.page, 1, module.__dict__)
+            if block.title.startswith("test_"):
+                hook.setitem(inspect.unwrap(module_checks).__kwdefaults__, "examples", EXAMPLES)
+                assert pytest.main(["-q", "-p", "no:cacheprovider", block.title]) == 0
+            elif block.title:
+                made = importlib.import_module(block.title.removesuffix(".py"))
+                module.__dict__.update({k: v for k, v in vars(made).items() if k[:2] != "__"})
+            else:
+                _run(block.code, block.page, block.line, module.__dict__)
+            count += 1
+    return count
+
+
+def _run(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
+    """Run code as at a prompt: what stands alone on a line goes to `sys.displayhook`."""
+    tree = ast.parse(code, page)
+    ast.increment_lineno(tree, line - 1)
+    exec(compile(ast.Interactive(tree.body), str(ROOT / page), "single"), namespace)
+
+
+def _prepare(value: object) -> None:
+    """Prepare a data module of files or tables, so that these are read as the page says."""
+    if type(value) in (sl.data.TextPairs, sl.data.LabelledText, sl.data.PlainText, sl.data.Vectors):
+        assert value.spec
+
+
+class ShortTrainer(L.Trainer):
+    """Two batches on the CPU; nothing is written but what the page writes."""
+
+    def __init__(self, **options: Any) -> None:
+        short = dict.fromkeys(("train", "val", "test", "predict"), 2)
+        super().__init__(
+            **options
+            | {f"limit_{name}_batches": number for name, number in short.items()}
+            | {"max_epochs": 1, "accelerator": "cpu", "logger": False}
+            | {"enable_checkpointing": False, "enable_progress_bar": False}
+            | {"enable_model_summary": False}
+        )
+
+
+@contextlib.contextmanager
+def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """In the folder, with the files that pages name, and with what `run_page` changes."""
+    named = [each for page in PAGES for each in blocks(page) if each.title.endswith(".py")]
+    for block in named:
+        (folder / block.title).write_text(block.code, encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\nxfail_strict = true\n", encoding="utf-8")
+    hub = folder / "hub"
+
+    class Api:
+        def __init__(self, **_options: Any) -> None:
+            pass
+
+        def create_repo(self, name: str, **_options: Any) -> None:
+            (hub / name).mkdir(parents=True)
+
+        def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> Any:
+            assert commit_message
+            shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
+            return types.SimpleNamespace(commit_url=f"https://hub.example/{repo_id}")
+
+    modules = {block.title.removesuffix(".py") for block in named}
+    others = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
+    try:
+        with pytest.MonkeyPatch.context() as hook:
+            hook.chdir(folder)
+            hook.syspath_prepend(folder)
+            hook.setattr(L, "Trainer", ShortTrainer)
+            hook.setattr(pretrained, "HfApi", Api)
+            hook.setattr(pretrained, "hf_hub_download", lambda repo, name, **_: hub / repo / name)
+            yield hook
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MPLBACKEND", "agg")
+    with tempfile.TemporaryDirectory() as empty:
+        print(f"{run_page(sys.argv[1], Path(empty))} blocks were run")
