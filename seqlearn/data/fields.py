@@ -82,7 +82,9 @@ class Text:
             ValueError: If `value` is no string, or holds half of a surrogate pair.
         """
         if not isinstance(value, str):
-            raise ValueError(f"expected a string, got {_brief(value)}")  # noqa: TRY004 (bad data)
+            raise ValueError(  # noqa: TRY004 (bad data)
+                f"expected a string, got {_brief(value)}; convert it with str"
+            )
         refuse_surrogates(value)
 
 
@@ -131,7 +133,10 @@ class Classes:
             ValueError: If `value` is no string, empty, or has blanks at its ends.
         """
         if not isinstance(value, str) or not value:
-            raise ValueError(f"expected a label (a string that is not empty), got {_brief(value)}")
+            advice = "fill it in" if isinstance(value, str) else "convert it with str"
+            raise ValueError(
+                f"expected a label (a string that is not empty), got {_brief(value)}; {advice}"
+            )
         if value != value.strip():
             raise ValueError(
                 f"expected a label without blanks at its ends, got {value[:40]!r}; strip it, so "

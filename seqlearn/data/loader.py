@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import BatchSampler, Ints
 from seqlearn.data.position import TrainingPosition, fitting_trainer, training_loaders
+from seqlearn.spec import SequenceSpec
 
 
 class Extent(NamedTuple):
@@ -38,7 +39,12 @@ class SequenceLoader(DataLoader[SequenceBatch]):
     """Ready batches of a `BatchSampler`'s plan.
 
     Made with `DataLoader`'s arguments: `sampler` is a `BatchSampler`, `batch_size` is `None`.
+
+    Attributes:
+        spec: Of the batches, to be held against a model's.
     """
+
+    spec: SequenceSpec | None = None
 
     _starts = 0  # of iterations; the last one owns the persistent workers
 

@@ -263,6 +263,7 @@ class SequenceDataModule(PlainArguments, ABC):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+        loader.spec = self.spec
         if isinstance(loader, TrainingLoader):
             loader.attach(self, batches.counted)
         return loader

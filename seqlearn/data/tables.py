@@ -72,6 +72,7 @@ class MemoryTable:
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
         self._header = HeaderWarning()
+        self._whole = columns is None  # rows have just the cells that are wanted
         if columns is None and isinstance(first, Mapping):
             columns = default_columns(first, usual, any_two=any_two)
         elif columns is None and first is not None:
@@ -159,8 +160,13 @@ class MemoryTable:
                 f"{type(row).__name__}; say numbers from 1, columns=(1, 2)"
             )
         width = max(c for c in self.columns if isinstance(c, int))
-        if len(row) < width:
-            raise ValueError(f"{where}: expected {width} cells, got {len(row)}; correct the row")
+        if len(row) < width or (self._whole and len(row) > width):
+            places = ", ".join(str(place) for place in range(1, width + 1))
+            raise ValueError(
+                f"{where}: expected {width} cells, got {len(row)}; correct the row, or say which "
+                f"cells are meant, columns=({places}); lists side by side become rows with "
+                "list(zip(…))"
+            )
         return row[column - 1]
 
     def _reader(self, column: int | str, names: list[str]) -> Callable[[], Iterator[Any]]:

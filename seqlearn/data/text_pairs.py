@@ -49,7 +49,8 @@ class TextPairs(SequenceDataModule):
         joint: One joint vocabulary as `source` says it, where no instance can be shared (YAML).
         columns: The columns of a table that are source and target: names (a CSV or TSV then starts
             with a line of names), or numbers from 1 (it then does not). Otherwise the first two of
-            a CSV, TSV or list of tuples; elsewhere `source` and `target`, or the only two.
+            a CSV or TSV, the only two of a list of tuples; elsewhere `source` and `target`, or the
+            only two.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Decides the order of training, and which share is drawn.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seqlearn.batch import SequenceBatch
+from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.decoding import Strategy, StrategyName
 from seqlearn.models.generation import (
     Answering,
@@ -204,6 +204,7 @@ class Answers:
         It calls `self.generate`, as `trainer.test`, `trainer.predict` and the callbacks do, so
         that a subclass that overrides `generate` decides how all of them decode.
         """
+        check_batch(batch)
         module: Any = self
         answers: list[Any] = module.generate(batch_sources(batch))
         return answers

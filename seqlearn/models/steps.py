@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
@@ -82,13 +84,13 @@ class TrainingSteps(FiniteSteps):
 
     def setup(self, stage: str) -> None:
         """Check that the data fit, and switch off gradients of a half that is not used."""
-        other = getattr(getattr(self.trainer, "datamodule", None), "spec", None)
-        if isinstance(other, SequenceSpec) and (differences := self.spec.differences(other)):
-            raise ValueError(
-                f"the model's spec does not fit the data: {'; '.join(differences)} (model against "
-                "data); build the model with this data module's spec, or use the data it was "
-                "trained on"
-            )
+        for other in _specs_of_data(self.trainer, stage):
+            if differences := self.spec.differences(other):
+                raise ValueError(
+                    f"the model's spec does not fit the data: {'; '.join(differences)} (model "
+                    "against data); build the model with this data module's spec, or use the data "
+                    "it was trained on"
+                )
         halves = (("encoder", self.spec.source), ("decoder", self.target_embedding))
         for name, use in halves:
             half = getattr(self, name) if use is not None else getattr(self, name, None)
@@ -237,3 +239,17 @@ class TrainingSteps(FiniteSteps):
 
     def _name(self, figure: str) -> str:
         return f"{'test' if self.trainer.testing else 'val'}/{figure}"
+
+
+def _specs_of_data(trainer: Any, stage: str) -> list[SequenceSpec]:
+    """The specs of the data module, or of the loaders, that the Trainer was given."""
+    given = [getattr(trainer, "datamodule", None)]
+    fit = getattr(trainer, "fit_loop", None)
+    loops = [fit, fit and fit.epoch_loop.val_loop]
+    if stage != "fit":
+        loops = [getattr(trainer, f"{TrainerFn(stage).value}_loop", None)]
+    for loop in loops:
+        source = getattr(loop, "_data_source", None)  # loaders have no public name before the run
+        given += tree_leaves(getattr(source, "instance", None))
+    specs = [getattr(each, "spec", None) for each in given]
+    return [spec for spec in specs if isinstance(spec, SequenceSpec)]

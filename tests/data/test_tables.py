@@ -387,3 +387,17 @@ def test_a_configuration_file_can_say_it(text: str) -> None:
         assert data.target.weights == given["class_weights"]
     if "source" in given:
         assert data.source == Text(**{"tokenizer": "bpe", **given["source"]})
+
+
+def test_lists_side_by_side_are_no_rows() -> None:
+    """`(sources, targets)` was read as two rows, of which the first two cells were taken."""
+    texts = ["a b", "c d", "e f"]
+    for data in (
+        TextPairs((texts, texts)),
+        LabelledText((texts, ["x", "y", "x"])),
+        TextPairs([("a", "b", "c")]),
+    ):
+        with pytest.raises(ValueError, match=r"row 0: expected 2 cells, got 3; .*columns=\(1, 2\)"):
+            list(data.examples("train"))
+    named = TextPairs([("a", "b", "c")], columns=(1, 3))
+    assert list(named.examples("train")) == [("a", "c")]

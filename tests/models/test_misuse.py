@@ -106,3 +106,30 @@ def test_what_needs_another_target(call: str) -> None:
     }
     with pytest.raises(ValueError, match=r"VectorSpec; (call|use|read|pass)"):
         getattr(model, call)(*arguments.get(call, ([[4]],)))
+
+
+@pytest.mark.parametrize("method", ["fit", "fit with validation", "validate", "test", "predict"])
+def test_loaders_of_other_data(method: str) -> None:
+    """Without a data module, too: ids of another vocabulary would be read as this one's."""
+    data = copying()
+    other = sl.data.Synthetic("copy", 3, vocabulary=5, train_examples=20, held_out_examples=5)
+    model = sl.GRU(data.spec, d_model=4)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
+    loaders = {
+        "fit": [other.train_dataloader(), data.val_dataloader()],
+        "fit with validation": [data.train_dataloader(), [other.val_dataloader()]],
+    }
+    call = getattr(trainer, method.partition(" ")[0])
+    with pytest.raises(ValueError, match=r"spec does not fit the data: .*vocab_size"):
+        call(model, *loaders.get(method, [other.test_dataloader()]))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_answer_takes_a_batch_and_max_length_is_a_whole_number() -> None:
+    model = sl.GRU(SPEC, d_model=4)
+    wrong: Any = ["a"]
+    with pytest.raises(TypeError, match="expected a SequenceBatch, got list"):
+        model.answer(wrong)
+    length: Any = 2.5
+    with pytest.raises(TypeError, match=r"max_length: expected a whole number, .* got 2\.5"):
+        model.generate([[4]], max_length=length)
