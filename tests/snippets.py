@@ -37,7 +37,7 @@ import pytest
 
 import seqlearn as sl
 from seqlearn.models import pretrained
-from seqlearn.testing import module_checks
+from seqlearn.testing import check_module, module_checks
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -48,7 +48,7 @@ PAGES = sorted(
 FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\w*) *(?P<attributes>.*)")
 TITLE = re.compile(r'title="(.*)"')
 EXAMPLES = 5
-"""Cases of each law that `module_checks` draws here; 25 are its default."""
+"""Cases of each law that are drawn here; 25 are the default."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def run_page(page: str, folder: Path) -> int:
 
     - `lightning.Trainer` trains for two batches on the CPU, without logger, bars and checkpoints;
     - the Hugging Face Hub is a folder;
-    - `module_checks` draws 5 cases for each law.
+    - `check_module` and `module_checks` draw 5 cases for each law.
     """
     count = 0
     with _prepared(folder) as hook:
@@ -134,7 +134,6 @@ def run_page(page: str, folder: Path) -> int:
                 continue
             _run(block.setup, block.page, 1, module.__dict__)
             if block.title.startswith("test_"):
-                hook.setitem(inspect.unwrap(module_checks).__kwdefaults__, "examples", EXAMPLES)
                 assert pytest.main(["-q", "-p", "no:cacheprovider", block.title]) == 0
             elif block.title:
                 made = importlib.import_module(block.title.removesuffix(".py"))
@@ -202,6 +201,9 @@ def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
             hook.setattr(L, "Trainer", ShortTrainer)
             hook.setattr(pretrained, "HfApi", Api)
             hook.setattr(pretrained, "hf_hub_download", lambda repo, name, **_: hub / repo / name)
+            for function in (check_module, module_checks):
+                defaults = inspect.unwrap(function).__kwdefaults__
+                hook.setitem(defaults, "examples", EXAMPLES)
             yield hook
     finally:
         for name in modules:
