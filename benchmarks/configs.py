@@ -86,7 +86,7 @@ def run(words: Sequence[str], log: Path) -> str:
     """
     environment = os.environ | {"COLUMNS": "160"}
     done = subprocess.run(  # noqa: S603 -- our own command
-        [*COMMAND, *words], capture_output=True, text=True, check=False, env=environment
+        [*COMMAND, *words], capture_output=True, encoding="utf-8", check=False, env=environment
     )
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ seqlearn {' '.join(words)}\n{done.stdout}{done.stderr}\n")

@@ -172,7 +172,7 @@ def main() -> None:
     asked.results.touch()
 
     def done() -> list[Run]:
-        return [json.loads(line) for line in asked.results.read_text().splitlines()]
+        return [json.loads(line) for line in asked.results.read_text(encoding="utf-8").splitlines()]
 
     for task, size, name, trial in missing(asked, done()):
         run = train(asked.root, task, size, name, **(trial or {}))

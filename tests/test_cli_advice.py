@@ -150,7 +150,7 @@ def test_print_config_prints_every_field_of_the_recipe(
     assert yaml.safe_load(printed)["model"]["init_args"]["recipe"] == vars(Recipe())
     given = helped(" ".join([*words, "--model.recipe.lr", "0.5", "--print_config"]), capsys)
     assert yaml.safe_load(given)["model"]["init_args"]["recipe"] == vars(Recipe(lr=0.5))
-    (tmp_path / "c.yaml").write_text(printed)
+    (tmp_path / "c.yaml").write_text(printed, encoding="utf-8")
     again = helped(f"fit --config {tmp_path / 'c.yaml'} --print_config", capsys)
     assert again == printed
 
@@ -163,7 +163,7 @@ def test_a_printed_configuration_trains(
     words += (
         " --data.last_year 2000 --trainer.fast_dev_run 1 --trainer.accelerator cpu --print_config"
     )
-    Path("c.yaml").write_text(helped(words, capsys))
+    Path("c.yaml").write_text(helped(words, capsys), encoding="utf-8")
     assert main(["fit", "--config", "c.yaml"]) == 0
 
 

@@ -44,7 +44,7 @@ pytestmark = [
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
-    Path("small.yaml").write_text(CONFIG)
+    Path("small.yaml").write_text(CONFIG, encoding="utf-8")
     return "small.yaml"
 
 
@@ -189,7 +189,7 @@ def test_after_ctrl_c_fit_says_where_its_checkpoint_is(config: str) -> None:
     words = ["fit", "--config", config, "--trainer.max_epochs", "100000"]
     with subprocess.Popen(
         [sys.executable, "-c", script, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, encoding="utf-8",
     ) as process:  # fmt: skip
         until = time.monotonic() + 240
         while not list(Path().rglob("*.ckpt")):

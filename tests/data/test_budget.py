@@ -64,7 +64,7 @@ def test_more_data_has_larger_batches() -> None:
 
 def test_streams_count_windows(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
-    text.write_text("abcd" * 5000)
+    text.write_text("abcd" * 5000, encoding="utf-8")
     data = sl.data.PlainText(text, window=20)
     assert data.batch_tokens == 128
     assert sl.data.PlainText(text, window=100).batch_tokens == 2 * 100
