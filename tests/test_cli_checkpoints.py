@@ -185,7 +185,11 @@ def test_where_checkpoints_are_searched(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process gets no SIGINT of its own there")
 def test_after_ctrl_c_fit_says_where_its_checkpoint_is(config: str) -> None:
-    script = "import sys, seqlearn.cli; sys.exit(seqlearn.cli.main())"
+    # A process that a shell starts in the background ignores SIGINT, and so do its children.
+    script = (
+        "import signal, sys, seqlearn.cli; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(seqlearn.cli.main())"
+    )
     words = ["fit", "--config", config, "--trainer.max_epochs", "100000"]
     with subprocess.Popen(
         [sys.executable, "-c", script, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -197,7 +201,10 @@ def test_after_ctrl_c_fit_says_where_its_checkpoint_is(config: str) -> None:
             assert time.monotonic() < until
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=240)
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
     assert process.returncode == 130, err
     assert "seqlearn: stopped" in err
     assert "Traceback" not in err
