@@ -35,7 +35,7 @@ test-all: $(DEV)  ## Run all tests, the slow ones and 1,000 cases of each law to
 
 test-scalar: $(DEV)  ## Run the comparisons with other implementations on the scalar path
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n $(JOBS) \
-		tests/parity tests/nn tests/decoding tests/introspect/test_foreign.py
+		tests/parity tests/nn tests/decoding tests/introspect/recording/test_torch_functions.py
 
 test-portable: $(DEV)  ## Run the fast tests under each instruction set of this CPU, and on threads
 	$(BIN)/python tests/portable.py --jobs $(JOBS)

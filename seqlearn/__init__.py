@@ -2,18 +2,10 @@
 
 from seqlearn import callbacks, data
 from seqlearn.batch import Memory, SequenceBatch
+from seqlearn.core import Recipe, SequenceModule
+from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
-from seqlearn.models import (
-    GRU,
-    LSTM,
-    RNN,
-    AttentionSeq2Seq,
-    FeedForward,
-    Recipe,
-    SequenceModule,
-    Transformer,
-)
-from seqlearn.probe import probe
+from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 from seqlearn.version import __version__
 

@@ -13,7 +13,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from seqlearn.spec import PAD
+PAD, UNKNOWN, START, END = 0, 1, 2, 3
+"""The reserved ids of every vocabulary: padding, unknown, start and end of a text."""
+
+SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
+"""How the four reserved ids are written, in the order of their ids."""
 
 
 class SequenceBatch(NamedTuple):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-NUMERIC = ["nn", "decoding", "parity", "laws", "introspect", "models"]
+NUMERIC = ["nn", "decoding", "parity", "laws", "introspect", "models", "core"]
 """The folders of tests/ whose results depend on the order in which numbers are added."""
 LEVELS = {
     "default": {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},

@@ -36,7 +36,7 @@ import lightning as L
 import pytest
 
 import seqlearn as sl
-from seqlearn.models import pretrained
+from seqlearn.core import pretrained
 from seqlearn.testing import check_module, module_checks
 
 ROOT = Path(__file__).resolve().parent.parent

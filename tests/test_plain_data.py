@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import seqlearn as sl
+from seqlearn.core import Recipe
 from seqlearn.data import Text, Vector
-from seqlearn.models import Recipe
 from seqlearn.plain_data import check_whole_number, to_builtin, to_plain
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))

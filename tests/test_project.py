@@ -30,39 +30,34 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 MAY_IMPORT = {
     "version": {"version"},
-    "special_tokens": set(),
     "class_methods": set(),
     "plain_data": set(),
-    "raw_inputs": {"special_tokens"},
-    "spec": {"spec", "special_tokens", "raw_inputs", "plain_data", "class_methods"},
-    "batch": {"batch", "spec"},
-    "probe": {"probe"},
-    "nn": {"nn", "spec", "batch", "probe"},
-    "decoding": {"decoding", "spec", "batch", "probe", "nn.protocols"},
-    "metrics": {"metrics", "spec", "batch"},
-    "data": {"data", "plain_data", "raw_inputs", "spec", "batch"},
-    "introspect": {"introspect", "class_methods", "spec", "batch", "probe", "nn"},
-    "models": {"models", "spec", "batch", "probe", "nn", "decoding", "metrics"}
-    | {"class_methods", "plain_data", "raw_inputs", "data.position"},
-    "callbacks": {"callbacks", "raw_inputs", "spec", "batch", "probe", "nn", "metrics", "models"}
+    "instrumentation": {"instrumentation"},
+    "batch": {"batch"},
+    "nn": {"nn", "batch", "instrumentation", "plain_data"},
+    "spec": {"spec", "batch", "plain_data", "class_methods", "nn"},
+    "decoding": {"decoding", "batch", "instrumentation", "nn.protocols", "spec", "plain_data"},
+    "metrics": {"metrics", "batch"},
+    "data": {"data", "plain_data", "spec", "batch"},
+    "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn"},
+    "core": {"core", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
+    | {"class_methods", "plain_data", "data.position"},
+    "models": {"models", "core", "spec", "batch", "instrumentation", "nn", "plain_data"},
+    "callbacks": {"callbacks", "spec", "batch", "instrumentation", "nn", "metrics", "core"}
     | {"introspect"},
-    "testing": {"testing", "spec", "batch", "probe", "nn", "decoding", "metrics", "models"}
-    | {"data", "introspect", "callbacks"},
-    "demo": {"demo", "spec", "batch", "data", "introspect", "models", "callbacks"},
-    "plugins": {"plugins", "data", "models"},
-    "cli": {"cli", "demo", "plugins", "spec", "batch", "data", "introspect", "models"}
-    | {"callbacks", "raw_inputs", "version"},
-    "__init__": {"version"}
-    | {"spec", "batch", "probe", "nn", "decoding", "metrics", "data", "introspect"}
-    | {"models", "callbacks", "testing"},
+    "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
+    | {"models", "data", "introspect", "callbacks"},
+    "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"},
+    "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
+    | {"data", "introspect", "core", "models", "callbacks", "testing"},
 }
 """By part of the package, the parts (or modules in them) that it may import."""
 
-LIGHTNING = {"models", "data", "callbacks", "testing", "cli", "demo"}
+LIGHTNING = {"core", "data", "callbacks", "testing", "cli"}
 """The parts in which Lightning may appear."""
 
 LIGHTNING_PACKAGES = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
-TORCHMETRICS = {"metrics", "models", "callbacks", "testing"}
+TORCHMETRICS = {"metrics", "core", "callbacks", "testing"}
 """The parts in which torchmetrics may appear."""
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common"}
@@ -148,10 +143,10 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "said"),
     [
-        ("spec", "from seqlearn.batch import SequenceBatch", "spec imports seqlearn.batch"),
-        ("probe", "import seqlearn.spec", "probe imports seqlearn.spec"),
+        ("batch", "from seqlearn.spec import TextSpec", "batch imports seqlearn.spec"),
+        ("instrumentation", "import seqlearn.spec", "instrumentation imports seqlearn.spec"),
         ("nn.attention", "from seqlearn.models import base", "nn imports seqlearn.models"),
-        ("nn.attention", "from ..models.base import SequenceModule", "write it in full"),
+        ("nn.attention", "from ..core.base import SequenceModule", "write it in full"),
         ("nn.attention", "from . import dropout", "write it in full"),
         ("nn.attention", "import seqlearn as sl", "nn imports seqlearn,"),
         ("nn.attention", "from seqlearn import record", "nn imports seqlearn,"),
@@ -160,17 +155,17 @@ def test_imports_point_one_way(module: str) -> None:
         ("decoding", "from seqlearn.nn import Decoder", "decoding imports seqlearn.nn,"),
         ("decoding", "from seqlearn.models import SequenceModule", "decoding imports"),
         ("data", "from seqlearn.nn import select", "data imports seqlearn.nn"),
-        ("introspect.record", "from seqlearn.models import Transformer", "introspect imports"),
+        ("introspect.recording", "from seqlearn.models import Transformer", "introspect imports"),
         ("introspect.plots", "from lightning.pytorch import Callback", "may not see Lightning"),
         ("introspect.plots", "import torchmetrics.text", "may not see torchmetrics"),
-        ("models.base", "from seqlearn.callbacks import AttentionMonitor", "models imports"),
+        ("core.base", "from seqlearn.callbacks import AttentionMonitor", "core imports"),
         (
-            "models.base",
+            "core.base",
             "if True:\n    from seqlearn.cli import main",
-            "models imports seqlearn.cli",
+            "core imports seqlearn.cli",
         ),
-        ("models.base", "def f():\n    from seqlearn.nn import attention", "inside a function"),
-        ("demo", "from seqlearn.cli import main", "demo imports seqlearn.cli"),
+        ("core.base", "def f():\n    from seqlearn.nn import attention", "inside a function"),
+        ("models.rnn", "from seqlearn.cli import main", "models imports seqlearn.cli"),
         ("utils", "", "stands in no rule"),
     ],
 )
@@ -183,9 +178,9 @@ def test_a_wrong_import_is_found(module: str, source: str, said: str) -> None:
     ("module", "source"),
     [
         ("decoding", "from seqlearn.nn.protocols import State, select"),
-        ("decoding", "from seqlearn import probe"),
-        ("nn.attention", "from seqlearn.batch import causal_mask\nimport seqlearn.probe"),
-        ("models.base", "import lightning as L\nfrom seqlearn.nn import Encoder"),
+        ("decoding", "from seqlearn import instrumentation"),
+        ("nn.attention", "from seqlearn.batch import causal_mask\nimport seqlearn.instrumentation"),
+        ("core.base", "import lightning as L\nfrom seqlearn.nn import Encoder"),
         ("data.pairs", "def f():\n    import datasets"),
     ],
 )

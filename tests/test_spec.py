@@ -10,8 +10,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 import seqlearn as sl
-from seqlearn.raw_inputs import UnknownSymbolWarning
-from seqlearn.spec import SPECIAL_TOKENS
+from seqlearn.batch import SPECIAL_TOKENS
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 
 def letters(text: str = "abc") -> str:

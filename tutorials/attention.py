@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import seqlearn as sl
-from seqlearn.spec import END, START
+from seqlearn.batch import END, START
 
 warnings.filterwarnings("ignore", module="lightning")
 

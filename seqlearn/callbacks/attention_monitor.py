@@ -8,11 +8,11 @@ from typing import Any
 
 import lightning as L
 
-from seqlearn.callbacks.looking import Observer
-from seqlearn.callbacks.probing import check_forward, record_probe
+from seqlearn.callbacks.observer import Observer
+from seqlearn.callbacks.probe_batch import check_forward, record_probe
 from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, head_entropy
-from seqlearn.introspect.record import nothing_captured
+from seqlearn.introspect.recording._record import nothing_captured
 
 
 class AttentionMonitor(Observer):

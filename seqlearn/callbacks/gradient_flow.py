@@ -14,13 +14,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlearn.batch import SequenceBatch, length_mask
-from seqlearn.callbacks.looking import Observer
+from seqlearn.batch import START, SequenceBatch, length_mask
+from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.reporting import Report
-from seqlearn.introspect.curves import distance_curve, gradient_curves
-from seqlearn.introspect.gradient import FlowVerdict, flow_verdict, gradient_flow
-from seqlearn.models import SequenceModule
-from seqlearn.spec import START, TextSpec, VectorSpec
+from seqlearn.core import SequenceModule
+from seqlearn.introspect.measures.gradient import FlowVerdict, flow_verdict, gradient_flow
+from seqlearn.introspect.plots.curves import distance_curve, gradient_curves
+from seqlearn.spec import TextSpec, VectorSpec
 
 _EARLIER = 20  # Curves of the past in a figure.
 

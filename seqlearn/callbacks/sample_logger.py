@@ -11,13 +11,13 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from seqlearn.batch import SequenceBatch, pad
-from seqlearn.callbacks.looking import Observer
+from seqlearn.batch import END, PAD, START, SequenceBatch, pad
+from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.reporting import Report
-from seqlearn.models import SequenceModule
-from seqlearn.models.generation import batch_sources
-from seqlearn.raw_inputs import EncodedIds
-from seqlearn.spec import END, PAD, START, ClassesSpec, TextSpec
+from seqlearn.core import SequenceModule
+from seqlearn.core.generation import batch_sources
+from seqlearn.spec import ClassesSpec, TextSpec
+from seqlearn.spec.raw_inputs import EncodedIds
 
 Rows = Sequence[tuple[str, ...]]
 

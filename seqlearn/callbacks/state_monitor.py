@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seqlearn.callbacks.looking import Observer
-from seqlearn.callbacks.probing import check_forward, record_probe
+from seqlearn.callbacks.observer import Observer
+from seqlearn.callbacks.probe_batch import check_forward, record_probe
 from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, gate_saturation
-from seqlearn.introspect.record import nothing_captured
-from seqlearn.introspect.strips import state_strips
+from seqlearn.introspect.plots.heatmaps import state_strips
+from seqlearn.introspect.recording._record import nothing_captured
 
 SATURATED = 0.95
 """A state of a tanh cell farther from zero than this is saturated."""

@@ -3,7 +3,7 @@
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
 configuration file is code: it may name any class that Python can import. Classes that other
-packages register (`seqlearn.plugins`) are called by their names, as seqlearn's own are.
+packages register (`seqlearn.cli.plugins`) are called by their names, as seqlearn's own are.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from seqlearn.cli.answering import translate, view
-from seqlearn.cli.complaints import one_line
+from seqlearn.cli.demo import run_demo
+from seqlearn.cli.errors import one_line
+from seqlearn.cli.inference import translate, view
 from seqlearn.cli.loading import load_checkpoint as load_checkpoint
 from seqlearn.cli.training import TRAINING, train
-from seqlearn.demo import run_demo
 from seqlearn.version import __version__
 
 OVERVIEW = """\

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from seqlearn.models import SequenceModule
-from seqlearn.models import checkpoint as checkpoints
-from seqlearn.plugins import load_plugins, subclasses
+from seqlearn.cli.plugins import load_plugins, subclasses
+from seqlearn.core import SequenceModule
+from seqlearn.core import checkpoint as checkpoints
 
 
 def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from seqlearn.models import Recipe
+from seqlearn.core import Recipe
 
 
 class SequenceParser(LightningArgumentParser):

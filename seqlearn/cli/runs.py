@@ -15,7 +15,7 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
-from seqlearn.models import checkpoint as checkpoints
+from seqlearn.core import checkpoint as checkpoints
 
 WORDS = {
     "fit": ("last", "auto"),

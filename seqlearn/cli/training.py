@@ -13,15 +13,15 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from seqlearn.cli.answering import as_line
+from seqlearn.cli.demo import require_writable
+from seqlearn.cli.inference import as_line
 from seqlearn.cli.last_checkpoint import LastCheckpoint
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
+from seqlearn.cli.plugins import GROUPS, load_plugins
 from seqlearn.cli.runs import resolve
+from seqlearn.core import SequenceModule
+from seqlearn.core import checkpoint as checkpoints
 from seqlearn.data import SequenceDataModule
-from seqlearn.demo import require_writable
-from seqlearn.models import SequenceModule
-from seqlearn.models import checkpoint as checkpoints
-from seqlearn.plugins import GROUPS, load_plugins
 from seqlearn.spec import SequenceSpec
 
 # The spec comes from the data as one object; its fields are no options.

@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seqlearn.batch import SequenceBatch
-from seqlearn.spec import END, PAD, START, UNKNOWN, ClassesSpec, Side, TextSpec
+from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch
+from seqlearn.spec import ClassesSpec, Side, TextSpec
 
 MAPPED_BYTES = 1 << 26
 """Files above this size stay on disk and are memory-mapped."""

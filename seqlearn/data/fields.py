@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.plain_data import convert_fields
-from seqlearn.raw_inputs import refuse_surrogates
-from seqlearn.spec import SPECIAL_TOKENS
+from seqlearn.spec.raw_inputs import refuse_surrogates
 
 OVERFLOW = ("error", "drop", "truncate")
 TRAINED = ("char", "word", "bpe")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seqlearn.spec import END, SPECIAL_TOKENS, START, UNKNOWN
+from seqlearn.batch import END, SPECIAL_TOKENS, START, UNKNOWN
 
 RESERVED = tuple(f"\0{token}" for token in SPECIAL_TOKENS)
 """How the four stand in a rewritten vocabulary: with a null character in front, so that a text that

@@ -28,8 +28,8 @@ from seqlearn.data.encoded import (
 from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
-from seqlearn.raw_inputs import UnknownSymbolWarning
 from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

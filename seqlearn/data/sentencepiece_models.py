@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from seqlearn.batch import SPECIAL_TOKENS, UNKNOWN
 from seqlearn.data.foreign_tokenizers import RESERVED
-from seqlearn.spec import SPECIAL_TOKENS, UNKNOWN
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}

@@ -13,10 +13,11 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from seqlearn.batch import SPECIAL_TOKENS, UNKNOWN
 from seqlearn.data.fields import Text
 from seqlearn.data.foreign_tokenizers import reserve_ids
 from seqlearn.data.sentencepiece_models import read_sentencepiece
-from seqlearn.spec import SPECIAL_TOKENS, UNKNOWN, TextSpec
+from seqlearn.spec import TextSpec
 
 _BPE_VOCAB_SIZE = 8000
 _NO_LIMIT = 2**31 - 1

@@ -1,14 +1,14 @@
 """Decoding: from a decoder's answers to a text, for any decoder.
 
-Nothing here knows an architecture: a decoder's state is only ever cut and reordered by rows, with
-`select`, and `seqlearn.probe` is told how the rows moved, so that a recording can follow them.
+Nothing here knows an architecture: the only operation on a decoder's state is `select`, which takes
+rows. Each step reports to `seqlearn.instrumentation` which row every row continues.
 Padding and the start symbol are never answered; nor is the unknown symbol by a model that never saw
 it in training (`suppressed_tokens`).
 """
 
 from seqlearn.decoding.beam import BeamSearch, Hypothesis
-from seqlearn.decoding.greedy import greedy
-from seqlearn.decoding.next_token import NextToken, suppressed_tokens
+from seqlearn.decoding.greedy_search import greedy
+from seqlearn.decoding.protocols import NextToken, suppressed_tokens
 from seqlearn.decoding.sampling import Sampling
 from seqlearn.decoding.strategy import Strategy, StrategyName
 

@@ -19,12 +19,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import SUPPRESSED, NextToken, check_limit
+from seqlearn.batch import END, PAD, Memory
+from seqlearn.decoding.protocols import SUPPRESSED, NextToken, check_limit
+from seqlearn.instrumentation import end as announce_end
+from seqlearn.instrumentation import step as announce_step
 from seqlearn.nn.protocols import select
-from seqlearn.probe import end as announce_end
-from seqlearn.probe import step as announce_step
-from seqlearn.spec import END, PAD
 
 NONE = float("-inf")
 """The log-probability of what cannot be, and the score of a place that nothing has taken."""

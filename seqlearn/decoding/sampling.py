@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.next_token import SUPPRESSED, NextToken
-from seqlearn.decoding.one_by_one import one_by_one
+from seqlearn.decoding.decode_loop import one_by_one
+from seqlearn.decoding.protocols import SUPPRESSED, NextToken
+from seqlearn.instrumentation import end as announce_end
 from seqlearn.nn.protocols import select
-from seqlearn.probe import end as announce_end
 
 
 @dataclass(frozen=True)

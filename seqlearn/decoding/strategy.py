@@ -11,8 +11,8 @@ from torch import Tensor
 
 from seqlearn.batch import Memory
 from seqlearn.decoding.beam import BeamSearch
-from seqlearn.decoding.greedy import greedy
-from seqlearn.decoding.next_token import SUPPRESSED, NextToken
+from seqlearn.decoding.greedy_search import greedy
+from seqlearn.decoding.protocols import SUPPRESSED, NextToken
 from seqlearn.decoding.sampling import Sampling
 
 StrategyName = Literal["greedy", "beam", "sample"]

@@ -1,11 +1,9 @@
-"""One `LightningModule` for each architecture, over one base."""
+"""One `LightningModule` for each architecture, over the base `seqlearn.core.SequenceModule`."""
 
 from seqlearn.models.attention_seq2seq import AttentionSeq2Seq
-from seqlearn.models.base import SequenceModule
 from seqlearn.models.feedforward import FeedForward
 from seqlearn.models.gru import GRU
 from seqlearn.models.lstm import LSTM
-from seqlearn.models.recipe import Recipe
 from seqlearn.models.rnn import RNN
 from seqlearn.models.transformer import Transformer
 
@@ -15,7 +13,5 @@ __all__ = [
     "RNN",
     "AttentionSeq2Seq",
     "FeedForward",
-    "Recipe",
-    "SequenceModule",
     "Transformer",
 ]

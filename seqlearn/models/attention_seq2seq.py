@@ -38,11 +38,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory
-from seqlearn.models.base import SequenceModule
-from seqlearn.models.recipe import Recipe
-from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+from seqlearn.instrumentation import Axis, loop, offer
 from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
-from seqlearn.probe import Axis, loop, offer
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 from seqlearn.spec import SequenceSpec, TextSpec
 
 

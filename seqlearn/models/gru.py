@@ -9,15 +9,15 @@
 Where the update gate z_t is one the state passes by untouched.
 
 Departures from the paper: the reset gate r_t is applied after the matrix product, as torch's and
-cuDNN's kernels do it; layers may be stacked and the encoder bidirectional; from source to target
-leads one context vector (`models/recurrent.py`), which the decoder reads at its start only.
+cuDNN's kernels do it; layers may be stacked and the encoder bidirectional; one context vector
+connects source and target (`nn/recurrent_encoder_decoder.py`); the decoder reads it at its start.
 """
 
 from __future__ import annotations
 
-from seqlearn.models.base import SequenceModule
-from seqlearn.models.recipe import Recipe
-from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
 from seqlearn.spec import SequenceSpec
 
 

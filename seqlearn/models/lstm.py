@@ -13,14 +13,14 @@ gradient pass by untouched.
 
 Departures from the paper: a forget gate (Gers et al. 2000), without which the cell can never let
 go; no peepholes; layers may be stacked and the encoder bidirectional; from source to target leads
-one context vector (`models/recurrent.py`).
+one context vector (`nn/recurrent_encoder_decoder.py`).
 """
 
 from __future__ import annotations
 
-from seqlearn.models.base import SequenceModule
-from seqlearn.models.recipe import Recipe
-from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
 from seqlearn.spec import SequenceSpec
 
 

@@ -10,14 +10,15 @@ It takes any length, one step after another. What the state holds passes through
 every step, so gradients vanish (or explode) with distance.
 
 Departures from the paper: gradients flow through all steps, not one; layers may be stacked and the
-encoder bidirectional; from source to target leads one context vector (`models/recurrent.py`).
+encoder bidirectional; one context vector connects source and target
+(`nn/recurrent_encoder_decoder.py`).
 """
 
 from __future__ import annotations
 
-from seqlearn.models.base import SequenceModule
-from seqlearn.models.recipe import Recipe
-from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
 from seqlearn.spec import SequenceSpec
 
 

@@ -41,8 +41,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlearn.batch import Memory
-from seqlearn.models.base import SequenceModule
-from seqlearn.models.recipe import Recipe
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+from seqlearn.instrumentation import offer
 from seqlearn.nn import (
     Dropout,
     KeyValue,
@@ -52,7 +53,6 @@ from seqlearn.nn import (
     position_layer,
 )
 from seqlearn.plain_data import check_whole_number
-from seqlearn.probe import offer
 from seqlearn.spec import SequenceSpec, TextSpec
 
 Activation = Literal["relu", "gelu"]

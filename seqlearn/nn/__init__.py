@@ -9,8 +9,9 @@ from seqlearn.nn.attention import (
     attention_weights,
     masked_softmax,
 )
-from seqlearn.nn.dropout import Dropout, dropout
+from seqlearn.nn.dropout_layer import Dropout, dropout
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
+from seqlearn.nn.luong_attention import Attention, ScoreName, additive_scores, dot_scores
 from seqlearn.nn.positions import (
     LearnedPositions,
     NoPositions,
@@ -32,7 +33,6 @@ from seqlearn.nn.recurrent import (
     lstm_step,
     rnn_step,
 )
-from seqlearn.nn.scores import Attention, ScoreName, additive_scores, dot_scores
 
 __all__ = [
     "Attention",

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlearn.batch import causal_mask
-from seqlearn.nn.dropout import dropout
+from seqlearn.instrumentation import Axes, offer
+from seqlearn.nn.dropout_layer import dropout
 from seqlearn.nn.positions import rotate
-from seqlearn.probe import Axes, offer
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
@@ -211,7 +211,7 @@ class MultiHeadAttention(nn.Module):
         Args:
             inputs: One vector per position.
             mask: True where a position is real.
-            axes: What a recording calls queries and keys (see `seqlearn.probe.offer`).
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
         """
         query, key, value = self._project(inputs, 0)
         return self._attend(query, key, value, mask[:, None, None], axes)
@@ -257,7 +257,7 @@ class MultiHeadAttention(nn.Module):
             inputs: One vector per position.
             memory: What `read` made of the memory's states.
             mask: True where a state is real.
-            axes: What a recording calls queries and keys (see `seqlearn.probe.offer`).
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
         """
         weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
         (query,) = self._split(functional.linear(inputs, weight, bias), 1)

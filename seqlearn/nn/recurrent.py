@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlearn.probe import Axis, offer
+from seqlearn.instrumentation import Axis, offer
 
 Cell = Literal["rnn", "gru", "lstm"]
 CELLS = ("rnn", "gru", "lstm")

@@ -9,14 +9,8 @@ from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, shape_of
 from seqlearn.spec.text import TextSpec
 from seqlearn.spec.vector import VectorSpec
-from seqlearn.special_tokens import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
 
 __all__ = [
-    "END",
-    "PAD",
-    "SPECIAL_TOKENS",
-    "START",
-    "UNKNOWN",
     "ClassesSpec",
     "SequenceSpec",
     "Side",

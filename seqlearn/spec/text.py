@@ -9,8 +9,9 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
 from seqlearn.plain_data import convert_fields
-from seqlearn.raw_inputs import (
+from seqlearn.spec.raw_inputs import (
     EncodedIds,
     check_list,
     check_no_special_ids,
@@ -19,7 +20,6 @@ from seqlearn.raw_inputs import (
     unknown_symbols,
     warn_unknown,
 )
-from seqlearn.special_tokens import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
 
 
 @functools.lru_cache(maxsize=16)

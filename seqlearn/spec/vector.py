@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.plain_data import convert_fields
-from seqlearn.raw_inputs import check_list, to_vector
+from seqlearn.spec.raw_inputs import check_list, to_vector
 
 
 @dataclass(frozen=True)

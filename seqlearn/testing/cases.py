@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seqlearn.batch import SequenceBatch, length_mask, pad
-from seqlearn.spec import END, START, ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.batch import END, START, SequenceBatch, length_mask, pad
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 

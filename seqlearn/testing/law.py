@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.models import SequenceModule
+from seqlearn.core import SequenceModule
 from seqlearn.spec import SequenceSpec, TextSpec
 from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of, rich_examples
 from seqlearn.testing.strategies import examples

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.models import SequenceModule
+from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import SHAPES, batch_of
 from seqlearn.testing.law import Law
 from seqlearn.testing.subject import Factory, move

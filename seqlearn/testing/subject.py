@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from seqlearn.models import SequenceModule
+from seqlearn.core import SequenceModule
 from seqlearn.spec import SequenceSpec, TextSpec
 from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks import AttentionMonitor
-from seqlearn.probe import offer
+from seqlearn.instrumentation import offer
 
 
 class Cross(nn.Module):

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text, encoded
 from seqlearn.data.encoded import EncodedDataset, make_column, save_references
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
-from seqlearn.spec import END, PAD, SPECIAL_TOKENS, START, ClassesSpec, Side, TextSpec, VectorSpec
+from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
 
 LETTERS = text_spec(train_tokenizer(Text(), ["abc"]))  # a, b, c are 4, 5, 6
 SOURCES = ["abc", "", "b", "ca"]

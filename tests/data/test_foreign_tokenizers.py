@@ -21,8 +21,8 @@ from tokenizers import (
 
 from seqlearn.data import Text, TextPairs
 from seqlearn.data.tokenizers import load_tokenizer, text_spec
-from seqlearn.raw_inputs import UnknownSymbolWarning
 from seqlearn.spec import TextSpec
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 CORPUS = [
     "a black dog runs over the green grass",

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text
 from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
-from seqlearn.raw_inputs import UnknownSymbolWarning
-from seqlearn.spec import END, PAD, SPECIAL_TOKENS, START, TextSpec
+from seqlearn.spec import TextSpec
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 TEXTS = ["Ein Mann schläft.", "Zwei Männer schlafen nicht!", "The man's dog   sleeps", "a\r\nb\t☃"]
 KINDS = ("char", "word", "bpe")

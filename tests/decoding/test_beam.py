@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqlearn.batch import Memory
+from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import BeamSearch, Hypothesis, greedy
-from seqlearn.probe import listening
-from seqlearn.spec import END, PAD, START
+from seqlearn.instrumentation import listening
 
 VOCAB = 7
 FREE = [1, 4, 5, 6]  # what may be answered besides the end symbol

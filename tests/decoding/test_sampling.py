@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqlearn.batch import Memory
+from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import Sampling, greedy
-from seqlearn.probe import listening
-from seqlearn.spec import END, PAD, START
+from seqlearn.instrumentation import listening
 
 LOGITS = torch.tensor([9.0, 0.3, 8.0, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
 GRID = (torch.arange(20_000) + 1) / 20_000  # above 0 and up to 1, evenly

@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.batch import SequenceBatch, pad
+from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch, pad
 from seqlearn.decoding import BeamSearch, suppressed_tokens
 from seqlearn.nn import MultiHeadAttention, sinusoidal
-from seqlearn.spec import END, PAD, START, UNKNOWN
 
 transformers = pytest.importorskip("transformers")
 

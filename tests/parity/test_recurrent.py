@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqlearn.batch import Memory, length_mask
-from seqlearn.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn import BidirectionalLayer, CellState, RecurrentLayer
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 
 KERNELS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 WIDTH = 6

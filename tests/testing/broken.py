@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
-from seqlearn.models.steps import Measured
-from seqlearn.probe import offer
+from seqlearn.core.steps import Measured
+from seqlearn.instrumentation import offer
 from seqlearn.testing import SHAPES
 
 Module = type[sl.SequenceModule]

@@ -7,7 +7,8 @@ import torch
 from hypothesis import find, given
 from hypothesis import strategies as st
 
-from seqlearn.spec import END, PAD, START, TextSpec, VectorSpec
+from seqlearn.batch import END, PAD, START
+from seqlearn.spec import TextSpec, VectorSpec
 from seqlearn.testing import SHAPES, batch_of, strategies
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from seqlearn.introspect.plots import readable
+from seqlearn.introspect.plots.attention import readable
 from seqlearn.introspect.viewer.pictures import pictures
 from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqlearn.batch import START
+from seqlearn.core import SequenceModule
 from seqlearn.decoding import suppressed_tokens
-from seqlearn.models import SequenceModule
-from seqlearn.spec import START, TextSpec
+from seqlearn.spec import TextSpec
 from seqlearn.testing.cases import Example
 from seqlearn.testing.law import Trial
 

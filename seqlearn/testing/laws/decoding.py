@@ -9,9 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqlearn.batch import length_mask, pad
-from seqlearn.models import SequenceModule
-from seqlearn.spec import END, START
+from seqlearn.batch import END, START, length_mask, pad
+from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import Example
 from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
 from seqlearn.testing.laws.asking import GAP, asked, longest_answer, near_tie

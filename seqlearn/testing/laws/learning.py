@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.models import SequenceModule
-from seqlearn.models.steps import Measured
+from seqlearn.core import SequenceModule
+from seqlearn.core.steps import Measured
 from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.testing.cases import Example, rows_of
 from seqlearn.testing.law import ALL, Law, NotChecked, Trial, law

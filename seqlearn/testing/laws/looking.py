@@ -14,9 +14,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from seqlearn.core import SequenceModule
 from seqlearn.introspect import Recording
-from seqlearn.introspect.record import KINDS, record
-from seqlearn.models import SequenceModule
+from seqlearn.introspect.recording._record import KINDS, record
 from seqlearn.testing.cases import real_outputs
 from seqlearn.testing.law import WRITES, Law, Trial, law
 from seqlearn.testing.laws.asking import asked, longest_answer

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.models import SequenceModule
+from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import rows_of
 from seqlearn.testing.law import Law, Trial, law
 from seqlearn.testing.laws.trainers import quietly, trainer

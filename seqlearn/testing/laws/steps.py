@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+from seqlearn.batch import END
 from seqlearn.nn.protocols import select
-from seqlearn.spec import END
 from seqlearn.testing.law import WRITES, Law, Trial, law
 from seqlearn.testing.laws.asking import GAP, asked, longest_answer, next_logits
 

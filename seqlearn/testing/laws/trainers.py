@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.models import SequenceModule
+from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import counted_targets
 
 

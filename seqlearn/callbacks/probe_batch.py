@@ -1,0 +1,123 @@
+"""The probe: rows taken from a batch, their tokens, and what is heard while a module reads them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.core import SequenceModule
+from seqlearn.introspect import Recording, Tokens, record
+from seqlearn.introspect.recording.recorder import token_names
+
+
+def first_rows(batch: Any, rows: int) -> Any:
+    """A copy of the first rows of a batch; every tensor's first axis is taken to be the batch.
+
+    A `SequenceBatch` is also cut to its longest remaining sequences. The copies are ordinary
+    tensors, which autograd may keep, also of a batch made in inference mode.
+    """
+
+    def copy(tensor: Tensor) -> Tensor:
+        return (tensor[:rows] if tensor.ndim else tensor).detach().clone()
+
+    with torch.inference_mode(mode=False):
+        taken = apply_to_collection(batch, Tensor, copy)
+        if not isinstance(taken, SequenceBatch):
+            return taken
+        source, target = taken.source, taken.target
+        if source is not None and taken.source_lengths is not None:
+            source = source[:, : int(taken.source_lengths.max())]
+        if taken.target_lengths is not None:
+            target = target[:, : int(taken.target_lengths.max())]
+        references = None if taken.references is None else taken.references[:rows]
+        return taken._replace(source=source, target=target, references=references)
+
+
+def record_probe(
+    module: L.LightningModule,
+    probe: Any,
+    run: Callable[[L.LightningModule, Any], Any] | None,
+    what: Sequence[str],
+) -> Recording:
+    """Record a module while it reads a probe.
+
+    Args:
+        module: Any module.
+        probe: The batch.
+        run: What to do with both; `module(probe)`, if `None`.
+        what: Kinds to record, as in `record`.
+
+    Returns:
+        The recording, labelled by the tokens of the probe where these are known; empty, without a
+        warning, where the module reports nothing.
+
+    Raises:
+        TypeError: If there is no `run`, and the module cannot be called with the probe.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
+        with record(module, what) as recording:
+            _call(module, probe) if run is None else run(module, probe)
+    unlabelled = all(tokens == Tokens() for tokens in recording.tokens)
+    if run is None and unlabelled and isinstance(probe, SequenceBatch):
+        heard = [*recording.attention.values(), *recording.states.values()]
+        heard += [gate for gates in recording.gates.values() for gate in gates.values()]
+        if any(len(tensor) == probe.size for tensor in heard):
+            recording.label(batch_tokens(probe, getattr(module, "spec", None)))
+    return recording
+
+
+def check_forward(module: L.LightningModule, callback: object) -> None:
+    """See that a module has a `forward`, which a LightningModule may do without.
+
+    Raises:
+        TypeError: If it has none; the message names the callback that would call it.
+    """
+    inherited = (L.LightningModule.forward, torch.nn.Module.forward)
+    if type(module).forward in inherited and "forward" not in vars(module):
+        raise TypeError(
+            f"{type(callback).__name__}: expected a module with a forward that takes a batch, got "
+            f"{type(module).__name__} without one; pass run=, a function of the module and "
+            "the batch"
+        )
+
+
+def _call(module: L.LightningModule, probe: Any) -> None:
+    """Call a module with a whole batch."""
+    if isinstance(module, SequenceModule):
+        module(probe)
+        return
+    try:
+        module(probe)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        raise TypeError(
+            f"expected {type(module).__name__} to take a whole batch, here a "
+            f"{type(probe).__name__}, in a call of the module, which raised "
+            f"{type(error).__name__}: {error}; pass run=, a function of the module and the batch, "
+            "such as run=lambda module, batch: module(batch[0])"
+        ) from error
+
+
+def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:
+    """Name the tokens of a batch, the target being known, by the two sides of a spec."""
+    source_side, target_side = getattr(spec, "source", None), getattr(spec, "target", None)
+    tokens = []
+    for row in range(batch.size):
+        source = fed = answered = None
+        if batch.source is not None and batch.source_lengths is not None:
+            ids = batch.source[row, : int(batch.source_lengths[row])].tolist()
+            source = token_names(source_side, ids)
+        elif batch.source is not None:
+            source = ["vector"]
+        if batch.target_lengths is not None:
+            ids = batch.target[row, : int(batch.target_lengths[row])].tolist()
+            fed, answered = token_names(target_side, ids[:-1]), token_names(target_side, ids[1:])
+        tokens.append(Tokens(source, fed, answered))
+    return tokens

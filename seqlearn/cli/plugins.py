@@ -1,0 +1,97 @@
+"""Classes that other packages register for the command line.
+
+A package names them in its `pyproject.toml`, each under its own name:
+
+    [project.entry-points."seqlearn.models"]
+    SRU = "their_package:SRU"
+
+    [project.entry-points."seqlearn.data"]
+    Letters = "their_package.letters:Letters"
+
+Installed beside seqlearn, they are then called by that name (`seqlearn fit --model SRU --data
+Letters`). They are imported when a command asks for them, never by `import seqlearn`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from seqlearn.core import SequenceModule
+from seqlearn.data import SequenceDataModule
+
+Base = TypeVar("Base")
+
+GROUPS: dict[str, type[Any]] = {
+    "seqlearn.models": SequenceModule,
+    "seqlearn.data": SequenceDataModule,
+}
+"""What classes each group of entry points may hold."""
+
+
+def load_plugins(group: str, asked: Collection[str] = ()) -> dict[str, type]:
+    """Import what other packages have registered.
+
+    What cannot be imported, is not what the group holds, or has the name of another class, is left
+    out: one line on standard error says so, with the package's name.
+
+    Args:
+        group: `"seqlearn.models"` or `"seqlearn.data"`.
+        asked: Names that may not be left out.
+
+    Returns:
+        The classes by their names, in the order of these.
+
+    Raises:
+        ImportError: If one of the names asked for would be left out.
+    """
+    classes: dict[str, type] = {}
+    taken = {cls.__name__ for cls in subclasses(GROUPS[group]) if _is_own(cls)}
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        if entry.name in taken:  # and if it were imported, that name would mean two classes
+            print(f"seqlearn: warning: {_left_out(entry, 'the name is taken')}", file=sys.stderr)
+            continue
+        try:
+            classes[entry.name] = _load(entry)
+        except Exception as error:
+            message = _left_out(entry, f"{type(error).__name__}: {error}")
+            if entry.name in asked:
+                raise ImportError(message) from error
+            print(f"seqlearn: warning: {message}", file=sys.stderr)
+        taken.add(entry.name)
+    return classes
+
+
+def _left_out(entry: EntryPoint, reason: str) -> str:
+    package = "an unnamed package" if entry.dist is None else entry.dist.name
+    return (
+        f"{entry.name} ({entry.group}) of {package} is left out: {' '.join(reason.split())}; "
+        "repair or uninstall that package"
+    )
+
+
+def subclasses(cls: type[Base]) -> Iterator[type[Base]]:
+    """All classes that inherit from `cls` and have been imported."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def _is_own(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "seqlearn"
+
+
+def _load(entry: EntryPoint) -> type:
+    """Import the class of an entry point.
+
+    Raises:
+        TypeError: If it is not what the group holds, or has another name than its own.
+    """
+    cls, base = entry.load(), GROUPS[entry.group]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise TypeError(f"expected a subclass of {base.__name__}, got {entry.value}")
+    if cls.__name__ != entry.name:
+        raise TypeError(f"expected an entry point of the class's own name, {cls.__name__}")
+    return cls

@@ -1,0 +1,6 @@
+"""`SequenceModule` and what it is made of: steps, loss, inference, checkpoints, optimizer."""
+
+from seqlearn.core.base import SequenceModule
+from seqlearn.core.recipe import Recipe
+
+__all__ = ["Recipe", "SequenceModule"]

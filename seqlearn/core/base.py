@@ -1,0 +1,253 @@
+"""`SequenceModule`: training, validation, test and prediction for any encoder and decoder.
+
+The flow of one batch: `encode` embeds the source and gives a `Memory`; `decode` embeds the target
+and answers each of its tokens with a vector; `head` turns vectors into logits. A subclass sets
+`self.encoder` and `self.decoder`, and that is all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seqlearn.batch import PAD, START, Memory, SequenceBatch, check_batch, hide_rows, length_mask
+from seqlearn.core.checkpointed import Checkpointed
+from seqlearn.core.compiled import keep_plain_names
+from seqlearn.core.hooks import complete_hooks, record_hooks
+from seqlearn.core.hparams import check_spec, keeping_arguments
+from seqlearn.core.inference import Answers
+from seqlearn.core.io_layers import input_layer, output_size
+from seqlearn.core.recipe import Recipe
+from seqlearn.core.steps import Measured, TrainingSteps
+from seqlearn.core.tbptt import Carried
+from seqlearn.instrumentation import begin as announce_begin
+from seqlearn.instrumentation import end_known as announce_known
+from seqlearn.instrumentation import step as announce_step
+from seqlearn.instrumentation import unheard
+from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
+from seqlearn.plain_data import check_whole_number
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+
+
+class SequenceModule(Answers, TrainingSteps, Checkpointed):
+    """The base of every architecture.
+
+    A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
+    `self.decoder`. Its constructor's arguments must be plain data (numpy scalars, paths and enums
+    are converted before the constructor runs); they are kept in `hparams` and, with the spec, in
+    every checkpoint, so `self.save_hyperparameters()` need not be called; it may be, also to leave
+    arguments out with `ignore=`. Every subclass takes `recipe=` also without asking for it.
+
+    Args:
+        spec: What goes in and what comes out, such as `data.spec`.
+        d_model: Width of embeddings, memory and decoder answers.
+        tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
+            a joint vocabulary, the source's embedding.
+        recipe: How to train.
+
+    Raises:
+        TypeError: If `spec` is no `SequenceSpec`, or an argument of the subclass is not plain data.
+    """
+
+    encoder: Encoder
+    decoder: Decoder
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__init__ = keeping_arguments(cls)  # type: ignore[method-assign]
+        complete_hooks(cls, SequenceModule)
+
+    def __init__(
+        self,
+        spec: SequenceSpec,
+        *,
+        d_model: int,
+        tie_embeddings: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__()
+        arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
+        arguments.pop("spec", None)
+        check_spec(spec)
+        d_model = check_whole_number(d_model, "d_model", 1)
+        self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
+        if not isinstance(self.recipe, Recipe):
+            raise TypeError(
+                f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {self.recipe!r}"
+            )
+        arguments["recipe"] = self.recipe
+        self._keep_arguments(arguments)
+        self.spec, self.d_model = spec, d_model
+        self.source_embedding = input_layer(spec.source, d_model)
+        self.target_embedding = (
+            input_layer(spec.target, d_model) if isinstance(spec.target, TextSpec) else None
+        )
+        self.head = nn.Linear(d_model, output_size(spec.target))
+        if tie_embeddings:
+            self._tie_embeddings()
+        self._carried = Carried(self)
+        keep_plain_names(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Find parts, as torch does; a missing half of the model is named.
+
+        Raises:
+            AttributeError: If there is no such attribute.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name not in ("encoder", "decoder"):
+                raise
+        raise AttributeError(
+            f"{type(self).__name__} has no {name}; set self.{name} in __init__, after "
+            "super().__init__(spec, d_model=…)"
+        )
+
+    def _tie_embeddings(self) -> None:
+        if self.target_embedding is None:
+            raise ValueError("tie_embeddings=True needs a target that is text")
+        self.head.weight = self.target_embedding.weight  # type: ignore[assignment]
+        if self.spec.joint_vocabulary:
+            self.source_embedding.weight = self.target_embedding.weight  # type: ignore[union-attr]
+
+    # The flow of one batch
+
+    def encode(
+        self, source: Tensor | None, source_lengths: Int[Tensor, " batch"] | None
+    ) -> Memory | None:
+        """Read the source.
+
+        The encoder sees each empty source as one visible position of padding. Afterwards the memory
+        of such a row is masked, and its numbers are zero.
+
+        Args:
+            source: Ids `batch source`, vectors `batch size`, or `None`.
+            source_lengths: Tokens in each source, where it is ids.
+
+        Returns:
+            What a decoder may know of it; `None` without a source.
+        """
+        if self.source_embedding is None or source is None:
+            return None
+        if isinstance(self.spec.source, VectorSpec) or source_lengths is None:
+            inputs = self.source_embedding(source)
+            inputs = inputs[:, None] if inputs.ndim == 2 else inputs
+            lengths = torch.full(inputs.shape[:1], inputs.shape[1], device=inputs.device)
+            return self.encoder(inputs, length_mask(lengths, inputs.shape[1]))
+        if source.shape[1] == 0:
+            source = nn.functional.pad(source, (0, 1), value=PAD)
+        inputs = self.source_embedding(source)
+        mask = length_mask(source_lengths.clamp(min=1), inputs.shape[1])
+        return hide_rows(self.encoder(inputs, mask), source_lengths == 0)
+
+    def decode(
+        self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None
+    ) -> tuple[Float[Tensor, "batch target d_model"], State]:
+        """Answer each target token with a vector from which `head` reads the next one.
+
+        The decoder is never called without tokens: no token gives no answer, and the state stays.
+        With gradients enabled, all parameters then get a gradient of zero, for which other ranks
+        would wait.
+
+        Raises:
+            ValueError: If the target of the model is not text.
+        """
+        if self.target_embedding is None:
+            raise ValueError(
+                f"decode needs a target that is text, and the target of this model is "
+                f"{type(self.spec.target).__name__}; read `encode(…).summary` instead"
+            )
+        if tokens.shape[1] > 0:
+            return self.decoder(self.target_embedding(tokens), memory, state)
+        if not torch.is_grad_enabled():
+            return self.target_embedding(tokens), state
+        with unheard():
+            start = self.target_embedding(tokens.new_full((len(tokens), 1), START))
+            return self.decoder(start, memory, None)[0][:, :0], state
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Predict a batch whose target is known.
+
+        Returns:
+            Logits `batch target-1 vocab` for the tokens after the start symbol, logits
+            `batch labels`, or vectors `batch size`.
+        """
+        return self.head(self.read(batch)[0])
+
+    def read(self, batch: SequenceBatch, state: State | None = None) -> tuple[Tensor, State | None]:
+        """Make the vectors from which `head` predicts a batch whose target is known.
+
+        Args:
+            batch: The batch.
+            state: What the decoder carries from the text before; `None` at the start.
+
+        Returns:
+            Vectors `batch target-1 d_model` and the decoder's state after them; for a target that
+            is no text `batch d_model`, and `None`.
+
+        Raises:
+            TypeError: If `batch` is no `SequenceBatch`.
+        """
+        check_batch(batch)
+        rows = range(batch.size)
+        announce_begin(rows, batch.size, batch.source, batch.source_lengths)
+        memory = self.encode(batch.source, batch.source_lengths)
+        if not isinstance(self.spec.target, TextSpec):
+            assert memory is not None
+            announce_known(batch.size)
+            return memory.summary, None
+        announce_step(None)
+        hidden, state = self.decode(batch.target[:, :-1], memory, state)
+        announce_known(batch.size, batch.target, batch.target_lengths)
+        return hidden, state
+
+    def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
+        """Compare the predictions of a batch with its targets.
+
+        Args:
+            batch: The batch; its repeats do not count.
+            smoothing: Label smoothing of the loss.
+
+        Raises:
+            TypeError: If `batch` is no `SequenceBatch`.
+        """
+        check_batch(batch)
+        hidden, state = self.read(batch, self._carried.before(batch))
+        if isinstance(self.spec.target, TextSpec):
+            assert batch.target_lengths is not None
+            self._carried.after(state)
+            labels = batch.target[:, 1:]
+            mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
+            mask &= labels != START  # which stands between the documents of a stream
+        else:
+            hidden, labels, mask = (
+                hidden[:, None],
+                batch.target[:, None],
+                batch.kept[:, None],
+            )
+        if isinstance(self.spec.target, VectorSpec):
+            error = (self.head(hidden[mask]) - labels[mask]).square()
+            return Measured(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
+        measured = linear_cross_entropy(
+            hidden[mask],
+            self.head.weight,
+            self.head.bias,
+            labels[mask],
+            smoothing,
+            self._class_weight(),
+        )
+        return Measured(measured.loss, mask.sum(), measured.nll, measured.correct, mask)
+
+    def _class_weight(self) -> Tensor | None:
+        """The weights of the classes in the training loss, `labels`."""
+        target = self.spec.target
+        if not isinstance(target, ClassesSpec) or target.weights is None:
+            return None
+        return torch.tensor(target.weights, dtype=self.head.weight.dtype, device=self.device)
+
+
+record_hooks(SequenceModule)

@@ -1,0 +1,213 @@
+"""Checkpoints that hold all a model needs, as plain data, and load without running code."""
+
+from __future__ import annotations
+
+import inspect
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
+
+from seqlearn.core.recipe import Recipe
+from seqlearn.spec import SequenceSpec
+
+KEY = "seqlearn"
+"""Where a checkpoint keeps the class's name, the spec and the constructor's arguments."""
+
+Module = TypeVar("Module")
+
+
+def class_name(cls: type) -> str:
+    """The name under which a checkpoint knows a class: module and qualified name."""
+    own = own_class(cls)
+    return f"{own.__module__}.{own.__qualname__}"
+
+
+def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path: A file, or an address that fsspec can open.
+        map_location: Where the tensors go, as in `torch.load`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, would have to run code, or is no checkpoint of seqlearn.
+    """
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            _check_sums(file)
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
+    except Exception as error:
+        raise _unsafe(path, error) from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise ValueError(
+            f"{path}: expected a checkpoint of a seqlearn module, got one without the key {KEY!r}; "
+            "load it with the class that wrote it"
+        )
+    if "arguments" not in checkpoint[KEY]:
+        raise ValueError(
+            f"{path}: expected a checkpoint with the constructor's arguments, got one of an "
+            "earlier version of seqlearn without them; build the model, and pass the file to "
+            "trainer.fit(…, ckpt_path=…)"
+        )
+    return checkpoint
+
+
+def _unsafe(path: str | Path, error: Exception) -> ValueError:
+    words = str(error).strip() or repr(error)
+    return ValueError(
+        f"{path}: expected a checkpoint that loads safely; it is damaged, or holds more than plain "
+        f"data ({words.splitlines()[0]})"
+    )
+
+
+def refuse_damaged(path: str | Path) -> None:
+    """Hold a checkpoint that Lightning has read to its checksums. A folder of shards has none.
+
+    Args:
+        path: A file or folder, or an address that fsspec can open.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if Path(path).is_dir():
+        return
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            _check_sums(file)
+    except Exception as error:
+        raise _unsafe(path, error) from error
+
+
+def _check_sums(file: Any) -> None:
+    """Hold each part of the file to its CRC-32, which torch writes and does not look at.
+
+    Raises:
+        ValueError: If one does not fit: a number has changed, and the model would be another.
+    """
+    with zipfile.ZipFile(file) as parts:
+        if (name := parts.testzip()) is not None:
+            raise ValueError(f"the checksum of {name} does not fit its content")
+    file.seek(0)
+
+
+def own_class(cls: type) -> type:
+    """The class as its author wrote it: `fully_shard` and parametrizations put theirs before it."""
+    return next(each for each in cls.__mro__ if not each.__module__.startswith("torch."))
+
+
+def known_class(name: str, root: type) -> type | None:
+    """The imported class below `root` that a checkpoint knows by this name. Nothing is imported."""
+    classes = [root]
+    for cls in classes:
+        if class_name(cls) == name:
+            return cls
+        classes += cls.__subclasses__()
+    return None
+
+
+def check_class(where: str | Path, what: str, written: str, cls: type, root: type) -> bool:
+    """Refuse what another class has written, if that class is known.
+
+    A class that is not known was renamed or moved since, or stood in `__main__`: then the one that
+    the caller names is accepted, if arguments and weights fit.
+
+    Args:
+        where: The file, for the error.
+        what: What it should hold, for the error, and the method that loads it, with a point before.
+        written: The class that the file names.
+        cls: The class that is to be loaded.
+        root: Below which classes are known.
+
+    Returns:
+        Whether the file names another class, which is accepted.
+
+    Raises:
+        ValueError: If it was written by another class that is known.
+    """
+    own, known = own_class(cls), known_class(written, root)
+    if written == class_name(cls) or (known is not None and own_class(known) is own):
+        return False
+    same_script = "__main__" in (written.partition(".")[0], own.__module__) and written.endswith(
+        f".{own.__qualname__}"
+    )
+    if known is not None and not same_script:
+        kind, _, load = what.partition(".")
+        raise ValueError(
+            f"{where}: expected a {kind} of {class_name(cls)}, got one of {written}; load it with "
+            f"{written.rpartition('.')[2]}.{load}"
+        )
+    return True
+
+
+def build(
+    cls: type[Module],
+    where: str | Path,
+    written: str,
+    spec: SequenceSpec,
+    arguments: dict[str, Any],
+) -> Module:
+    """Build a module with the arguments that a file holds.
+
+    Args:
+        cls: The class to build.
+        where: The file, for the error.
+        written: The class that the file names.
+        spec: What goes in and what comes out.
+        arguments: The constructor's arguments, as plain data.
+
+    Raises:
+        ValueError: If the arguments do not fit the class; the message names both classes.
+    """
+    if isinstance(recipe := arguments.get("recipe"), dict):
+        arguments = arguments | {"recipe": Recipe(**recipe)}
+    unnamed = [spec]
+    if "spec" in inspect.signature(cls).parameters:  # it need not be the first
+        unnamed, arguments = [], {"spec": spec} | arguments
+    try:
+        bound = inspect.signature(cls).bind(*unnamed, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{where}: holds the arguments of {written}, and they do not fit {class_name(cls)} "
+            f"({error}); load it with the class that wrote it, or pass what is missing by name"
+        ) from error
+    make: Any = cls
+    module: Module = make(*bound.args, **bound.kwargs)
+    return module
+
+
+def check_weights(
+    where: str | Path, written: str, module: nn.Module, weights: Mapping[str, Any]
+) -> None:
+    """Accept the weights that another class has written, with a warning, if they fit.
+
+    Args:
+        where: The file, for the message.
+        written: The class that the file names.
+        module: Which is to get the weights.
+        weights: By name.
+
+    Raises:
+        ValueError: If names or shapes differ; the message names both classes.
+    """
+    mine = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    named = class_name(type(module))
+    if wrong := [n for n in [*mine, *theirs] if mine.get(n) != theirs.get(n)]:
+        raise ValueError(
+            f"{where}: holds a module of {written}, whose weights do not fit {named} ({wrong[0]} "
+            f"has the shape {theirs.get(wrong[0])} there and {mine.get(wrong[0])} here); load it "
+            "with the class that wrote it"
+        )
+    rank_zero_warn(
+        f"{where}: holds a module of {written}, a class that is not known here; its arguments and "
+        f"weights fit {named}, which is loaded. Save it again to record the new name"
+    )

@@ -1,0 +1,96 @@
+"""The checkpoints of a `SequenceModule`: what they hold, and how a module is built from one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqlearn.class_methods import class_only_method
+from seqlearn.core import checkpoint as checkpoints
+from seqlearn.core.pretrained import Pretrained
+from seqlearn.core.tbptt import Carried
+from seqlearn.data.position import rewind_to_last_step
+from seqlearn.spec import SequenceSpec
+
+Module = TypeVar("Module", bound="Checkpointed")
+
+LOADED = "checkpoint.load_from_checkpoint"
+"""What is loaded and by which method, for errors."""
+
+
+class Checkpointed(Pretrained):
+    """The part of a module that is saved to a checkpoint, and loaded from one."""
+
+    _carried: Carried
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the class's name, the spec and the arguments into the checkpoint, as plain data.
+
+        A checkpoint that is saved within an accumulation group resumes at the group's start.
+        """
+        trainer = self._trainer
+        start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
+        checkpoint[checkpoints.KEY] = {
+            "class": checkpoints.class_name(type(self)),
+            "spec": self.spec.to_dict(),
+            "arguments": self._init_arguments,
+            "carried": self._carried.of_all_ranks(start),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another class, of a model of other data, or of a damaged file."""
+        where: Any = "the checkpoint"
+        if self._trainer is not None and self._trainer.ckpt_path is not None:
+            where = self._trainer.ckpt_path
+            checkpoints.refuse_damaged(where)
+        kept = checkpoint.get(checkpoints.KEY)
+        if kept is None:
+            raise ValueError(
+                f"expected a checkpoint of a seqlearn module, got one without {checkpoints.KEY!r}"
+            )
+        written = kept["class"]
+        other = checkpoints.check_class(where, LOADED, written, type(self), Pretrained)
+        if differences := self.spec.differences(SequenceSpec.from_dict(kept["spec"])):
+            raise ValueError(
+                f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
+                "against the checkpoint); take the data module and the seed of its training"
+            )
+        if other and "state_dict" in checkpoint:  # shards are checked where they are read
+            checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
+        self._carried.resume(kept.get("carried"))
+
+    @class_only_method
+    def load_from_checkpoint(  # type: ignore[override]
+        cls: type[Module],
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        *,
+        strict: bool = True,
+        **overrides: Any,
+    ) -> Module:
+        """Build the module that a checkpoint holds; nothing but the file is needed.
+
+        Only plain data and tensors are read (`weights_only=True`), also from an address.
+
+        Args:
+            checkpoint_path: A file, or an address that fsspec can open.
+            map_location: Where the tensors go, as in `torch.load`.
+            strict: Whether the weights must fit exactly.
+            overrides: Constructor arguments that replace those in the checkpoint.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, unsafe, or holds a module of another class. (A class that
+                is not known any more, for it was renamed, moved or defined in `__main__`, is loaded
+                as this one if arguments and weights fit, with a warning.)
+            TypeError: If it is called on an instance, which it would leave as it is.
+        """
+        checkpoint = checkpoints.read(checkpoint_path, map_location)
+        kept = checkpoint[checkpoints.KEY]
+        written, spec = kept["class"], SequenceSpec.from_dict(kept["spec"])
+        checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)
+        arguments = kept["arguments"] | overrides
+        module = checkpoints.build(cls, checkpoint_path, written, spec, arguments)
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return module

@@ -1,0 +1,194 @@
+"""From raw sources to raw answers: encode, sort into batches, decode, and restore the order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from seqlearn.batch import START, Memory, SequenceBatch, pad
+from seqlearn.core.eval_mode import evaluating
+from seqlearn.decoding import Strategy, suppressed_tokens
+from seqlearn.instrumentation import begin as announce_begin
+from seqlearn.nn import State
+from seqlearn.spec import SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec.raw_inputs import EncodedIds, check_list
+
+ROWS_AT_ONCE = 128
+"""Rows that go through a model side by side."""
+
+TOKENS_AT_ONCE = 2**16
+"""Tokens of source and target that go through a model side by side."""
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """What answering raw sources needs of a module."""
+
+    spec: SequenceSpec
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        ...
+
+    @property
+    def head(self) -> nn.Linear:
+        """From a decoder's vector to the logits of the next token."""
+        ...
+
+    def encode(self, source: Tensor | None, source_lengths: Tensor | None) -> Memory | None:
+        """Read sources."""
+        ...
+
+    def decode(
+        self, tokens: Tensor, memory: Memory | None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Answer target tokens with vectors for `head`."""
+        ...
+
+
+def generate(
+    module: Answering,
+    encoded: Sequence[Any],
+    firsts: Sequence[Sequence[int]],
+    strategy: Strategy,
+    max_length: int,
+) -> list[list[list[int]]]:
+    """Answer sources, a batch at a time.
+
+    Args:
+        module: What answers.
+        encoded: The sources, from `encode_sources`.
+        firsts: The ids that the answers begin with, start symbol included, one list a source.
+        strategy: How to decode.
+        max_length: Tokens to make at most, the end symbol counted.
+
+    Returns:
+        For each source, in the order given, the ids of its answers, the best first; each begins as
+        `firsts` says and stands without the end symbol.
+    """
+    answers: list[list[list[int]]] = [[] for _ in encoded]
+    seeds = strategy.seeds(len(encoded))
+    suppress = suppressed_tokens(cast(TextSpec, module.spec.target))
+
+    def next_token(
+        tokens: Tensor, memory: Memory | None, state: State | None
+    ) -> tuple[Tensor, State]:
+        hidden, state = module.decode(tokens, memory, state)
+        return module.head(hidden[:, -1]), state
+
+    with evaluating(cast(nn.Module, module)):
+        for rows in batches(encoded, firsts, strategy.rows, equal=True):
+            source, lengths = collate(module, [encoded[row] for row in rows])
+            announce_begin(rows, len(encoded), source, lengths)
+            made = strategy.answer(
+                next_token,
+                torch.tensor([firsts[row] for row in rows], device=module.device),
+                module.encode(source, lengths),
+                max_length=max_length,
+                seeds=[seeds[row] for row in rows],
+                suppress=suppress,
+            )
+            for row, found in zip(rows, made, strict=True):
+                answers[row] = [[*firsts[row], *ids] for ids in found]
+    return answers
+
+
+def first_tokens(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
+    """The ids that each of `count` answers begins with: the start symbol, and its prompt.
+
+    Raises:
+        ValueError: If there are not as many prompts as answers.
+    """
+    if prompts is None:
+        return [[START]] * count
+    prompts = check_list(prompts, "prompt")
+    if len(prompts) != count:
+        raise ValueError(f"expected {count} prompts, one a source, got {len(prompts)}")
+    return [[START, *ids] for ids in target.encode(prompts, what="prompt")]
+
+
+def encode_sources(
+    module: Answering, sources: Sequence[Any] | Tensor | None, count: int | None = None
+) -> list[Any]:
+    """The sources as lists of ids or as vectors; without a source as `count` times `None`.
+
+    Args:
+        module: What will read them.
+        sources: Texts or lists of ids, or vectors; `None` for a language model.
+        count: How many there are where there is no source; one by default.
+
+    Raises:
+        ValueError: If the sources are not what the module reads.
+        TypeError: If `sources` is no list, or a source no text, list of ids or vector.
+    """
+    side = module.spec.source
+    if side is None:
+        if sources is None:
+            return [None] * (1 if count is None else count)
+        if isinstance(sources, str) or any(
+            each is not None for each in check_list(sources, "source")
+        ):
+            raise ValueError(
+                "this model has no source; pass beginnings of texts as generate(prompts=…), and "
+                "whole texts as score(targets=…)"
+            )
+        return [None] * len(sources)
+    if sources is None:
+        raise ValueError("expected a list of sources, got none")
+    if isinstance(side, VectorSpec):
+        return [torch.from_numpy(vector) for vector in side.encode(sources, what="source")]
+    return side.encode(sources, what="source")
+
+
+def batch_sources(batch: SequenceBatch) -> list[Any]:
+    """The sources of a batch as `generate` and `classify` take them, without padding."""
+    if batch.source is None:
+        return [None] * batch.size
+    if batch.source_lengths is None:
+        return list(batch.source)
+    pairs = zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)
+    return [EncodedIds(ids[:length]) for ids, length in pairs]
+
+
+def batches(
+    encoded: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
+) -> Iterator[list[int]]:
+    """Put examples of about the same length together.
+
+    Args:
+        encoded: The sources, from `encode_sources`.
+        targets: What is fed to the decoder, one list a source.
+        rows_each: Rows that each takes up.
+        equal: Whether all targets of a batch must be of one length.
+
+    Yields:
+        The positions of the examples of a batch, the shortest first.
+    """
+
+    def lengths(row: int) -> tuple[int, int]:
+        source = encoded[row]
+        return len(targets[row]), len(source) if isinstance(source, list) else 0
+
+    batch: list[int] = []
+    for row in sorted(range(len(encoded)), key=lengths):
+        rows = (len(batch) + 1) * rows_each
+        full = rows > ROWS_AT_ONCE or rows * sum(lengths(row)) > TOKENS_AT_ONCE
+        if batch and (full or (equal and len(targets[row]) != len(targets[batch[0]]))):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
+    """The sources of a batch, padded, and their lengths where they are ids."""
+    if module.spec.source is None:
+        return None, None
+    if isinstance(module.spec.source, VectorSpec):
+        return torch.stack(list(encoded)).to(module.device, module.head.weight.dtype), None
+    return pad(encoded, module.device)

@@ -1,0 +1,186 @@
+"""Trained modules as a folder: `config.json` and `model.safetensors`, kept here or on the Hub.
+
+Both files are plain data: to read them runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import load_file, load_model, save_model
+
+from seqlearn.class_methods import class_only_method
+from seqlearn.core.checkpoint import build, check_class, check_weights, class_name
+from seqlearn.core.hparams import KeepsArguments
+from seqlearn.spec import SequenceSpec
+
+FORMAT = "seqlearn.pretrained/1"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+Kept = TypeVar("Kept", bound="Pretrained")
+
+
+class Pretrained(KeepsArguments):
+    """The part of a module that is saved to a folder, and loaded from one."""
+
+    spec: SequenceSpec
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, which is made if need be.
+
+        The spec (tokenizers and labels included), the arguments and the weights are kept; the
+        optimizer is not: to go on training, use a checkpoint.
+
+        Args:
+            folder: Where to; what is there under these names is replaced.
+
+        Raises:
+            OSError: If the files cannot be written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{WEIGHTS}.part"
+        try:
+            save_model(self, str(part), metadata={"format": "pt"})
+            config = {
+                "format": FORMAT,
+                "class": class_name(type(self)),
+                "spec": self.spec.to_dict(),
+                "arguments": self._init_arguments,
+                "sha256": _sha256(part),
+            }
+            config["sha256 of this file"] = _sum_of(config)
+            part.replace(folder / WEIGHTS)
+        finally:
+            part.unlink(missing_ok=True)
+        text = json.dumps(config, ensure_ascii=False, indent=2)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    @class_only_method
+    def from_pretrained(
+        cls: type[Kept],
+        folder: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        **overrides: Any,
+    ) -> Kept:
+        """Build the module that a folder holds, with its weights, in `eval`.
+
+        `Trainer.fit` puts it into train mode. To train it with a part in `eval` (its dropout off),
+        call `model.train()` and then, say, `model.encoder.eval()`.
+
+        Args:
+            folder: What `save_pretrained` wrote; or the name of a repository on the Hugging Face
+                Hub, `owner/name`, where there is no such folder.
+            revision: Of the repository: a branch, a tag or a commit.
+            overrides: Constructor arguments that replace those that were kept.
+
+        Raises:
+            FileNotFoundError: If there is neither such a folder nor such a repository, or one of
+                the two files is missing.
+            ValueError: If a file is damaged, or holds a module of another class (as in
+                `load_from_checkpoint`).
+            TypeError: If it is called on an instance, which it would leave as it is.
+        """
+        config_file, weights = (_found(folder, name, revision) for name in (CONFIG, WEIGHTS))
+        config = _read(config_file)
+        written = config["class"]
+        other = check_class(config_file, "module.from_pretrained", written, cls, Pretrained)
+        if (sha256 := _sha256(weights)) != config["sha256"]:
+            raise ValueError(
+                f"{weights}: expected the weights that belong to {CONFIG} (SHA-256 "
+                f"{config['sha256']}), got others or damaged ones ({sha256}); fetch or save both "
+                "files again"
+            )
+        spec, arguments = SequenceSpec.from_dict(config["spec"]), config["arguments"] | overrides
+        module = build(cls, config_file, written, spec, arguments)
+        if other:
+            check_weights(config_file, written, module, load_file(weights))
+        load_model(module, weights)
+        module.eval()
+        return module
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, message: str = "Upload a seqlearn model"
+    ) -> str:
+        """Put the folder of `save_pretrained` into a repository on the Hugging Face Hub.
+
+        You must be logged in (`hf auth login`), or `HF_TOKEN` be set.
+
+        Args:
+            repo_id: `owner/name`; the repository is made if there is none.
+            private: Whether a new repository is private; the owner's default, if `None`.
+            message: Of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            OSError: If the Hub cannot be reached, or refuses it.
+        """
+        api = HfApi(library_name="seqlearn")
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+        return str(commit.commit_url)
+
+
+def _found(folder: str | os.PathLike[str], name: str, revision: str | None) -> Path:
+    """The path of one of the files: in the folder, or in the Hub's cache."""
+    if Path(folder).is_dir():
+        path = Path(folder) / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{folder}: expected {CONFIG} and {WEIGHTS}, as save_pretrained writes them; there "
+                f"is no {name}"
+            )
+        return path
+    try:
+        return Path(hf_hub_download(str(folder), name, revision=revision, library_name="seqlearn"))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{folder}: expected a folder of save_pretrained, or a repository on the Hub "
+            f"('owner/name') with {name}; found neither ({str(error).strip().splitlines()[0]})"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The configuration, checked."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        right = config["format"] == FORMAT and isinstance(config["class"], str)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected the JSON that save_pretrained writes, got something else "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if not right:
+        raise ValueError(
+            f"{path}: expected the format {FORMAT!r}, got {config['format']!r}; update seqlearn, "
+            "or save the model again"
+        )
+    if _sum_of(config) != config.get("sha256 of this file"):
+        raise ValueError(
+            f"{path}: expected what save_pretrained wrote, got a changed or damaged file (its "
+            "SHA-256 does not fit); save it again, and pass changed arguments to from_pretrained"
+        )
+    return dict(config)
+
+
+def _sum_of(config: dict[str, Any]) -> str:
+    """Of all that a configuration says besides."""
+    said = {key: value for key, value in config.items() if key != "sha256 of this file"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""How probable a module finds texts and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seqlearn.batch import length_mask, pad
+from seqlearn.core.eval_mode import evaluating
+from seqlearn.core.generation import Answering, batches, collate
+from seqlearn.instrumentation import begin as announce_begin
+from seqlearn.instrumentation import end_known as announce_known
+from seqlearn.instrumentation import step as announce_step
+from seqlearn.nn import linear_cross_entropy
+
+
+def log_probabilities(
+    module: Answering, encoded: Sequence[Any], targets: Sequence[Sequence[int]]
+) -> Float[Tensor, " sentence"]:
+    """The log-probability of each target, given its source.
+
+    Args:
+        module: What is asked.
+        encoded: The sources, from `encode_sources`.
+        targets: Ids that stand as start … end.
+
+    Returns:
+        In nats, of all tokens after the start symbol, the end symbol included. On the CPU.
+    """
+    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    scores = torch.zeros(len(targets), dtype=dtype)
+    with evaluating(cast(nn.Module, module)):
+        for rows in batches(encoded, targets, 1, equal=False):
+            source = collate(module, [encoded[row] for row in rows])
+            ids, lengths = pad([targets[row] for row in rows], module.device)
+            announce_begin(rows, len(encoded), *source)
+            memory = module.encode(*source)
+            announce_step(None)
+            hidden, _ = module.decode(ids[:, :-1], memory)
+            announce_known(len(rows), ids, lengths)
+            labels = ids[:, 1:]
+            mask = length_mask(lengths - 1, labels.shape[1])
+            nll = torch.zeros_like(labels, dtype=dtype)
+            nll[mask] = linear_cross_entropy(
+                hidden[mask], module.head.weight, module.head.bias, labels[mask]
+            ).nll.to(dtype)
+            scores[rows] = -nll.sum(1).cpu()
+    return scores
+
+
+def class_probabilities(
+    module: Answering, encoded: Sequence[Any], labels: int
+) -> Float[Tensor, "source labels"]:
+    """The probability of each class, given each source; on the CPU."""
+    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    probabilities = torch.zeros(len(encoded), labels, dtype=dtype)
+    with evaluating(cast(nn.Module, module)):
+        for rows in batches(encoded, [[]] * len(encoded), 1, equal=False):
+            source = collate(module, [encoded[row] for row in rows])
+            announce_begin(rows, len(encoded), *source)
+            memory = module.encode(*source)
+            assert memory is not None
+            announce_known(len(rows))
+            logits = module.head(memory.summary)
+            probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
+    return probabilities

@@ -1,0 +1,255 @@
+"""The steps of training, validation, test and prediction of a `SequenceModule`."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from seqlearn.batch import SequenceBatch, check_batch
+from seqlearn.core.finite import FiniteSteps
+from seqlearn.core.generation import batch_sources
+from seqlearn.core.optimizer import (
+    configure_optimizer,
+    make_adamw,
+    total_steps,
+    warn_of_long_warmup,
+)
+from seqlearn.core.recipe import Recipe
+from seqlearn.core.tbptt import Carried
+from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
+from seqlearn.nn import Decoder, Encoder
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+
+
+class Measured(NamedTuple):
+    """What a batch shows of a module.
+
+    Attributes:
+        loss: Summed over what counts, in nats (for vectors: squared errors), with its gradient.
+        total: How many tokens, examples or numbers were summed.
+        nll: Negative log-likelihood of each token or class that counts, in nats.
+        correct: Whether each was the likeliest.
+        mask: Which tokens (or examples, `batch 1`) count.
+    """
+
+    loss: Tensor
+    total: Tensor
+    nll: Tensor
+    correct: Tensor
+    mask: Tensor
+
+
+class TrainingSteps(FiniteSteps):
+    """What the Trainer calls: steps, epoch ends and the optimizer.
+
+    Attributes:
+        statistics: Sums over the tokens or classes of an evaluation epoch.
+        squared_errors: The same over the numbers of vectors.
+        bleu: BLEU of the generated texts of a test epoch.
+        bleu_lc: The same, lower-cased.
+    """
+
+    spec: SequenceSpec
+    recipe: Recipe
+    encoder: Encoder
+    decoder: Decoder
+    target_embedding: nn.Module | None
+    _carried: Carried
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statistics = TokenStatistics()
+        self.squared_errors = SquaredErrors()
+        self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
+
+    @abstractmethod
+    def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
+        """Compute the summed loss of a batch and what counts in it."""
+
+    @abstractmethod
+    def answer(self, batch: SequenceBatch) -> list[Any]:
+        """Generate a text for each source of a batch."""
+
+    @abstractmethod
+    def classify(self, sources: Any) -> tuple[list[str], Tensor]:
+        """The likeliest label of each source, and the probabilities of all."""
+
+    def setup(self, stage: str) -> None:
+        """Check that the data fit, and switch off gradients of a half that is not used."""
+        for other in _specs_of_data(self.trainer, stage):
+            if differences := self.spec.differences(other):
+                raise ValueError(
+                    f"the model's spec does not fit the data: {'; '.join(differences)} (model "
+                    "against data); build the model with this data module's spec, or use the data "
+                    "it was trained on"
+                )
+        halves = (("encoder", self.spec.source), ("decoder", self.target_embedding))
+        for name, use in halves:
+            half = getattr(self, name) if use is not None else getattr(self, name, None)
+            if use is None and isinstance(half, nn.Module):
+                half.requires_grad_(requires_grad=False)
+
+    def on_fit_start(self) -> None:
+        """Train in train mode a module that is in `eval` as a whole, as loading leaves it.
+
+        Parts that are in `eval` within a module in train mode stay so (Lightning warns of them).
+        """
+        if not self.training:
+            self.train()
+
+    def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Seed all draws of this step from (seed, rank, number of the batch)."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._carried.mark(self._batches_done())
+        number = self.trainer.fit_loop.total_batch_idx
+        state = np.random.SeedSequence([self.recipe.seed, self.global_rank, number])
+        torch.manual_seed(int(state.generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        """The mean loss over the targets that count, times the weight of the batch.
+
+        A term that a subclass adds has the weight that is written, averaged over processes and
+        accumulated batches as Lightning does with any loss. With the weight of the batch it is
+        averaged as the loss is, by targets, also where the last group of an epoch is smaller::
+
+            def training_step(self, batch, batch_idx):
+                loss = super().training_step(batch, batch_idx)
+                return loss + 0.1 * batch.loss_weight * self.penalty(batch)
+
+        Returns:
+            `batch.loss_weight` times the mean; a batch without any target that counts gives 0.
+        """
+        measured = self.measure(batch, self.recipe.label_smoothing)
+        mean = measured.loss / measured.total.clamp(min=1)
+        self.log("train/loss", mean.detach(), prog_bar=True, batch_size=batch.size)
+        return batch.loss_weight * mean
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Add the batch to the epoch's statistics."""
+        measured = self.measure(batch)
+        if isinstance(self.spec.target, VectorSpec):
+            self.squared_errors.update(measured.nll)
+        else:
+            self.statistics.update(measured.nll, measured.correct, measured.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, perplexity, token accuracy and exact match (classes: loss and accuracy)."""
+        if isinstance(self.spec.target, VectorSpec):
+            self._log_figures({"loss": self.squared_errors.compute()})
+            self.squared_errors.reset()
+            return
+        figures = self.statistics.compute()
+        self.statistics.reset()
+        if isinstance(self.spec.target, ClassesSpec):
+            figures = {"loss": figures["loss"], "accuracy": figures["token_accuracy"]}
+        self._log_figures(figures)
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """As in validation and, for text, compare generated texts with the raw references."""
+        self.validation_step(batch, batch_idx)
+        if (side := self._written) is not None:
+            kept = batch.kept.tolist()
+            texts = [text for text, keep in zip(self.answer(batch), kept, strict=True) if keep]
+            truth = batch.references or side.decode(batch.target.tolist())
+            references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
+            self.bleu.update(texts, references)
+            self.bleu_lc.update(texts, references)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what validation logs and, for text, BLEU with and without case."""
+        self.on_validation_epoch_end()
+        if self._written is not None:
+            for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
+                figure = bleu.compute()
+                bleu.reset()
+                self._log_figures({name: figure}, prog_bar=False)
+                rank_zero_info(f"{self._name(name)} {figure:.2f}  {bleu.signature}")
+
+    def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
+        """Answer each example: a text, a label or a vector. Repeats are left out."""
+        check_batch(batch)
+        if isinstance(self.spec.target, TextSpec):
+            answers: list[Any] = self.answer(batch)
+        elif isinstance(self.spec.target, ClassesSpec):
+            answers = self.classify(batch_sources(batch))[0]
+        else:
+            answers = list(self(batch).cpu())
+        return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
+
+    @property
+    def _written(self) -> TextSpec | None:
+        """The target, if there are texts to compare with references: not in a language model."""
+        target = self.spec.target
+        if not isinstance(target, TextSpec) or self.spec.source is None:
+            return None
+        return None if target.tokenizer is None else target
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make the optimizer: AdamW as the recipe says. Override it to take another.
+
+        The recipe's schedule multiplies whatever learning rate the optimizer has, and its weight
+        decay is in the groups.
+
+        Args:
+            groups: All parameters as torch's parameter groups: matrices with the recipe's weight
+                decay; biases, norms and embeddings with none.
+
+        Example::
+
+            class MyTransformer(sl.Transformer):
+                def make_optimizer(self, groups):
+                    return torch.optim.SGD(groups, lr=self.recipe.lr, momentum=0.9)
+        """
+        return make_adamw(groups, self.recipe)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of `make_optimizer` and the schedule of the recipe."""
+        return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
+
+    def _total_steps(self) -> float:
+        trainer = self._trainer
+        if trainer is None:
+            return math.inf
+        if trainer.ckpt_path and self.recipe.schedule != "cosine":
+            # The warm-up comes from the checkpoint. To count the steps would set up the training
+            # data before Lightning restores the states of its loaders, and lose these
+            # (Lightning-AI/pytorch-lightning#20550).
+            return math.inf
+        steps = total_steps(trainer)
+        if not getattr(trainer, "fast_dev_run", False):
+            warn_of_long_warmup(self.recipe, steps)
+        return steps
+
+    def _log_figures(self, figures: dict[str, Tensor], *, prog_bar: bool = True) -> None:
+        """Log figures that are equal on all ranks already; their maximum is the figure itself."""
+        named = {self._name(name): value.to(self.device) for name, value in figures.items()}
+        self.log_dict(named, prog_bar=prog_bar, sync_dist=True, reduce_fx="max")
+
+    def _batches_done(self) -> int:
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return int(progress.processed)
+
+    def _name(self, figure: str) -> str:
+        return f"{'test' if self.trainer.testing else 'val'}/{figure}"
+
+
+def _specs_of_data(trainer: Any, stage: str) -> list[SequenceSpec]:
+    """The specs of the data module, or of the loaders, that the Trainer was given."""
+    given = [getattr(trainer, "datamodule", None)]
+    fit = getattr(trainer, "fit_loop", None)
+    loops = [fit, fit and fit.epoch_loop.val_loop]
+    if stage != "fit":
+        loops = [getattr(trainer, f"{TrainerFn(stage).value}_loop", None)]
+    for loop in loops:
+        source = getattr(loop, "_data_source", None)  # loaders have no public name before the run
+        given += tree_leaves(getattr(source, "instance", None))
+    specs = [getattr(each, "spec", None) for each in given]
+    return [spec for spec in specs if isinstance(spec, SequenceSpec)]

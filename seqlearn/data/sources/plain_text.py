@@ -1,0 +1,215 @@
+"""Text files for language modelling, read in contiguous lanes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from seqlearn.batch import SequenceBatch
+from seqlearn.data.batching import Planned
+from seqlearn.data.budget import MAX_BATCH_TOKENS
+from seqlearn.data.fields import Text
+from seqlearn.data.module import SequenceDataModule, Split
+from seqlearn.data.preparation import SPLITS
+from seqlearn.data.sources.holdout import share_of
+from seqlearn.data.sources.tables import MemoryTable, Rows, split_tables
+from seqlearn.data.sources.text_files import codec_name, digest_file, read_text, refuse_empty
+from seqlearn.data.streams import LaneDataset, plan_lanes
+from seqlearn.plain_data import check_whole_number
+from seqlearn.spec import SequenceSpec, TextSpec
+
+Files = str | Path | Sequence[str | Path]
+"""One file, or several in this order."""
+
+_CHARS = Text("char")
+
+
+class PlainText(SequenceDataModule):
+    """Text files, for language models ("nothing-to-sequence").
+
+    Each file (plain or `.gz`) is one text, with everything that is in it; it stands as start … end.
+    A split can also be a table in memory (a pandas `DataFrame`, a dictionary of lists, a Hugging
+    Face `Dataset`, a list of dictionaries), each row of which is one text, not empty; and `train`
+    can be a `DatasetDict`, whose splits are then taken.
+    The texts of a split follow one another in a circle, which is cut into
+    `batch_tokens // window` lanes on each process (fewer, if the text is too short for so many).
+    Every batch holds the next window of each lane, so a recurrent model carries its state on
+    (`SequenceBatch.continues`). Every token is predicted once in an epoch, in training from another
+    starting point in each epoch. How many lanes a split is cut into depends on the number of
+    processes, and so do, a little, the figures of validation.
+
+    Args:
+        train: The training split.
+        val: The validation split, if there is one. A number is a share of `train`: of all its
+            characters (code points, the texts one after the other), the last `round(share · all)`
+            are left out of training and kept for validation. A text that is cut becomes two.
+        test: The test split, if there is one.
+        text: How texts are cut into tokens.
+        window: Tokens that each row of a batch predicts, and over which gradients flow.
+        column: Of tables: the column of the text, a name or a number from 1. Otherwise `text`, or
+            the only one.
+        encoding: Of the files; a mark at the start of UTF-8 is left out.
+        batch_tokens: Tokens that a batch predicts, on each process; the default as in
+            `SequenceDataModule`, and at least two windows.
+        seed: Decides, with the epoch, where the lanes start.
+        num_workers: Processes that slice batches.
+
+    Raises:
+        ValueError: If an argument makes no sense. Bad data is found when the data is prepared, and
+            named by file and line: a `ValueError`, or a `FileNotFoundError` for a missing file. A
+            window longer than the text is found when batches are planned.
+
+    Example::
+
+        data = PlainText("shakespeare.txt", val=0.1, window=64, batch_tokens=768)
+    """
+
+    def __init__(
+        self,
+        train: Files | Rows,
+        val: float | Files | Rows | None = None,
+        test: Files | Rows | None = None,
+        text: Text = _CHARS,
+        *,
+        window: int = 64,
+        column: str | int | None = None,
+        encoding: str = "utf-8",
+        batch_tokens: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(None, text, batch_tokens=batch_tokens, seed=seed, num_workers=num_workers)
+        most = MAX_BATCH_TOKENS if batch_tokens is None else batch_tokens
+        self.window = check_whole_number(window, "window", 1)
+        if window > most:
+            raise ValueError(f"expected a window of at most batch_tokens={most}, got {window}")
+        if text.max_length is not None:
+            raise ValueError(
+                f"PlainText reads texts in windows, here of {window} tokens, so max_length="
+                f"{text.max_length} has no meaning; leave it out, or set window"
+            )
+        self.val_share = share_of(val)
+        self.encoding = codec_name(encoding)
+        given = split_tables(train, val, test)
+        columns = None if column is None else (column,)
+        self._texts_of: dict[Split, _Files | _Table] = {
+            split: _reader(split, given.get(split), columns, self.encoding) for split in SPLITS
+        }
+
+    def examples(self, split: Split) -> Iterator[tuple[None, str]]:
+        """The texts of a split, one for each file or row."""
+        return ((None, text) for _, text in self._texts(split))
+
+    def fingerprint(self) -> str:
+        """The digests of the files, and how they are read; of a table, its texts."""
+        digest = hashlib.sha256(repr((self.encoding, self.val_share)).encode())
+        for split, texts in self._texts_of.items():
+            digest.update(f"\n{split} {texts.digest()}".encode())
+        return digest.hexdigest()
+
+    def locate(self, split: Split, row: int) -> str:
+        """The file, or the row of a table."""
+        return next(islice(self._texts(split), row, None))[0]
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """Nothing to text. The longest text that a model sees at once is a window."""
+        spec = super().spec
+        assert isinstance(spec.target, TextSpec)
+        return replace(spec, target=replace(spec.target, max_length=self.window))
+
+    def predict_dataloader(self) -> DataLoader[SequenceBatch]:
+        """There is nothing to answer.
+
+        Raises:
+            ValueError: Always; the message says what to use instead.
+        """
+        raise ValueError(
+            "PlainText has no sources to answer; use model.generate(prompts=[...]) to go on with "
+            "the beginnings of texts"
+        )
+
+    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
+        ids = len(self.dataset(split).target_ids)
+        try:
+            return plan_lanes(ids, self.window, self.batch_tokens, world_size=world_size)
+        except ValueError as error:
+            raise ValueError(f"{split}: {error}") from error
+
+    def _sliced(self, split: Split) -> LaneDataset:
+        return LaneDataset(self.dataset(split))
+
+    def _longest_row(self) -> int:
+        return self.window
+
+    def _order(self) -> dict[str, int]:
+        return super()._order() | {"window": self.window}
+
+    def _texts(self, split: Split) -> Iterator[tuple[str, str]]:
+        """The place of each text of a split, and what of it belongs there."""
+        if self.val_share is None or split == "test":
+            yield from self._texts_of[split].rows()
+            return
+        texts = list(self._texts_of["train"].rows())
+        total = sum(len(text) for _, text in texts)
+        kept = round(total * self.val_share)
+        if texts and not 0 < kept < total:
+            raise ValueError(
+                f"val={self.val_share} of {total} characters in train is {kept}, and both splits "
+                "need some; take another share, or give val a split of its own"
+            )
+        left = total - kept
+        for place, text in texts:
+            cut = min(left, len(text))
+            left -= cut
+            part = text[:cut] if split == "train" else text[cut:]
+            if part:
+                yield place, part
+
+
+class _Files:
+    """One text in each file."""
+
+    def __init__(self, split: Split, paths: list[Path], encoding: str) -> None:
+        self._split, self._paths, self._encoding = split, paths, encoding
+
+    def digest(self) -> str:
+        return str([digest_file(self._split, path) for path in self._paths])
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        for path in self._paths:
+            yield str(path), read_text(self._split, path, self._encoding)
+
+
+class _Table:
+    """One text in each row of a table."""
+
+    def __init__(self, table: MemoryTable) -> None:
+        self._table = table
+
+    def digest(self) -> str:
+        return self._table.digest()
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        for number, (text,) in self._table.rows():
+            place = self._table.place(number)
+            if not isinstance(text, str):
+                raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
+                    f"{place}: expected a text, got {type(text).__name__} {str(text)[:40]!r}"
+                )
+            refuse_empty(text, place, "filter it out")
+            yield place, text
+
+
+def _reader(split: Split, given: Any, columns: Any, encoding: str) -> _Files | _Table:
+    if given is None or isinstance(given, str | Path):
+        return _Files(split, [] if given is None else [Path(given)], encoding)
+    if isinstance(given, Sequence) and all(isinstance(one, str | Path) for one in given):
+        return _Files(split, [Path(one) for one in given], encoding)
+    return _Table(MemoryTable(split, given, columns, ("text",), any_two=True))

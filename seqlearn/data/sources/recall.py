@@ -1,0 +1,205 @@
+"""A fact, a distance, a question: "I grew up in Germany … I speak fluent German".
+
+The example with which textbooks explain why gradients that vanish matter. Nothing is downloaded:
+territories and their official languages come with Babel from the Unicode Common Locale Data
+Repository (https://cldr.unicode.org).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import babel
+from babel import Locale
+from babel.languages import get_official_languages
+
+from seqlearn.data.fields import Classes, Text
+from seqlearn.data.module import SPLITS, SequenceDataModule, Split
+from seqlearn.data.rng import drawing
+
+RecallShape = Literal["sequence-to-vector", "nothing-to-sequence"]
+
+_SHAPES = ("sequence-to-vector", "nothing-to-sequence")
+_LANGUAGES = ("en", "fr", "es", "ar", "pt", "de", "nl", "it", "ru", "ja")
+_FACT = ("I", "grew", "up", "in")
+_QUESTION = ("I", "speak", "fluent")
+
+_FILLER = (
+    "the our and but then so when while after before with without near under over through we they "
+    "she he it was were had went came saw made took gave found kept left said house river garden "
+    "street morning evening summer winter rain snow music bread water window table letter train "
+    "friend dog cold warm small large green quiet slowly again often always never"
+)
+FILLER = tuple(_FILLER.split())
+"""The 64 words that stand between; none occurs in the name of a country or a language."""
+
+
+class Recall(SequenceDataModule):
+    """What language does somebody speak, who said long ago where they grew up?
+
+    A text is `before` filler words, "I grew up in" and a country, exactly `distance` filler words,
+    and the question "I speak fluent". The filler is drawn anew for each text, each word uniformly
+    from 64, and says nothing of the answer.
+
+    - `"sequence-to-vector"`: the text to the language, as a class.
+    - `"nothing-to-sequence"`: the same text with the language as its last word, for language
+      models. The least possible loss is ln 64 = 4.16 nats for each filler word; the answer is one
+      token among all of them.
+
+    Between country and answer lie `distance` words and the three of the question. An encoder that
+    also reads from right to left has only `before` + 4 words left to read after the country: to
+    measure its memory as well, set `before` as large as `distance`.
+
+    The short control is `distance=0` (`Recall(distance=0, before=1000)` where texts should be as
+    long as those of `distance=1000`): a model that fails there has not learnt which language
+    belongs to which country; one that fails only further away has not learnt to keep the country.
+
+    Countries are the CLDR's territories with exactly one official language, where English names
+    both in one word. Languages are equally frequent in every split, so a guess is right one time
+    in `len(languages)`; the countries of a language too. Every country occurs in training: tested
+    is memory, not knowledge of the world. The splits differ in their filler: no two texts, of one
+    split or of two, have the same.
+
+    Args:
+        distance: Filler words between the country and the question.
+        shape: `"sequence-to-vector"` or `"nothing-to-sequence"`.
+        languages: Codes of the languages to tell apart, two or more.
+        before: Filler words before the first sentence.
+        train_examples: Training examples.
+        held_out_examples: Examples in val, and as many in test.
+        batch_tokens: Padded tokens in a batch; by default 4096, or 32 texts if that is more.
+        seed: Decides on the filler and the order of training. Measure a checkpoint with the seed
+            of its training: another one may put training texts into the test split.
+        num_workers: Processes that load batches.
+
+    Attributes:
+        countries: For each language, by its English name, its countries.
+
+    Raises:
+        ValueError: If a number is out of range, the shape does not exist, a language has no such
+            country, training cannot hold every country, or so little filler cannot make all texts
+            different.
+
+    Source: the example is Hochreiter and Schmidhuber's long time lag (1997, section 5) in the
+    words of Olah, "Understanding LSTM Networks" (2015).
+    """
+
+    def __init__(
+        self,
+        distance: int = 10,
+        *,
+        shape: RecallShape = "sequence-to-vector",
+        languages: Sequence[str] = _LANGUAGES,
+        before: int = 4,
+        train_examples: int = 4_000,
+        held_out_examples: int = 500,
+        batch_tokens: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        if shape not in _SHAPES:
+            raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
+        for name, value in (("distance", distance), ("before", before)):
+            if value < 0:
+                raise ValueError(f"expected {name} of at least 0 filler words, got {value}")
+        if held_out_examples < 1:
+            raise ValueError(f"expected held_out_examples of at least 1, got {held_out_examples}")
+        self.countries = _countries(languages)
+        needed = len(self.countries) * max(map(len, self.countries.values()))
+        if train_examples < needed:
+            raise ValueError(
+                f"expected train_examples of at least {needed}, so that every country occurs in "
+                f"training, got {train_examples}; raise it, or name fewer languages"
+            )
+        total = train_examples + 2 * held_out_examples
+        if len(FILLER) ** (before + distance) < 2 * total:
+            raise ValueError(
+                f"distance={distance} and before={before} leave {before + distance} filler words, "
+                f"too few to make {total} texts different; set before=4 or more"
+            )
+        language_model = shape == "nothing-to-sequence"
+        longest = before + len(_FACT) + 1 + distance + len(_QUESTION) + 3 * language_model
+        super().__init__(
+            source=None if language_model else Text("word"),
+            target=Text("word") if language_model else Classes(),
+            batch_tokens=max(4096, 32 * longest) if batch_tokens is None else batch_tokens,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.distance, self.before, self.shape = distance, before, shape
+        self.train_examples, self.held_out_examples = train_examples, held_out_examples
+
+    def fingerprint(self) -> str:
+        """What decides on the content: the arguments and Babel's version."""
+        return json.dumps(
+            {
+                "source": type(self).__qualname__,
+                "babel": babel.__version__,
+                "languages": list(self.countries),
+                "shape": self.shape,
+                "filler": [self.before, self.distance, FILLER],
+                "examples": [self.train_examples, self.held_out_examples],
+                "seed": self.seed,
+            }
+        )
+
+    def examples(self, split: Split) -> Iterator[tuple[str | None, str]]:
+        """Yield a text and its language, or `None` and the text that ends with its language."""
+        languages = list(self.countries)
+        for row, filler in enumerate(self._fillers(split)):
+            turn, place = divmod(row, len(languages))
+            language = languages[place]
+            countries = self.countries[language]
+            country = countries[turn % len(countries)]
+            words = [*filler[: self.before], *_FACT, country, *filler[self.before :], *_QUESTION]
+            if self.shape == "sequence-to-vector":
+                yield " ".join(words), language
+            else:
+                yield None, " ".join([*words, language])
+
+    def _fillers(self, split: Split) -> Iterator[list[str]]:
+        """The filler words of each text of a split; those of all splits differ.
+
+        Each split has draws of its own: however many texts another one has, they stay the same.
+        """
+        seen: set[tuple[str, ...]] = set()
+        for one in reversed(SPLITS):  # the test split first: training leaves out what is in it
+            draw = drawing(f"recall {one} {self.seed}")
+            last = len(seen) + (self.train_examples if one == "train" else self.held_out_examples)
+            while len(seen) < last:
+                words = draw.choices(FILLER, k=self.before + self.distance)
+                if tuple(words) in seen:
+                    continue
+                seen.add(tuple(words))
+                if one == split:
+                    yield words
+            if one == split:
+                return
+
+
+def _countries(languages: Sequence[str]) -> dict[str, list[str]]:
+    """For each of these languages, by its English name, the countries where it alone is official.
+
+    Raises:
+        ValueError: If a language has none, or fewer than two are asked for.
+    """
+    english = Locale("en")
+    known: dict[str, list[str]] = {}
+    for code, country in sorted(english.territories.items()):
+        official = get_official_languages(code) if re.fullmatch("[A-Z]{2}", code) else ()
+        if len(official) == 1 and country.isalpha():
+            known.setdefault(official[0], []).append(country)
+    known = {code: known[code] for code in known if english.languages.get(code, "").isalpha()}
+    for code in languages:
+        if code not in known:
+            raise ValueError(
+                f"expected codes of languages that are alone official somewhere and have names of "
+                f"one word, got {code!r}; choose from {', '.join(sorted(known))}"
+            )
+    chosen = {english.languages[code]: known[code] for code in languages}
+    if len(chosen) < 2:
+        raise ValueError(f"expected two or more languages, got {list(languages)!r}")
+    return chosen

@@ -1,0 +1,230 @@
+"""The field's toy tasks: copy, reverse, sort, add; made on the spot, with nothing to download."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+from seqlearn.data.fields import Classes, Text
+from seqlearn.data.module import SequenceDataModule, Split
+from seqlearn.data.rng import drawing
+
+Task = Literal["copy", "reverse", "sort", "add"]
+SyntheticShape = Literal["sequence-to-sequence", "sequence-to-vector"]
+
+_TASKS = ("copy", "reverse", "sort", "add")
+_SHAPES = ("sequence-to-sequence", "sequence-to-vector")
+_HELD_OUT_SHARE = 10  # at most a tenth of what is possible goes to val, and a tenth to test
+
+_Drawn = tuple[int, ...]
+"""A source: the symbols of a sequence, or the two numbers of a sum."""
+
+
+class Synthetic(SequenceDataModule):
+    """Toy tasks whose answer is known exactly.
+
+    | task | source | target | class |
+    |---|---|---|---|
+    | `"copy"` | `3 1 4` | `3 1 4` | `4`, the last |
+    | `"reverse"` | `3 1 4` | `4 1 3` | `3`, the first |
+    | `"sort"` | `3 1 4` | `1 3 4` | `4`, the largest |
+    | `"add"` | `12+345` | `357` | `7`, the units |
+
+    In "sequence-to-sequence" the target is the whole answer; in "sequence-to-vector" it is the
+    answer's last symbol, as a class. A guess is right about one time in ten in copy, reverse and
+    add by default. In sort the class is the largest symbol of all with probability
+    1 - (1 - 1/V)^n, for n of V symbols: in half of the examples by default, in more where sequences
+    are longer or symbols fewer.
+
+    Symbols are the numbers 0 … `vocabulary` - 1, tokenized by "word"; sums are tokenized by "char",
+    the first digit first. Both sides share one vocabulary. Lengths are drawn uniformly (while any
+    example of a length is left), then symbols; numbers have no leading zeros.
+
+    All examples differ, within a split and between splits, so no source of the test split occurs
+    in training ("1+2" and "2+1" are two). Of each length (of each pair of numbers of digits) at
+    most a tenth of what is possible goes to val and a tenth to test. Where too few examples are
+    possible, splits are smaller than asked for: 10 symbols make 10 sequences of length one, 1 of
+    them in val, 1 in test, up to 8 in train.
+
+    Args:
+        task: `"copy"`, `"reverse"`, `"sort"` or `"add"`.
+        length: The longest sequence, in symbols; in "add", the most digits of each of two numbers.
+        shape: `"sequence-to-sequence"` or `"sequence-to-vector"`.
+        min_length: The shortest; equal to `length` for sequences of one length.
+        vocabulary: Number of symbols. "add" is decimal, with 10.
+        train_examples: Training examples, at most.
+        held_out_examples: Examples in val, and as many in test, at most.
+        batch_tokens: Budget of a batch, see `SequenceDataModule`.
+        seed: Decides on the examples and the order of training. Measure a checkpoint with the seed
+            of its training: another one puts training examples into the test split.
+        num_workers: Processes that load batches.
+
+    Raises:
+        ValueError: If the task or the shape does not exist, a number is out of range, or fewer
+            than ten examples of the greatest length are possible. When the data is prepared: if
+            training lacks a symbol.
+
+    Example::
+
+        data = sl.data.Synthetic("reverse", length=20)
+        model = sl.Transformer(data.spec)
+        L.Trainer(max_epochs=10).fit(model, data)
+        model.generate(["3 1 4"])  # ['4 1 3']
+    """
+
+    def __init__(
+        self,
+        task: Task = "reverse",
+        length: int = 10,
+        *,
+        shape: SyntheticShape = "sequence-to-sequence",
+        min_length: int = 1,
+        vocabulary: int = 10,
+        train_examples: int = 10_000,
+        held_out_examples: int = 1_000,
+        batch_tokens: int | None = None,
+        seed: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        if task not in _TASKS:
+            raise ValueError(f"expected task to be one of {', '.join(_TASKS)}, got {task!r}")
+        if shape not in _SHAPES:
+            raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
+        if not 1 <= min_length <= length:
+            raise ValueError(
+                f"expected 1 <= min_length <= length, got min_length={min_length}, length={length}"
+            )
+        if vocabulary < 2:
+            raise ValueError(f"expected a vocabulary of at least 2 symbols, got {vocabulary}")
+        if task == "add" and vocabulary != 10:
+            raise ValueError(
+                f"task='add' is decimal, got vocabulary={vocabulary}; leave it out, or take "
+                "task='copy', 'reverse' or 'sort'"
+            )
+        for name, value in (("train", train_examples), ("held_out", held_out_examples)):
+            if value < 1:
+                raise ValueError(f"expected {name}_examples of at least 1, got {value}")
+        text = Text("char" if task == "add" else "word")
+        super().__init__(
+            source=text,
+            target=Classes() if shape == "sequence-to-vector" else text,
+            batch_tokens=batch_tokens,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.task, self.shape = task, shape
+        self.length, self.min_length = length, min_length
+        self.vocabulary = vocabulary
+        self.train_examples, self.held_out_examples = train_examples, held_out_examples
+        longest = self._possible((length,))
+        if longest < _HELD_OUT_SHARE:
+            raise ValueError(
+                f"length={length} and vocabulary={vocabulary} make only {longest} sequences of "
+                f"the greatest length, expected at least {_HELD_OUT_SHARE}, so that some can be "
+                "held out; raise one of the two"
+            )
+
+    def fingerprint(self) -> str:
+        """What decides on the content: the arguments."""
+        return json.dumps(
+            {
+                "source": type(self).__qualname__,
+                "task": self.task,
+                "shape": self.shape,
+                "length": [self.min_length, self.length],
+                "vocabulary": self.vocabulary,
+                "examples": [self.train_examples, self.held_out_examples],
+                "seed": self.seed,
+            }
+        )
+
+    def examples(self, split: Split) -> Iterator[tuple[str, str]]:
+        """Yield a source and its answer, or the answer's last symbol as a label.
+
+        With classes, a held-out example whose class does not occur in training is left out.
+
+        Raises:
+            ValueError: If training lacks a symbol.
+        """
+        between = "" if self.task == "add" else " "
+        pairs = map(self._pair, self._splits[split])
+        if self.shape == "sequence-to-sequence":
+            for source, answer in pairs:
+                yield between.join(source), between.join(answer)
+            return
+        learnt = {self._pair(drawn)[1][-1] for drawn in self._splits["train"]}
+        for source, answer in pairs:
+            if answer[-1] in learnt:
+                yield between.join(source), answer[-1]
+
+    @functools.cached_property
+    def _splits(self) -> dict[Split, list[_Drawn]]:
+        """What is drawn for each split; nothing twice."""
+        draw = drawing(f"synthetic {self.seed}")
+        lengths = range(self.min_length, self.length + 1)
+        sizes = itertools.product(lengths, repeat=2 if self.task == "add" else 1)
+        possible = {size: self._possible(size) for size in sizes}
+        held = {size: count // _HELD_OUT_SHARE for size, count in possible.items()}
+        seen: set[_Drawn] = set()
+        taken: Counter[tuple[int, ...]] = Counter()
+
+        def fill(wanted: int, limits: dict[tuple[int, ...], int]) -> list[_Drawn]:
+            """Draw until there are enough, or all sizes are at their limit."""
+            found: list[_Drawn] = []
+            sizes = [size for size in possible if taken[size] < limits[size]]
+            while sizes and len(found) < wanted:
+                place = draw.randrange(len(sizes))
+                size = sizes[place]
+                drawn = self._draw(size, draw)
+                if drawn in seen:
+                    continue
+                seen.add(drawn)
+                found.append(drawn)
+                taken[size] += 1
+                if taken[size] == limits[size]:
+                    del sizes[place]
+            return found
+
+        test = fill(self.held_out_examples, held)
+        val = fill(self.held_out_examples, {size: 2 * count for size, count in held.items()})
+        train = fill(self.train_examples, possible)
+        symbols = {symbol for drawn in train for symbol in self._pair(drawn)[0]} - {"+"}
+        if len(symbols) < self.vocabulary:
+            raise ValueError(
+                f"the {len(train)} training examples hold only {len(symbols)} of the "
+                f"{self.vocabulary} symbols, expected all; raise length or train_examples, or "
+                "lower vocabulary"
+            )
+        return {"train": train, "val": val, "test": test}
+
+    def _possible(self, size: tuple[int, ...]) -> int:
+        """How many examples of a size there are: of a length, or of two numbers of digits."""
+        if self.task == "add":
+            return math.prod(10**digits - _smallest(digits) for digits in size)
+        return self.vocabulary ** size[0]
+
+    def _draw(self, size: tuple[int, ...], draw: random.Random) -> _Drawn:
+        if self.task == "add":
+            return tuple(draw.randrange(_smallest(digits), 10**digits) for digits in size)
+        return tuple(draw.choices(range(self.vocabulary), k=size[0]))
+
+    def _pair(self, drawn: _Drawn) -> tuple[list[str], list[str]]:
+        """The symbols of a source and of its answer."""
+        if self.task == "add":
+            first, second = drawn
+            return list(f"{first}+{second}"), list(str(first + second))
+        symbols = [str(symbol) for symbol in drawn]
+        if self.task == "sort":
+            return symbols, sorted(symbols, key=int)
+        return symbols, symbols if self.task == "copy" else symbols[::-1]
+
+
+def _smallest(digits: int) -> int:
+    """The smallest number of so many digits, without leading zeros."""
+    return 0 if digits == 1 else 10 ** (digits - 1)

@@ -1,0 +1,1 @@
+"""Figures of attention, states and curves."""

@@ -1,0 +1,1 @@
+"""Record activations: attention weights, hidden states and gates."""

@@ -1,0 +1,183 @@
+"""Hearing other people's attention: any module's calls of torch's own attention functions.
+
+`hearing` is a `TorchFunctionMode`: torch hands it the calls made in its thread while it is active,
+however they were imported. So nothing is left on the model, and other threads are not heard.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from seqlearn.instrumentation import listeners, offer, unheard
+from seqlearn.nn.attention import MultiHeadAttention
+
+_FUSED = functional.scaled_dot_product_attention
+_MULTI_HEAD = functional.multi_head_attention_forward
+_MULTI_HEAD_ARGUMENTS = inspect.signature(_MULTI_HEAD)
+
+
+def hearing(model: nn.Module) -> TorchFunctionMode:
+    """Offer the weights of each attention that a module of `model` computes through torch.
+
+        with listening(listener), hearing(model):
+            model(inputs)
+
+    Heard are `torch.nn.functional.scaled_dot_product_attention` and `multi_head_attention_forward`
+    (which is `nn.MultiheadAttention`, with `need_weights` or without), under whatever name they
+    were imported. The owner of a call is the innermost running module of `model`; calls of others
+    are left alone, and so are those of seqlearn's `MultiHeadAttention`, which offers by itself.
+
+    The output is that of the original call, to the bit, and so is the random state. While the mode
+    is active, torch's inference fast path of `nn.TransformerEncoder` is off, whose outputs differ
+    by rounding and have zeros in padded places. Compiled code is heard only where it runs eagerly
+    (`torch.compiler.set_stance("force_eager")`), scripted code not at all.
+
+    The weights are those before dropout, `batch heads query key`. Queries without heads (three
+    axes) have one head; more leading axes than one are laid one after another along `batch`.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        A context manager, for one thread.
+    """
+    return _Hearing(model)
+
+
+class _Hearing(TorchFunctionMode):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._modules = frozenset(model.modules())
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if (func is not _FUSED and func is not _MULTI_HEAD) or not listeners():
+            return func(*args, **kwargs)
+        owner = self._owner(sys._getframe(1))  # noqa: SLF001
+        if owner is None or isinstance(owner, MultiHeadAttention):
+            return func(*args, **kwargs)
+
+        # Where two recordings are nested, the outer mode sees the calls made in here again.
+        @torch.no_grad()
+        def weights() -> Tensor:
+            with unheard():
+                of = fused_weights if func is _FUSED else multi_head_weights
+                return of(*args, **kwargs)
+
+        with unheard():
+            output = func(*args, **kwargs)
+        offer("attention", owner, weights)
+        return output
+
+    def _owner(self, frame: FrameType | None) -> nn.Module | None:
+        """The first module of the model up the stack that a running function got as `self`.
+
+        Hugging Face's attention functions get it as `module`, which is their first argument too.
+        """
+        while frame is not None:
+            code = frame.f_code
+            if code.co_argcount:
+                first = frame.f_locals.get(code.co_varnames[0])
+                if isinstance(first, nn.Module) and first in self._modules:
+                    return first
+            frame = frame.f_back
+        return None
+
+
+def fused_weights(
+    query: Float[Tensor, "*batch query d_head"],
+    key: Float[Tensor, "*batch_key key d_head"],
+    value: Tensor,  # noqa: ARG001
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,  # noqa: ARG001
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Float[Tensor, "rows heads query key"]:
+    """The weights behind a call of `scaled_dot_product_attention`, before dropout.
+
+    Takes its arguments. `is_causal` lets query i see the keys up to i, counted from the first key.
+
+    Returns:
+        Weights in the dtype of `query`, computed in float32 or wider; zeros where a query may see
+        nothing.
+
+    Raises:
+        ValueError: If `query` is a nested tensor.
+    """
+    if query.is_nested:
+        raise ValueError(
+            "expected padded tensors to record attention from, got nested ones; pass padded "
+            "tensors and a mask while recording"
+        )
+    wide = torch.promote_types(query.dtype, torch.float32)
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query.to(wide) * factor) @ key.to(wide).transpose(-2, -1)
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~seen, -torch.inf)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    nothing = (scores == -torch.inf).all(-1, keepdim=True)
+    weights = scores.softmax(-1).masked_fill(nothing, 0.0).to(query.dtype)
+    weights = weights[(None,) * (3 - weights.ndim)]
+    return weights[:, None] if weights.ndim == 3 else weights.flatten(0, -4)
+
+
+def multi_head_weights(*args: Any, **kwargs: Any) -> Float[Tensor, "batch heads query key"]:
+    """The weights behind a call of `multi_head_attention_forward`, before dropout.
+
+    Takes its arguments, and calls it once more to get them for each head.
+
+    Returns:
+        Weights, batch first; zeros where a query may see nothing, for which torch has NaN. An
+        input without a batch is a batch of one. Keys that torch adds (`add_bias_kv`,
+        `add_zero_attn`) stand last.
+    """
+    call = _MULTI_HEAD_ARGUMENTS.bind(*args, **kwargs)
+    # `is_causal` is a hint that says what the mask says, too.
+    call.arguments.update(
+        training=False, need_weights=True, average_attn_weights=False, is_causal=False
+    )
+    _, weights = _MULTI_HEAD(*call.args, **call.kwargs)
+    assert weights is not None
+    weights = weights[None] if weights.ndim == 3 else weights
+    batch, heads, queries, _ = weights.shape
+    hidden = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=weights.device)
+    padding, mask = call.arguments.get("key_padding_mask"), call.arguments.get("attn_mask")
+    if padding is not None:
+        hidden = hidden | _hidden(padding).reshape(batch, 1, 1, -1)
+    if mask is not None:
+        whole = mask.ndim == 2
+        hidden = hidden | _hidden(mask).reshape(
+            1 if whole else batch, 1 if whole else heads, queries, -1
+        )
+    # Only what the masks explain: a NaN of the inputs stays one.
+    return weights.masked_fill(weights.isnan() & hidden.all(-1, keepdim=True), 0.0)
+
+
+def _hidden(mask: Tensor) -> Tensor:
+    """True where `nn.MultiheadAttention` may not look, by either kind of its masks."""
+    return mask if mask.dtype == torch.bool else mask == -torch.inf

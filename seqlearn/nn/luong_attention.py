@@ -1,0 +1,129 @@
+"""How well a decoder state fits each encoder state: the four scores, and attention by one of them.
+
+    dot         score(s_t, h_i) = s_t · h_i                      Luong et al. 2015, equation 8
+    general     score(s_t, h_i) = s_t · W h_i                    Luong et al. 2015, equation 8
+    additive    score(s_t, h_i) = v · tanh(W s_t + U h_i)        Bahdanau et al. 2015, A.1.2
+    scaled_dot  score(s_t, h_i) = s_t · h_i / √d_model           Vaswani et al. 2017, equation 1
+
+From each of them:
+
+    weights_t = softmax over i of score(s_t, h_i);   context_t = Σ_i weights_ti h_i
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from seqlearn.instrumentation import Axes, offer
+from seqlearn.nn.attention import attention_scores, masked_softmax
+
+ScoreName = Literal["dot", "general", "additive", "scaled_dot"]
+
+
+def dot_scores(
+    query: Float[Tensor, "batch query d_model"], key: Float[Tensor, "batch key d_model"]
+) -> Float[Tensor, "batch query key"]:
+    """`s_t · h_i` (Luong et al. 2015, equation 8; with keys W h_i, "general")."""
+    return query @ key.transpose(1, 2)
+
+
+def additive_scores(
+    query: Float[Tensor, "batch query d_model"],
+    key: Float[Tensor, "batch key d_model"],
+    v: Float[Tensor, " d_model"],
+) -> Float[Tensor, "batch query key"]:
+    """`v · tanh(W s_t + U h_i)` (Bahdanau et al. 2015, appendix A.1.2).
+
+    Args:
+        query: `W s_t`.
+        key: `U h_i`.
+        v: What weighs the sum.
+
+    `batch query key d_model` numbers are held while it works.
+    """
+    return (query[:, :, None] + key[:, None]).tanh() @ v
+
+
+class Attention(nn.Module):
+    """Look at every state of the source, by one of the four scores; no heads, no value projection.
+
+    Weights: `key` is Luong's W ("general") or Bahdanau's U ("additive"), `query` is Bahdanau's W,
+    each `d_model × d_model`; `v` is `d_model`. "dot" and "scaled_dot" have none.
+
+    Args:
+        score: Which score.
+        d_model: Width of decoder states and encoder states.
+
+    Raises:
+        ValueError: If there is no such score.
+    """
+
+    def __init__(self, score: ScoreName, d_model: int) -> None:
+        super().__init__()
+        if score not in ("dot", "general", "additive", "scaled_dot"):
+            raise ValueError(
+                f"expected score 'dot', 'general', 'additive' or 'scaled_dot', got {score!r}"
+            )
+        self.score = score
+        if score in ("general", "additive"):
+            self.key = nn.Linear(d_model, d_model, bias=False)
+            nn.init.xavier_uniform_(self.key.weight)
+        if score == "additive":
+            self.query = nn.Linear(d_model, d_model, bias=False)
+            nn.init.xavier_uniform_(self.query.weight)
+            self.v = nn.Parameter(torch.empty(d_model))
+            nn.init.normal_(self.v, std=d_model**-0.5)
+
+    def read(
+        self, states: Float[Tensor, "batch source d_model"]
+    ) -> Float[Tensor, "batch source d_model"]:
+        """What queries are compared with: the states themselves, or their projections."""
+        return self.key(states) if self.score in ("general", "additive") else states
+
+    def scores(
+        self, query: Float[Tensor, "batch query d_model"], key: Float[Tensor, "batch key d_model"]
+    ) -> Float[Tensor, "batch query key"]:
+        """How well each decoder state fits each key that `read` made."""
+        if self.score == "additive":
+            return additive_scores(self.query(query), key, self.v)
+        if self.score == "scaled_dot":
+            return attention_scores(query, key)
+        return dot_scores(query, key)
+
+    def weights(
+        self,
+        query: Float[Tensor, "batch query d_model"],
+        key: Float[Tensor, "batch source d_model"],
+        mask: Bool[Tensor, "batch source"],
+    ) -> Float[Tensor, "batch query source"]:
+        """Score and softmax; zeros where `mask` is False."""
+        return masked_softmax(self.scores(query, key), mask[:, None])
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch query d_model"],
+        key: Float[Tensor, "batch source d_model"],
+        states: Float[Tensor, "batch source d_model"],
+        mask: Bool[Tensor, "batch source"],
+        *,
+        axes: Axes = ("target", "source"),
+    ) -> Float[Tensor, "batch query d_model"]:
+        """Score, softmax, weighted sum.
+
+        Args:
+            query: Decoder states, one per target position.
+            key: What `read` made of the encoder's states.
+            states: The encoder's states, of which the context is made.
+            mask: True where a state is real.
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
+
+        Returns:
+            One context per query; zeros where the source is empty.
+        """
+        weights = self.weights(query, key, mask)
+        offer("attention", self, lambda: weights[:, None], axes)
+        return weights @ states

@@ -1,0 +1,186 @@
+"""Checks of what users pass to a model: lists of texts, lists of ids, and vectors.
+
+A wrong type is a `TypeError`, a wrong value a `ValueError`; every message names the item.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqlearn.batch import END, PAD, START, UNKNOWN
+
+EXAMPLES_NAMED = 5
+"""How many unknown symbols a message names."""
+
+
+class UnknownSymbolWarning(UserWarning):
+    """Texts hold symbols that training never showed; they are encoded as unknown (`<unk>`).
+
+    To refuse such texts: `warnings.simplefilter("error", UnknownSymbolWarning)`.
+    """
+
+
+class EncodedIds(list[int]):
+    """The ids of one row of a batch. A data module has encoded them, so nothing is checked."""
+
+
+def refuse_surrogates(text: str) -> None:
+    """Refuse half of a surrogate pair, which is no character.
+
+    Raises:
+        ValueError: If the text holds one; the message says where.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} is {text[error.start]!r}, half of a surrogate pair, "
+            "which no text file can hold; remove it"
+        ) from error
+
+
+def unknown_symbols(ids: Sequence[int], offsets: Sequence[tuple[int, int]], text: str) -> list[str]:
+    """The parts of a text that were encoded as unknown, each with its place.
+
+    Args:
+        ids: Of each token.
+        offsets: Where each token starts and ends in the text.
+        text: The text.
+    """
+    spans = [span for token, span in zip(ids, offsets, strict=True) if token == UNKNOWN]
+    return [f"{text[start:end]!r} at character {start + 1}" for start, end in spans]
+
+
+def check_list(values: Any, label: str) -> list[Any]:
+    """Make a list of what is passed for several items.
+
+    Args:
+        values: A list, tuple, array, tensor or other iterable in a fixed order.
+        label: What one of them is, such as `"source"`.
+
+    Raises:
+        TypeError: If it is one string, or not a list of items.
+    """
+    if isinstance(values, str | bytes):
+        kind = "string" if isinstance(values, str) else "bytes object"
+        raise TypeError(f"expected a list of {label}s, got one {kind}; pass [{values[:40]!r}]")
+    advice = None
+    if hasattr(values, "_fields"):
+        advice = "use model.answer(batch) or trainer.predict for a batch"
+    elif hasattr(values, "columns") or isinstance(values, Mapping):
+        advice = "pass one of its columns"
+    elif isinstance(values, AbstractSet) or not isinstance(values, Iterable) or _is_scalar(values):
+        advice = f"pass a list, such as [{label}]"
+    if advice is not None:
+        raise TypeError(f"expected a list of {label}s, got {type(values).__name__}; {advice}")
+    return list(values)
+
+
+def to_ids(value: Any, vocab_size: int, label: str) -> list[int]:
+    """Make a list of ids of a list, an array or a tensor of integers.
+
+    Args:
+        value: What was passed.
+        vocab_size: Number of ids, the four reserved ones included.
+        label: How an error names it.
+
+    Raises:
+        TypeError: If it is not one list of integers.
+        ValueError: If an id is outside the vocabulary, or is padding, start or end.
+    """
+    wanted = f"{label}: expected a text or a list of ids, got"
+    if isinstance(value, bytes | bytearray):
+        raise TypeError(f"{wanted} bytes; decode them first, with .decode('utf-8')")
+    items = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(items, int | float) and not isinstance(items, bool):
+        raise TypeError(f"{wanted} the number {items}; put the ids of each text in a list")
+    if isinstance(items, Mapping | AbstractSet) or not isinstance(items, Iterable):
+        raise TypeError(f"{wanted} {'None' if items is None else type(value).__name__}")
+    ids: list[int] = []
+    for position, item in enumerate(items, 1):
+        token = item.item() if _is_scalar(item) else item
+        if type(token) is not int:
+            kind = (
+                "a list within a list" if isinstance(token, list | tuple) else type(token).__name__
+            )
+            shown = repr(token)[:40]
+            raise TypeError(f"{wanted} {kind} ({shown}) at position {position}; ids are integers")
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{label}: expected ids from 0 to {vocab_size - 1}, got {token}")
+        ids.append(token)
+    check_no_special_ids(ids, label)
+    return ids
+
+
+def check_no_special_ids(ids: Sequence[int], label: str) -> None:
+    """Refuse padding, start and end, which are not part of a text.
+
+    Raises:
+        ValueError: If one of them is among the ids.
+    """
+    if any(token in (PAD, START, END) for token in ids):
+        raise ValueError(
+            f"{label}: expected the ids of a text, without padding ({PAD}), start ({START}) and "
+            f"end ({END}), got {list(ids)[:10]}; cut padding off with row[:length], start and end "
+            "with row[1:length - 1], or use trainer.predict, which reads batches as they are"
+        )
+
+
+def to_vector(value: Any, size: int, label: str) -> NDArray[np.float32]:
+    """Make a vector of `size` numbers, in single precision.
+
+    Args:
+        value: A list, an array or a tensor.
+        size: Numbers in it.
+        label: How an error names it.
+
+    Raises:
+        TypeError: If it is not made of numbers.
+        ValueError: If there are not `size` of them, or one is not finite.
+    """
+    try:
+        array = np.asarray(value.tolist() if hasattr(value, "tolist") else value)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    if array.dtype.kind not in "iufb" and array.size:
+        kind = "" if isinstance(value, str) else f"{type(value).__name__} "
+        raise TypeError(f"{label}: expected {size} numbers, got {kind}{str(value)[:40]!r}")
+    if array.shape != (size,):
+        raise ValueError(f"{label}: expected {size} numbers, got {array.shape}")
+    with np.errstate(over="ignore"):
+        vector = array.astype(np.float32)
+    if not np.isfinite(vector).all():
+        position = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise ValueError(
+            f"{label}: expected finite numbers, got {array[position]} at position {position + 1}"
+        )
+    return vector
+
+
+def warn_unknown(found: Sequence[tuple[str, str]], count: int, label: str) -> None:
+    """Warn of symbols that were encoded as unknown.
+
+    Args:
+        found: For each text that holds one: how it is named, and the symbol and its place.
+        count: Texts in all.
+        label: What one of them is.
+    """
+    named = "; ".join(f"{name}: {symbol}" for name, symbol in found[:EXAMPLES_NAMED])
+    more = f"; and {len(found) - EXAMPLES_NAMED} more" if len(found) > EXAMPLES_NAMED else ""
+    warnings.warn(
+        f"symbols that do not occur in the training data are encoded as unknown, which the model "
+        f"never saw, in {len(found)} of {count} {label}s: {named}{more}",
+        UnknownSymbolWarning,
+        stacklevel=3,
+    )
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is one number of numpy or torch."""
+    return hasattr(value, "item") and getattr(value, "ndim", None) == 0

@@ -1,0 +1,319 @@
+"""The command line, in this process and in real ones, with files as users have them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqlearn.cli import main
+
+PAIRS = [(f"{a} {b}", f"{b.upper()} {a.upper()}") for a in "abcdefg" for b in "hijklmn"]
+SMALL = ["--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2"]
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*number of training batches"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two parallel files for each split."""
+    folder = tmp_path_factory.mktemp("cli")
+    for split, part in (("train", PAIRS), ("val", PAIRS[::7]), ("test", PAIRS[1::7])):
+        for side, name in enumerate(("src", "tgt")):
+            text = "".join(f"{pair[side]}\n" for pair in part)
+            (folder / f"{split}.{name}").write_text(text, encoding="utf-8")
+    return folder
+
+
+def data_words(folder: Path) -> list[str]:
+    words = ["--data", "TextPairs"]
+    words += ["--data.source.tokenizer", "char", "--data.target.tokenizer", "char"]
+    for split in ("train", "val", "test"):
+        words += [f"--data.{split}", f"[{folder / split}.src, {folder / split}.tgt]"]
+    return words
+
+
+def fit_words(folder: Path, *more: str) -> list[str]:
+    return [
+        "fit", "--model", "Transformer", *SMALL, "--model.recipe.lr", "1e-2",
+        "--model.recipe.warmup_steps", "5", *data_words(folder), "--data.batch_tokens", "64",
+        "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", *QUIET,
+        "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder: Path) -> Path:
+    """A model trained through the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(fit_words(folder)) == 0
+    (path,) = (folder / "checkpoints").glob("*.ckpt")
+    return path
+
+
+def test_fit_validate_test_predict(
+    folder: Path,
+    checkpoint: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    common = [
+        "--model", "Transformer", *SMALL, *data_words(folder), "--ckpt_path", str(checkpoint),
+        "--trainer.accelerator", "cpu", "--trainer.logger", "false", *QUIET,
+        "--trainer.default_root_dir", str(folder),
+    ]  # fmt: skip
+    assert main(["validate", *common]) == 0
+    assert "val/exact_match" in capsys.readouterr().out
+    assert main(["test", *common]) == 0
+    assert "test/bleu_lc" in capsys.readouterr().out
+    assert "case:lc" in caplog.text
+    assert main(["predict", *common]) == 0
+    assert f"7 answers in {folder / 'predictions.txt'}" in capsys.readouterr().out
+    assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
+
+
+def seqlearn(
+    *words: str, given: bytes = b"", cwd: Path | None = None, **env: str
+) -> tuple[int, bytes, str]:
+    """Run the command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, seqlearn.cli; sys.exit(seqlearn.cli.main())", *words],
+        input=given, capture_output=True, cwd=cwd, env=os.environ | env, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_translate_answers_line_by_line_in_order(checkpoint: Path, tmp_path: Path) -> None:
+    code, out, err = seqlearn("translate", str(checkpoint), given=b"a h\n\nb i\na h\n")
+    assert code == 0, err
+    lines = out.decode().split("\n")
+    assert len(lines) == 5
+    assert lines[1] == lines[4] == ""
+    assert lines[0] == lines[3]
+    file = tmp_path / "in.txt"
+    file.write_bytes(b"a h\r\n\nb i\na h")
+    assert seqlearn("translate", str(checkpoint), str(file))[1] == out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (b"a h\nb \xff\n", "standard input, line 2: expected UTF-8, got the byte 0xff at byte 3"),
+    ],
+)
+def test_translate_names_the_line_it_cannot_read(
+    checkpoint: Path, given: bytes, message: str
+) -> None:
+    code, _, err = seqlearn("translate", str(checkpoint), given=given)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -> None:
+    """No good line is lost; `--unknown error` refuses, and says where."""
+    given = "a h\nb ß\n\nc j\nß ü\n".encode()
+    code, out, err = seqlearn("translate", str(checkpoint), given=given)
+    assert code == 0, err
+    lines = out.decode().split("\n")
+    assert len(lines) == 6
+    assert lines[0] == seqlearn("translate", str(checkpoint), given=b"a h\n")[1].decode().strip(
+        "\n"
+    )
+    assert "<unk>" not in out.decode()
+    (warning,) = err.strip().splitlines()
+    assert "in 2 lines (line 2: 'ß' at character 3; line 5: 'ß' at character 1)" in warning
+    code, _, err = seqlearn("translate", str(checkpoint), "--unknown", "error", given=given)
+    assert code == 1
+    (error,) = err.strip().splitlines()
+    assert "standard input, line 2: 'ß' at character 3 is not in the model's vocabulary" in error
+
+
+def test_view_writes_a_page_that_plays_back_the_answer(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "new" / "view.html"
+    text = "a h"
+    assert main(["view", str(checkpoint), text, "--out", str(page), "--max-length", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{text}  →  " in printed
+    assert str(page) in printed
+    assert "seqlearn-viewer" in page.read_text("utf-8")
+    assert main(["view", str(checkpoint), "", "--out", str(page / "below")]) == 1
+    assert "name another folder with --out" in capsys.readouterr().err
+
+
+def test_errors_are_one_line_unless_asked(tmp_path: Path) -> None:
+    code, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"))
+    assert (code, len(err.strip().splitlines())) == (1, 1)
+    assert "there is no such checkpoint" in err
+    _, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"), SEQLEARN_TRACEBACK="1")
+    assert "Traceback" in err
+
+
+def test_bad_data_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x\ny\n", encoding="utf-8")
+    (tmp_path / "b").write_text("x\n", encoding="utf-8")
+    words = ["--data", "TextPairs", "--data.train", f"[{tmp_path}/a, {tmp_path}/b]"]
+    code, _, err = seqlearn("fit", "--model", "Transformer", *words, cwd=tmp_path)
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("seqlearn: error: ")
+    assert "Traceback" not in err
+    assert str(tmp_path / "a") in err
+    assert str(tmp_path / "b") in err
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+def test_a_spec_given_by_hand_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(fit_words(folder, "--model.spec", "{}")) == 2
+    assert "spec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (
+            "fti --model Transformer",
+            ["expected a command (fit, validate,", "got 'fti'; see `seqlearn --help`"],
+        ),
+        ("fit", ["required: --data, --model; see `seqlearn fit --help`"]),
+        ("fit --config test.yaml", ["--config: File does not exist", "/test.yaml"]),
+        (
+            "fit --model Transfromer --data Dates",
+            [
+                "--model: expected AttentionSeq2Seq, ",
+                "got 'Transfromer'; did you mean Transformer?",
+            ],
+        ),
+        ("fit --model LSTM --data Daets", ["--data: expected Dates, ", "did you mean Dates?"]),
+        ("fit --model GRU --data Dates --modl.x 3", ["unrecognized arguments: --modl.x 3"]),
+        (
+            "fit --model GRU --data Dates --model.d_modle 3",
+            ["--model: Option 'd_modle' is not accepted; see `seqlearn fit --model.help GRU`"],
+        ),
+        (
+            "fit --model GRU --data Dates --model.d_model x",
+            ["--model.d_model: expected int, got x"],
+        ),
+        (
+            "fit --model GRU --data Dates --trainer.max_epochs x",
+            ["--trainer.max_epochs: ", "got x"],
+        ),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_one_line(
+    words: str, messages: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("seqlearn: error: ")
+    for message in messages:
+        assert message in line
+
+
+def test_a_users_module_by_its_name(folder: Path, tmp_path: Path) -> None:
+    user = Path(__file__).parents[1] / "user"
+    words = fit_words(folder, "--trainer.default_root_dir", str(tmp_path))
+    at = words.index("--model")
+    words[at : at + 2 + len(SMALL)] = ["--model", "my_package.MyModel", "--model.d_model", "8"]
+    code, _, err = seqlearn(*words, cwd=user)
+    assert code == 0, err
+    (path,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    code, out, err = seqlearn(
+        "translate", str(path), "--model", "my_package.MyModel", given=b"a h\n", cwd=user
+    )
+    assert code == 0, err
+    assert out.count(b"\n") == 1
+    code, _, err = seqlearn("translate", str(path), given=b"a h\n", cwd=user)
+    assert code == 1
+    assert "name its class with --model my_package.MyModel" in err
+
+
+def test_demo_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = seqlearn("demo", "--directory", str(tmp_path / "file" / "demo"))
+    assert code == 1
+    assert "cannot be written" in err
+    assert "--directory" in err
+
+
+def test_a_folder_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = fit_words(folder, "--trainer.default_root_dir", str(tmp_path / "file" / "runs"))
+    code, _, err = seqlearn(*words, cwd=tmp_path)
+    assert (code, "Traceback" in err) == (1, False)
+    assert "cannot be written" in err
+    assert "--trainer.default_root_dir" in err
+
+
+def test_demo_with_a_locale_that_does_not_exist(tmp_path: Path) -> None:
+    code, _, err = seqlearn("demo", "--source-locale", "xx", "--directory", str(tmp_path))
+    assert (code, "Traceback" in err) == (1, False)
+    assert "got 'xx'" in err
+
+
+def test_measuring_nothing_is_refused(folder: Path) -> None:
+    code, _, err = seqlearn("test", "--model", "Transformer", *data_words(folder), cwd=folder)
+    assert code == 1
+    assert "name it with --ckpt_path" in err
+
+
+def test_two_processes_write_one_file_in_order(
+    folder: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    def predicted(devices: str) -> str:
+        out = tmp_path / devices
+        words = [
+            "predict", "--model", "Transformer", *SMALL, *data_words(folder),
+            "--ckpt_path", str(checkpoint), "--data.batch_tokens", "8", "--trainer.accelerator",
+            "cpu", "--trainer.devices", devices, "--trainer.logger", "false", *QUIET,
+            "--trainer.default_root_dir", str(out),
+        ]  # fmt: skip
+        # As Lightning starts a second process by the words of the first, these must be a file's.
+        script = tmp_path / "run.py"
+        script.write_text(
+            "import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n", encoding="utf-8"
+        )
+        done = subprocess.run(
+            [sys.executable, str(script), *words],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return (out / "predictions.txt").read_text(encoding="utf-8")
+
+    assert predicted("2") == predicted("1")
+
+
+def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "translate" in capsys.readouterr().out
+
+
+def test_what_a_constructor_says_is_not_buried(tmp_path: Path) -> None:
+    code, _, err = seqlearn(
+        "fit",
+        "--model",
+        "Transformer",
+        "--data",
+        "Dates",
+        "--data.source_locale",
+        "xx",
+        cwd=tmp_path,
+    )
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("seqlearn: error: expected a locale")

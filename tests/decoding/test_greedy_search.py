@@ -1,0 +1,76 @@
+"""Greedy decoding, against a decoder whose answers are known; a listener checks the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from seqlearn.decoding import greedy
+from seqlearn.instrumentation import listening
+
+SCRIPTS = [[5, 6, 3], [7, 3], [5, 5, 5, 5, 5, 5, 5, 5], [3]]
+
+
+def scripted(tokens: torch.Tensor, memory: object, state: object) -> tuple[torch.Tensor, object]:
+    """Row by row, say what the row's script says next; the state is (script, step)."""
+    scripts, step = state or (torch.arange(len(SCRIPTS)), 0)
+    logits = torch.zeros(len(scripts), 9)
+    logits[:, 0] = 99.0  # padding, which may never be answered
+    for row, script in enumerate(scripts.tolist()):
+        logits[row, SCRIPTS[script][step]] = 1.0
+    return logits, (scripts, step + 1)
+
+
+def run(max_length: int) -> list[list[int]]:
+    first = torch.full((4, 1), 2)
+    return greedy(scripted, first, None, max_length=max_length)
+
+
+def test_until_the_end_symbol_or_the_limit() -> None:
+    assert run(4) == [[5, 6], [7], [5, 5, 5, 5], []]
+    assert run(1) == [[5], [7], [5], []]
+
+
+def test_a_limit_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 token, got 0"):
+        run(0)
+
+
+class Follower:
+    """Follows every row back to the output that it belongs to."""
+
+    def __init__(self) -> None:
+        self.parents: list[torch.Tensor | None] = []
+        self.ended: tuple[object, object] | None = None
+
+    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
+        raise AssertionError("nothing is offered here")
+
+    def loop(self, *, begins: bool) -> None:
+        raise AssertionError("no loop over time is told of here")
+
+    def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
+        raise AssertionError("the caller of greedy says this, before it encodes")
+
+    def step(self, parents: torch.Tensor | None) -> None:
+        self.parents.append(parents)
+
+    def end(self, histories: object, tokens: object) -> None:
+        self.ended = (histories, tokens)
+
+
+def test_a_listener_can_follow_the_rows() -> None:
+    follower = Follower()
+    with listening(follower):
+        run(4)
+    assert [p if p is None else p.tolist() for p in follower.parents] == [
+        None,
+        [0, 1, 2],
+        [0, 2],
+        [1],
+    ]
+    histories, tokens = follower.ended
+    assert histories == [[(2, 0)], [(1, 1)], [(3, 0)], [(0, 3)]]
+    assert tokens == [[2, 5, 6], [2, 7], [2, 5, 5, 5, 5], [2]]

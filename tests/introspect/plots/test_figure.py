@@ -1,0 +1,54 @@
+"""Figures show themselves in a notebook, once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqlearn.introspect import (
+    Recording,
+    attention_heads,
+    attention_map,
+    gradient_curves,
+    state_strips,
+)
+from seqlearn.introspect.plots.figure import Figure
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+CELL = """
+import torch
+from seqlearn.introspect import Recording
+Recording({"a": torch.eye(3)[None, None]}).plot("a")
+"""
+
+
+def test_every_figure_is_a_picture_for_a_notebook() -> None:
+    import torch
+
+    recording = Recording({"a": torch.eye(3)[None, None]}, {"b": torch.ones(1, 3, 2)})
+    figures = [
+        attention_map(np.eye(2)),
+        attention_heads(np.ones((2, 1, 3))),
+        state_strips({"state": np.ones((3, 2))}),
+        gradient_curves({"RNN": np.ones(3)}),
+        recording.plot("a"),
+        recording.plot("b"),
+    ]
+    for figure in figures:
+        assert isinstance(figure, Figure)
+        assert figure._repr_png_().startswith(PNG)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_cell_that_ends_with_a_plot_shows_one_picture(*, inline: bool) -> None:
+    reason = "a notebook's kernel comes with the extra docs: pip install 'seqlearn[docs]'"
+    pytest.importorskip("ipykernel", reason=reason)
+    nbclient = pytest.importorskip("nbclient", reason=reason)
+    nbformat = pytest.importorskip("nbformat", reason=reason)
+    cells = ["%matplotlib inline", CELL] if inline else [CELL]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    outputs = [output for cell in book.cells for output in cell.outputs]
+    shown = [output["data"] for output in outputs if "data" in output]  # no warnings of imports
+    assert [sorted(data) for data in shown] == [["image/png", "text/plain"]]

@@ -1,0 +1,225 @@
+"""The viewer's page: what it holds, and that no token can become anything but text."""
+
+from __future__ import annotations
+
+import base64
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqlearn.introspect import Recording, Tokens
+from seqlearn.introspect.plots.attention import readable
+from seqlearn.introspect.viewer import fragment, to_html
+from seqlearn.introspect.viewer.payload import payload
+from seqlearn.introspect.viewer.quantise import KEPT, UNITS, pack_vectors, pack_weights
+
+NASTY = [
+    "</script><img src=x onerror=alert(1)>",
+    "<!--<script>",
+    "]]>&lt;&#60;'\"`${alert(1)}",
+    "\u2028\u2029\x00\r\n\t",
+    "\ud800",
+    "\udfff x",
+    "שלום \u202eabc",
+    "👩‍👩‍👧",
+    "FRAGMENT",
+    "TITLE",
+    "\ufffe\uffff",
+]
+any_text = st.one_of(st.sampled_from(NASTY), st.text(st.characters(exclude_categories=())))
+
+
+class Reader(HTMLParser):
+    """The elements of a page, and the text of its first script."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.data: list[str] = []
+        self.title = ""
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(sorted(f"{name}={value}" for name, value in attrs))))
+        self.inside = tag
+        if tag == "script":
+            self.data.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "script":
+            self.data[-1] += data
+        if self.inside == "title":
+            self.title += data
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+def of(tokens: list[str], *, name: str = "cross") -> Recording:
+    """One head from these tokens to themselves, told as target and source."""
+    weights = torch.rand(1, 1, len(tokens), len(tokens)).softmax(-1)
+    return Recording(
+        {name: weights}, tokens=[Tokens(tokens, tokens, tokens)], axes={name: ("target", "source")}
+    )
+
+
+@given(st.lists(any_text, min_size=1, max_size=6), any_text)
+def test_tokens_are_text_and_nothing_else(tokens: list[str], title: str) -> None:
+    plain, page = (read(fragment(of(t), title=s)) for t, s in ((["a"], "b"), (tokens, title)))
+    assert page.tags == plain.tags
+    assert page.data[1] == plain.data[1]
+    shown = json.loads(page.data[0])
+    assert shown["examples"][0]["source"] == [readable(token) for token in tokens]
+    assert page.data[0].isascii()
+    assert not set("<>&") & set(page.data[0])
+
+
+@pytest.mark.parametrize("title", [*NASTY, "a title"])
+def test_a_page_shows_any_title(title: str, tmp_path: Path) -> None:
+    path = to_html(of(["a"], name="cross <b>"), tmp_path / "page.html", title=title)
+    reader = read(path.read_text("utf-8"))
+    assert [tag for tag, _ in reader.tags] == [
+        *["html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "main"],
+        *["div", "script", "noscript", "script"],
+    ]
+    assert reader.title == json.loads(reader.data[0])["title"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["page.html"]
+    policy = next(
+        about for _, about in reader.tags if "http-equiv=Content-Security-Policy" in about
+    )
+    assert "default-src 'none'" in policy[0]
+
+
+def test_a_fragment_stands_in_markdown_and_beside_others() -> None:
+    text = fragment(of(["a"]))
+    assert "\n\n" not in text.strip()
+    assert text.startswith('<div class="seqlearn-viewer">')
+    assert "id=" not in "".join("".join(about) for _, about in read(text).tags)
+
+
+def test_an_empty_recording_is_refused_and_no_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one example, got an empty one"):
+        to_html(Recording(), tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def array(packed: Any, dtype: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(packed), dtype)
+
+
+def weights_of(packed: dict[str, Any], rows: int) -> np.ndarray:
+    codes = array(packed["codes"], "<u2").reshape(rows, -1).astype(float)
+    part = np.where(codes == 0, 0.0, np.exp(((codes - 1) / 65533 - 1) * 40))
+    return part * array(packed["top"], "<f4")[:, None]
+
+
+def test_packed_weights_give_back_weights_and_scores() -> None:
+    scores = 6 * torch.randn(7, 30)
+    weights = scores.softmax(-1)
+    weights[2, 3:] = 0
+    weights[5] = 0
+    back = weights_of(pack_weights(weights), 7)
+    np.testing.assert_allclose(back, weights.numpy(), rtol=4e-4, atol=0)
+    relative = np.log(back[0] / back[0].max())
+    np.testing.assert_allclose(relative, (scores[0] - scores[0].max()).numpy(), atol=4e-4)
+
+
+def test_of_a_large_map_the_greatest_are_kept_and_the_rest_is_told() -> None:
+    weights = torch.randn(200, 300).softmax(-1)
+    packed = pack_weights(weights)
+    kept = weights_of(packed, 200)
+    best = weights.topk(KEPT)
+    np.testing.assert_allclose(kept, best.values.numpy(), rtol=4e-4)
+    keys = array(packed["keys"], "<u4").reshape(200, KEPT)
+    assert (keys == best.indices.numpy()).mean() > 0.99  # Nearly equal weights may change places.
+    rest = array(packed["rest"], "<f4")
+    np.testing.assert_allclose(kept.sum(1) + rest, np.ones(200), rtol=1e-3)
+    rows, columns = packed["coarse_shape"]
+    coarse = array(packed["coarse"], "u1").reshape(rows, columns) / 255 * packed["coarse_top"]
+    assert coarse.mean() == pytest.approx(1 / 300, rel=0.02)
+
+
+def test_what_is_not_finite_has_a_code_of_its_own() -> None:
+    weights = torch.tensor([[0.5, float("nan"), 0.5], [float("inf"), 1.0, 0.0]])
+    codes = array(pack_weights(weights)["codes"], "<u2").reshape(2, 3)
+    assert (codes == 65535).tolist() == [[False, True, False], [True, False, False]]
+    packed = pack_vectors(torch.tensor([[1.0, float("nan")], [float("-inf"), -4.0]]))
+    assert array(packed["codes"], "i1").tolist() == [32, -128, -128, -127]
+    assert packed["scale"] == 4
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 5), (4, 0), (1, 20000)])
+def test_maps_of_any_shape_are_packed(rows: int, columns: int) -> None:
+    json.dumps(pack_weights(torch.zeros(rows, columns)), allow_nan=False)
+
+
+def test_of_wide_vectors_evenly_spaced_units_are_kept() -> None:
+    vectors = torch.arange(1000.0).repeat(3, 1)
+    packed = pack_vectors(vectors)
+    units = packed["units"]
+    assert isinstance(units, list)
+    assert (packed["width"], len(units)) == (1000, UNITS)
+    assert set(np.diff(units)) <= {15, 16}
+    codes = array(packed["codes"], "i1").reshape(3, UNITS)
+    np.testing.assert_allclose(codes[1] / 127 * packed["scale"], units, atol=4)
+
+
+def kinds(recording: Recording) -> list[str]:
+    return [picture["kind"] for picture in payload(recording, "")["examples"][0]["pictures"]]
+
+
+def test_the_pictures_follow_from_what_was_heard() -> None:
+    tokens = [Tokens(list("abcd"), list("xyz"), list("yz."))]
+    steps, fed, one = torch.rand(1, 4, 6), torch.rand(1, 3, 6), torch.rand(1, 1, 6)
+    times = {"encoder.layers.0": "source", "decoder.layers.0": "target"}
+    states = {"encoder.layers.0": steps, "decoder.layers.0": fed}
+    cross, many = torch.rand(1, 1, 3, 4), torch.rand(1, 2, 3, 4)
+    gates = dict.fromkeys(("reset", "update", "candidate"), steps)
+    assert kinds(Recording(states=states, tokens=tokens, times=times)) == ["unrolled"]
+    passed = states | {"encoder.context": one}
+    found = kinds(Recording(states=passed, tokens=tokens, times=times))
+    assert found == ["context", "unrolled"]
+    found = kinds(Recording(gates={"encoder.layers.0": gates}, tokens=tokens, times=times))
+    assert found == ["gates"]
+    attend = Recording({"decoder.mix.attention": cross}, states, tokens=tokens, times=times)
+    attend.axes = {"decoder.mix.attention": ("target", "source")}
+    assert kinds(attend) == ["attend", "unrolled", "heads"]
+    # A Transformer's blocks have states as well, and are not recurrent.
+    blocks = Recording({"decoder.layers.0.cross": many}, states, tokens=tokens, times=times)
+    blocks.axes = {"decoder.layers.0.cross": ("target", "source")}
+    blocks.times = {"decoder.layers.0": "target"}
+    assert kinds(blocks) == ["words", "heads"]
+    # Nothing is known of somebody else's model.
+    assert kinds(Recording({"bert": torch.rand(2, 2, 5, 5)})) == ["words", "heads"]
+
+
+def test_examples_are_cut_to_their_lengths_and_others_left_out() -> None:
+    tokens = [Tokens(list("abcd"), list("xyz"), list("yz.")), Tokens(["a"], ["x"], ["."])]
+    recording = Recording(
+        {"cross": torch.rand(2, 1, 3, 4), "other": torch.rand(5, 1, 2, 2)},
+        {"states": torch.rand(2, 4, 6)},
+        tokens=tokens,
+        axes={"cross": ("target", "source")},
+        times={"states": "source"},
+    )
+    first, second = payload(recording, "")["examples"]
+    assert [one["name"] for one in first["attention"]] == ["cross"]
+    assert [(e["attention"][0]["rows"], e["attention"][0]["columns"]) for e in (first, second)] == [
+        (3, 4),
+        (1, 1),
+    ]
+    assert [e["states"][0]["steps"] for e in (first, second)] == [4, 1]
