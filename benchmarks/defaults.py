@@ -34,11 +34,11 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 BATCH_TOKENS = (256, 1024, 4096)
 EPOCHS = {
     ("multi30k", 240): 30,
-    ("multi30k", 2_000): 5,
+    ("multi30k", 2_000): 3,
     ("multi30k", 20_000): 1,
     ("trec", 240): 30,
-    ("trec", 2_000): 8,
-    ("trec", 20_000): 4,
+    ("trec", 2_000): 6,
+    ("trec", 20_000): 3,
 }
 VALIDATION_SENTENCES = 300
 ARCHITECTURES: dict[str, type[sl.SequenceModule]] = {
