@@ -28,9 +28,9 @@ TARGET_MONTH = re.compile(r"\w+, \d+\. (\w+) \d+")
 
 def main() -> None:
     """Run what was asked for."""
-    asked = options(__doc__, LOOKING, "runs/alignment.md").parse_args()
+    args = options(__doc__, LOOKING, "runs/alignment.md").parse_args()
     table = Table(
-        asked.out,
+        args.out,
         [
             "architecture",
             "exact match",
@@ -43,7 +43,7 @@ def main() -> None:
         ],
     )
     data = sl.data.Dates("en", "de", batch_tokens=2048)
-    for name in asked.only:
+    for name in args.only:
         L.seed_everything(0, verbose=False)
         cls, arguments = ARCHITECTURES[name]
         recipe = sl.Recipe(lr=2e-3, warmup_steps=200, schedule="cosine")

@@ -37,12 +37,12 @@ def main() -> None:
     """Run what was asked for."""
     parser = options(__doc__, ARCHITECTURES, "runs/dates.md")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
-        asked.out, ["shape", "architecture", "trained weights", "epochs", "CPU time", "right"]
+        args.out, ["shape", "architecture", "trained weights", "epochs", "CPU time", "right"]
     )
-    for shape in asked.shapes:
-        for name in asked.only:
+    for shape in args.shapes:
+        for name in args.only:
             L.seed_everything(0, verbose=False)
             cls, arguments = ARCHITECTURES[name]
             epochs, lr, batch_tokens = EPOCHS[shape], 2e-3, 2048

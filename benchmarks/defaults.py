@@ -111,12 +111,12 @@ def train(root: Path, task: str, size: int, name: str, **trial: float) -> Run:
     return run
 
 
-def missing(asked: argparse.Namespace, done: list[Run]) -> Iterator[tuple[str, int, str, Any]]:
+def missing(args: argparse.Namespace, done: list[Run]) -> Iterator[tuple[str, int, str, Any]]:
     """The runs that were asked for and are not done: all defaults first, then small data first."""
     known = {(run["task"], run["size"], run["architecture"], str(run["trial"])) for run in done}
-    grid = [{"lr": lr, "batch_tokens": b} for b, lr in product(asked.batches, LEARNING_RATES)]
-    trials = [None] * ("defaults" in asked.runs) + grid * ("trials" in asked.runs)
-    for trial, size, task, name in product(trials, asked.sizes, asked.tasks, asked.only):
+    grid = [{"lr": lr, "batch_tokens": b} for b, lr in product(args.batches, LEARNING_RATES)]
+    trials = [None] * ("defaults" in args.runs) + grid * ("trials" in args.runs)
+    for trial, size, task, name in product(trials, args.sizes, args.tasks, args.only):
         if (task, size, name, str(trial)) not in known:
             yield task, size, name, trial
 
@@ -165,21 +165,21 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, default=Path("runs/defaults.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("runs/defaults.md"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    asked.results.parent.mkdir(parents=True, exist_ok=True)
-    asked.results.touch()
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    args.results.touch()
 
     def done() -> list[Run]:
-        return [json.loads(line) for line in asked.results.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in args.results.read_text(encoding="utf-8").splitlines()]
 
-    for task, size, name, trial in missing(asked, done()):
-        run = train(asked.root, task, size, name, **(trial or {}))
-        with asked.results.open("a", encoding="utf-8") as file:
+    for task, size, name, trial in missing(args, done()):
+        run = train(args.root, task, size, name, **(trial or {}))
+        with args.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(run) + "\n")
         print(json.dumps(run), flush=True)
-    asked.out.write_text(table(done()), encoding="utf-8")
+    args.out.write_text(table(done()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,15 +54,15 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=25)
     parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
     parser.add_argument("--out", type=Path, default=Path("runs/foreign-laws.md"))
-    asked = parser.parse_args()
-    reports = {name: checked(name, asked.examples) for name in asked.only}
+    args = parser.parse_args()
+    reports = {name: checked(name, args.examples) for name in args.only}
     lines = [f"| law | {' | '.join(f'`{name}`' for name in reports)} |"]
     lines.append("|---" * (len(reports) + 1) + "|")
     for law in LAWS:
         cells = [WORDS[report.outcomes[law.name].status] for report in reports.values()]
         lines.append(f"| {law.number} {law.name} | {' | '.join(cells)} |")
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -75,18 +75,18 @@ def main() -> None:
     parser = options(__doc__, ARCHITECTURES, "runs/recall.md")
     parser.add_argument("--train", nargs="+", type=int, default=NEAR_AND_FAR)
     parser.add_argument("--distances", nargs="+", type=int, default=[0, 10, 100, 300, 1000])
-    asked = parser.parse_args()
-    asked_at = sorted(asked.distances)
-    names = ["architecture", "trained weights", "CPU time", *map(str, asked_at), "holds to"]
-    table = Table(asked.out, names)
-    data = Recalls(asked.train)
-    for name in asked.only:
+    args = parser.parse_args()
+    distances = sorted(args.distances)
+    names = ["architecture", "trained weights", "CPU time", *map(str, distances), "holds to"]
+    table = Table(args.out, names)
+    data = Recalls(args.train)
+    for name in args.only:
         L.seed_everything(0, verbose=False)
         cls, arguments = ARCHITECTURES[name]
         recipe = sl.Recipe(lr=2e-3, warmup_steps=100, schedule="cosine")
         model = cls(data.spec, dropout=0.0, recipe=recipe, **arguments)
         result = fit(model, data, max_epochs=EPOCHS, tested=False)
-        shares = {d: (right(model, d, "test"), right(model, d, "train")) for d in asked_at}
+        shares = {d: (right(model, d, "test"), right(model, d, "train")) for d in distances}
         table.add(
             [
                 f"`{name}({said(arguments)})`",

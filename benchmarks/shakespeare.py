@@ -17,7 +17,7 @@ from fitting import Table, fit, options, said
 
 import seqlearn as sl
 
-WINDOW, LANES, STEPS = 64, 12, 2000
+WINDOW, STREAMS, STEPS = 64, 12, 2000
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any], float]] = {
     "Transformer": (
         sl.Transformer,
@@ -35,12 +35,12 @@ def main() -> None:
     """Run what was asked for."""
     parser = options(__doc__, ARCHITECTURES, "runs/shakespeare.md")
     parser.add_argument("--file", type=Path, required=True)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
-        asked.out, ["architecture", "lr", "trained weights", "CPU time", "validation loss"]
+        args.out, ["architecture", "lr", "trained weights", "CPU time", "validation loss"]
     )
-    for name in asked.only:
-        data = sl.data.PlainText(asked.file, 0.1, window=WINDOW, batch_tokens=WINDOW * LANES)
+    for name in args.only:
+        data = sl.data.PlainText(args.file, 0.1, window=WINDOW, batch_tokens=WINDOW * STREAMS)
         L.seed_everything(0, verbose=False)
         cls, arguments, lr = ARCHITECTURES[name]
         recipe = sl.Recipe(lr=lr, warmup_steps=100, schedule="cosine", beta2=0.99)

@@ -33,18 +33,18 @@ def main() -> None:
     parser = options(__doc__, ARCHITECTURES, "runs/trec.md")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    asked = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
-        asked.out, ["architecture", "seed", "trained weights", "CPU time", "validation", "test"]
+        args.out, ["architecture", "seed", "trained weights", "CPU time", "validation", "test"]
     )
-    for name in asked.only:
-        for seed in asked.seeds:
+    for name in args.only:
+        for seed in args.seeds:
             data = sl.data.LabelledText(
-                asked.root / "train.txt",
+                args.root / "train.txt",
                 0.1,
-                asked.root / "test.txt",
+                args.root / "test.txt",
                 sl.data.Text("word", vocab_size=4000, lowercase=True),
-                label_until=":",
+                label_separator=":",
                 encoding="latin-1",
                 batch_tokens=1024,
                 seed=0,

@@ -107,15 +107,15 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/turned-bits.md"))
     parser.add_argument("--times", type=int, default=1500)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     heads = ["file and reader", "error that names the file", "loaded the same"]
     heads += ["**loaded as another**", "other error"]
-    table = Table(asked.out, heads)
+    table = Table(args.out, heads)
     with TemporaryDirectory() as folder:
         for name, kind in kinds(Path(folder)).items():
-            table.add([name, *counts(kind, asked.times)])
+            table.add([name, *counts(kind, args.times)])
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ class SequenceBatch(NamedTuple):
         rows: Position of each example in its split, `batch`; a negative one marks a repeat that
             only evens out the ranks, and counts in no loss, metric or prediction.
         references: The raw target texts, in evaluation splits.
-        continues: Whether row `i` goes on where row `i` of the batch before it ended, as the lanes
-            of a long text do; a recurrent language model then carries its state on.
+        continues: Whether row `i` goes on where row `i` of the batch before it ended, as the
+            streams of a long text do; a recurrent language model then carries its state on.
         loss_weight: What the mean loss of this batch counts in training: its share of the targets
             of its optimizer step, times the number of batches that Lightning and its strategy
             average over, `tokens · replicas · accumulate_grad_batches / tokens of the step`. So

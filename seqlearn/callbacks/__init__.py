@@ -1,8 +1,8 @@
 """Lightning callbacks that look inside a module while it trains."""
 
 from seqlearn.callbacks.attention_monitor import AttentionMonitor as AttentionMonitor
+from seqlearn.callbacks.figure_logger import FigureLogger as FigureLogger
 from seqlearn.callbacks.gradient_flow import GradientFlow as GradientFlow
 from seqlearn.callbacks.observer import Observer as Observer
-from seqlearn.callbacks.reporting import Report as Report
 from seqlearn.callbacks.sample_logger import SampleLogger as SampleLogger
 from seqlearn.callbacks.state_monitor import StateMonitor as StateMonitor

@@ -8,9 +8,9 @@ from typing import Any
 
 import lightning as L
 
+from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.probe_batch import check_forward, record_probe
-from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, head_entropy
 from seqlearn.introspect.recording._record import nothing_captured
 
@@ -99,7 +99,7 @@ class AttentionMonitor(Observer):
                 )
         return recording
 
-    def show(self, observed: Recording, report: Report) -> None:
+    def show(self, observed: Recording, report: FigureLogger) -> None:
         """Log the entropy of each head, and draw each module."""
         names = list(observed.attention) if self.layers is None else list(self.layers)
         entropies: dict[str, float] = {}

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlearn.batch import START, SequenceBatch, length_mask
+from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
-from seqlearn.callbacks.reporting import Report
 from seqlearn.core import SequenceModule
 from seqlearn.introspect.measures.gradient import FlowVerdict, flow_verdict, gradient_flow
 from seqlearn.introspect.plots.curves import distance_curve, gradient_curves
@@ -146,7 +146,7 @@ class GradientFlow(Observer):
         curve = distance_curve(norms, lengths)
         return Flow(curve, flow_verdict(norms, lengths))
 
-    def show(self, observed: Flow, report: Report) -> None:
+    def show(self, observed: Flow, report: FigureLogger) -> None:
         """Log the ends of the curve, draw it, and say what the verdict is if it has changed."""
         curve, verdict = observed
         earlier = list(self.curves.values())[-_EARLIER:]

@@ -15,8 +15,8 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.probe_batch import first_rows
-from seqlearn.callbacks.reporting import Report
 from seqlearn.core.eval_mode import evaluating
 from seqlearn.introspect.recording.force_eager import uncompiled
 
@@ -100,7 +100,7 @@ class Observer(L.Callback, ABC):
         """
 
     @abstractmethod
-    def show(self, observed: Any, report: Report) -> None:
+    def show(self, observed: Any, report: FigureLogger) -> None:
         """Log, draw and write; called on rank zero.
 
         Args:
@@ -154,20 +154,20 @@ class Observer(L.Callback, ABC):
         if self._given is None and self._validation_rows is None and self._training_rows is None:
             self._training_rows = first_rows(batch, self.examples)
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
-            self._look(trainer, pl_module)
+            self._run_probe(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look, if it is an epoch to look at."""
         every, epochs = self.every_n_epochs, trainer.current_epoch + 1
         if every is not None and epochs % every == 0:
-            self._look(trainer, pl_module)
+            self._run_probe(trainer, pl_module)
 
-    def _look(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _run_probe(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         step = trainer.global_step
         if step == self._last_step:  # Before the first step, between micro-batches, or seen.
             return
         self._last_step = step
-        with undisturbed(trainer, module):
+        with eval_context(trainer, module):
             observed = self.observe(module, move_data_to_device(self._probe(), module.device))
         # All ranks must ask, since the folder of the logs is broadcast.
         logs = trainer.log_dir or trainer.default_root_dir
@@ -176,7 +176,9 @@ class Observer(L.Callback, ABC):
         folder = Path(logs, self.name, self.folder)
         if self.directory is not None:
             folder = Path(self.directory)
-        report = Report(trainer.loggers, folder, step, self.name, files=self.directory is not None)
+        report = FigureLogger(
+            trainer.loggers, folder, step, self.name, files=self.directory is not None
+        )
         if trainer.is_global_zero:
             self.show(observed, report)
         # The same on all ranks, for what monitors them decides together.
@@ -198,7 +200,7 @@ class Observer(L.Callback, ABC):
 
 
 @contextmanager
-def undisturbed(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
+def eval_context(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
     """Run the module in the block in `eval`, without gradients, and leave no trace on it.
 
     Args:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, SequenceBatch, pad
+from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
-from seqlearn.callbacks.reporting import Report
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation import batch_sources
 from seqlearn.spec import ClassesSpec, TextSpec
@@ -100,8 +100,8 @@ class SampleLogger(Observer):
         if self.run is None:
             assert isinstance(module, SequenceModule)
             if self.sources is not None:
-                return answered(module, self.sources)
-            return compared(module, probe)
+                return predict_samples(module, self.sources)
+            return compare_to_targets(module, probe)
         rows = list(self.run(module, probe))
         for row in rows:
             if len(row) != len(self.columns):
@@ -111,12 +111,12 @@ class SampleLogger(Observer):
                 )
         return Samples(self.columns, [tuple(map(str, row)) for row in rows])
 
-    def show(self, observed: Samples, report: Report) -> None:
+    def show(self, observed: Samples, report: FigureLogger) -> None:
         """Log the table."""
         report.table("samples", observed.columns, observed.rows)
 
 
-def compared(module: SequenceModule, batch: SequenceBatch) -> Samples:
+def compare_to_targets(module: SequenceModule, batch: SequenceBatch) -> Samples:
     """What a module answers to the sources of a batch, beside what it should.
 
     Args:
@@ -129,33 +129,45 @@ def compared(module: SequenceModule, batch: SequenceBatch) -> Samples:
         texts = [_text_ids(row) for row in _cut(batch.target, batch.target_lengths)]
         prompts = [EncodedIds(ids[: len(ids) // 2]) for ids in texts]
         most = 1 + max((len(ids) - len(ids) // 2 for ids in texts), default=0)
-        columns = {"prompt": shown(target.decode(prompts)), "expected": shown(target.decode(texts))}
-        return _table(columns | {"predicted": shown(_continued(module, prompts, most))})
+        columns = {
+            "prompt": format_values(target.decode(prompts)),
+            "expected": format_values(target.decode(texts)),
+        }
+        return _table(
+            columns | {"predicted": format_values(_continue_prompts(module, prompts, most))}
+        )
     assert batch.source is not None
     sources = batch_sources(batch)
     texts_of = source.decode(sources) if isinstance(source, TextSpec) else sources
-    columns = {"source": shown(texts_of)}
+    columns = {"source": format_values(texts_of)}
     if isinstance(target, TextSpec):
-        columns["expected"] = shown(batch.references or target.decode(batch.target.tolist()))
+        columns["expected"] = format_values(
+            batch.references or target.decode(batch.target.tolist())
+        )
     elif isinstance(target, ClassesSpec):
         columns["expected"] = [target.labels[at] for at in batch.target.tolist()]
     else:
-        columns["expected"] = shown(batch.target)
-    return _table(columns | answers(module, sources))
+        columns["expected"] = format_values(batch.target)
+    return _table(columns | predict_columns(module, sources))
 
 
-def answered(module: SequenceModule, sources: Sequence[Any]) -> Samples:
+def predict_samples(module: SequenceModule, sources: Sequence[Any]) -> Samples:
     """What a module answers to raw sources, or how a language model goes on after prompts."""
     if module.spec.source is None:
-        return _table({"prompt": shown(sources), "predicted": shown(_continued(module, sources))})
-    return _table({"source": shown(sources)} | answers(module, sources))
+        return _table(
+            {
+                "prompt": format_values(sources),
+                "predicted": format_values(_continue_prompts(module, sources)),
+            }
+        )
+    return _table({"source": format_values(sources)} | predict_columns(module, sources))
 
 
-def answers(module: SequenceModule, sources: Sequence[Any]) -> dict[str, list[str]]:
+def predict_columns(module: SequenceModule, sources: Sequence[Any]) -> dict[str, list[str]]:
     """By name of the column a text for each raw source; of classes also the probability."""
     target = module.spec.target
     if isinstance(target, TextSpec):
-        return {"predicted": shown(module.generate(sources))}
+        return {"predicted": format_values(module.generate(sources))}
     if isinstance(target, ClassesSpec):
         labels, probabilities = module.classify(sources)
         sure = [f"{probability:.3f}" for probability in probabilities.amax(1).tolist()]
@@ -163,10 +175,10 @@ def answers(module: SequenceModule, sources: Sequence[Any]) -> dict[str, list[st
     assert isinstance(module.spec.source, TextSpec)
     ids, lengths = pad(module.spec.source.encode(list(sources)), module.device)
     unknown = torch.zeros(len(ids), target.size, device=module.device)
-    return {"predicted": shown(module(SequenceBatch(ids, lengths, unknown, None)))}
+    return {"predicted": format_values(module(SequenceBatch(ids, lengths, unknown, None)))}
 
 
-def shown(values: Iterable[Any]) -> list[str]:
+def format_values(values: Iterable[Any]) -> list[str]:
     """Texts as they are; ids, and numbers to three digits, with spaces between."""
     return [
         value if isinstance(value, str) else " ".join(f"{number:.3g}" for number in _numbers(value))
@@ -179,7 +191,7 @@ def _numbers(value: Any) -> list[float]:
     return numbers
 
 
-def _continued(
+def _continue_prompts(
     module: SequenceModule, prompts: Sequence[Any], max_length: int | None = None
 ) -> list[Any]:
     texts: list[Any] = module.generate(prompts=prompts, max_length=max_length)

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.probe_batch import check_forward, record_probe
-from seqlearn.callbacks.reporting import Report
 from seqlearn.introspect import Recording, gate_saturation
 from seqlearn.introspect.plots.heatmaps import state_strips
 from seqlearn.introspect.recording._record import nothing_captured
@@ -94,7 +94,7 @@ class StateMonitor(Observer):
             raise ValueError(f"StateMonitor: no states of {missing} were heard; heard: {heard}")
         return recording
 
-    def show(self, observed: Recording, report: Report) -> None:
+    def show(self, observed: Recording, report: FigureLogger) -> None:
         """Log the figures of each module, and draw its first example."""
         everything = [*(observed.states | observed.gates)]
         names = everything if self.layers is None else list(self.layers)

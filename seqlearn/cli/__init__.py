@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Sequence
 
 from seqlearn.cli.demo import run_demo
-from seqlearn.cli.errors import one_line
+from seqlearn.cli.errors import format_error
 from seqlearn.cli.inference import translate, view
 from seqlearn.cli.loading import load_checkpoint as load_checkpoint
 from seqlearn.cli.training import TRAINING, train
 from seqlearn.version import __version__
 
-OVERVIEW = """\
+USAGE = """\
 usage: seqlearn COMMAND …
 
   demo        train a Transformer on written-out dates, translate some, draw its attention
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         are at fault, and 1 otherwise.
     """
     _write_utf8()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     # A module of the user's own is named as Python would find it from here.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        run(words)
+        run(argv)
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be flushed to it any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
         if os.environ.get("SEQLEARN_TRACEBACK"):
             traceback.print_exc()
-        print(f"seqlearn: error: {one_line(error, words)}", file=sys.stderr)
+        print(f"seqlearn: error: {format_error(error, argv)}", file=sys.stderr)
         return 2 if isinstance(error, argparse.ArgumentError) else 1
     return 0
 
@@ -81,24 +81,24 @@ def stopped() -> int:
     return 130
 
 
-def run(words: Sequence[str]) -> None:
+def run(argv: Sequence[str]) -> None:
     """Run the command that these words say.
 
     Raises:
         argparse.ArgumentError: If there is no such command.
     """
     commands = {"demo": run_demo, "translate": translate, "view": view}
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(OVERVIEW, end="")
-    elif words[0] == "--version":
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+    elif argv[0] == "--version":
         print(f"seqlearn {__version__}")
-    elif words[0] in commands:
-        commands[words[0]](words[1:])
-    elif words[0] in TRAINING or words[0].startswith("-"):
-        train(words)
+    elif argv[0] in commands:
+        commands[argv[0]](argv[1:])
+    elif argv[0] in TRAINING or argv[0].startswith("-"):
+        train(argv)
     else:
         names = ", ".join((*TRAINING, *commands))
-        raise argparse.ArgumentError(None, f"expected a command ({names}), got {words[0]!r}")
+        raise argparse.ArgumentError(None, f"expected a command ({names}), got {argv[0]!r}")
 
 
 def _write_utf8() -> None:

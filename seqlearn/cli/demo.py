@@ -23,11 +23,11 @@ EPOCHS = 5
 SHOWN = 5
 
 
-def run_demo(words: Sequence[str]) -> None:
+def run_demo(argv: Sequence[str]) -> None:
     """Train a Transformer to translate written-out dates; show figures, answers and attention.
 
     Args:
-        words: The command line after `seqlearn demo`.
+        argv: The command line after `seqlearn demo`.
 
     Raises:
         OSError: If the folder for the results cannot be written; before anything is trained.
@@ -44,7 +44,7 @@ def run_demo(words: Sequence[str]) -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default {EPOCHS}")
     parser.add_argument("--max-minutes", type=float, default=2.4, help="of training (default 2.4)")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     if options.epochs < 1 or options.max_minutes <= 0 or options.seed < 0:
         raise ValueError(
             "expected --epochs of at least 1, --max-minutes above 0 and --seed of 0 or more, got "

@@ -24,12 +24,12 @@ _NOISE = (
 )
 
 
-def one_line(error: BaseException, words: Sequence[str]) -> str:
+def format_error(error: BaseException, argv: Sequence[str]) -> str:
     """What an error says, on one line.
 
     Args:
         error: What was raised.
-        words: The words after `seqlearn`, for the advice.
+        argv: The words after `seqlearn`, for the advice.
     """
     # jsonargparse wraps what a constructor says in a list of all types that it tried.
     while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
@@ -37,7 +37,7 @@ def one_line(error: BaseException, words: Sequence[str]) -> str:
     if isinstance(error, argparse.ArgumentError):
         said = _of_parser(str(error))
         joint = " See" if said.endswith("?") else "; see"
-        return f"{said}{joint} `{_helping(str(error), words)}`"
+        return f"{said}{joint} `{_helping(str(error), argv)}`"
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -72,9 +72,9 @@ def _of_class(key: str, name: str) -> str:
     return f"expected {listed}, got {name!r}{advice}"
 
 
-def _helping(text: str, words: Sequence[str]) -> str:
+def _helping(text: str, argv: Sequence[str]) -> str:
     """The command that tells what may be said."""
-    command = f"seqlearn {words[0]}" if words and words[0] in TRAINING else "seqlearn"
+    command = f"seqlearn {argv[0]}" if argv and argv[0] in TRAINING else "seqlearn"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
         return f"{command} --model.recipe.help"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):

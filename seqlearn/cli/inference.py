@@ -21,7 +21,7 @@ LINES_NAMED = 20
 """How many lines with unknown symbols a message names."""
 
 
-def translate(words: Sequence[str]) -> None:
+def translate(argv: Sequence[str]) -> None:
     """Answer each line of a file, or of standard input, with one line on standard output."""
     parser = _parser(
         "translate",
@@ -35,7 +35,7 @@ def translate(words: Sequence[str]) -> None:
         help="what to do with a line that holds a symbol outside the vocabulary: read it as "
         "unknown and name the line at the end (the default), or stop",
     )
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     module = load_checkpoint(options.checkpoint, options.model)
     name = options.file or "standard input"
     with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
@@ -50,12 +50,12 @@ def translate(words: Sequence[str]) -> None:
                 made = module.generate([line for _, line in asked], max_length=options.max_length)
             answers = dict(zip((number for number, _ in asked), made, strict=True))
             for number, _ in lines:
-                sys.stdout.write(f"{as_line(answers.get(number, ''))}\n")
+                sys.stdout.write(f"{to_single_line(answers.get(number, ''))}\n")
             sys.stdout.flush()
         unknown.report()
 
 
-def view(words: Sequence[str]) -> None:
+def view(argv: Sequence[str]) -> None:
     """Let a model answer texts, and write a page that plays back how it did."""
     parser = _parser(
         "view",
@@ -66,7 +66,7 @@ def view(words: Sequence[str]) -> None:
         "text", nargs="+", help="one text, in quotes: a source; of a language model a beginning"
     )
     parser.add_argument("--out", default="view.html", help="the page; %(default)s by default")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     if len(options.text) > 1:
         quoted = shlex.join(["seqlearn", "view", options.checkpoint, " ".join(options.text)])
         raise argparse.ArgumentError(
@@ -88,7 +88,7 @@ def view(words: Sequence[str]) -> None:
         else:
             answers = module.generate(options.text, max_length=options.max_length)
     for text, answer in zip(options.text, answers, strict=True):
-        print(f"{as_line(text)}  →  {as_line(answer)}")
+        print(f"{to_single_line(text)}  →  {to_single_line(answer)}")
     title = f"{type(module).__name__}: {options.text[0]}"
     print(f"How it did that: {recording.to_html(options.out, title=title)}")
 
@@ -173,7 +173,7 @@ class UnknownLines:
         )
 
 
-def as_line(answer: Any) -> str:
+def to_single_line(answer: Any) -> str:
     """An answer as one line: ids with spaces between, line breaks as spaces."""
     text = answer if isinstance(answer, str) else " ".join(map(str, _items(answer)))
     return text.replace("\r\n", " ").replace("\n", " ")

@@ -68,6 +68,6 @@ class LastCheckpoint(Callback):
         if path is None:
             return "The training stopped before its first checkpoint" if trainer.interrupted else ""
         command = "fit" if trainer.interrupted else "test" if tested else "validate"
-        words = ["seqlearn", command, "--config", self._config, "--ckpt_path", path]
+        argv = ["seqlearn", command, "--config", self._config, "--ckpt_path", path]
         purpose = "Continue it" if trainer.interrupted else "Measure it"
-        return f"Checkpoint: {path}\n{purpose}: {shlex.join(words)}"
+        return f"Checkpoint: {path}\n{purpose}: {shlex.join(argv)}"

@@ -32,38 +32,38 @@ class SequenceParser(LightningArgumentParser):
         return super().dump(namespace, *args, **options)
 
 
-def expand_help(words: Sequence[str]) -> list[str]:
+def expand_help(argv: Sequence[str]) -> list[str]:
     """Turn `--model CLASS --model.recipe.help` into what jsonargparse understands.
 
     jsonargparse shows the options of a class's argument (`recipe`) only as
     `--model.help CLASS --model.recipe.help`.
 
     Args:
-        words: The words after `seqlearn`.
+        argv: The words after `seqlearn`.
 
     Returns:
         The words to parse: the same ones unless they ask for such a help.
     """
-    for word in words:
+    for word in argv:
         nested = re.fullmatch(r"--(model|data)(?:\.init_args)?\.(.+\.help)", word)
-        if nested is None or f"--{nested[1]}.help" in words:
+        if nested is None or f"--{nested[1]}.help" in argv:
             continue
         option = f"--{nested[1]}"
-        named = [*(["SequenceModule"] if nested[1] == "model" else []), *_values(words, option)]
-        return [words[0], f"{option}.help", *named[-1:], f"{option}.{nested[2]}"]
-    return list(words)
+        named = [*(["SequenceModule"] if nested[1] == "model" else []), *_values(argv, option)]
+        return [argv[0], f"{option}.help", *named[-1:], f"{option}.{nested[2]}"]
+    return list(argv)
 
 
-def check_config_files(words: Sequence[str]) -> None:
+def check_config_files(argv: Sequence[str]) -> None:
     """Check that the configuration files are YAML files of options; the parser names no file.
 
     Args:
-        words: The words after `seqlearn`.
+        argv: The words after `seqlearn`.
 
     Raises:
         argparse.ArgumentError: If one is not; the message names the file, and the line if known.
     """
-    for name in itertools.chain(_values(words, "--config"), _values(words, "-c")):
+    for name in itertools.chain(_values(argv, "--config"), _values(argv, "-c")):
         if not Path(name).is_file():  # JSON, or an address; the parser says if it is neither
             continue
         try:
@@ -80,9 +80,9 @@ def check_config_files(words: Sequence[str]) -> None:
         raise argparse.ArgumentError(None, f"--config {name}: {problem}")
 
 
-def _values(words: Sequence[str], option: str) -> Iterator[str]:
+def _values(argv: Sequence[str], option: str) -> Iterator[str]:
     """The values that an option is given, as `--option value` or `--option=value`."""
-    for word, following in itertools.pairwise([*words, ""]):
+    for word, following in itertools.pairwise([*argv, ""]):
         if word == option:
             yield following
         elif word.startswith(f"{option}="):

@@ -31,7 +31,7 @@ GROUPS: dict[str, type[Any]] = {
 """What classes each group of entry points may hold."""
 
 
-def load_plugins(group: str, asked: Collection[str] = ()) -> dict[str, type]:
+def load_plugins(group: str, required: Collection[str] = ()) -> dict[str, type]:
     """Import what other packages have registered.
 
     What cannot be imported, is not what the group holds, or has the name of another class, is left
@@ -39,7 +39,7 @@ def load_plugins(group: str, asked: Collection[str] = ()) -> dict[str, type]:
 
     Args:
         group: `"seqlearn.models"` or `"seqlearn.data"`.
-        asked: Names that may not be left out.
+        required: Names that may not be left out.
 
     Returns:
         The classes by their names, in the order of these.
@@ -57,7 +57,7 @@ def load_plugins(group: str, asked: Collection[str] = ()) -> dict[str, type]:
             classes[entry.name] = _load(entry)
         except Exception as error:
             message = _left_out(entry, f"{type(error).__name__}: {error}")
-            if entry.name in asked:
+            if entry.name in required:
                 raise ImportError(message) from error
             print(f"seqlearn: warning: {message}", file=sys.stderr)
         taken.add(entry.name)

@@ -17,7 +17,7 @@ from fsspec.core import url_to_fs
 
 from seqlearn.core import checkpoint as checkpoints
 
-WORDS = {
+KEYWORDS = {
     "fit": ("last", "auto"),
     "validate": ("last", "best"),
     "test": ("last", "best"),
@@ -44,7 +44,7 @@ def resolve(command: str, word: str, trainer: Mapping[str, Any]) -> str | None:
     """
     if word not in ("last", "best", "auto"):
         return word
-    if word not in (allowed := WORDS[command]):
+    if word not in (allowed := KEYWORDS[command]):
         raise ValueError(
             f"{command} expected --ckpt_path {', '.join(allowed)} or a path, got {word!r}"
         )

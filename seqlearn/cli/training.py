@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqlearn.cli.demo import require_writable
-from seqlearn.cli.inference import as_line
+from seqlearn.cli.inference import to_single_line
 from seqlearn.cli.last_checkpoint import LastCheckpoint
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
 from seqlearn.cli.plugins import GROUPS, load_plugins
@@ -122,26 +122,26 @@ class PredictionWriter(Callback):
             answers = [answer for turn in turns for batch in turn for answer in batch]
             path = Path(folder) / "predictions.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = "".join(f"{as_line(answer)}\n" for answer in answers)
+            text = "".join(f"{to_single_line(answer)}\n" for answer in answers)
             path.write_text(text, encoding="utf-8")
             print(f"{len(answers)} answers in {path}")
 
 
-def train(words: Sequence[str]) -> None:
+def train(argv: Sequence[str]) -> None:
     """Run one of the commands of `TRAINING`.
 
     Raises:
         argparse.ArgumentError: If the words are not understood.
     """
     for group in GROUPS:  # an imported class is found by its name
-        load_plugins(group, asked=[word.rpartition("=")[2] for word in words])
+        load_plugins(group, required=[word.rpartition("=")[2] for word in argv])
     raising = {"exit_on_error": False}  # what is wrong is told by `main`, in one line
     SequenceCLI(
         SequenceModule,
         SequenceDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
-        args=list(words),
+        args=list(argv),
         parser_class=SequenceParser,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},

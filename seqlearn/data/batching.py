@@ -45,7 +45,7 @@ class Plan:
         """Batches of all ranks together."""
         return len(self.batches) - 1
 
-    def shuffled(self, seed: int, epoch: int) -> list[list[int]]:
+    def epoch(self, seed: int, epoch: int) -> list[list[int]]:
         """The batches of an epoch, the same for the same (seed, epoch).
 
         Rows are exchanged within their buckets, then steps are permuted. The batches of one
@@ -57,7 +57,7 @@ class Plan:
         places = (steps[:, None] * self.world_size + np.arange(self.world_size)).ravel()
         return self._cut(self.rows[order], places)
 
-    def fixed(self) -> list[list[int]]:
+    def sequential(self) -> list[list[int]]:
         """The batches in the order of the plan."""
         return self._cut(self.rows, np.arange(len(self)))
 
@@ -67,7 +67,7 @@ class Plan:
 
 
 @runtime_checkable
-class Planned(Protocol):
+class BatchPlan(Protocol):
     """What a sampler needs of a plan; what a batch is, is between plan and dataset."""
 
     @property
@@ -77,21 +77,21 @@ class Planned(Protocol):
     def __len__(self) -> int:
         """Batches of all ranks together, a multiple of their number."""
 
-    def shuffled(self, seed: int, epoch: int) -> Sequence[Any]:
+    def epoch(self, seed: int, epoch: int) -> Sequence[Any]:
         """The batches of an epoch, those of one step on all ranks side by side."""
 
-    def fixed(self) -> Sequence[Any]:
+    def sequential(self) -> Sequence[Any]:
         """The same in a fixed order."""
 
 
-def plan_batches(
+def plan_bucketed(
     source_lengths: Ints,
     target_lengths: Ints,
     batch_tokens: int,
     *,
     world_size: int = 1,
     bucket_batches: float = BUCKET_BATCHES,
-    locate: Callable[[int], str] = "example row {}".format,
+    describe_row: Callable[[int], str] = "example row {}".format,
 ) -> Plan:
     """Plan batches of examples that are similarly long on both sides.
 
@@ -107,12 +107,12 @@ def plan_batches(
             batches are halved; only where no more can be halved are examples repeated.
         bucket_batches: Full batches in a bucket at most; more mix better, fewer pad less. Examples
             that do not differ in length share a bucket, however many they are.
-        locate: Names a row in errors.
+        describe_row: Names a row in errors.
 
     Raises:
         ValueError: If an example alone is longer than the budget.
     """
-    longest = _longest(source_lengths, target_lengths, batch_tokens, locate)
+    longest = _longest(source_lengths, target_lengths, batch_tokens, describe_row)
     buckets: list[tuple[Ints, int]] = []  # rows, and how many make a full batch
     waiting = [np.arange(len(longest))] if len(longest) else []
     while waiting:
@@ -130,7 +130,7 @@ def plan_batches(
     sizes = [
         len(part) for rows, size in buckets for part in np.array_split(rows, -(-len(rows) // size))
     ]
-    return _even_out(
+    return _pad_to_world_size(
         np.concatenate([rows for rows, _ in buckets]) if buckets else np.zeros(0, np.int64),
         sizes,
         np.repeat(np.arange(len(buckets)), [len(rows) for rows, _ in buckets]),
@@ -138,20 +138,20 @@ def plan_batches(
     )
 
 
-def plan_in_order(
+def plan_sequential(
     source_lengths: Ints,
     target_lengths: Ints,
     batch_tokens: int,
     *,
     world_size: int = 1,
-    locate: Callable[[int], str] = "example row {}".format,
+    describe_row: Callable[[int], str] = "example row {}".format,
 ) -> Plan:
-    """Plan batches of consecutive examples under the same budget; arguments of `plan_batches`.
+    """Plan batches of consecutive examples under the same budget; arguments of `plan_bucketed`.
 
     Raises:
         ValueError: If an example alone is longer than the budget.
     """
-    longest = _longest(source_lengths, target_lengths, batch_tokens, locate)
+    longest = _longest(source_lengths, target_lengths, batch_tokens, describe_row)
     sizes: list[int] = []
     size = most = 0
     for length in longest.tolist():
@@ -162,7 +162,7 @@ def plan_in_order(
     if size:
         sizes.append(size)
     rows = np.arange(len(longest))
-    return _even_out(rows, sizes, rows, world_size)
+    return _pad_to_world_size(rows, sizes, rows, world_size)
 
 
 class BatchSampler(DistributedSampler[Any]):
@@ -181,7 +181,7 @@ class BatchSampler(DistributedSampler[Any]):
         ValueError: If the rank is outside the world.
     """
 
-    def __init__(self, plan: Planned, *, shuffle: bool, seed: int = 0, rank: int = 0) -> None:
+    def __init__(self, plan: BatchPlan, *, shuffle: bool, seed: int = 0, rank: int = 0) -> None:
         super().__init__(
             plan,  # type: ignore[arg-type]  # only its length is read
             num_replicas=plan.world_size,
@@ -220,9 +220,9 @@ class BatchSampler(DistributedSampler[Any]):
     def all_batches(self, epoch: int) -> Sequence[Any]:
         """The batches of all ranks in an epoch, those of one step side by side."""
         if not self.shuffle:
-            return self.plan.fixed()
+            return self.plan.sequential()
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self.plan.shuffled(self.seed, epoch)
+            self._order = epoch, self.plan.epoch(self.seed, epoch)
         return self._order[1]
 
     @contextmanager
@@ -251,21 +251,21 @@ def _longest(
     source_lengths: Ints,
     target_lengths: Ints,
     batch_tokens: int,
-    locate: Callable[[int], str],
+    describe_row: Callable[[int], str],
 ) -> Ints:
     """Length of the longer side, at least one."""
     longest: Ints = np.maximum(np.maximum(source_lengths, target_lengths), 1)
     if len(longest) and longest.max() > batch_tokens:
         row = int(longest.argmax())
         raise ValueError(
-            f"{locate(row)}: {source_lengths[row]} tokens in the source and "
+            f"{describe_row(row)}: {source_lengths[row]} tokens in the source and "
             f"{target_lengths[row]} in the target do not fit batch_tokens={batch_tokens}; "
             f"set batch_tokens to at least {longest[row]}, or shorten the example"
         )
     return longest
 
 
-def _even_out(rows: Ints, sizes: list[int], buckets: Ints, world_size: int) -> Plan:
+def _pad_to_world_size(rows: Ints, sizes: list[int], buckets: Ints, world_size: int) -> Plan:
     """Make the number of batches a multiple of the ranks: halve the largest, else repeat rows."""
     halves = [[size] for size in sizes]
     heap = [(-size, place, 0) for place, size in enumerate(sizes)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-CHECKED_BYTES = 1 << 28
+CHECKSUM_LIMIT = 1 << 28
 """Files up to this size are checked byte by byte when read; larger ones by their size."""
 
 _MANIFEST = "manifest.json"
@@ -42,11 +42,11 @@ def cached(key: str, build: Callable[[Path], None]) -> Path:
     """
     root = cache_root()
     folder = root / key
-    if _damage(folder) is None:
+    if _find_corruption(folder) is None:
         return folder
     _check_writable(root)
     with FileLock(root / f"{key}.lock"):
-        damage = _damage(folder)
+        damage = _find_corruption(folder)
         if damage is None:
             return folder
         if folder.exists():
@@ -98,7 +98,7 @@ def _write_manifest(folder: Path) -> None:
     (folder / _MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
 
 
-def _damage(folder: Path) -> str | None:
+def _find_corruption(folder: Path) -> str | None:
     """What is wrong with a folder, in words; `None` if it is whole."""
     try:
         files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _damage(folder: Path) -> str | None:
             found = (folder / name).stat().st_size
             if found != size:
                 return f"{name} has {found} bytes instead of {size}"
-            if size <= CHECKED_BYTES and file_digest(folder / name) != digest:
+            if size <= CHECKSUM_LIMIT and file_digest(folder / name) != digest:
                 return f"the checksum of {name} is wrong"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"

@@ -56,7 +56,7 @@ def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Col
     return plain[0], plain[1]
 
 
-def column_place(column: int | str, names: Sequence[str], where: str) -> int:
+def column_index(column: int | str, names: Sequence[str], where: str) -> int:
     """The position of a column, from 0, among the columns of a table.
 
     Raises:

@@ -24,15 +24,15 @@ from torch.utils.data import Dataset
 from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch
 from seqlearn.spec import ClassesSpec, Side, TextSpec
 
-MAPPED_BYTES = 1 << 26
+MMAP_THRESHOLD = 1 << 26
 """Files above this size stay on disk and are memory-mapped."""
 
-Locate = Callable[[int], str]
+DescribeRow = Callable[[int], str]
 """How error messages call an example, given its row."""
 
 
 @runtime_checkable
-class Column(Protocol):
+class ColumnEncoder(Protocol):
     """One side of one split while it is being encoded."""
 
     def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
@@ -45,22 +45,22 @@ class Column(Protocol):
         """Write the files that `EncodedDataset` reads; `name` is split and side."""
 
 
-def make_column(side: Side, locate: Locate, *, is_target: bool) -> Column:
+def make_column_encoder(side: Side, describe_row: DescribeRow, *, is_target: bool) -> ColumnEncoder:
     """An empty column for a side of the spec.
 
     Args:
         side: What the values are.
-        locate: Names a row in errors.
+        describe_row: Names a row in errors.
         is_target: Whether texts stand as start … end.
     """
     if isinstance(side, TextSpec):
-        return TextColumn(side, locate, is_target=is_target)
+        return TextEncoder(side, describe_row, is_target=is_target)
     if isinstance(side, ClassesSpec):
-        return ClassColumn(side, locate)
-    return _VectorColumn()
+        return ClassEncoder(side, describe_row)
+    return _VectorEncoder()
 
 
-class TextColumn:
+class TextEncoder:
     """Texts, encoded with the side's tokenizer.
 
     Attributes:
@@ -68,10 +68,10 @@ class TextColumn:
         unknown: How many tokens were outside the vocabulary.
     """
 
-    def __init__(self, side: TextSpec, locate: Locate, *, is_target: bool) -> None:
+    def __init__(self, side: TextSpec, describe_row: DescribeRow, *, is_target: bool) -> None:
         assert side.tokenizer is not None
         self._tokenizer = Tokenizer.from_str(side.tokenizer)
-        self._locate = locate
+        self._describe_row = describe_row
         self._is_target = is_target
         self._ids: list[NDArray[np.int32]] = []
         self._lengths: list[int] = []
@@ -97,7 +97,7 @@ class TextColumn:
                 np.searchsorted(np.cumsum([len(text) for text in lists]), reserved[0], "right")
             )
             raise ValueError(
-                f"{self._locate(row + place)}: the tokenizer takes a part of "
+                f"{self._describe_row(row + place)}: the tokenizer takes a part of "
                 f"{values[place][:60]!r} for padding, start or end; remove these signs from the "
                 "text, or take another tokenizer"
             )
@@ -128,12 +128,12 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
 
 
-class ClassColumn:
+class ClassEncoder:
     """Labels as class ids."""
 
-    def __init__(self, side: ClassesSpec, locate: Locate) -> None:
+    def __init__(self, side: ClassesSpec, describe_row: DescribeRow) -> None:
         self._ids = {label: number for number, label in enumerate(side.labels)}
-        self._locate = locate
+        self._describe_row = describe_row
         self._values: list[int] = []
 
     def encode(self, values: Sequence[str], row: int) -> list[int]:
@@ -141,8 +141,8 @@ class ClassColumn:
         for number, label in enumerate(values):
             if label not in self._ids:
                 raise ValueError(
-                    f"{self._locate(row + number)}: the label {label!r} does not occur in the "
-                    f"training split, which has {list(self._ids)[:10]}; correct it, or add "
+                    f"{self._describe_row(row + number)}: the label {label!r} does not occur in "
+                    f"the training split, which has {list(self._ids)[:10]}; correct it, or add "
                     "training examples of it"
                 )
         return [self._ids[label] for label in values]
@@ -162,7 +162,7 @@ class ClassColumn:
         np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
 
 
-class _VectorColumn:
+class _VectorEncoder:
     def __init__(self) -> None:
         self._values: list[NDArray[np.float32]] = []
 
@@ -356,6 +356,6 @@ def _read(folder: Path, name: str) -> _Texts | _Values | None:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    large = path.stat().st_size > MAPPED_BYTES
+    large = path.stat().st_size > MMAP_THRESHOLD
     loaded: NDArray[Any] = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
     return loaded

@@ -16,16 +16,18 @@ class LengthLimit:
 
     Args:
         fields: The fields by side, `"source"` and `"target"`.
-        locate: Names an example in errors, given its row.
+        describe_row: Names an example in errors, given its row.
     """
 
-    def __init__(self, fields: Mapping[str, Field | None], locate: Callable[[int], str]) -> None:
+    def __init__(
+        self, fields: Mapping[str, Field | None], describe_row: Callable[[int], str]
+    ) -> None:
         self._limits = {
             side: (field.max_length, field.overflow)
             for side, field in fields.items()
             if isinstance(field, Text) and field.max_length is not None
         }
-        self._locate = locate
+        self._describe_row = describe_row
         self._total = 0
         self._kept: list[int] = []
         self._truncated: dict[str, list[int]] = {}
@@ -48,7 +50,7 @@ class LengthLimit:
             long = [row for row, ids in enumerate(encoded[side]) if len(ids) > most]
             if long and overflow == "error":
                 raise ValueError(
-                    f"{self._locate(self._total + long[0])}: {side}: expected at most "
+                    f"{self._describe_row(self._total + long[0])}: {side}: expected at most "
                     f"max_length={most} tokens, got {len(encoded[side][long[0]])}; take the "
                     "example out, or say overflow='drop' or overflow='truncate'"
                 )
@@ -81,7 +83,9 @@ class LengthLimit:
 
 
 def warn_of_overflow(
-    summary: Mapping[str, Any], fields: Mapping[str, Field | None], locate: Callable[[int], str]
+    summary: Mapping[str, Any],
+    fields: Mapping[str, Field | None],
+    describe_row: Callable[[int], str],
 ) -> None:
     """Say how many training examples were dropped or truncated, and where the first one is."""
     total = summary["total"]
@@ -94,10 +98,10 @@ def warn_of_overflow(
         count, first = summary["dropped"]
         rank_zero_warn(
             f"train: {count} of {total} examples are dropped, since they have more tokens than "
-            f"max_length allows ({limits}); the first is {locate(first)}"
+            f"max_length allows ({limits}); the first is {describe_row(first)}"
         )
     for side, (count, first) in summary["truncated"].items():
         rank_zero_warn(
             f"train: the {side} of {count} of {total} examples is truncated to max_length "
-            f"({limits}); the first is {locate(first)}"
+            f"({limits}); the first is {describe_row(first)}"
         )

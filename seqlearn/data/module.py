@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import (
     BUCKET_BATCHES,
+    BatchPlan,
     BatchSampler,
-    Planned,
-    plan_batches,
-    plan_in_order,
+    plan_bucketed,
+    plan_sequential,
 )
 from seqlearn.data.budget import default_batch_tokens
 from seqlearn.data.describe import describe
@@ -113,7 +113,7 @@ class SequenceDataModule(PlainArguments, ABC):
         """
         return digest_examples(self)
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """How error messages call an example; a source of files names file and line.
 
         Args:
@@ -194,20 +194,20 @@ class SequenceDataModule(PlainArguments, ABC):
         Raises:
             ValueError: If there is no test split.
         """
-        return self._loader("test", shuffle=False, in_order=True)
+        return self._loader("test", shuffle=False, sequential=True)
 
     # Where an interrupted run stands.
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, how many of its batches are done per rank, and what decides their order."""
         state = {} if self.trainer is None else self.training_position.state(self.trainer)
-        return state | self._order() if state else {}
+        return state | self.order_key() if state else {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Let training go on where a checkpoint of a training run stands."""
         if self.trainer is None or self.trainer.state.fn != "fit":
             return
-        names = [name for name, value in self._order().items() if state_dict[name] != value]
+        names = [name for name, value in self.order_key().items() if state_dict[name] != value]
         if names and state_dict["batch"]:
             rank_zero_warn(
                 "the checkpoint was written in the middle of an epoch with another "
@@ -216,7 +216,11 @@ class SequenceDataModule(PlainArguments, ABC):
             )
         self.training_position.resume(state_dict["epoch"], state_dict["batch"], state_dict["total"])
 
-    def _order(self) -> dict[str, int]:
+    def order_key(self) -> dict[str, int]:
+        """Everything that decides the order of the training batches; kept in a checkpoint.
+
+        Hook: a data module that plans its batches by further settings adds them.
+        """
         replicas = self._replicas()["num_replicas"]
         return {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": replicas}
 
@@ -230,7 +234,7 @@ class SequenceDataModule(PlainArguments, ABC):
         return {"num_replicas": 1, "rank": 0}
 
     def _loader(
-        self, split: Split, *, shuffle: bool, in_order: bool = False
+        self, split: Split, *, shuffle: bool, sequential: bool = False
     ) -> DataLoader[SequenceBatch]:
         dataset = self.dataset(split)
         if getattr(self.trainer, "overfit_batches", 0) > 0:
@@ -244,8 +248,8 @@ class SequenceDataModule(PlainArguments, ABC):
                 "give it one, or leave out what asks for it"
             )
         replicas = self._replicas()
-        plan = self._plan(
-            split, world_size=replicas["num_replicas"], shuffle=shuffle, in_order=in_order
+        plan = self.plan_batches(
+            split, world_size=replicas["num_replicas"], shuffle=shuffle, sequential=sequential
         )
         sampler = BatchSampler(plan, shuffle=shuffle, seed=self.seed, rank=replicas["rank"])
         if self.num_workers:
@@ -254,12 +258,12 @@ class SequenceDataModule(PlainArguments, ABC):
         kind: type[SequenceLoader] = SequenceLoader
         if shuffle:
             kind = TrainingLoader if fitting_trainer(self) is None else ResumableLoader
-        batches = self._sliced(split)
+        batches = self.batch_dataset(split)
         loader = kind(
             batches,
             sampler=sampler,
             batch_size=None,
-            collate_fn=_unchanged,
+            collate_fn=_identity,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
@@ -268,18 +272,37 @@ class SequenceDataModule(PlainArguments, ABC):
             loader.attach(self, batches.counted)
         return loader
 
-    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
-        """Which examples of a split form batches; another plan may go with another dataset."""
+    def plan_batches(
+        self, split: Split, *, world_size: int, shuffle: bool, sequential: bool
+    ) -> BatchPlan:
+        """Plan which examples of a split form batches.
+
+        Hook: override it, together with `batch_dataset`, for another way to form batches.
+
+        Args:
+            split: The split.
+            world_size: Number of processes that share the batches.
+            shuffle: Whether each epoch has its own order.
+            sequential: Whether batches follow the order of the data.
+
+        Returns:
+            The plan; `batch_dataset` makes batches of what it yields.
+        """
         dataset = self.dataset(split)
         lengths = dataset.source_lengths, dataset.target_lengths, self.batch_tokens
-        locate = partial(_locate, self, dataset)
-        if in_order:
-            return plan_in_order(*lengths, world_size=world_size, locate=locate)
+        describe_row = partial(_describe_location, self, dataset)
+        if sequential:
+            return plan_sequential(*lengths, world_size=world_size, describe_row=describe_row)
         mixed = BUCKET_BATCHES if shuffle else 1
-        return plan_batches(*lengths, world_size=world_size, bucket_batches=mixed, locate=locate)
+        return plan_bucketed(
+            *lengths, world_size=world_size, bucket_batches=mixed, describe_row=describe_row
+        )
 
-    def _sliced(self, split: Split) -> BatchDataset:
-        """What answers with a batch when it is asked for what the plan says."""
+    def batch_dataset(self, split: Split) -> BatchDataset:
+        """The dataset of a split that turns an entry of the plan into a batch.
+
+        Hook: override it together with `plan_batches`.
+        """
         return self.dataset(split)
 
     def _longest_row(self) -> int:
@@ -304,10 +327,10 @@ def _spec_type(field: object) -> type:
     return next((spec for kind, spec in specs if isinstance(field, kind)), type(field))
 
 
-def _locate(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:
+def _describe_location(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:
     """How error messages call an encoded example."""
-    return data.locate(cast("Split", dataset.split), dataset.origin(row))
+    return data.describe_location(cast("Split", dataset.split), dataset.origin(row))
 
 
-def _unchanged(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch

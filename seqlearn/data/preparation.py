@@ -17,11 +17,11 @@ from lightning.pytorch.utilities import rank_zero_warn
 from seqlearn.data.cache import cached, file_digest
 from seqlearn.data.class_weights import class_weights
 from seqlearn.data.encoded import (
-    ClassColumn,
-    Column,
+    ClassEncoder,
+    ColumnEncoder,
     EncodedDataset,
-    TextColumn,
-    make_column,
+    TextEncoder,
+    make_column_encoder,
     save_references,
     save_rows,
 )
@@ -54,7 +54,7 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """A string that differs whenever the examples differ."""
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """How error messages call an example."""
 
 
@@ -87,7 +87,7 @@ def prepare(data: Source) -> Prepared:
                 "which the model never sees in training",
                 category=UnknownSymbolWarning,
             )
-    warn_of_overflow(summary["overflow"], _fields(data), partial(data.locate, "train"))
+    warn_of_overflow(summary["overflow"], _fields(data), partial(data.describe_location, "train"))
     spec = SequenceSpec.from_dict(summary["spec"])
     return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS})
 
@@ -127,12 +127,12 @@ def _build(data: Source, folder: Path) -> None:
         )
     sides = {"source": _side(data, 0), "target": _side(data, 1)}
     unknown: dict[str, dict[str, int]] = {}
-    limit = LengthLimit(_fields(data), partial(data.locate, "train"))
+    limit = LengthLimit(_fields(data), partial(data.describe_location, "train"))
     for split in SPLITS:
         for name, column in _encode(data, split, sides, folder, limit).items():
-            if isinstance(column, ClassColumn) and split == "train":
+            if isinstance(column, ClassEncoder) and split == "train":
                 sides[name] = _weighted(data, sides[name], column)
-            if not isinstance(column, TextColumn):
+            if not isinstance(column, TextEncoder):
                 continue
             unknown.setdefault(name, {})[split] = column.unknown
             side = sides[name]
@@ -149,11 +149,11 @@ def _build(data: Source, folder: Path) -> None:
 
 def _encode(
     data: Source, split: Split, sides: dict[str, Side | None], folder: Path, limit: LengthLimit
-) -> dict[str, Column]:
+) -> dict[str, ColumnEncoder]:
     """Write one split, and return its columns by side."""
-    locate = partial(data.locate, split)
+    describe_row = partial(data.describe_location, split)
     columns = {
-        name: (number, make_column(side, locate, is_target=name == "target"))
+        name: (number, make_column_encoder(side, describe_row, is_target=name == "target"))
         for number, (name, side) in enumerate(sides.items())
         if side is not None
     }
@@ -191,7 +191,7 @@ def _fields(data: Source) -> dict[str, Field | None]:
     return {"source": data.source, "target": data.target}
 
 
-def _weighted(data: Source, side: Side | None, column: ClassColumn) -> Side | None:
+def _weighted(data: Source, side: Side | None, column: ClassEncoder) -> Side | None:
     """The classes with their weights; those that lost all examples to `max_length` are refused."""
     assert isinstance(side, ClassesSpec)
     assert isinstance(data.target, Classes)
@@ -242,7 +242,7 @@ def _checked(data: Source, split: Split) -> Iterator[Example]:
             _check(data.source, source, "source")
             _check(data.target, target, "target")
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{data.locate(split, row)}: {error}") from error
+            raise ValueError(f"{data.describe_location(split, row)}: {error}") from error
         yield source, target
 
 

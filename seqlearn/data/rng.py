@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 
-def drawing(purpose: str) -> random.Random:
+def seeded_rng(purpose: str) -> random.Random:
     """A generator that is the same in every process, and another for each purpose.
 
     Args:

@@ -1,18 +1,18 @@
-"""Contiguous lanes: a long text, read at several places side by side.
+"""Contiguous streams: a long text, read at several places side by side.
 
 All texts of a split stand one after the other, start … end, in one circle of ids. The circle is cut
-into lanes of equal length, and every batch holds the next window of each lane:
+into streams of equal length, and every batch holds the next window of each stream:
 
-    lane 0   | window 0 | window 1 | window 2 | …        row 0 of batch 0, 1, 2, …
-    lane 1   | window 0 | window 1 | window 2 | …        row 1 of batch 0, 1, 2, …
+    stream 0   | window 0 | window 1 | window 2 | …        row 0 of batch 0, 1, 2, …
+    stream 1   | window 0 | window 1 | window 2 | …        row 1 of batch 0, 1, 2, …
 
 A window also holds the id after its last one, which is predicted there and read in the next window.
 So every id is predicted once in an epoch, and a recurrent model can carry its state along. The
 circle closes where the first start follows the last end. A start is predicted by nobody:
 `SequenceModule` leaves it out of loss and metrics.
 
-Lanes differ by at most one id. In the last batch rows are shorter than a window, and where a lane
-has ended, a row is its last id alone and predicts nothing.
+Streams differ by at most one id. In the last batch rows are shorter than a window, and where a
+stream has ended, a row is its last id alone and predicts nothing.
 """
 
 from __future__ import annotations
@@ -32,71 +32,71 @@ from seqlearn.data.encoded import BatchDataset, EncodedDataset
 Ints = NDArray[np.int64]
 
 
-class Window(NamedTuple):
+class BPTTWindow(NamedTuple):
     """One batch.
 
     Attributes:
-        lanes: Number of each lane, `batch`.
-        starts: Where each row starts in the circle, `batch`.
+        streams: Number of each stream, `batch`.
+        starts: Where each row starts in the circular token stream, `batch`.
         predicted: How many ids each row predicts, `batch`; a row is one longer.
         continues: Whether the rows go on where those of the batch before ended.
     """
 
-    lanes: Ints
+    streams: Ints
     starts: Ints
     predicted: Ints
     continues: bool
 
 
 @dataclass(frozen=True)
-class LanePlan:
-    """Which window of which lanes forms which batch.
+class StreamPlan:
+    """Which window of which streams forms which batch.
 
     Attributes:
-        ids: Ids in the circle.
-        lanes: Lanes on each rank.
+        ids: Ids in the circular token stream.
+        num_streams: Streams on each rank.
         window: Ids that a full row predicts.
-        world_size: Number of ranks; rank `r` reads the lanes from `r · lanes`.
+        world_size: Number of ranks; rank `r` reads the streams from `r · num_streams`.
     """
 
     ids: int
-    lanes: int
+    num_streams: int
     window: int
     world_size: int = 1
 
     @property
     def steps(self) -> int:
         """Batches on each rank; the same in every epoch."""
-        longest = -(-self.ids // (self.lanes * self.world_size))
+        longest = -(-self.ids // (self.num_streams * self.world_size))
         return -(-longest // self.window)
 
     def __len__(self) -> int:
         """Batches of all ranks together."""
         return self.steps * self.world_size
 
-    def shuffled(self, seed: int, epoch: int) -> Windows:
+    def epoch(self, seed: int, epoch: int) -> BPTTWindows:
         """The batches of an epoch, the same for the same (seed, epoch).
 
-        Lanes must be read in order; what differs is where in the circle the first one starts.
+        Streams must be read in order; what differs is the position at which the first one starts.
         """
         draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        return Windows(self, int(draw.integers(self.ids)))
+        return BPTTWindows(self, int(draw.integers(self.ids)))
 
-    def fixed(self) -> Windows:
-        """The batches with the first lane starting where the text does."""
-        return Windows(self, 0)
+    def sequential(self) -> BPTTWindows:
+        """The batches with the first stream starting where the text does."""
+        return BPTTWindows(self, 0)
 
 
-class Windows(Sequence[Window]):
+class BPTTWindows(Sequence[BPTTWindow]):
     """The batches of an epoch, those of one step on all ranks side by side; made when asked for.
 
     Args:
         plan: How the circle is cut.
-        first: Where in it the first lane starts.
+        first: Where in it the first stream starts.
         places: Which of the plan's batches these are; all of them by default.
     """
 
-    def __init__(self, plan: LanePlan, first: int, places: range | None = None) -> None:
+    def __init__(self, plan: StreamPlan, first: int, places: range | None = None) -> None:
         self._plan, self._first = plan, first
         self._places = range(len(plan)) if places is None else places
 
@@ -105,25 +105,27 @@ class Windows(Sequence[Window]):
         return len(self._places)
 
     @overload
-    def __getitem__(self, index: int) -> Window: ...
+    def __getitem__(self, index: int) -> BPTTWindow: ...
     @overload
-    def __getitem__(self, index: slice) -> Windows: ...
-    def __getitem__(self, index: int | slice) -> Window | Windows:
+    def __getitem__(self, index: slice) -> BPTTWindows: ...
+    def __getitem__(self, index: int | slice) -> BPTTWindow | BPTTWindows:
         """One batch, or some of them."""
         if isinstance(index, slice):
-            return Windows(self._plan, self._first, self._places[index])
+            return BPTTWindows(self._plan, self._first, self._places[index])
         plan = self._plan
         step, rank = divmod(self._places[index], plan.world_size)
-        bounds = np.arange(rank * plan.lanes, (rank + 1) * plan.lanes + 1, dtype=np.int64)
-        lanes = bounds[:-1]
-        bounds = bounds * plan.ids // (plan.lanes * plan.world_size)
+        bounds = np.arange(
+            rank * plan.num_streams, (rank + 1) * plan.num_streams + 1, dtype=np.int64
+        )
+        streams = bounds[:-1]
+        bounds = bounds * plan.ids // (plan.num_streams * plan.world_size)
         starts = bounds[:-1] + step * plan.window
         predicted = np.minimum(bounds[1:] - starts, plan.window)
-        return Window(lanes, (self._first + starts) % plan.ids, predicted, step > 0)
+        return BPTTWindow(streams, (self._first + starts) % plan.ids, predicted, step > 0)
 
 
-def plan_lanes(ids: int, window: int, batch_tokens: int, *, world_size: int = 1) -> LanePlan:
-    """Plan `batch_tokens // window` lanes on each rank; fewer, if they would not fill a window.
+def plan_streams(ids: int, window: int, batch_tokens: int, *, world_size: int = 1) -> StreamPlan:
+    """Plan `batch_tokens // window` streams on each rank; fewer, if they would not fill a window.
 
     Raises:
         ValueError: If a window does not fit the text or the budget.
@@ -137,12 +139,12 @@ def plan_lanes(ids: int, window: int, batch_tokens: int, *, world_size: int = 1)
             f"the text has {ids} tokens (start and end counted), too few for window={window}; "
             f"set window to at most {ids - 1}, or take a longer text"
         )
-    lanes = min(batch_tokens // window, ids // (window * world_size))
-    return LanePlan(ids, max(1, lanes), window, world_size)
+    streams = min(batch_tokens // window, ids // (window * world_size))
+    return StreamPlan(ids, max(1, streams), window, world_size)
 
 
-class LaneDataset(BatchDataset):
-    """One encoded split as a circle of ids. Asked for a window, it answers with a batch.
+class StreamDataset(BatchDataset):
+    """One encoded split as a circular token stream. Asked for a window, it answers with a batch.
 
     Args:
         encoded: The split; its targets are the texts.
@@ -152,14 +154,14 @@ class LaneDataset(BatchDataset):
         self._encoded = encoded
 
     def __len__(self) -> int:
-        """Ids in the circle."""
+        """Ids in the circular token stream."""
         return len(self._encoded.target_ids)
 
-    def __getitem__(self, window: Window) -> SequenceBatch:
-        """Slice one batch, padded where a lane ends within the window.
+    def __getitem__(self, window: BPTTWindow) -> SequenceBatch:
+        """Slice one batch, padded where a stream ends within the window.
 
-        Rows have a step to predict also where all lanes have ended: a decoder always has something
-        to read.
+        Rows have a step to predict also where all streams have ended: a decoder always has
+        something to read.
         """
         steps = np.arange(int(window.predicted.max(initial=1)) + 1)
         real = steps <= window.predicted[:, None]
@@ -171,11 +173,11 @@ class LaneDataset(BatchDataset):
             source_lengths=None,
             target=torch.from_numpy(target),
             target_lengths=torch.from_numpy(window.predicted + 1),
-            rows=torch.from_numpy(window.lanes),
+            rows=torch.from_numpy(window.streams),
             continues=window.continues,
         )
 
-    def counted(self, windows: Sequence[Window]) -> Ints:
+    def counted(self, windows: Sequence[BPTTWindow]) -> Ints:
         """How many targets of each window count in its loss: all that are predicted but starts.
 
         Returns:
@@ -183,7 +185,7 @@ class LaneDataset(BatchDataset):
         """
         return np.array([self._counted(window) for window in windows], dtype=np.int64)
 
-    def _counted(self, window: Window) -> int:
+    def _counted(self, window: BPTTWindow) -> int:
         first = window.starts + 1
         ends = first + window.predicted
         # A window may go once around the place where the circle closes.
@@ -192,6 +194,6 @@ class LaneDataset(BatchDataset):
 
     @cached_property
     def _starts(self) -> Ints:
-        """Where starts are in the circle, and once more a round later."""
+        """Where starts are in the circular token stream, and once more a round later."""
         places = np.flatnonzero(self._encoded.target_ids == START)
         return np.concatenate([places, places + len(self)])

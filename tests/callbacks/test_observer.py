@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import CSVLogger
 import seqlearn as sl
 from seqlearn.callbacks import (
     AttentionMonitor,
+    FigureLogger,
     GradientFlow,
     Observer,
-    Report,
     SampleLogger,
     StateMonitor,
 )
@@ -37,7 +37,7 @@ class Watch(Observer):
         torch.rand(3)
         return module(probe).mean().item()
 
-    def show(self, observed: float, report: Report) -> None:
+    def show(self, observed: float, report: FigureLogger) -> None:
         report.scalars({"watched": observed})
 
 

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import seqlearn as sl
 from seqlearn.callbacks import SampleLogger
-from seqlearn.callbacks.sample_logger import Samples, answered, compared
+from seqlearn.callbacks.sample_logger import Samples, compare_to_targets, predict_samples
 from seqlearn.testing import SHAPES
 
 
@@ -24,7 +24,7 @@ def text(ids: list[int]) -> str:
 @pytest.mark.parametrize(("name", "shape"), SERVED)
 def test_every_architecture_answers(module, batches, name: str, shape: str) -> None:
     model, batch = module(name, shape).eval(), batches(shape)[0]
-    columns, rows = compared(model, batch)
+    columns, rows = compare_to_targets(model, batch)
     assert len(rows) == 3
     assert all(isinstance(cell, str) for row in rows for cell in row)
     first = dict(zip(columns, rows[0], strict=True))
@@ -55,7 +55,7 @@ def test_every_architecture_answers(module, batches, name: str, shape: str) -> N
 def test_raw_sources_are_answered_as_they_are(module, shape: str) -> None:
     model = module("GRU", shape).eval()
     sources = [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]] if "vector to" in shape else [[4, 5], [6]]
-    columns, rows = answered(model, sources)
+    columns, rows = predict_samples(model, sources)
     assert columns[0] == ("prompt" if shape == "nothing to text" else "source")
     assert "expected" not in columns
     assert [row[0] for row in rows] == (
@@ -69,7 +69,7 @@ def test_texts_are_shown_as_texts(tmp_path: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
-    columns, rows = compared(model, batch)
+    columns, rows = compare_to_targets(model, batch)
     assert columns == ("source", "expected", "predicted")
     source, expected = (rows[0][at].replace(" ", "") for at in (0, 1))
     assert source
@@ -136,6 +136,6 @@ def test_another_module_joins_with_a_callable(fit, module, batches, tmp_path: Pa
 def test_an_unfinished_text_of_a_stream_is_cut_at_the_next_start(module) -> None:
     stream = torch.tensor([[4, 5, 6, 5, 3, 2, 4, 4]])
     batch = sl.SequenceBatch(None, None, stream, torch.tensor([8]))
-    (row,) = compared(module("RNN", "nothing to text").eval(), batch).rows
+    (row,) = compare_to_targets(module("RNN", "nothing to text").eval(), batch).rows
     assert row[:2] == ("4 5", "4 5 6 5")
-    assert isinstance(compared(module("RNN", "nothing to text"), batch), Samples)
+    assert isinstance(compare_to_targets(module("RNN", "nothing to text"), batch), Samples)

@@ -14,11 +14,11 @@ from modules import SERVED
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import seqlearn as sl
-from seqlearn.callbacks import Report, StateMonitor
+from seqlearn.callbacks import FigureLogger, StateMonitor
 
 
 @dataclass(frozen=True)
-class Kept(Report):
+class Kept(FigureLogger):
     """Keeps what would be logged."""
 
     numbers: dict[str, float] = field(default_factory=dict)

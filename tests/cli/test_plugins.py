@@ -184,6 +184,6 @@ def test_what_is_asked_for_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(
         ImportError, match=r"Gone \(seqlearn.models\) of an unnamed package is left"
     ):
-        load_plugins("seqlearn.models", asked=["fit", "--model", "Gone"])
-    assert load_plugins("seqlearn.models", asked=["fit", "--model", "LSTM"]) == {}
+        load_plugins("seqlearn.models", required=["fit", "--model", "Gone"])
+    assert load_plugins("seqlearn.models", required=["fit", "--model", "LSTM"]) == {}
     assert main(["fit", "--model=Gone", "--data", "Dates"]) == 1

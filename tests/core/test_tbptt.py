@@ -1,4 +1,4 @@
-"""The state that a recurrent language model carries along the lanes of a long text.
+"""The state that a recurrent language model carries along the streams of a long text.
 
 Run as a script it trains a little: python test_tbptt.py FOLDER DEVICES.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch
-from seqlearn.callbacks.observer import undisturbed
+from seqlearn.callbacks.observer import eval_context
 
 # The resumed run writes no checkpoints, which Lightning remarks on.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
@@ -183,7 +183,7 @@ def test_a_copy_carries_on_by_itself(copier: Any) -> None:
 
 
 def data_of(folder: Path, batch_tokens: int = 16) -> sl.data.PlainText:
-    """Lanes of windows of four. Only the last of four lanes has a fourth window, of one id."""
+    """Streams of windows of four. Only the last of four streams has a fourth window, of one id."""
     folder.mkdir(exist_ok=True)
     train, val = folder / "train.txt", folder / "val.txt"
     # With start and end, these are 49 tokens.
@@ -319,7 +319,7 @@ class Using(L.Callback):
     ) -> None:
         module.generate(prompts=["ab"], max_length=3)
         module.score(None, ["abc"])
-        with undisturbed(trainer, module):
+        with eval_context(trainer, module):
             module.measure(batch)
             module.validation_step(batch._replace(continues=True), batch_idx)
 
@@ -338,7 +338,7 @@ def test_the_state_follows_the_stage_of_the_run(callback: type[L.Callback], tmp_
 
 
 def test_validation_carries_too(tmp_path: Path) -> None:
-    """The figure is that of the lanes read in one go."""
+    """The figure is that of the streams read in one go."""
     data = data_of(tmp_path / "data", batch_tokens=4)
     model = language_model(data, 0.0)
     (figures,) = trainer_of(tmp_path).validate(model, data, verbose=False)
@@ -374,7 +374,7 @@ def main(folder: Path, devices: int) -> None:
         torch.save(found, folder / "out.pt")
 
 
-def test_two_processes_carry_each_its_own_lanes(tmp_path: Path) -> None:
+def test_two_processes_carry_each_its_own_streams(tmp_path: Path) -> None:
     """As one process carries them all; resumed, they are where they were, to the bit."""
     (tmp_path / "two").mkdir()
     done = subprocess.run(

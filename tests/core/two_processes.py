@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import seqlearn as sl
-from seqlearn.data.batching import Planned
+from seqlearn.data.batching import BatchPlan
 
 RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -28,19 +28,19 @@ RANKS = int(os.environ.get("WORLD_SIZE", "1"))
 class InTurn:
     """The plan of two ranks for one process: the batches of a step one after the other."""
 
-    plan: Planned
+    plan: BatchPlan
     world_size: int = 1
 
     def __len__(self) -> int:
         return len(self.plan)
 
-    def shuffled(self, seed: int, epoch: int) -> Sequence[Any]:
+    def epoch(self, seed: int, epoch: int) -> Sequence[Any]:
         """The batches of an epoch."""
-        return self.plan.shuffled(seed, epoch)
+        return self.plan.epoch(seed, epoch)
 
-    def fixed(self) -> Sequence[Any]:
+    def sequential(self) -> Sequence[Any]:
         """The batches in a fixed order."""
-        return self.plan.fixed()
+        return self.plan.sequential()
 
 
 class Pairs(sl.data.SequenceDataModule):
@@ -50,10 +50,10 @@ class Pairs(sl.data.SequenceDataModule):
         super().__init__(sl.data.Text(), target, batch_tokens=24, num_workers=num_workers)
         self.number = examples
 
-    def _plan(self, split: str, *, world_size: int, **options: Any) -> Planned:
+    def plan_batches(self, split: str, *, world_size: int, **options: Any) -> BatchPlan:
         if split != "train" or world_size == 2:
-            return super()._plan(split, world_size=world_size, **options)
-        return InTurn(super()._plan(split, world_size=2, **options))
+            return super().plan_batches(split, world_size=world_size, **options)
+        return InTurn(super().plan_batches(split, world_size=2, **options))
 
     def examples(self, split: str) -> list[tuple[str, Any]]:
         count = {"train": self.number, "val": 5, "test": 0}[split]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler
 
-from seqlearn.data.batching import BatchSampler, Ints, Plan, plan_batches, plan_in_order
+from seqlearn.data.batching import BatchSampler, Ints, Plan, plan_bucketed, plan_sequential
 
 Lengths = tuple[Ints, Ints]
 
@@ -26,7 +26,7 @@ def lengths(draw: st.DrawFn, least: int = 1) -> Lengths:
 
 budgets = st.sampled_from([30, 37, 100, 1000])
 worlds = st.integers(1, 5)
-planners = st.sampled_from([plan_batches, plan_in_order])
+planners = st.sampled_from([plan_bucketed, plan_sequential])
 
 
 def ranks(plan: Plan, *, shuffle: bool, epoch: int = 0, seed: int = 0) -> list[list[list[int]]]:
@@ -74,9 +74,9 @@ def test_every_batch_keeps_the_budget_and_every_rank_has_as_many(
 def test_the_order_is_a_function_of_seed_and_epoch_the_number_and_sizes_of_neither(
     both: Lengths, budget: int, world: int, seed: int, epoch: int
 ) -> None:
-    plan = plan_batches(*both, budget, world_size=world)
+    plan = plan_bucketed(*both, budget, world_size=world)
     dealt = ranks(plan, shuffle=True, seed=seed, epoch=epoch)
-    again = plan_batches(*both, budget, world_size=world)
+    again = plan_bucketed(*both, budget, world_size=world)
     assert dealt == ranks(again, shuffle=True, seed=seed, epoch=epoch)
     other = ranks(plan, shuffle=True, seed=seed + 1, epoch=epoch + 7)
     assert Counter(len(b) for batches in dealt for b in batches) == Counter(
@@ -86,35 +86,35 @@ def test_the_order_is_a_function_of_seed_and_epoch_the_number_and_sizes_of_neith
 
 def test_epochs_and_seeds_differ_in_batches_and_in_their_order() -> None:
     rng = np.random.default_rng(0)
-    plan = plan_batches(rng.integers(1, 20, 500), rng.integers(1, 20, 500), 300)
-    seen = [plan.shuffled(seed, epoch) for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
+    plan = plan_bucketed(rng.integers(1, 20, 500), rng.integers(1, 20, 500), 300)
+    seen = [plan.epoch(seed, epoch) for seed, epoch in [(0, 0), (0, 1), (1, 0)]]
     for one, two in [(0, 1), (0, 2), (1, 2)]:
         assert seen[one] != seen[two]
         assert {frozenset(batch) for batch in seen[one]} != {frozenset(b) for b in seen[two]}
-    assert plan.fixed() == plan.fixed()
+    assert plan.sequential() == plan.sequential()
 
 
 @given(lengths(least=0), budgets, worlds)
 def test_the_order_of_the_data_stays(both: Lengths, budget: int, world: int) -> None:
-    plan = plan_in_order(*both, budget, world_size=world)
-    rows = [row for batch in plan.fixed() for row in batch if row >= 0]
+    plan = plan_sequential(*both, budget, world_size=world)
+    rows = [row for batch in plan.sequential() for row in batch if row >= 0]
     assert rows == list(range(len(both[0])))
 
 
 def test_consecutive_batches_are_as_full_as_the_budget_lets_them() -> None:
-    plan = plan_in_order(np.array([2, 2, 2, 9, 1, 1]), np.ones(6, dtype=np.int64), 9)
-    assert plan.fixed() == [[0, 1, 2], [3], [4, 5]]
+    plan = plan_sequential(np.array([2, 2, 2, 9, 1, 1]), np.ones(6, dtype=np.int64), 9)
+    assert plan.sequential() == [[0, 1, 2], [3], [4, 5]]
 
 
 def test_uneven_batches_are_halved_not_repeated() -> None:
-    plan = plan_batches(np.full(10, 5), np.full(10, 5), 50, world_size=3)
-    assert sorted(len(batch) for batch in plan.fixed()) == [2, 3, 5]
+    plan = plan_bucketed(np.full(10, 5), np.full(10, 5), 50, world_size=3)
+    assert sorted(len(batch) for batch in plan.sequential()) == [2, 3, 5]
     assert min(plan.rows) >= 0
 
 
 def test_fewer_examples_than_ranks_are_repeated_with_a_mark() -> None:
-    plan = plan_batches(np.array([4, 4]), np.array([4, 4]), 100, world_size=5)
-    batches = plan.fixed()
+    plan = plan_bucketed(np.array([4, 4]), np.array([4, 4]), 100, world_size=5)
+    batches = plan.sequential()
     rows = sorted(row for batch in batches for row in batch)
     assert rows[:3] in ([-2, -2, -1], [-2, -1, -1])
     assert rows[3:] == [0, 1]
@@ -125,7 +125,7 @@ def test_batches_of_one_step_are_alike() -> None:
     rng = np.random.default_rng(0)
     source = rng.integers(1, 60, 4000)
     target = np.clip(source + rng.integers(-5, 6, 4000), 1, None)
-    dealt = ranks(plan_batches(source, target, 600, world_size=2), shuffle=True)
+    dealt = ranks(plan_bucketed(source, target, 600, world_size=2), shuffle=True)
     means = np.array([[target[batch].mean() for batch in batches] for batches in dealt])
     assert np.abs(means[0] - means[1]).mean() < 0.2 * np.abs(means[0] - means[1][::-1]).mean()
 
@@ -134,13 +134,13 @@ def test_padding_is_small_on_both_sides() -> None:
     rng = np.random.default_rng(0)
     source = np.clip(rng.normal(15, 5, 20000).astype(int), 1, 50)
     target = np.clip(source + rng.normal(0, 4, 20000).astype(int), 2, 60)
-    batches = plan_batches(source, target, 4096).shuffled(0, 0)
+    batches = plan_bucketed(source, target, 4096).epoch(0, 0)
     for side in (source, target):
         padded = sum(len(batch) * side[batch].max() for batch in batches)
         assert 1 - side.sum() / padded < 0.1
 
 
-@pytest.mark.parametrize("plan_with", [plan_batches, plan_in_order])
+@pytest.mark.parametrize("plan_with", [plan_bucketed, plan_sequential])
 def test_an_example_longer_than_the_budget_is_named(plan_with: Any) -> None:
     with pytest.raises(
         ValueError,
@@ -148,13 +148,16 @@ def test_an_example_longer_than_the_budget_is_named(plan_with: Any) -> None:
         "set batch_tokens to at least 12",
     ):
         plan_with(
-            np.array([1, 1, 7]), np.array([2, 2, 12]), 10, locate=lambda row: f"line {row + 1}"
+            np.array([1, 1, 7]),
+            np.array([2, 2, 12]),
+            10,
+            describe_row=lambda row: f"line {row + 1}",
         )
 
 
 def test_an_epoch_can_be_joined_later() -> None:
     rng = np.random.default_rng(0)
-    plan = plan_batches(rng.integers(1, 9, 99), rng.integers(1, 9, 99), 50, world_size=2)
+    plan = plan_bucketed(rng.integers(1, 9, 99), rng.integers(1, 9, 99), 50, world_size=2)
     sampler = BatchSampler(plan, shuffle=True, rank=1)
     whole = list(sampler)
     with sampler.starting_at(0, 3):
@@ -169,7 +172,7 @@ def test_an_epoch_can_be_joined_later() -> None:
 
 
 def test_lightning_and_torch_take_it() -> None:
-    plan = plan_batches(np.array([1, 2, 3]), np.array([1, 2, 3]), 4)
+    plan = plan_bucketed(np.array([1, 2, 3]), np.array([1, 2, 3]), 4)
     sampler = BatchSampler(plan, shuffle=False)
     assert isinstance(sampler, DistributedSampler)
 
@@ -178,6 +181,6 @@ def test_lightning_and_torch_take_it() -> None:
             return torch.tensor(rows)
 
     loaded = DataLoader(Rows(), sampler=sampler, batch_size=None)  # type: ignore[arg-type]
-    assert [batch.tolist() for batch in loaded] == plan.fixed()
+    assert [batch.tolist() for batch in loaded] == plan.sequential()
     with pytest.raises(ValueError, match="rank"):
         BatchSampler(plan, shuffle=False, rank=1)

@@ -73,7 +73,7 @@ def test_a_damaged_cache_is_built_again(kind: str) -> None:
 
 
 def test_large_files_are_checked_by_size_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "CHECKED_BYTES", 100)
+    monkeypatch.setattr(cache, "CHECKSUM_LIMIT", 100)
     build = Builder()
     folder = cached("key", build)
     flip(folder / "ids.npy")

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text, encoded
-from seqlearn.data.encoded import EncodedDataset, make_column, save_references
+from seqlearn.data.encoded import EncodedDataset, make_column_encoder, save_references
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
 
@@ -26,7 +26,7 @@ def written(
 ) -> EncodedDataset:
     for name, half in (("source", source), ("target", target)):
         if half is not None:
-            column = make_column(half[0], "row {}".format, is_target=name == "target")
+            column = make_column_encoder(half[0], "row {}".format, is_target=name == "target")
             for row, value in enumerate(half[1]):
                 column.append(column.encode([value], row))
             column.save(folder, f"val.{name}")
@@ -120,7 +120,7 @@ def test_vectors_classes_and_no_source(tmp_path: Path) -> None:
 
 
 def test_a_label_that_training_never_showed_is_named(tmp_path: Path) -> None:
-    column = make_column(ClassesSpec(("de", "en")), "row {}".format, is_target=True)
+    column = make_column_encoder(ClassesSpec(("de", "en")), "row {}".format, is_target=True)
     with pytest.raises(ValueError, match=r"row 1: the label 'fr' does not occur in .*'de', 'en'"):
         column.append(column.encode(["de", "fr"], 0))
 
@@ -132,15 +132,15 @@ def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
     )
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     side = TextSpec(6, 0, words.to_str())
-    column = make_column(side, "row {}".format, is_target=False)
+    column = make_column_encoder(side, "row {}".format, is_target=False)
     column.append(column.encode(["a b", ""], 0))
     with pytest.raises(ValueError, match="row 3: the tokenizer takes a part of 'a <s> b' for"):
         column.append(column.encode(["", "a <s> b"], 2))
 
 
 def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
-    column = make_column(LETTERS, "row {}".format, is_target=True)
-    assert isinstance(column, encoded.TextColumn)
+    column = make_column_encoder(LETTERS, "row {}".format, is_target=True)
+    assert isinstance(column, encoded.TextEncoder)
     column.append(column.encode(["abxx", "", "x"], 0))
     column.append(column.encode(["abc"], 0))
     assert (column.unknown, column.longest) == (3, 4)
@@ -148,7 +148,7 @@ def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
 
 def test_large_arrays_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     want = texts(tmp_path)[[0, 3]]
-    monkeypatch.setattr(encoded, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(encoded, "MMAP_THRESHOLD", 0)
     mapped = EncodedDataset(tmp_path, "val")
     assert isinstance(mapped._source.ids, np.memmap)
     assert mapped[[0, 3]].target.equal(want.target)

@@ -145,7 +145,7 @@ def test_fields_hold_plain_values() -> None:
     numbers = {"batch_tokens": np.int64(9), "seed": np.int32(1), "num_workers": np.int8(0)}
     module = sl.data.SequenceDataModule.__init__.__wrapped__  # type: ignore[attr-defined]
     module(data, Text(), Text(), **numbers)
-    assert {type(value) for value in data._order().values()} == {int}
+    assert {type(value) for value in data.order_key().values()} == {int}
 
 
 def test_class_weights_are_balanced() -> None:

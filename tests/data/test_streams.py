@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import BatchSampler
-from seqlearn.data.encoded import MAPPED_BYTES, EncodedDataset
-from seqlearn.data.streams import LaneDataset, LanePlan, Window, plan_lanes
+from seqlearn.data.encoded import MMAP_THRESHOLD, EncodedDataset
+from seqlearn.data.streams import BPTTWindow, StreamDataset, StreamPlan, plan_streams
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> LanePlan:
-    """Any length of the circle, any lanes (more than ids, too), windows and ranks."""
+def plans(draw: st.DrawFn) -> StreamPlan:
+    """Any number of ids, any streams (more than ids, too), windows and ranks."""
     sizes = (st.integers(1, 400), st.integers(1, 9), st.integers(1, 20), st.integers(1, 4))
-    ids, lanes, window, world_size = (draw(size) for size in sizes)
-    return LanePlan(ids, lanes, window, world_size)
+    ids, streams, window, world_size = (draw(size) for size in sizes)
+    return StreamPlan(ids, streams, window, world_size)
 
 
 epochs = st.none() | st.integers(0, 5)
 
 
-def dealt(plan: LanePlan, epoch: int | None, seed: int = 0) -> list[list[Window]]:
+def dealt(plan: StreamPlan, epoch: int | None, seed: int = 0) -> list[list[BPTTWindow]]:
     """What each rank gets in an epoch; `None` is the fixed order."""
     ranks = []
     for rank in range(plan.world_size):
@@ -39,20 +39,20 @@ def dealt(plan: LanePlan, epoch: int | None, seed: int = 0) -> list[list[Window]
     return ranks
 
 
-def plain(windows: Iterable[Window]) -> list[tuple[list[int], list[int], list[int], bool]]:
+def plain(windows: Iterable[BPTTWindow]) -> list[tuple[list[int], list[int], list[int], bool]]:
     return [
-        (w.lanes.tolist(), w.starts.tolist(), w.predicted.tolist(), w.continues) for w in windows
+        (w.streams.tolist(), w.starts.tolist(), w.predicted.tolist(), w.continues) for w in windows
     ]
 
 
-def predicted(plan: LanePlan, window: Window) -> list[int]:
-    """The places of the circle that a batch predicts."""
+def predicted(plan: StreamPlan, window: BPTTWindow) -> list[int]:
+    """The places of the circular token stream that a batch predicts."""
     rows = zip(window.starts.tolist(), window.predicted.tolist(), strict=True)
     return [(start + i) % plan.ids for start, count in rows for i in range(1, count + 1)]
 
 
 @given(plans(), epochs)
-def test_every_id_is_predicted_once(plan: LanePlan, epoch: int | None) -> None:
+def test_every_id_is_predicted_once(plan: StreamPlan, epoch: int | None) -> None:
     found = [
         place
         for windows in dealt(plan, epoch)
@@ -63,56 +63,58 @@ def test_every_id_is_predicted_once(plan: LanePlan, epoch: int | None) -> None:
 
 
 @given(plans(), epochs)
-def test_every_row_goes_on_where_it_was(plan: LanePlan, epoch: int | None) -> None:
+def test_every_row_goes_on_where_it_was(plan: StreamPlan, epoch: int | None) -> None:
     for windows in dealt(plan, epoch):
         assert [window.continues for window in windows] == [i > 0 for i in range(len(windows))]
         for before, after in itertools.pairwise(windows):
-            assert after.lanes.tolist() == before.lanes.tolist()
+            assert after.streams.tolist() == before.streams.tolist()
             assert after.starts.tolist() == ((before.starts + before.predicted) % plan.ids).tolist()
 
 
 @given(plans(), epochs)
-def test_lanes_are_equally_long_and_windows_full_but_for_the_last(
-    plan: LanePlan, epoch: int | None
+def test_streams_are_equally_long_and_windows_full_but_for_the_last(
+    plan: StreamPlan, epoch: int | None
 ) -> None:
-    lanes: dict[int, int] = {}
+    streams: dict[int, int] = {}
     for windows in dealt(plan, epoch):
         for window in windows:
-            assert len(window.lanes) == plan.lanes
+            assert len(window.streams) == plan.num_streams
             assert window.predicted.min() >= 0
-            for lane, count in zip(window.lanes.tolist(), window.predicted.tolist(), strict=True):
-                lanes[lane] = lanes.get(lane, 0) + count
+            for stream, count in zip(
+                window.streams.tolist(), window.predicted.tolist(), strict=True
+            ):
+                streams[stream] = streams.get(stream, 0) + count
         assert all((window.predicted == plan.window).all() for window in windows[:-1])
         assert all((window.predicted <= plan.window).all() for window in windows)
-    assert sorted(lanes) == list(range(plan.lanes * plan.world_size))
-    assert max(lanes.values()) - min(lanes.values()) <= 1
+    assert sorted(streams) == list(range(plan.num_streams * plan.world_size))
+    assert max(streams.values()) - min(streams.values()) <= 1
 
 
 @given(plans(), st.integers(0, 3), st.integers(0, 3))
-def test_the_order_is_a_function_of_seed_and_epoch(plan: LanePlan, seed: int, epoch: int) -> None:
+def test_the_order_is_a_function_of_seed_and_epoch(plan: StreamPlan, seed: int, epoch: int) -> None:
     for one, two in zip(dealt(plan, epoch, seed), dealt(plan, epoch, seed), strict=True):
         assert plain(one) == plain(two)
 
 
 def test_seeds_and_epochs_start_elsewhere_and_the_fixed_order_at_the_start() -> None:
-    plan = LanePlan(10_000, 3, 8)
-    firsts = {int(plan.shuffled(*order)[0].starts[0]) for order in ((0, 0), (0, 1), (1, 0), (7, 3))}
+    plan = StreamPlan(10_000, 3, 8)
+    firsts = {int(plan.epoch(*order)[0].starts[0]) for order in ((0, 0), (0, 1), (1, 0), (7, 3))}
     assert len(firsts) == 4
-    assert plan.fixed()[0].starts.tolist() == [0, 3333, 6666]
+    assert plan.sequential()[0].starts.tolist() == [0, 3333, 6666]
 
 
 @given(plans())
-def test_ranks_read_the_lanes_that_one_process_would(plan: LanePlan) -> None:
-    alone = LanePlan(plan.ids, plan.lanes * plan.world_size, plan.window)
+def test_ranks_read_the_streams_that_one_process_would(plan: StreamPlan) -> None:
+    alone = StreamPlan(plan.ids, plan.num_streams * plan.world_size, plan.window)
     together = list(zip(*dealt(plan, 2), strict=True))
-    for window, parts in zip(alone.shuffled(0, 2), together, strict=True):
-        for field in ("lanes", "starts", "predicted"):
+    for window, parts in zip(alone.epoch(0, 2), together, strict=True):
+        for field in ("streams", "starts", "predicted"):
             joined = np.concatenate([getattr(part, field) for part in parts])
             assert joined.tolist() == getattr(window, field).tolist()
 
 
 @given(plans(), st.integers(0, 9))
-def test_a_resumed_pass_is_the_rest_and_continues(plan: LanePlan, skipped: int) -> None:
+def test_a_resumed_pass_is_the_rest_and_continues(plan: StreamPlan, skipped: int) -> None:
     rank = plan.world_size - 1
     sampler = BatchSampler(plan, shuffle=True, rank=rank)
     whole = plain(sampler)
@@ -122,8 +124,8 @@ def test_a_resumed_pass_is_the_rest_and_continues(plan: LanePlan, skipped: int) 
 
 
 def test_a_long_text_costs_nothing_before_it_is_read() -> None:
-    plan = plan_lanes(10**12, 64, 768)
-    windows = plan.shuffled(0, 0)
+    plan = plan_streams(10**12, 64, 768)
+    windows = plan.epoch(0, 0)
     assert len(windows) == plan.steps == 1_302_083_334
     assert windows[-1].predicted.tolist() == [21, 21, 22] * 4
     assert windows[5:][0].continues
@@ -132,32 +134,32 @@ def test_a_long_text_costs_nothing_before_it_is_read() -> None:
 
 
 def test_a_plan_keeps_the_budget() -> None:
-    assert plan_lanes(10_000, 64, 768, world_size=2) == LanePlan(10_000, 12, 64, 2)
-    assert plan_lanes(10_000, 64, 767).lanes == 11
-    # A short text makes fewer lanes, none of them shorter than a window.
-    assert plan_lanes(1000, 64, 768).lanes == 15 - 3
-    assert plan_lanes(700, 64, 768).lanes == 10
-    assert plan_lanes(700, 64, 768, world_size=2).lanes == 5
-    assert plan_lanes(65, 64, 768, world_size=2).lanes == 1
-    assert plan_lanes(65, 64, 768).steps == 2
+    assert plan_streams(10_000, 64, 768, world_size=2) == StreamPlan(10_000, 12, 64, 2)
+    assert plan_streams(10_000, 64, 767).num_streams == 11
+    # A short text makes fewer streams, none of them shorter than a window.
+    assert plan_streams(1000, 64, 768).num_streams == 15 - 3
+    assert plan_streams(700, 64, 768).num_streams == 10
+    assert plan_streams(700, 64, 768, world_size=2).num_streams == 5
+    assert plan_streams(65, 64, 768, world_size=2).num_streams == 1
+    assert plan_streams(65, 64, 768).steps == 2
 
 
 def test_a_window_that_fits_neither_the_text_nor_the_budget() -> None:
     with pytest.raises(ValueError, match="batch_tokens of at least the window, 9, got 8"):
-        plan_lanes(100, 9, 8)
+        plan_streams(100, 9, 8)
     with pytest.raises(
         ValueError, match=r"has 64 tokens .* too few for window=64; set window to at most 63"
     ):
-        plan_lanes(64, 64, 64)
+        plan_streams(64, 64, 64)
 
 
 # Ids of batches.
 
 
-def written(folder: Path, ids: list[int], ends: list[int]) -> LaneDataset:
+def written(folder: Path, ids: list[int], ends: list[int]) -> StreamDataset:
     np.save(folder / "train.target.ids.npy", np.array(ids, dtype=np.int32))
     np.save(folder / "train.target.offsets.npy", np.array([0, *ends], dtype=np.int64))
-    return LaneDataset(EncodedDataset(folder, "train"))
+    return StreamDataset(EncodedDataset(folder, "train"))
 
 
 def check(batch: SequenceBatch, rows: list[list[int]], lengths: list[int]) -> None:
@@ -167,12 +169,12 @@ def check(batch: SequenceBatch, rows: list[list[int]], lengths: list[int]) -> No
     assert batch.target_lengths.tolist() == lengths
 
 
-def test_the_ids_of_two_texts_in_two_lanes(tmp_path: Path) -> None:
+def test_the_ids_of_two_texts_in_two_streams(tmp_path: Path) -> None:
     data = written(tmp_path, [2, 10, 11, 12, 3, 2, 20, 21, 3], [5, 9])  # "2" starts, "3" ends
     assert len(data) == 9
-    batches = [data[window] for window in LanePlan(9, 2, 3).fixed()]
+    batches = [data[window] for window in StreamPlan(9, 2, 3).sequential()]
     check(batches[0], [[2, 10, 11, 12], [3, 2, 20, 21]], [4, 4])
-    # The second lane goes round; the first is shorter.
+    # The second stream goes round; the first is shorter.
     check(batches[1], [[12, 3, 0], [21, 3, 2]], [2, 3])
     assert len(batches) == 2
     assert [batch.continues for batch in batches] == [False, True]
@@ -182,13 +184,13 @@ def test_the_ids_of_two_texts_in_two_lanes(tmp_path: Path) -> None:
 
 def test_a_lane_that_has_ended_predicts_nothing(tmp_path: Path) -> None:
     data = written(tmp_path, [2, 10, 11, 12, 3], [5])
-    batches = [data[window] for window in LanePlan(5, 2, 2).fixed()]
+    batches = [data[window] for window in StreamPlan(5, 2, 2).sequential()]
     check(batches[0], [[2, 10, 11], [11, 12, 3]], [3, 3])
     check(batches[1], [[11, 0], [3, 2]], [1, 2])
 
 
 @given(plans(), epochs)
-def test_batches_hold_the_ids_of_their_places(plan: LanePlan, epoch: int | None) -> None:
+def test_batches_hold_the_ids_of_their_places(plan: StreamPlan, epoch: int | None) -> None:
     with TemporaryDirectory() as folder:
         data = written(Path(folder), list(range(plan.ids)), [plan.ids])  # each id is its place
     for windows in dealt(plan, epoch):
@@ -196,7 +198,7 @@ def test_batches_hold_the_ids_of_their_places(plan: LanePlan, epoch: int | None)
             batch = data[window]
             assert batch.target_lengths is not None
             lengths = batch.target_lengths.tolist()
-            assert batch.target.shape == (plan.lanes, max(2, *lengths))  # a step at least
+            assert batch.target.shape == (plan.num_streams, max(2, *lengths))  # a step at least
             labels = [
                 token
                 for row, length in zip(batch.target.tolist(), lengths, strict=True)
@@ -207,7 +209,7 @@ def test_batches_hold_the_ids_of_their_places(plan: LanePlan, epoch: int | None)
 
 
 def test_long_texts_stay_on_disk_and_a_copy_is_only_the_name(tmp_path: Path) -> None:
-    count = MAPPED_BYTES // 4 + 1000
+    count = MMAP_THRESHOLD // 4 + 1000
     ids = np.lib.format.open_memmap(
         tmp_path / "train.target.ids.npy", mode="w+", dtype=np.int32, shape=(count,)
     )
@@ -216,7 +218,7 @@ def test_long_texts_stay_on_disk_and_a_copy_is_only_the_name(tmp_path: Path) -> 
     np.save(tmp_path / "train.target.offsets.npy", np.array([0, count], dtype=np.int64))
     encoded = EncodedDataset(tmp_path, "train")
     assert isinstance(encoded.target_ids, np.memmap)
-    copied = pickle.dumps(LaneDataset(encoded))
+    copied = pickle.dumps(StreamDataset(encoded))
     assert len(copied) < 1000
-    window = Window(np.array([0]), np.array([count - 5]), np.array([6]), continues=True)
+    window = BPTTWindow(np.array([0]), np.array([count - 5]), np.array([6]), continues=True)
     check(pickle.loads(copied)[window], [[4, 5, 6, 7, 8, 0, 0]], [7])

@@ -58,13 +58,13 @@ def main() -> None:
     parser.add_argument("--laws", nargs="+")
     parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
     parser.add_argument("--jobs", type=int, default=1)
-    asked = parser.parse_args()
-    laws = asked.laws and [int(law) if law.isdigit() else law for law in asked.laws]
+    args = parser.parse_args()
+    laws = args.laws and [int(law) if law.isdigit() else law for law in args.laws]
     cases = broken = 0
-    for words, tried, wrong in all_checked(asked.only, laws, asked.examples, asked.jobs):
+    for words, tried, wrong in all_checked(args.only, laws, args.examples, args.jobs):
         print(words, flush=True)
         cases, broken = cases + tried, broken + wrong
-    print(f"{cases:,} cases tried on {len(asked.only)} modules; {broken} laws broken")
+    print(f"{cases:,} cases tried on {len(args.only)} modules; {broken} laws broken")
     sys.exit(broken > 0)
 
 

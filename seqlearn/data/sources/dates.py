@@ -21,7 +21,7 @@ from babel.dates import DateTimeFormat, DateTimePattern, get_date_format
 
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.module import Example, SequenceDataModule, Split
-from seqlearn.data.rng import drawing
+from seqlearn.data.rng import seeded_rng
 
 Shape = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence"]
 
@@ -200,7 +200,7 @@ class Dates(SequenceDataModule):
                 f"got first_year={first_year}, last_year={last_year}"
             )
         self._source, self._target = _locale(source_locale), _locale(target_locale)
-        self._locales = self._told_apart(shape, locales)
+        self._locales = self._candidate_locales(shape, locales)
         self.shape = shape
         self.first_year, self.last_year = first_year, last_year
         super().__init__(
@@ -211,7 +211,7 @@ class Dates(SequenceDataModule):
             num_workers=num_workers,
         )
 
-    def _told_apart(self, shape: str, locales: Sequence[str] | None) -> list[Locale]:
+    def _candidate_locales(self, shape: str, locales: Sequence[str] | None) -> list[Locale]:
         if shape != "sequence-to-vector":
             if locales is not None:
                 raise ValueError(
@@ -249,7 +249,7 @@ class Dates(SequenceDataModule):
         last = dt.date(self.last_year, 12, 31).toordinal()
         total = last - first + 1
         held = min(_HELD_OUT, total // 10)
-        drawn = drawing(f"splits {self.seed}").sample(
+        drawn = seeded_rng(f"splits {self.seed}").sample(
             range(first, last + 1), min(_TRAIN + 2 * held, total)
         )
         parts = {"val": drawn[:held], "test": drawn[held : 2 * held], "train": drawn[2 * held :]}
@@ -258,9 +258,9 @@ class Dates(SequenceDataModule):
     def examples(self, split: Split) -> Iterable[Example]:
         """Yield one example per date: a text or the 90 numbers, and a text or a label."""
         days = self.dates(split)
-        chooser = drawing(f"formats {self.seed} {split}")
+        chooser = seeded_rng(f"formats {self.seed} {split}")
         if self.shape == "sequence-to-vector":
-            yield from self._recognised(days, chooser)
+            yield from self._classification_examples(days, chooser)
             return
         target = _full(self._target)
         if self.shape == "vector-to-sequence":
@@ -271,7 +271,9 @@ class Dates(SequenceDataModule):
         for day in days:
             yield chooser.choice(styles).write(day), target.write(day)
 
-    def _recognised(self, days: list[dt.date], chooser: random.Random) -> Iterator[tuple[str, str]]:
+    def _classification_examples(
+        self, days: list[dt.date], chooser: random.Random
+    ) -> Iterator[tuple[str, str]]:
         labels = [str(locale) for locale in self._locales]
         styles = [_full(locale) for locale in self._locales]
         rows = [[style.write(day) for style in styles] for day in days]

@@ -16,7 +16,7 @@ from filelock import FileLock
 _log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
-_WORTH_ANOTHER_TRY = {408, 429, 500, 502, 503, 504}
+_RETRY_STATUS = {408, 429, 500, 502, 503, 504}
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -142,7 +142,7 @@ def _open(url: str, have: int, part: Path, timeout: float) -> http.client.HTTPRe
             raise FileNotFoundError(f"{url}: {problem}; check the address") from error
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)
-        elif error.code not in _WORTH_ANOTHER_TRY:
+        elif error.code not in _RETRY_STATUS:
             raise PermissionError(f"{url}: {problem}; fetch the file by hand") from error
         raise ConnectionError(problem) from error
     return response

@@ -7,12 +7,12 @@ from numbers import Real
 from typing import Any, TypeVar
 
 from seqlearn.data.preparation import Split
-from seqlearn.data.rng import drawing
+from seqlearn.data.rng import seeded_rng
 
 Row = TypeVar("Row")
 
 
-def share_of(val: Any) -> float | None:
+def fraction_of(val: Any) -> float | None:
     """The share of `train` that `val` stands for; `None` if it is a split of its own.
 
     Raises:
@@ -72,7 +72,7 @@ class Holdout:
 
     def _draw(self, labels: list[Hashable], label: object) -> frozenset[int]:
         order = list(range(len(labels)))
-        drawing(f"share {self.seed}").shuffle(order)
+        seeded_rng(f"share {self.seed}").shuffle(order)
         free = order
         kept = "both splits need some"
         if label is not None:

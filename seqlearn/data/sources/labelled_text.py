@@ -14,10 +14,15 @@ from lightning.pytorch.utilities import rank_zero_warn
 from seqlearn.data.columns import HeaderWarning, column_pair
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, share_of
+from seqlearn.data.sources.holdout import Holdout, fraction_of
 from seqlearn.data.sources.table_files import SUFFIXES, FileTable, table_suffix
 from seqlearn.data.sources.tables import KINDS, MemoryTable, Rows, is_table, split_tables
-from seqlearn.data.sources.text_files import codec_name, digest_file, read_lines, refuse_empty
+from seqlearn.data.sources.text_files import (
+    check_not_empty,
+    digest_file,
+    normalize_encoding,
+    read_lines,
+)
 
 Labelled = str | Path | Rows
 """One split: a file, or a table in memory."""
@@ -56,7 +61,7 @@ class LabelledText(SequenceDataModule):
             from 1.
         class_weights: How much an example of each class counts in the training loss: `"balanced"`,
             or a number for each label; see `Classes`.
-        label_until: Cuts labels before this sign: with `":"` the label `LOC:city` is `LOC`.
+        label_separator: Cuts labels before this sign: with `":"` the label `LOC:city` is `LOC`.
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Decides the order of training, and which share is drawn.
@@ -69,7 +74,7 @@ class LabelledText(SequenceDataModule):
 
     Example::
 
-        LabelledText("train.txt", 0.1, "test.txt", label_until=":", encoding="latin-1")
+        LabelledText("train.txt", 0.1, "test.txt", label_separator=":", encoding="latin-1")
     """
 
     def __init__(
@@ -81,7 +86,7 @@ class LabelledText(SequenceDataModule):
         *,
         columns: tuple[int, int] | tuple[str, str] | None = None,
         class_weights: Literal["balanced"] | dict[str, float] | None = None,
-        label_until: str | None = None,
+        label_separator: str | None = None,
         encoding: str = "utf-8",
         batch_tokens: int | None = None,
         seed: int = 0,
@@ -94,13 +99,15 @@ class LabelledText(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        if label_until == "":
-            raise ValueError("expected label_until to be a sign such as ':', got an empty string")
-        self.label_until = label_until
-        self.encoding = codec_name(encoding)
+        if label_separator == "":
+            raise ValueError(
+                "expected label_separator to be a sign such as ':', got an empty string"
+            )
+        self.label_separator = label_separator
+        self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(text, label)")
-        self.val_share = share_of(val)
-        self._holdout = None if self.val_share is None else Holdout(self.val_share, seed)
+        self.val_fraction = fraction_of(val)
+        self._holdout = None if self.val_fraction is None else Holdout(self.val_fraction, seed)
         self._readers: dict[Split, _Reader] = {
             split: self._reader(split, given)
             for split, given in split_tables(train, val, test).items()
@@ -113,14 +120,14 @@ class LabelledText(SequenceDataModule):
 
     def fingerprint(self) -> str:
         """The digests of the files, and how they are read; of a table, its texts and labels."""
-        drawn = self._holdout and (self.val_share, self.seed)
-        how = (self.encoding, self.columns, self.label_until, drawn)
+        drawn = self._holdout and (self.val_fraction, self.seed)
+        how = (self.encoding, self.columns, self.label_separator, drawn)
         digest = hashlib.sha256(repr(how).encode())
         for split, reader in self._readers.items():
             digest.update(f"\n{split} {reader.digest()}".encode())
         return digest.hexdigest()
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """File and line, or the row of a table."""
         return next(itertools.islice(self._rows(split), row, None))[0]
 
@@ -137,7 +144,7 @@ class LabelledText(SequenceDataModule):
         for number, (text, given) in reader.rows():
             place, label = reader.place(number), given
             if isinstance(text, str):
-                refuse_empty(text, place, "fill it in, or take the example out")
+                check_not_empty(text, place, "fill it in, or take the example out")
             if names is not None and isinstance(label, int):
                 if not 0 <= label < len(names):
                     raise ValueError(
@@ -153,13 +160,13 @@ class LabelledText(SequenceDataModule):
             label = str(label)
         if not isinstance(label, str):
             return label
-        if self.label_until is not None:
+        if self.label_separator is not None:
             whole = label
-            label, found, _ = whole.partition(self.label_until)
+            label, found, _ = whole.partition(self.label_separator)
             if not found:
                 raise ValueError(
-                    f"{place}: expected a label with {self.label_until!r} in it, as label_until "
-                    f"says, got {whole!r}; correct it, or leave out label_until"
+                    f"{place}: expected a label with {self.label_separator!r} in it, as "
+                    f"label_separator says, got {whole!r}; correct it, or leave out label_separator"
                 )
         if not label.strip():
             raise ValueError(

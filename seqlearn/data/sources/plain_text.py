@@ -1,4 +1,4 @@
-"""Text files for language modelling, read in contiguous lanes."""
+"""Text files for language modelling, read in contiguous streams."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.data.batching import Planned
+from seqlearn.data.batching import BatchPlan
 from seqlearn.data.budget import MAX_BATCH_TOKENS
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.preparation import SPLITS
-from seqlearn.data.sources.holdout import share_of
+from seqlearn.data.sources.holdout import fraction_of
 from seqlearn.data.sources.tables import MemoryTable, Rows, split_tables
-from seqlearn.data.sources.text_files import codec_name, digest_file, read_text, refuse_empty
-from seqlearn.data.streams import LaneDataset, plan_lanes
+from seqlearn.data.sources.text_files import (
+    check_not_empty,
+    digest_file,
+    normalize_encoding,
+    read_text,
+)
+from seqlearn.data.streams import StreamDataset, plan_streams
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, TextSpec
 
@@ -38,10 +43,10 @@ class PlainText(SequenceDataModule):
     Face `Dataset`, a list of dictionaries), each row of which is one text, not empty; and `train`
     can be a `DatasetDict`, whose splits are then taken.
     The texts of a split follow one another in a circle, which is cut into
-    `batch_tokens // window` lanes on each process (fewer, if the text is too short for so many).
-    Every batch holds the next window of each lane, so a recurrent model carries its state on
+    `batch_tokens // window` streams on each process (fewer, if the text is too short for so many).
+    Every batch holds the next window of each stream, so a recurrent model carries its state on
     (`SequenceBatch.continues`). Every token is predicted once in an epoch, in training from another
-    starting point in each epoch. How many lanes a split is cut into depends on the number of
+    starting point in each epoch. How many streams a split is cut into depends on the number of
     processes, and so do, a little, the figures of validation.
 
     Args:
@@ -57,7 +62,7 @@ class PlainText(SequenceDataModule):
         encoding: Of the files; a mark at the start of UTF-8 is left out.
         batch_tokens: Tokens that a batch predicts, on each process; the default as in
             `SequenceDataModule`, and at least two windows.
-        seed: Decides, with the epoch, where the lanes start.
+        seed: Decides, with the epoch, where the streams start.
         num_workers: Processes that slice batches.
 
     Raises:
@@ -94,8 +99,8 @@ class PlainText(SequenceDataModule):
                 f"PlainText reads texts in windows, here of {window} tokens, so max_length="
                 f"{text.max_length} has no meaning; leave it out, or set window"
             )
-        self.val_share = share_of(val)
-        self.encoding = codec_name(encoding)
+        self.val_fraction = fraction_of(val)
+        self.encoding = normalize_encoding(encoding)
         given = split_tables(train, val, test)
         columns = None if column is None else (column,)
         self._texts_of: dict[Split, _Files | _Table] = {
@@ -108,12 +113,12 @@ class PlainText(SequenceDataModule):
 
     def fingerprint(self) -> str:
         """The digests of the files, and how they are read; of a table, its texts."""
-        digest = hashlib.sha256(repr((self.encoding, self.val_share)).encode())
+        digest = hashlib.sha256(repr((self.encoding, self.val_fraction)).encode())
         for split, texts in self._texts_of.items():
             digest.update(f"\n{split} {texts.digest()}".encode())
         return digest.hexdigest()
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """The file, or the row of a table."""
         return next(islice(self._texts(split), row, None))[0]
 
@@ -135,34 +140,39 @@ class PlainText(SequenceDataModule):
             "the beginnings of texts"
         )
 
-    def _plan(self, split: Split, *, world_size: int, shuffle: bool, in_order: bool) -> Planned:
+    def plan_batches(
+        self, split: Split, *, world_size: int, shuffle: bool, sequential: bool
+    ) -> BatchPlan:
+        """Plan streams instead of buckets."""
         ids = len(self.dataset(split).target_ids)
         try:
-            return plan_lanes(ids, self.window, self.batch_tokens, world_size=world_size)
+            return plan_streams(ids, self.window, self.batch_tokens, world_size=world_size)
         except ValueError as error:
             raise ValueError(f"{split}: {error}") from error
 
-    def _sliced(self, split: Split) -> LaneDataset:
-        return LaneDataset(self.dataset(split))
+    def batch_dataset(self, split: Split) -> StreamDataset:
+        """Make batches of the windows of streams."""
+        return StreamDataset(self.dataset(split))
 
     def _longest_row(self) -> int:
         return self.window
 
-    def _order(self) -> dict[str, int]:
-        return super()._order() | {"window": self.window}
+    def order_key(self) -> dict[str, int]:
+        """The window decides the order, too."""
+        return super().order_key() | {"window": self.window}
 
     def _texts(self, split: Split) -> Iterator[tuple[str, str]]:
         """The place of each text of a split, and what of it belongs there."""
-        if self.val_share is None or split == "test":
+        if self.val_fraction is None or split == "test":
             yield from self._texts_of[split].rows()
             return
         texts = list(self._texts_of["train"].rows())
         total = sum(len(text) for _, text in texts)
-        kept = round(total * self.val_share)
+        kept = round(total * self.val_fraction)
         if texts and not 0 < kept < total:
             raise ValueError(
-                f"val={self.val_share} of {total} characters in train is {kept}, and both splits "
-                "need some; take another share, or give val a split of its own"
+                f"val={self.val_fraction} of {total} characters in train is {kept}, and both "
+                "splits need some; take another share, or give val a split of its own"
             )
         left = total - kept
         for place, text in texts:
@@ -203,7 +213,7 @@ class _Table:
                 raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
                     f"{place}: expected a text, got {type(text).__name__} {str(text)[:40]!r}"
                 )
-            refuse_empty(text, place, "filter it out")
+            check_not_empty(text, place, "filter it out")
             yield place, text
 
 

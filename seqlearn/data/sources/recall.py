@@ -18,7 +18,7 @@ from babel.languages import get_official_languages
 
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
-from seqlearn.data.rng import drawing
+from seqlearn.data.rng import seeded_rng
 
 RecallShape = Literal["sequence-to-vector", "nothing-to-sequence"]
 
@@ -40,9 +40,9 @@ FILLER = tuple(_FILLER.split())
 class Recall(SequenceDataModule):
     """What language does somebody speak, who said long ago where they grew up?
 
-    A text is `before` filler words, "I grew up in" and a country, exactly `distance` filler words,
-    and the question "I speak fluent". The filler is drawn anew for each text, each word uniformly
-    from 64, and says nothing of the answer.
+    A text is `prefix_length` filler words, "I grew up in" and a country, exactly `distance` filler
+    words, and the question "I speak fluent". The filler is drawn anew for each text, each word
+    uniformly from 64, and says nothing of the answer.
 
     - `"sequence-to-vector"`: the text to the language, as a class.
     - `"nothing-to-sequence"`: the same text with the language as its last word, for language
@@ -50,11 +50,11 @@ class Recall(SequenceDataModule):
       token among all of them.
 
     Between country and answer lie `distance` words and the three of the question. An encoder that
-    also reads from right to left has only `before` + 4 words left to read after the country: to
-    measure its memory as well, set `before` as large as `distance`.
+    also reads from right to left has only `prefix_length` + 4 words left to read after the
+    country: to measure its memory as well, set `prefix_length` as large as `distance`.
 
-    The short control is `distance=0` (`Recall(distance=0, before=1000)` where texts should be as
-    long as those of `distance=1000`): a model that fails there has not learnt which language
+    The short control is `distance=0` (`Recall(distance=0, prefix_length=1000)` where texts should
+    be as long as those of `distance=1000`): a model that fails there has not learnt which language
     belongs to which country; one that fails only further away has not learnt to keep the country.
 
     Countries are the CLDR's territories with exactly one official language, where English names
@@ -67,7 +67,7 @@ class Recall(SequenceDataModule):
         distance: Filler words between the country and the question.
         shape: `"sequence-to-vector"` or `"nothing-to-sequence"`.
         languages: Codes of the languages to tell apart, two or more.
-        before: Filler words before the first sentence.
+        prefix_length: Filler words before the first sentence.
         train_examples: Training examples.
         held_out_examples: Examples in val, and as many in test.
         batch_tokens: Padded tokens in a batch; by default 4096, or 32 texts if that is more.
@@ -93,7 +93,7 @@ class Recall(SequenceDataModule):
         *,
         shape: RecallShape = "sequence-to-vector",
         languages: Sequence[str] = _LANGUAGES,
-        before: int = 4,
+        prefix_length: int = 4,
         train_examples: int = 4_000,
         held_out_examples: int = 500,
         batch_tokens: int | None = None,
@@ -102,7 +102,7 @@ class Recall(SequenceDataModule):
     ) -> None:
         if shape not in _SHAPES:
             raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
-        for name, value in (("distance", distance), ("before", before)):
+        for name, value in (("distance", distance), ("prefix_length", prefix_length)):
             if value < 0:
                 raise ValueError(f"expected {name} of at least 0 filler words, got {value}")
         if held_out_examples < 1:
@@ -115,13 +115,14 @@ class Recall(SequenceDataModule):
                 f"training, got {train_examples}; raise it, or name fewer languages"
             )
         total = train_examples + 2 * held_out_examples
-        if len(FILLER) ** (before + distance) < 2 * total:
+        if len(FILLER) ** (prefix_length + distance) < 2 * total:
             raise ValueError(
-                f"distance={distance} and before={before} leave {before + distance} filler words, "
-                f"too few to make {total} texts different; set before=4 or more"
+                f"distance={distance} and prefix_length={prefix_length} leave "
+                f"{prefix_length + distance} filler words, too few to make {total} texts "
+                "different; set prefix_length=4 or more"
             )
         language_model = shape == "nothing-to-sequence"
-        longest = before + len(_FACT) + 1 + distance + len(_QUESTION) + 3 * language_model
+        longest = prefix_length + len(_FACT) + 1 + distance + len(_QUESTION) + 3 * language_model
         super().__init__(
             source=None if language_model else Text("word"),
             target=Text("word") if language_model else Classes(),
@@ -129,7 +130,7 @@ class Recall(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        self.distance, self.before, self.shape = distance, before, shape
+        self.distance, self.prefix_length, self.shape = distance, prefix_length, shape
         self.train_examples, self.held_out_examples = train_examples, held_out_examples
 
     def fingerprint(self) -> str:
@@ -140,7 +141,7 @@ class Recall(SequenceDataModule):
                 "babel": babel.__version__,
                 "languages": list(self.countries),
                 "shape": self.shape,
-                "filler": [self.before, self.distance, FILLER],
+                "filler": [self.prefix_length, self.distance, FILLER],
                 "examples": [self.train_examples, self.held_out_examples],
                 "seed": self.seed,
             }
@@ -154,7 +155,13 @@ class Recall(SequenceDataModule):
             language = languages[place]
             countries = self.countries[language]
             country = countries[turn % len(countries)]
-            words = [*filler[: self.before], *_FACT, country, *filler[self.before :], *_QUESTION]
+            words = [
+                *filler[: self.prefix_length],
+                *_FACT,
+                country,
+                *filler[self.prefix_length :],
+                *_QUESTION,
+            ]
             if self.shape == "sequence-to-vector":
                 yield " ".join(words), language
             else:
@@ -167,10 +174,10 @@ class Recall(SequenceDataModule):
         """
         seen: set[tuple[str, ...]] = set()
         for one in reversed(SPLITS):  # the test split first: training leaves out what is in it
-            draw = drawing(f"recall {one} {self.seed}")
+            draw = seeded_rng(f"recall {one} {self.seed}")
             last = len(seen) + (self.train_examples if one == "train" else self.held_out_examples)
             while len(seen) < last:
-                words = draw.choices(FILLER, k=self.before + self.distance)
+                words = draw.choices(FILLER, k=self.prefix_length + self.distance)
                 if tuple(words) in seen:
                     continue
                 seen.add(tuple(words))

@@ -13,7 +13,7 @@ from typing import Literal
 
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.rng import drawing
+from seqlearn.data.rng import seeded_rng
 
 Task = Literal["copy", "reverse", "sort", "add"]
 SyntheticShape = Literal["sequence-to-sequence", "sequence-to-vector"]
@@ -166,7 +166,7 @@ class Synthetic(SequenceDataModule):
     @functools.cached_property
     def _splits(self) -> dict[Split, list[_Drawn]]:
         """What is drawn for each split; nothing twice."""
-        draw = drawing(f"synthetic {self.seed}")
+        draw = seeded_rng(f"synthetic {self.seed}")
         lengths = range(self.min_length, self.length + 1)
         sizes = itertools.product(lengths, repeat=2 if self.task == "add" else 1)
         possible = {size: self._possible(size) for size in sizes}

@@ -10,7 +10,7 @@ from typing import Any
 from seqlearn.data.columns import (
     HeaderWarning,
     cell_of,
-    column_place,
+    column_index,
     default_columns,
     flat_names,
     looks_like_header,
@@ -39,7 +39,7 @@ class FileTable:
         columns: Names (a CSV or TSV then starts with a line of names) or numbers from 1; `None`
             takes the first two columns (of JSON objects, the usual ones or the only two).
         usual: What the columns are: `("source", "target")`.
-        encoding: As `codec_name` gives it.
+        encoding: As `normalize_encoding` gives it.
 
     Raises:
         ValueError: If numbers of columns are given for JSON.
@@ -116,7 +116,7 @@ class FileTable:
         for number, cells in records:
             if number == 1:
                 width = len(cells)
-                places = [column_place(c, cells, self.place(1)) for c in self.columns]
+                places = [column_index(c, cells, self.place(1)) for c in self.columns]
                 if isinstance(self.columns[0], str):
                     continue
                 self._check_header([cells[place] for place in places])

@@ -17,14 +17,14 @@ from seqlearn.data.columns import (
     HeaderWarning,
     cell_of,
     check_present,
-    column_place,
+    column_index,
     column_title,
     default_columns,
     flat_names,
     plain_cell,
 )
 from seqlearn.data.preparation import SPLITS, Split
-from seqlearn.data.sources.holdout import share_of
+from seqlearn.data.sources.holdout import fraction_of
 
 _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -152,7 +152,7 @@ class MemoryTable:
         where = self.place(number)
         if isinstance(row, Mapping):
             if isinstance(column, int):
-                return list(row.values())[column_place(column, list(row), where)]
+                return list(row.values())[column_index(column, list(row), where)]
             return cell_of(row, column, where)
         if isinstance(column, str):
             raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
@@ -173,7 +173,7 @@ class MemoryTable:
         assert self._columnwise is not None
         where = f"{self._split} dataset"
         if isinstance(column, int) or column in names:
-            cells = self._columnwise[names[column_place(column, names, where)]]
+            cells = self._columnwise[names[column_index(column, names, where)]]
             return lambda: iter(cells)
         whole = self._columnwise  # the column may stand in a nested one
         rows = zip(*whole.values(), strict=True)
@@ -205,7 +205,7 @@ def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
             )
         if found:
             given[split] = train[found[0]]
-    without = {"val"} if share_of(val) is not None else set()
+    without = {"val"} if fraction_of(val) is not None else set()
     without |= {split for split in ("val", "test") if given[split] is None}
     return {split: one for split, one in given.items() if split not in without}
 

@@ -23,7 +23,7 @@ def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
     Args:
         split: What the file is for, to be named in errors.
         path: The file.
-        encoding: Its encoding, as `codec_name` gives it.
+        encoding: Its encoding, as `normalize_encoding` gives it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -39,7 +39,7 @@ def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
                 count += 1
                 yield line.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise ValueError(undecodable(split, path, encoding)) from error
+        raise ValueError(decode_error_message(split, path, encoding)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: expected a gzip file, since its name ends in .gz, but after line {count}: "
@@ -85,7 +85,7 @@ def read_text(split: Split, path: Path, encoding: str) -> str:
         with open_file(split, path) as binary:
             text = binary.read().decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(undecodable(split, path, encoding)) from error
+        raise ValueError(decode_error_message(split, path, encoding)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: expected a gzip file, since its name ends in .gz: {error}; fetch it again or "
@@ -107,7 +107,7 @@ def open_file(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
     return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def undecodable(split: Split, path: Path, encoding: str) -> str:
+def decode_error_message(split: Split, path: Path, encoding: str) -> str:
     """Where a file is not in its encoding; reads it whole, since something is wrong anyway."""
     with open_file(split, path) as binary:
         content = binary.read()
@@ -133,13 +133,13 @@ def digest_file(split: Split, path: Path) -> str:
         return file_digest(path)
 
 
-def refuse_empty(text: str, where: str, what_to_do: str) -> None:
+def check_not_empty(text: str, where: str, what_to_do: str) -> None:
     """Raise a `ValueError` for a text of nothing but blanks."""
     if not text.strip():
         raise ValueError(f"{where}: expected a text, got an empty one; {what_to_do}")
 
 
-def codec_name(encoding: str) -> str:
+def normalize_encoding(encoding: str) -> str:
     """The encoding's own name, that for UTF-8 which leaves out the mark at the start.
 
     Raises:

@@ -11,10 +11,15 @@ from pathlib import Path
 from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, share_of
+from seqlearn.data.sources.holdout import Holdout, fraction_of
 from seqlearn.data.sources.table_files import FileTable
 from seqlearn.data.sources.tables import KINDS, MemoryTable, Rows, is_table, split_tables
-from seqlearn.data.sources.text_files import codec_name, digest_file, read_lines, refuse_empty
+from seqlearn.data.sources.text_files import (
+    check_not_empty,
+    digest_file,
+    normalize_encoding,
+    read_lines,
+)
 
 # jsonargparse saves a value as the first of these that takes it, so the pair comes first.
 Pairs = tuple[str | Path, str | Path] | str | Path | Rows
@@ -89,10 +94,10 @@ class TextPairs(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        self.encoding = codec_name(encoding)
+        self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(source, target)")
-        self.val_share = share_of(val)
-        self._holdout = None if self.val_share is None else Holdout(self.val_share, seed)
+        self.val_fraction = fraction_of(val)
+        self._holdout = None if self.val_fraction is None else Holdout(self.val_fraction, seed)
         self._splits: dict[Split, _Reader] = {
             split: self._reader(split, given)
             for split, given in split_tables(train, val, test).items()
@@ -104,13 +109,13 @@ class TextPairs(SequenceDataModule):
 
     def fingerprint(self) -> str:
         """The digests of the files, and how they are read; of a table, its texts."""
-        drawn = self._holdout and (self.val_share, self.seed)
+        drawn = self._holdout and (self.val_fraction, self.seed)
         digest = hashlib.sha256(repr((self.encoding, self.columns, drawn)).encode())
         for split, reader in self._splits.items():
             digest.update(f"\n{split} {reader.digest()}".encode())
         return digest.hexdigest()
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """File (of a pair the target's) and line, or the row of a table."""
         return next(itertools.islice(self._rows(split), row, None))[0]
 
@@ -157,7 +162,7 @@ def _read(reader: _Reader) -> Iterator[tuple[str, tuple[str, str]]]:
             for column, text in zip(reader.columns, (source, target), strict=True):
                 if isinstance(text, str):
                     where = f"{place}, {column_title(column)}"
-                    refuse_empty(text, where, "fill it in, or take the row out")
+                    check_not_empty(text, where, "fill it in, or take the row out")
         yield place, (source, target)
 
 
@@ -185,7 +190,7 @@ class _Files:
                     "line n of one must go with line n of the other"
                 )
             for path, text in zip(self._paths, (source, target), strict=True):
-                refuse_empty(text, f"{path}, line {line}", "remove this line from both files")
+                check_not_empty(text, f"{path}, line {line}", "remove this line from both files")
             if line == 1:
                 remedy = "remove this line from both files"
                 self._header.check([source, target], self.place(1), remedy)

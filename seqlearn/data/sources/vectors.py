@@ -16,15 +16,15 @@ from seqlearn.data.cache import file_digest
 from seqlearn.data.columns import plain_cell
 from seqlearn.data.fields import Text, Vector
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, share_of
+from seqlearn.data.sources.holdout import Holdout, fraction_of
 from seqlearn.data.sources.tables import KINDS, Rows, split_tables
 from seqlearn.data.sources.text_files import (
-    codec_name,
+    check_not_empty,
     digest_file,
+    normalize_encoding,
     open_file,
     read_csv,
     read_lines,
-    refuse_empty,
 )
 from seqlearn.data.sources.vector_tables import TEXTS_ONLY, is_vector_table, vector_columns
 
@@ -97,8 +97,8 @@ class Vectors(SequenceDataModule):
             )
         if not isinstance(text, Text):
             raise TypeError(f"expected text=Text(...), got {text!r}; {TEXTS_ONLY}")
-        codec = codec_name(encoding)
-        share = share_of(val)
+        codec = normalize_encoding(encoding)
+        share = fraction_of(val)
         pairs = {
             split: _Pair(split, given, codec, columns)
             for split, given in split_tables(train, val, test).items()
@@ -121,7 +121,7 @@ class Vectors(SequenceDataModule):
         )
         self.shape = shape
         self.encoding = codec
-        self.val_share = share
+        self.val_fraction = share
         self._holdout = None if share is None else Holdout(share, seed)
         self._pairs = pairs
 
@@ -134,13 +134,13 @@ class Vectors(SequenceDataModule):
 
     def fingerprint(self) -> str:
         """The digests of the files and arrays, and how they are read."""
-        drawn = self._holdout and (self.val_share, self.seed)
+        drawn = self._holdout and (self.val_fraction, self.seed)
         digest = hashlib.sha256(repr((self.shape, self.encoding, drawn)).encode())
         for split, pair in self._pairs.items():
             digest.update(f"\n{split} {pair.vectors.digest()} {pair.texts.digest()}".encode())
         return digest.hexdigest()
 
-    def locate(self, split: Split, row: int) -> str:
+    def describe_location(self, split: Split, row: int) -> str:
         """The vector's array or file and row, and the text's file and line."""
         number = next(itertools.islice(self._rows(split), row, None))[0]
         drawn = split == "val" and self._holdout is not None
@@ -181,7 +181,7 @@ class _Pair:
                     f"{self.vectors.name} has {counts[0]} rows and {self.texts.name} has "
                     f"{counts[1]}; vector n of one must go with text n of the other"
                 )
-            refuse_empty(text, self.texts.place(row), "take it out, and its vector")
+            check_not_empty(text, self.texts.place(row), "take it out, and its vector")
             yield row, vector, text
 
 

@@ -55,7 +55,7 @@ def gradients(trial: Trial) -> None:
     batches.append(("empty texts", nothing, trial.batch(nothing)))
     repeats = trial.batch(rich)._replace(rows=torch.tensor([~0, ~1, ~2, ~3]))
     batches.append(("repeats only, which do not count", rich, repeats))
-    if trial.spec.source is None:  # nothing to predict, as where the lanes of a text have ended
+    if trial.spec.source is None:  # nothing to predict, as where the streams of a text have ended
         first = repeats.target[:, :1]
         ended = repeats._replace(rows=None, target=first, target_lengths=torch.ones(4).long())
         batches.append(("start symbols only", nothing, ended))

@@ -42,10 +42,10 @@ def test_a_label_at_the_start_of_each_line(suffix: str, tmp_path: Path) -> None:
     data = LabelledText(path, test=path)
     assert read(data) == read(data, "test") == ROWS
     assert read(data, "val") == []
-    assert data.locate("test", 2) == f"{path}, line 3"
+    assert data.describe_location("test", 2) == f"{path}, line 3"
     assert data.spec.shape == "sequence-to-vector"
     assert data.spec.target.labels == ("LOC:city", "NUM:age", "NUM:other")
-    coarse = LabelledText(path, label_until=":")
+    coarse = LabelledText(path, label_separator=":")
     assert [label for _, label in read(coarse)] == ["NUM", "LOC", "NUM"]
     assert coarse.spec.target.labels == ("LOC", "NUM")
 
@@ -65,12 +65,12 @@ def test_a_tsv_takes_quotes_as_they_stand(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", TSV)
     data = LabelledText(path, **NAMED)
     assert read(data) == QUOTED
-    assert data.locate("train", 0) == f"{path}, line 2"
+    assert data.describe_location("train", 0) == f"{path}, line 2"
     plain = write(tmp_path / "b.tsv.gz", TSV.split("\n", 1)[1])
     data = LabelledText(plain, columns=(2, 3))
     assert read(data) == QUOTED
-    assert data.locate("train", 0) == f"{plain}, line 1"
-    swapped = LabelledText(plain, columns=(3, 2), label_until=" ")
+    assert data.describe_location("train", 0) == f"{plain}, line 1"
+    swapped = LabelledText(plain, columns=(3, 2), label_separator=" ")
     assert read(swapped)[1] == ("LOC:city", '"Wo')
 
 
@@ -81,20 +81,20 @@ def test_a_csv_with_quotes_commas_and_line_breaks(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", CSV)
     data = LabelledText(path, **NAMED)
     assert read(data) == [('one, "1"\nand a half', "a"), ("two", "b"), ("three", "a")]
-    assert [data.locate("train", row) for row in range(3)] == [
+    assert [data.describe_location("train", row) for row in range(3)] == [
         f"{path}, line {line}" for line in (2, 4, 5)
     ]
     plain = write(tmp_path / "b.csv.gz", CSV.split("\n", 1)[1])
     data = LabelledText(plain, columns=(2, 1))
     assert len(read(data)) == 3
-    assert data.locate("train", 1) == f"{plain}, line 3"
+    assert data.describe_location("train", 1) == f"{plain}, line 3"
 
 
 def test_json_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", JSON_LINES)
     data = LabelledText(path, **NAMED)
     assert read(data) == [("ja", "3"), ("nä\n", "no")]
-    assert data.locate("train", 1) == f"{path}, line 2"
+    assert data.describe_location("train", 1) == f"{path}, line 2"
 
 
 def test_datasets(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_datasets(tmp_path: Path) -> None:
     assert read(data) == ROWS
     assert read(data, "val") == ROWS[:1]
     assert len(read(data, "test")) == 3
-    assert data.locate("val", 0) == "val dataset, row 0"
+    assert data.describe_location("val", 0) == "val dataset, row 0"
 
 
 def test_a_hugging_face_dataset_knows_the_names_of_labels() -> None:
@@ -127,21 +127,21 @@ MANY = "".join(f"{'abc'[n % 3]}:x text {n}\n" for n in range(60)) + "d:x lonely\
 @pytest.mark.filterwarnings("ignore:the source has tokens")
 def test_a_share_of_train_is_drawn(tmp_path: Path) -> None:
     path = write(tmp_path / "train.txt", MANY)
-    data = LabelledText(path, 0.25, label_until=":")
+    data = LabelledText(path, 0.25, label_separator=":")
     train, val = read(data), read(data, "val")
     assert (len(train), len(val)) == (46, 15)
-    whole = read(LabelledText(path, label_until=":"))
+    whole = read(LabelledText(path, label_separator=":"))
     assert sorted(train + val) == sorted(whole)
     assert train == [row for row in whole if row in train]
     assert {label for _, label in train} == set("abcd")
     for split, rows in (("train", train), ("val", val)):
         line = whole.index(rows[7]) + 1
-        assert data.locate(split, 7) == f"{path}, line {line}"
+        assert data.describe_location(split, 7) == f"{path}, line {line}"
         assert data.dataset(split)[[0]].rows.tolist() == [0]
         assert len(data.dataset(split)) == len(rows)
-    again = LabelledText(path, 0.25, label_until=":")
+    again = LabelledText(path, 0.25, label_separator=":")
     assert (read(again), read(again, "val")) == (train, val)
-    other = LabelledText(path, 0.25, label_until=":", seed=1)
+    other = LabelledText(path, 0.25, label_separator=":", seed=1)
     assert set(read(other, "val")) != set(val)
     assert other.fingerprint() != data.fingerprint()
     assert LabelledText(path, seed=1).fingerprint() == LabelledText(path).fingerprint()
@@ -161,7 +161,7 @@ def test_the_cache_follows_the_files_and_how_they_are_read(tmp_path: Path) -> No
         return LabelledText(**{"train": path, **changes}).fingerprint()
 
     path = write(tmp_path / "train.txt", MANY)
-    keys = [key(), key(label_until=":"), key(encoding="latin-1"), key(val=path), key(test=path)]
+    keys = [key(), key(label_separator=":"), key(encoding="latin-1"), key(val=path), key(test=path)]
     keys += [key(val=0.1), key(val=0.2), key(val=0.1, seed=1)]
     write(tmp_path / "train.txt", MANY + "e:x more\n")
     keys += [key()]
@@ -215,12 +215,12 @@ def test_bad_files_are_named(name: str, content: Any, message: str, tmp_path: Pa
 
 def test_a_label_without_the_sign_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "A:b one\nHow are you\n")
-    message = r"line 2: expected a label with ':' in it, as label_until says, got 'How'"
+    message = r"line 2: expected a label with ':' in it, as label_separator says, got 'How'"
     with pytest.raises(ValueError, match=message):
-        LabelledText(path, label_until=":").setup("fit")
+        LabelledText(path, label_separator=":").setup("fit")
     path = write(tmp_path / "a.txt", "A:b one\n:b are you\n")
     with pytest.raises(ValueError, match="line 2: expected a label, got an empty one"):
-        LabelledText(path, label_until=":").setup("fit")
+        LabelledText(path, label_separator=":").setup("fit")
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -254,7 +254,7 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"train": "a.csv", "columns": (0, 1)}, "expected numbers of columns from 1"),
         ({"train": [{"text": "a"}]}, r"needs the names of its columns.*\['text'\]"),
         ({"train": "a.txt", "encoding": "utf-9"}, "expected an encoding that Python knows"),
-        ({"train": "a.txt", "label_until": ""}, "expected label_until to be a sign"),
+        ({"train": "a.txt", "label_separator": ""}, "expected label_separator to be a sign"),
         ({"train": "a.txt", "val": 0}, "a share of train above 0 and below 1, got 0"),
         ({"train": "a.txt", "val": 1.0}, "a share of train above 0 and below 1, got 1.0"),
         ({"train": "a.txt", "val": float("nan")}, "a share of train .* got nan"),
@@ -286,7 +286,7 @@ def test_a_configuration_file_can_say_it(tmp_path: Path) -> None:
         train: {path}
         val: 0.34
         text: {{tokenizer: word, lowercase: true}}
-        label_until: ":"
+        label_separator: ":"
         encoding: latin-1
     """
     parser = ArgumentParser()
@@ -298,14 +298,14 @@ def test_a_configuration_file_can_say_it(tmp_path: Path) -> None:
     again = parser.parse_object(yaml.safe_load(parser.dump(configuration)))
     for one in (configuration, again):
         data = parser.instantiate(one).data
-        assert (data.val_share, data.encoding, data.label_until) == (0.34, "iso8859-1", ":")
+        assert (data.val_fraction, data.encoding, data.label_separator) == (0.34, "iso8859-1", ":")
         assert data.source == Text("word", lowercase=True)
         assert [len(read(data, split)) for split in ("train", "val", "test")] == [2, 1, 0]
 
 
 @pytest.mark.filterwarnings("ignore:the source has tokens")
 def test_a_model_is_fitted(tmp_path: Path) -> None:
-    data = LabelledText(write(tmp_path / "a.txt", MANY), 0.2, label_until=":")
+    data = LabelledText(write(tmp_path / "a.txt", MANY), 0.2, label_separator=":")
     model = sl.Transformer(data.spec, d_model=8, num_layers=1, num_heads=2)
     trainer = L.Trainer(fast_dev_run=2, accelerator="cpu", logger=False)
     trainer.fit(model, data)
@@ -319,7 +319,7 @@ def test_trec(until: str | None, labels: int, tested: int, real_data: Path) -> N
         pytest.skip(f"no TREC in {real_data}")
     text = Text("word", vocab_size=5000, lowercase=True)
     files = {"train": folder / "train.txt", "test": folder / "test.txt"}
-    data = LabelledText(val=0.1, text=text, label_until=until, encoding="latin-1", **files)
+    data = LabelledText(val=0.1, text=text, label_separator=until, encoding="latin-1", **files)
     assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [4907, 545, 500]
     assert len(data.spec.target.labels) == labels
     assert len({label for _, label in data.examples("test")}) == tested

@@ -48,12 +48,12 @@ def plain(loader: Any) -> list[tuple[Any, ...]]:
 
 
 def predicted(batches: list[tuple[Any, ...]]) -> list[int]:
-    """The ids of an epoch in the order of the lanes, each as often as it is predicted."""
+    """The ids of an epoch in the order of the streams, each as often as it is predicted."""
     return [
         token
-        for lane in range(len(batches[0][0]))
+        for stream in range(len(batches[0][0]))
         for rows, lengths, _ in batches
-        for token in rows[lane][1 : lengths[lane]]
+        for token in rows[stream][1 : lengths[stream]]
     ]
 
 
@@ -89,7 +89,7 @@ def test_another_encoding(tmp_path: Path) -> None:
     assert texts(PlainText(path, encoding="latin-1"), "train") == ["Wörter"]
 
 
-def test_validation_and_test_are_read_from_the_start_in_lanes(rhyme: Path) -> None:
+def test_validation_and_test_are_read_from_the_start_in_streams(rhyme: Path) -> None:
     data = PlainText(rhyme, rhyme, rhyme, window=10, batch_tokens=35)
     ids = data.dataset("val").target_ids.tolist()
     for loader in (data.val_dataloader(), data.test_dataloader()):
@@ -124,7 +124,7 @@ def test_training_starts_elsewhere_in_each_epoch(rhyme: Path) -> None:
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(1, 4), st.sampled_from(["train", "val"]))
-def test_ranks_share_the_lanes(
+def test_ranks_share_the_streams(
     tmp_path_factory: pytest.TempPathFactory, window: int, more: int, world_size: int, split: str
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "shared.txt"
@@ -172,9 +172,9 @@ def test_a_share_is_the_last_part_of_the_training_text(tmp_path: Path) -> None:
     assert texts(data, "train") == ["0123456789", "ab"]
     assert texts(data, "val") == ["cde", "ABCDE"]
     assert texts(data, "test") == ["0123456789"]
-    assert data.locate("val", 0) == str(files[1])
-    assert data.locate("val", 1) == str(files[2])
-    assert data.locate("train", 1) == str(files[1])
+    assert data.describe_location("val", 0) == str(files[1])
+    assert data.describe_location("val", 1) == str(files[2])
+    assert data.describe_location("train", 1) == str(files[1])
     assert texts(PlainText(files, 0.05, text=Text("bpe")), "val") == ["E"]
     assert texts(PlainText(files, 0.95, text=Text("bpe")), "train") == ["0"]
 
@@ -323,7 +323,7 @@ def test_a_resumed_run_sees_what_the_uninterrupted_run_sees(
         assert again.seen == whole.seen[steps:], steps
 
 
-def test_a_recurrent_model_resumes_in_the_middle_of_its_lanes(rhyme: Path, tmp_path: Path) -> None:
+def test_a_recurrent_model_resumes_within_its_streams(rhyme: Path, tmp_path: Path) -> None:
     def fitted(folder: Path, path: Path | None = None) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         data = PlainText(rhyme, 0.2, window=12, batch_tokens=60)
@@ -380,7 +380,7 @@ def test_a_language_model_learns_and_goes_on_with_a_text(
 
 
 def test_losses_count_every_token_but_the_start_once(rhyme: Path, tmp_path: Path) -> None:
-    """One lane whose windows the model reads as one: the loss is that of the whole text."""
+    """One stream whose windows the model reads as one: the loss is that of the whole text."""
     data = PlainText(rhyme, rhyme, window=10, batch_tokens=10)
     model = sl.LSTM(data.spec, d_model=8, dropout=0.0)
     loss = trainer(tmp_path).validate(model, data, verbose=False)[0]["val/loss"]
@@ -402,7 +402,7 @@ def test_tiny_shakespeare(real_data: Path) -> None:
     assert len(loader) == 1308
     batch = next(iter(loader))
     assert batch.target.shape == (12, 65)
-    # A row of every lane is somewhere in the text.
+    # A row of every stream is somewhere in the text.
     for row in data.spec.target.decode(batch.target.tolist()):
         assert row in train
     ids = data.dataset("val").target_ids.tolist()

@@ -32,13 +32,14 @@ def official() -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize(("distance", "before"), [(0, 4), (1, 3), (10, 0), (300, 7)])
-def test_the_distance_is_exact_and_the_answer_right(distance: int, before: int):
+@pytest.mark.parametrize(("distance", "prefix_length"), [(0, 4), (1, 3), (10, 0), (300, 7)])
+def test_the_distance_is_exact_and_the_answer_right(distance: int, prefix_length: int):
     spoken = official()
-    data = Recall(distance, before=before)
+    data = Recall(distance, prefix_length=prefix_length)
     assert data.distance == distance
     pattern = re.compile(
-        rf"(?:[a-z]+ ){{{before}}}I grew up in (\w+) ((?:[a-z]+ ){{{distance}}})I speak fluent"
+        rf"(?:[a-z]+ ){{{prefix_length}}}I grew up in (\w+) "
+        rf"((?:[a-z]+ ){{{distance}}})I speak fluent"
     )
     for split in SPLITS:
         for text, language in data.examples(split):
@@ -67,7 +68,7 @@ def test_no_two_texts_have_the_same_filler(distance: int):
 
 
 def test_scarce_filler_is_not_repeated_either():
-    data = Recall(1, before=1, train_examples=1_500, held_out_examples=250)
+    data = Recall(1, prefix_length=1, train_examples=1_500, held_out_examples=250)
     texts = [text for split in SPLITS for text, _ in data.examples(split)]
     assert len({text.split()[0] + text.split()[6] for text in texts}) == len(texts) == 2_000
 
@@ -145,7 +146,7 @@ def test_fingerprint_tells_apart_what_differs(monkeypatch: pytest.MonkeyPatch):
     different = [
         Recall(),
         Recall(11),
-        Recall(before=5),
+        Recall(prefix_length=5),
         Recall(shape=SHAPES[1]),
         Recall(languages=["de", "fr"]),
         Recall(languages=["fr", "de"]),
@@ -210,14 +211,14 @@ def test_trains(shape: str):
     ("arguments", "said"),
     [
         ({"distance": -1}, "distance of at least 0 filler words, got -1"),
-        ({"before": -2}, "before of at least 0 filler words, got -2"),
+        ({"prefix_length": -2}, "prefix_length of at least 0 filler words, got -2"),
         ({"held_out_examples": 0}, "held_out_examples of at least 1, got 0"),
         ({"train_examples": 199}, "train_examples of at least 200, .* got 199; raise it"),
         ({"languages": ["de"]}, r"two or more languages, got \['de'\]"),
         ({"languages": ["de", "de"]}, r"two or more languages, got \['de', 'de'\]"),
         ({"languages": ["de", "xx"]}, "got 'xx'; choose from am, ar, "),
         ({"languages": ["de", "sr_Latn"]}, "got 'sr_Latn'"),
-        ({"distance": 0, "before": 2}, "leave 2 filler words, too few to make 5000 texts"),
+        ({"distance": 0, "prefix_length": 2}, "leave 2 filler words, too few to make 5000 texts"),
         ({"batch_tokens": 0}, "batch_tokens of at least 1, got 0"),
     ],
 )

@@ -52,7 +52,7 @@ def test_every_kind_of_table(kind: str) -> None:
     assert examples(TextPairs(TABLES[kind], columns=("en", "de"), **CHARS)) == [
         (en, de) for de, en in PAIRS
     ]
-    assert data.locate("val", 2) == "val dataset, row 2"
+    assert data.describe_location("val", 2) == "val dataset, row 2"
     assert len(data.dataset("train")) == 4
 
 
@@ -171,7 +171,7 @@ def test_a_share_of_train_is_drawn_from_pairs(tmp_path: Path) -> None:
         assert examples(other, "val") != examples(data, "val")
         assert other.fingerprint() != again.fingerprint()
         row = pairs.index(examples(data, "val")[4])
-        assert data.locate("val", 4).endswith((f"row {row}", f"line {row + 1}"))
+        assert data.describe_location("val", 4).endswith((f"row {row}", f"line {row + 1}"))
         assert len(data.dataset("val")) == 10
     for share in (0.01, 0.99):
         with pytest.raises(ValueError, match=r"val=.* of 40 .*, and both splits need some"):
@@ -291,7 +291,7 @@ def test_vectors_from_tables(table: Any, columns: Any, shape: Any) -> None:
     drawn = [str(pair) for pair in examples(data, "val")]
     row = [str(pair) for pair in examples(data, "test")].index(drawn[0])
     place = f"train vectors, row {row} (from 0), with train texts, row {row} (from 0)"
-    assert data.locate("val", 0) == place
+    assert data.describe_location("val", 0) == place
 
 
 @pytest.mark.parametrize("rows", [2, 3])
@@ -345,7 +345,7 @@ def test_plain_text_from_tables(kind: str) -> None:
     assert [text for _, text in examples(data, "test")] == texts
     parts = [text for split in ("train", "val") for _, text in examples(data, split)]
     assert "".join(parts) == "".join(texts)
-    assert data.locate("test", 1) == "test dataset, row 1"
+    assert data.describe_location("test", 1) == "test dataset, row 1"
     assert len(data.dataset("train")) == 3
     splits = {"train": table, "validation": table}
     assert len(examples(PlainText(splits, window=4, column=column), "val")) == 3
@@ -382,7 +382,7 @@ def test_a_configuration_file_can_say_it(text: str) -> None:
     assert again.as_dict() == configuration.as_dict()
     given = yaml.safe_load(text)["init_args"]
     data = parser.instantiate(again).data
-    assert data.val_share == given.get("val")
+    assert data.val_fraction == given.get("val")
     if "class_weights" in given:
         assert data.target.weights == given["class_weights"]
     if "source" in given:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from seqlearn.data import SequenceDataModule, Text, TextPairs
-from seqlearn.data.batching import plan_batches
+from seqlearn.data.batching import plan_bucketed
 
 CHARS: dict[str, Any] = {"source": Text(), "target": Text()}
 GERMAN = "Ein Hund.\nÄpfel fallen\nja\n"
@@ -49,7 +49,7 @@ def test_two_files(suffix: str, end: str, last: str, tmp_path: Path) -> None:
     assert read(data) == PAIRS
     assert list(data.examples("val")) == list(data.examples("test")) == []
     assert data.spec.shape == "sequence-to-sequence"
-    assert data.locate("train", 2) == f"{tmp_path / 'train.en'}{suffix}, line 3"
+    assert data.describe_location("train", 2) == f"{tmp_path / 'train.en'}{suffix}, line 3"
 
 
 blanks = st.sampled_from("\x0b\x0c\x1c\x85\u2028\u2029\xa0\r")
@@ -83,13 +83,13 @@ def test_a_table(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", TABLE)
     data = TextPairs(path, columns=("de", "en"), **CHARS)
     assert read(data) == PAIRS
-    assert data.locate("train", 0) == f"{path}, line 2"
+    assert data.describe_location("train", 0) == f"{path}, line 2"
     swapped = TextPairs(str(path), columns=("en", "de"), **CHARS)
     assert read(swapped) == [(en, de) for de, en in PAIRS]
     plain = write(tmp_path / "b.tsv.gz", TABLE.split("\n", 1)[1])
     assert read(TextPairs(plain, columns=(2, 3), **CHARS)) == PAIRS
     assert read(TextPairs(plain, **CHARS))[1] == ("1", "Äpfel fallen")
-    assert TextPairs(plain, **CHARS).locate("train", 0) == f"{plain}, line 1"
+    assert TextPairs(plain, **CHARS).describe_location("train", 0) == f"{plain}, line 1"
 
 
 class Rows:
@@ -111,7 +111,7 @@ def test_a_dataset(kind: Any) -> None:
     data = TextPairs(rows, val=rows, columns=("de", "en"), **CHARS)
     assert read(data) == list(data.examples("val")) == PAIRS
     assert data.spec.source.vocab_size > 10
-    assert data.locate("val", 0) == "val dataset, row 0"
+    assert data.describe_location("val", 0) == "val dataset, row 0"
 
 
 def test_a_hugging_face_dataset() -> None:
@@ -302,7 +302,7 @@ def test_multi30k_pads_little(real_data: Path) -> None:
     for split, pairs in (("train", 29000), ("val", 1014), ("test", 1000)):
         assert len(data.dataset(split)) == pairs
     train = data.dataset("train")
-    batches = plan_batches(train.source_lengths, train.target_lengths, 4096).shuffled(0, 0)
+    batches = plan_bucketed(train.source_lengths, train.target_lengths, 4096).epoch(0, 0)
     for lengths in (train.source_lengths, train.target_lengths):
         padded = sum(len(batch) * lengths[batch].max() for batch in batches)
         assert 1 - lengths.sum() / padded <= 0.06

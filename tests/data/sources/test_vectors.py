@@ -80,9 +80,11 @@ def test_where_an_example_stands(shape: Any, tmp_path: Path) -> None:
     x, t = files(tmp_path)
     c = write(tmp_path / "x.csv", CSV)
     data = Vectors((x, t), (c, TEXTS), (NUMBERS, TEXTS), shape)
-    assert data.locate("train", 1) == f"{x}, row 1 (from 0), with {t}, line 2"
-    assert data.locate("val", 1) == f"{c}, line 2, with val texts, row 1 (from 0)"
-    assert data.locate("test", 1).startswith("test vectors, row 1 (from 0), with test texts, row 1")
+    assert data.describe_location("train", 1) == f"{x}, row 1 (from 0), with {t}, line 2"
+    assert data.describe_location("val", 1) == f"{c}, line 2, with val texts, row 1 (from 0)"
+    assert data.describe_location("test", 1).startswith(
+        "test vectors, row 1 (from 0), with test texts, row 1"
+    )
 
 
 def test_the_cache_follows_the_content(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seqlearn.callbacks import Report
-from seqlearn.callbacks.reporting import markdown_table, plain_table
+from seqlearn.callbacks import FigureLogger
+from seqlearn.callbacks.figure_logger import markdown_table, plain_table
 from seqlearn.introspect import attention_map
 
 ODD = ["a|b", "<b>x</b>", "*y* `z` [k](l) \\n # 1. & $", "two\nlines", "", "Übung 日"]
@@ -55,7 +55,7 @@ def test_wandb_and_mlflow_get_figures_tables_and_numbers(tmp_path: Path) -> None
 
     wandb = blank(WandbLogger, log_image=log_image, log_table=log_table, log_metrics=log_metrics)
     mlflow = blank(MLFlowLogger, experiment=Client(), run_id="7", log_metrics=log_metrics)
-    report = Report([wandb, mlflow], tmp_path / "new", 3)
+    report = FigureLogger([wandb, mlflow], tmp_path / "new", 3)
     report.figure("attention/a", figure)
     assert sent == [("attention/a", 4, 3), ("7", figure, "attention/a-step000003.png")]
     sent.clear()
@@ -76,7 +76,9 @@ def test_tensorboard_shows_every_text_as_it_is(tmp_path: Path) -> None:
     from tensorboard.plugin_util import markdown_to_safe_html
 
     logger = TensorBoardLogger(tmp_path, name="tb")
-    Report([logger], tmp_path / "files", 5, "mine").table("samples", ("n", "text"), [("0", "a|b")])
+    FigureLogger([logger], tmp_path / "files", 5, "mine").table(
+        "samples", ("n", "text"), [("0", "a|b")]
+    )
     logger.save()
     events = EventAccumulator(logger.log_dir)
     events.Reload()
@@ -93,7 +95,7 @@ def test_tensorboard_shows_every_text_as_it_is(tmp_path: Path) -> None:
 
 def test_files_stand_in_for_loggers_that_take_no_figures_or_texts(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="csv")
-    report = Report([logger], tmp_path / "files", 7, "mine")
+    report = FigureLogger([logger], tmp_path / "files", 7, "mine")
     report.figure("attention/<a> b", attention_map(torch.eye(2).numpy()))
     report.table("samples", ("source", "predicted"), [("日", "two\nlines"), ("b", "")])
     assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
@@ -108,7 +110,9 @@ def test_files_stand_in_for_loggers_that_take_no_figures_or_texts(tmp_path: Path
 
 
 def test_files_that_were_asked_for_are_written_beside_the_logger(tmp_path: Path) -> None:
-    report = Report([TensorBoardLogger(tmp_path, name="tb")], tmp_path / "files", 7, files=True)
+    report = FigureLogger(
+        [TensorBoardLogger(tmp_path, name="tb")], tmp_path / "files", 7, files=True
+    )
     report.table("samples", ("a",), [("b",)])
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["samples-step000007.txt"]
 

@@ -16,7 +16,7 @@ _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")  # All of ASCII's.
 
 
 @dataclass(frozen=True)
-class Report:
+class FigureLogger:
     """Takes what was found out at one look, on rank zero, to the loggers or to files.
 
     Attributes:
