@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,3 +324,14 @@ def test_the_site_asks_no_other_host() -> None:
     assert "analytics" not in site.get("extra", {})
     for path in [*site["extra_css"], *site["extra_javascript"]]:
         assert (ROOT / "docs" / path).is_file()
+
+
+def test_the_source_distribution_holds_all_that_tests_read(tmp_path: Path) -> None:
+    """Packagers run the tests from it; what is left out of the repository is left out there too."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path)]
+    subprocess.run([*command, "--target", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.split("/")[1] for name in archive.getnames()}
+    folders = {"seqlearn", "tests", "docs", "tutorials", "benchmarks", "configs", ".github"}
+    assert names >= folders | {"Makefile", "mkdocs.yml", "constraints.txt", "README.md"}
+    assert not names & {".venv", "runs", "site", "dist"}
