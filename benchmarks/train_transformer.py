@@ -80,8 +80,8 @@ def main() -> None:
     def seconds(number: int, batch: SequenceBatch) -> float:
         start = time.perf_counter()
         if number == 0:
-            measured = mine.measure(batch, 0.1)
-            loss = measured.loss / measured.total
+            measured = mine.compute_loss(batch, 0.1)
+            loss = measured.loss / measured.num_tokens
         else:
             loss = peer.loss(batch)
         loss.backward()

@@ -51,7 +51,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     trainer.save_checkpoint(checkpoint)
     module.save_pretrained(folder)
     with sl.record(module) as recording:
-        module.generate([[4, 5, 6]], max_length=4)
+        module.generate([[4, 5, 6]], max_new_tokens=4)
     recording.save(heard)
 
     def by_torch() -> tuple[Any, ...]:

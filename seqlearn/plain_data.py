@@ -54,7 +54,7 @@ def _converted(value: Any) -> Any:
     return value if kind is None else kind.__new__(kind, value)  # type: ignore[type-var]
 
 
-def to_plain(value: Any, name: str) -> Any:
+def to_plain_data(value: Any, name: str) -> Any:
     """Turn an argument into plain data.
 
     Args:
@@ -71,11 +71,11 @@ def to_plain(value: Any, name: str) -> Any:
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, list | tuple):
-        return [to_plain(part, f"{name}[{number}]") for number, part in enumerate(value)]
+        return [to_plain_data(part, f"{name}[{number}]") for number, part in enumerate(value)]
     if isinstance(value, dict):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise TypeError(f"{name}: expected keys that are text, got {wrong[0]!r}")
-        return {key: to_plain(part, f"{name}[{key!r}]") for key, part in value.items()}
+        return {key: to_plain_data(part, f"{name}[{key!r}]") for key, part in value.items()}
     raise TypeError(
         f"{name}: expected plain data (a string, number, boolean, list or dictionary), which a "
         f"checkpoint can hold safely, got {type(value).__name__}; pass plain values and build the "
@@ -133,7 +133,7 @@ def convert_fields(instance: Any) -> None:
         name = f"{type(instance).__name__}.{field.name}"
         value = to_builtin(getattr(instance, field.name))
         if not dataclasses.is_dataclass(value):
-            to_plain(value, name)
+            to_plain_data(value, name)
         annotated = getattr(field.type, "__name__", str(field.type)).split(" | ")
         if all(kind in _FIELD_TYPES for kind in annotated):
             allowed = {kind for each in annotated for kind in _FIELD_TYPES[each][0]}

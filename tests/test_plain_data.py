@@ -14,7 +14,7 @@ import torch
 import seqlearn as sl
 from seqlearn.core import Recipe
 from seqlearn.data import Text, Vector
-from seqlearn.plain_data import check_whole_number, to_builtin, to_plain
+from seqlearn.plain_data import check_whole_number, to_builtin, to_plain_data
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
 
@@ -61,8 +61,8 @@ def test_what_stands_for_a_number_becomes_one() -> None:
         ),
         (lambda: sl.FeedForward(SPEC, window="8"), r"window: expected a whole number, .* got '8'"),
         (
-            lambda: sl.GRU(SPEC, d_model=8).generate([[4]], max_length=2.5),
-            r"max_length: .* got 2\.5",
+            lambda: sl.GRU(SPEC, d_model=8).generate([[4]], max_new_tokens=2.5),
+            r"max_new_tokens: .* got 2\.5",
         ),
         (lambda: sl.data.Dates("en", "de", batch_tokens="9"), r"batch_tokens: expected a .* '9'"),
         (
@@ -88,4 +88,4 @@ def test_what_is_not_a_number_is_out_of_range() -> None:
 
 def test_what_no_checkpoint_can_hold_is_refused() -> None:
     with pytest.raises(TypeError, match=r"a\['b'\]\[1\]: expected plain data .* got object"):
-        to_plain({"b": [1, object()]}, "a")
+        to_plain_data({"b": [1, object()]}, "a")

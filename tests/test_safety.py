@@ -62,7 +62,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = sl.Transformer(SHAPES["text to text"], d_model=4, num_layers=1, num_heads=1)
     with sl.record(model) as recorded:
-        model.generate([[4, 5]], max_length=3)
+        model.generate([[4, 5]], max_new_tokens=3)
     path = tmp_path_factory.mktemp("safety") / "whole.safetensors"
     recorded.save(path)
     return path
@@ -213,7 +213,7 @@ def test_pictures_hold_tokens_as_text(tmp_path: Path) -> None:
     """Names and tokens that are markup stay text in an SVG."""
     model = sl.Transformer(SHAPES["text to text"], d_model=4, num_layers=1, num_heads=1)
     with sl.record(model, ["attention"]) as recorded:
-        model.generate([[4, 5, 6, 7]], max_length=4)
+        model.generate([[4, 5, 6, 7]], max_new_tokens=4)
     (one,) = recorded.tokens
     written = [HOSTILE[n % 4] for n in range(len(one.fed or []))]
     recorded.label([Tokens(HOSTILE, written, written)])

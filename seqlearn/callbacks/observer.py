@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.probe_batch import first_rows
-from seqlearn.core.eval_mode import evaluating
+from seqlearn.core.eval_mode import eval_mode
 from seqlearn.introspect.recording.force_eager import uncompiled
 
 
@@ -209,7 +209,7 @@ def eval_context(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None
     """
     with (
         isolate_rng(include_cuda=module.device.type == "cuda"),
-        evaluating(module),
+        eval_mode(module),
         trainer.precision_plugin.forward_context(),
         uncompiled(),
     ):

@@ -192,9 +192,9 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _continue_prompts(
-    module: SequenceModule, prompts: Sequence[Any], max_length: int | None = None
+    module: SequenceModule, prompts: Sequence[Any], max_new_tokens: int | None = None
 ) -> list[Any]:
-    texts: list[Any] = module.generate(prompts=prompts, max_length=max_length)
+    texts: list[Any] = module.generate(prompts=prompts, max_new_tokens=max_new_tokens)
     return texts
 
 

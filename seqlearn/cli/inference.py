@@ -47,7 +47,9 @@ def translate(argv: Sequence[str]) -> None:
             unknown.check(asked)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnknownSymbolWarning)  # the lines are named below
-                made = module.generate([line for _, line in asked], max_length=options.max_length)
+                made = module.generate(
+                    [line for _, line in asked], max_new_tokens=options.max_new_tokens
+                )
             answers = dict(zip((number for number, _ in asked), made, strict=True))
             for number, _ in lines:
                 sys.stdout.write(f"{to_single_line(answers.get(number, ''))}\n")
@@ -84,9 +86,9 @@ def view(argv: Sequence[str]) -> None:
         if isinstance(target, ClassesSpec):
             answers, _ = module.classify(options.text)
         elif source is None:
-            answers = module.generate(prompts=options.text, max_length=options.max_length)
+            answers = module.generate(prompts=options.text, max_new_tokens=options.max_new_tokens)
         else:
-            answers = module.generate(options.text, max_length=options.max_length)
+            answers = module.generate(options.text, max_new_tokens=options.max_new_tokens)
     for text, answer in zip(options.text, answers, strict=True):
         print(f"{to_single_line(text)}  →  {to_single_line(answer)}")
     title = f"{type(module).__name__}: {options.text[0]}"
@@ -101,7 +103,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--model",
         help="the class of the checkpoint, if it is one of your own: package.module.Class",
     )
-    parser.add_argument("--max-length", type=int, help="tokens to make at most for an answer")
+    parser.add_argument("--max-new-tokens", type=int, help="tokens to make at most for an answer")
     return parser
 
 

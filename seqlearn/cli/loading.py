@@ -28,7 +28,7 @@ def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
         if not (isinstance(named, type) and issubclass(named, SequenceModule)):
             raise ValueError(f"expected --model package.module.Class of a SequenceModule: {name}")
         return named.load_from_checkpoint(path, map_location="cpu")
-    wanted = checkpoints.read(path, map_location="meta")[checkpoints.KEY]["class"]
+    wanted = checkpoints.read_checkpoint(path, map_location="meta")[checkpoints.KEY]["class"]
     cls: Any = checkpoints.known_class(wanted, SequenceModule)
     if cls is None:
         load_plugins("seqlearn.models")

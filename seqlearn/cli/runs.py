@@ -112,7 +112,7 @@ def _best(newest: str) -> str:
         ValueError: If that run compared no metric.
         FileNotFoundError: If the best checkpoint is gone.
     """
-    callbacks = checkpoints.read(newest, map_location="meta").get("callbacks", {})
+    callbacks = checkpoints.read_checkpoint(newest, map_location="meta").get("callbacks", {})
     for state in callbacks.values():
         if isinstance(state, Mapping) and state.get("monitor") and state.get("best_model_path"):
             named = str(state["best_model_path"])

@@ -63,7 +63,7 @@ class SequenceCLI(LightningCLI):
         trainer = config.trainer.as_dict()
         config.ckpt_path = path = resolve(str(self.subcommand), str(given), trainer)
         if path not in (None, "hpc") and not Path(str(path)).is_dir():
-            checkpoints.read(str(path), map_location="meta")
+            checkpoints.read_checkpoint(str(path), map_location="meta")
         if path is None:
             say("Starting anew: there is no checkpoint to continue from")
         elif path != given:

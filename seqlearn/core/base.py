@@ -17,12 +17,12 @@ from seqlearn.batch import PAD, START, Memory, SequenceBatch, check_batch, hide_
 from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.hooks import complete_hooks, record_hooks
-from seqlearn.core.hparams import check_spec, keeping_arguments
-from seqlearn.core.inference import Answers
+from seqlearn.core.hparams import capture_init_args, check_spec
+from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.io_layers import input_layer, output_size
 from seqlearn.core.recipe import Recipe
-from seqlearn.core.steps import Measured, TrainingSteps
-from seqlearn.core.tbptt import Carried
+from seqlearn.core.steps import LossOutput, TrainingSteps
+from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import begin as announce_begin
 from seqlearn.instrumentation import end_known as announce_known
 from seqlearn.instrumentation import step as announce_step
@@ -32,7 +32,7 @@ from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 
-class SequenceModule(Answers, TrainingSteps, Checkpointed):
+class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     """The base of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
@@ -57,7 +57,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__init__ = keeping_arguments(cls)  # type: ignore[method-assign]
+        cls.__init__ = capture_init_args(cls)  # type: ignore[method-assign]
         complete_hooks(cls, SequenceModule)
 
     def __init__(
@@ -88,7 +88,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         self.head = nn.Linear(d_model, output_size(spec.target))
         if tie_embeddings:
             self._tie_embeddings()
-        self._carried = Carried(self)
+        self._carried = CarriedState(self)
         keep_plain_names(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -176,9 +176,11 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             Logits `batch target-1 vocab` for the tokens after the start symbol, logits
             `batch labels`, or vectors `batch size`.
         """
-        return self.head(self.read(batch)[0])
+        return self.head(self.forward_hidden(batch)[0])
 
-    def read(self, batch: SequenceBatch, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward_hidden(
+        self, batch: SequenceBatch, state: State | None = None
+    ) -> tuple[Tensor, State | None]:
         """Make the vectors from which `head` predicts a batch whose target is known.
 
         Args:
@@ -205,7 +207,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
         announce_known(batch.size, batch.target, batch.target_lengths)
         return hidden, state
 
-    def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
+    def compute_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         """Compare the predictions of a batch with its targets.
 
         Args:
@@ -216,10 +218,10 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             TypeError: If `batch` is no `SequenceBatch`.
         """
         check_batch(batch)
-        hidden, state = self.read(batch, self._carried.before(batch))
+        hidden, state = self.forward_hidden(batch, self._carried.initial_state(batch))
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
-            self._carried.after(state)
+            self._carried.update(state)
             labels = batch.target[:, 1:]
             mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
             mask &= labels != START  # which stands between the documents of a stream
@@ -231,7 +233,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             )
         if isinstance(self.spec.target, VectorSpec):
             error = (self.head(hidden[mask]) - labels[mask]).square()
-            return Measured(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
+            return LossOutput(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
         measured = linear_cross_entropy(
             hidden[mask],
             self.head.weight,
@@ -240,7 +242,7 @@ class SequenceModule(Answers, TrainingSteps, Checkpointed):
             smoothing,
             self._class_weight(),
         )
-        return Measured(measured.loss, mask.sum(), measured.nll, measured.correct, mask)
+        return LossOutput(measured.loss, mask.sum(), measured.nll, measured.correct, mask)
 
     def _class_weight(self) -> Tensor | None:
         """The weights of the classes in the training loss, `labels`."""

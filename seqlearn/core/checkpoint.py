@@ -28,7 +28,7 @@ def class_name(cls: type) -> str:
     return f"{own.__module__}.{own.__qualname__}"
 
 
-def read(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
     """Read a checkpoint without running code from it.
 
     Args:
@@ -69,7 +69,7 @@ def _unsafe(path: str | Path, error: Exception) -> ValueError:
     )
 
 
-def refuse_damaged(path: str | Path) -> None:
+def verify_checksum(path: str | Path) -> None:
     """Hold a checkpoint that Lightning has read to its checksums. A folder of shards has none.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from seqlearn.class_methods import class_only_method
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.core.pretrained import Pretrained
-from seqlearn.core.tbptt import Carried
+from seqlearn.core.tbptt import CarriedState
 from seqlearn.data.position import rewind_to_last_step
 from seqlearn.spec import SequenceSpec
 
@@ -21,7 +21,7 @@ LOADED = "checkpoint.load_from_checkpoint"
 class Checkpointed(Pretrained):
     """The part of a module that is saved to a checkpoint, and loaded from one."""
 
-    _carried: Carried
+    _carried: CarriedState
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the class's name, the spec and the arguments into the checkpoint, as plain data.
@@ -34,7 +34,7 @@ class Checkpointed(Pretrained):
             "class": checkpoints.class_name(type(self)),
             "spec": self.spec.to_dict(),
             "arguments": self._init_arguments,
-            "carried": self._carried.of_all_ranks(start),
+            "carried_state": self._carried.gather(start),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Checkpointed(Pretrained):
         where: Any = "the checkpoint"
         if self._trainer is not None and self._trainer.ckpt_path is not None:
             where = self._trainer.ckpt_path
-            checkpoints.refuse_damaged(where)
+            checkpoints.verify_checksum(where)
         kept = checkpoint.get(checkpoints.KEY)
         if kept is None:
             raise ValueError(
@@ -57,7 +57,7 @@ class Checkpointed(Pretrained):
             )
         if other and "state_dict" in checkpoint:  # shards are checked where they are read
             checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
-        self._carried.resume(kept.get("carried"))
+        self._carried.resume(kept.get("carried_state"))
 
     @class_only_method
     def load_from_checkpoint(  # type: ignore[override]
@@ -85,7 +85,7 @@ class Checkpointed(Pretrained):
                 as this one if arguments and weights fit, with a warning.)
             TypeError: If it is called on an instance, which it would leave as it is.
         """
-        checkpoint = checkpoints.read(checkpoint_path, map_location)
+        checkpoint = checkpoints.read_checkpoint(checkpoint_path, map_location)
         kept = checkpoint[checkpoints.KEY]
         written, spec = kept["class"], SequenceSpec.from_dict(kept["spec"])
         checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)

@@ -26,7 +26,7 @@ _in_use: dict[int, _Use] = {}
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Put a module into `eval`, without gradients, and restore every part's mode afterwards.
 
     Modes belong to the module, not to a thread. So the first of several simultaneous calls puts a
@@ -60,6 +60,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def is_evaluating(module: nn.Module) -> bool:
-    """Whether a block of `evaluating` runs on this module."""
+    """Whether a block of `eval_mode` runs on this module."""
     with _lock:
         return id(module) in _in_use

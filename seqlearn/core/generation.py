@@ -9,22 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from seqlearn.batch import START, Memory, SequenceBatch, pad
-from seqlearn.core.eval_mode import evaluating
+from seqlearn.core.eval_mode import eval_mode
 from seqlearn.decoding import Strategy, suppressed_tokens
 from seqlearn.instrumentation import begin as announce_begin
 from seqlearn.nn import State
 from seqlearn.spec import SequenceSpec, TextSpec, VectorSpec
 from seqlearn.spec.raw_inputs import EncodedIds, check_list
 
-ROWS_AT_ONCE = 128
+MAX_BATCH_ROWS = 128
 """Rows that go through a model side by side."""
 
-TOKENS_AT_ONCE = 2**16
+MAX_BATCH_TOKENS = 2**16
 """Tokens of source and target that go through a model side by side."""
 
 
 @runtime_checkable
-class Answering(Protocol):
+class SupportsGeneration(Protocol):
     """What answering raw sources needs of a module."""
 
     spec: SequenceSpec
@@ -51,27 +51,27 @@ class Answering(Protocol):
 
 
 def generate(
-    module: Answering,
-    encoded: Sequence[Any],
-    firsts: Sequence[Sequence[int]],
+    module: SupportsGeneration,
+    source_ids: Sequence[Any],
+    prefixes: Sequence[Sequence[int]],
     strategy: Strategy,
-    max_length: int,
+    max_new_tokens: int,
 ) -> list[list[list[int]]]:
     """Answer sources, a batch at a time.
 
     Args:
         module: What answers.
-        encoded: The sources, from `encode_sources`.
-        firsts: The ids that the answers begin with, start symbol included, one list a source.
+        source_ids: The sources, from `encode_sources`.
+        prefixes: The ids that the answers begin with, start symbol included, one list a source.
         strategy: How to decode.
-        max_length: Tokens to make at most, the end symbol counted.
+        max_new_tokens: Tokens to make at most, the end symbol counted.
 
     Returns:
         For each source, in the order given, the ids of its answers, the best first; each begins as
-        `firsts` says and stands without the end symbol.
+        `prefixes` says and stands without the end symbol.
     """
-    answers: list[list[list[int]]] = [[] for _ in encoded]
-    seeds = strategy.seeds(len(encoded))
+    answers: list[list[list[int]]] = [[] for _ in source_ids]
+    seeds = strategy.seeds(len(source_ids))
     suppress = suppressed_tokens(cast(TextSpec, module.spec.target))
 
     def next_token(
@@ -80,24 +80,24 @@ def generate(
         hidden, state = module.decode(tokens, memory, state)
         return module.head(hidden[:, -1]), state
 
-    with evaluating(cast(nn.Module, module)):
-        for rows in batches(encoded, firsts, strategy.rows, equal=True):
-            source, lengths = collate(module, [encoded[row] for row in rows])
-            announce_begin(rows, len(encoded), source, lengths)
+    with eval_mode(cast(nn.Module, module)):
+        for rows in batches(source_ids, prefixes, strategy.rows, equal=True):
+            source, lengths = collate(module, [source_ids[row] for row in rows])
+            announce_begin(rows, len(source_ids), source, lengths)
             made = strategy.answer(
                 next_token,
-                torch.tensor([firsts[row] for row in rows], device=module.device),
+                torch.tensor([prefixes[row] for row in rows], device=module.device),
                 module.encode(source, lengths),
-                max_length=max_length,
+                max_new_tokens=max_new_tokens,
                 seeds=[seeds[row] for row in rows],
                 suppress=suppress,
             )
             for row, found in zip(rows, made, strict=True):
-                answers[row] = [[*firsts[row], *ids] for ids in found]
+                answers[row] = [[*prefixes[row], *ids] for ids in found]
     return answers
 
 
-def first_tokens(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
+def prompt_ids(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
     """The ids that each of `count` answers begins with: the start symbol, and its prompt.
 
     Raises:
@@ -112,7 +112,7 @@ def first_tokens(target: TextSpec, prompts: Sequence[Any] | None, count: int) ->
 
 
 def encode_sources(
-    module: Answering, sources: Sequence[Any] | Tensor | None, count: int | None = None
+    module: SupportsGeneration, sources: Sequence[Any] | Tensor | None, count: int | None = None
 ) -> list[Any]:
     """The sources as lists of ids or as vectors; without a source as `count` times `None`.
 
@@ -155,12 +155,12 @@ def batch_sources(batch: SequenceBatch) -> list[Any]:
 
 
 def batches(
-    encoded: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
+    source_ids: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
 ) -> Iterator[list[int]]:
     """Put examples of about the same length together.
 
     Args:
-        encoded: The sources, from `encode_sources`.
+        source_ids: The sources, from `encode_sources`.
         targets: What is fed to the decoder, one list a source.
         rows_each: Rows that each takes up.
         equal: Whether all targets of a batch must be of one length.
@@ -170,13 +170,13 @@ def batches(
     """
 
     def lengths(row: int) -> tuple[int, int]:
-        source = encoded[row]
+        source = source_ids[row]
         return len(targets[row]), len(source) if isinstance(source, list) else 0
 
     batch: list[int] = []
-    for row in sorted(range(len(encoded)), key=lengths):
+    for row in sorted(range(len(source_ids)), key=lengths):
         rows = (len(batch) + 1) * rows_each
-        full = rows > ROWS_AT_ONCE or rows * sum(lengths(row)) > TOKENS_AT_ONCE
+        full = rows > MAX_BATCH_ROWS or rows * sum(lengths(row)) > MAX_BATCH_TOKENS
         if batch and (full or (equal and len(targets[row]) != len(targets[batch[0]]))):
             yield batch
             batch = []
@@ -185,10 +185,12 @@ def batches(
         yield batch
 
 
-def collate(module: Answering, encoded: Sequence[Any]) -> tuple[Tensor | None, Tensor | None]:
+def collate(
+    module: SupportsGeneration, source_ids: Sequence[Any]
+) -> tuple[Tensor | None, Tensor | None]:
     """The sources of a batch, padded, and their lengths where they are ids."""
     if module.spec.source is None:
         return None, None
     if isinstance(module.spec.source, VectorSpec):
-        return torch.stack(list(encoded)).to(module.device, module.head.weight.dtype), None
-    return pad(encoded, module.device)
+        return torch.stack(list(source_ids)).to(module.device, module.head.weight.dtype), None
+    return pad(source_ids, module.device)

@@ -14,7 +14,7 @@ import lightning as L
 from lightning.pytorch.utilities.parsing import save_hyperparameters
 
 from seqlearn.core.recipe import Recipe
-from seqlearn.plain_data import to_builtin, to_plain
+from seqlearn.plain_data import to_builtin, to_plain_data
 from seqlearn.spec import SequenceSpec
 
 
@@ -55,7 +55,7 @@ class KeepsArguments(L.LightningModule):
         for extra in args:
             if not isinstance(extra, str):
                 values = vars(extra) if isinstance(extra, Namespace) else extra
-                self.hparams.update(to_plain(values, "hyper-parameter"))
+                self.hparams.update(to_plain_data(values, "hyper-parameter"))
         for name in names:
             self.__dict__.get("_init_arguments", {}).pop(name, None)
             self.hparams.pop(name, None)
@@ -70,7 +70,7 @@ class KeepsArguments(L.LightningModule):
                 try:
                     if name != "recipe":
                         _check_no_dataclass(value, f"hyper-parameter {name}")
-                    self._init_arguments[name] = to_plain(value, f"hyper-parameter {name}")
+                    self._init_arguments[name] = to_plain_data(value, f"hyper-parameter {name}")
                 except TypeError as error:
                     self._not_plain[name] = error
         save_hyperparameters(self, given_hparams=copy.deepcopy(self._init_arguments))
@@ -85,7 +85,7 @@ class KeepsArguments(L.LightningModule):
                 )
 
 
-def keeping_arguments(cls: type[Any]) -> Callable[..., None]:
+def capture_init_args(cls: type[Any]) -> Callable[..., None]:
     """Wrap `cls.__init__` so that the instance keeps its arguments, and takes a `recipe`.
 
     The arguments with which the class that is being built was called are kept in the instance's

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from seqlearn.batch import END, START, SequenceBatch, check_batch
 from seqlearn.core.generation import (
-    Answering,
+    SupportsGeneration,
     batch_sources,
     encode_sources,
-    first_tokens,
     generate,
+    prompt_ids,
 )
 from seqlearn.core.scoring import class_probabilities, log_probabilities
 from seqlearn.decoding import Strategy, StrategyName
@@ -25,7 +25,7 @@ from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_list
 
 
-class Answers:
+class GenerationMixin:
     """The part of a module that answers raw sources.
 
     Every method puts the module into `eval` while it works, without gradients, goes through the
@@ -33,7 +33,7 @@ class Answers:
     """
 
     def generate(
-        self: Answering,
+        self: SupportsGeneration,
         sources: Sequence[Any] | Tensor | None = None,
         *,
         prompts: Sequence[Any] | Tensor | None = None,
@@ -45,8 +45,8 @@ class Answers:
         top_k: int | None = None,
         top_p: float | None = None,
         generator: torch.Generator | None = None,
-        max_length: int | None = None,
-        num_return: int = 1,
+        max_new_tokens: int | None = None,
+        num_return_sequences: int = 1,
         return_scores: bool = False,
     ) -> Any:
         """Answer raw sources with texts, token by token, until the end symbol or the limit.
@@ -70,19 +70,19 @@ class Answers:
             generator: Sample: what seeds the draws; torch's own by default. From the same state of
                 a generator come the same answers, however the sources are put into batches; what
                 is drawn for a source depends on its place in `sources` alone.
-            max_length: Tokens to make at most, the end symbol counted and prompts not; by default
-                twice the longest target seen in training.
-            num_return: Answers to each source: the best that a beam has found, or so many draws.
+            max_new_tokens: Most tokens to generate, the end symbol counted and prompts not; by
+                default twice the longest target seen in training.
+            num_return_sequences: Number of texts per source: the best of a beam, or so many draws.
             return_scores: Whether to return the answers' scores too.
 
         Returns:
             One text per source, in the order given; a list of ids where there is no tokenizer.
-            With `num_return` above one a list of texts per source, the best first (sampling: as
-            drawn); a beam may find fewer where there are not so many. With `return_scores` a pair:
-            these, and a tensor `source` (or `source num_return`, -∞ where an answer is missing)
-            of log-probabilities in nats, which are what `score` gives: of the whole answer, with
-            its prompt and the end symbol, also where it was cut at the limit, and without a length
-            penalty, which only ranks.
+            With `num_return_sequences` above one a list of texts per source, the best first
+            (sampling: as drawn); a beam may find fewer where there are not so many. With
+            `return_scores` a pair: these, and a tensor `source` (or `source num_return_sequences`,
+            -∞ where a text is missing) of log-probabilities in nats. They are what `score` gives:
+            of the whole text, with its prompt and the end symbol, also where it was cut at the
+            limit, and without a length penalty, which only ranks.
 
         Raises:
             ValueError: If the target is not text, ids hold padding, start or end, a vector has
@@ -105,16 +105,16 @@ class Answers:
             "top_p": top_p,
             "generator": generator,
         }
-        chosen = Strategy(strategy, options, num_return)
-        if max_length is None:
-            max_length = max(8, 2 * target.max_length)
-        max_length = check_whole_number(max_length, "max_length", 1)
+        chosen = Strategy(strategy, options, num_return_sequences)
+        if max_new_tokens is None:
+            max_new_tokens = max(8, 2 * target.max_length)
+        max_new_tokens = check_whole_number(max_new_tokens, "max_new_tokens", 1)
         prompts = None if prompts is None else check_list(prompts, "prompt")
-        encoded = encode_sources(self, sources, None if prompts is None else len(prompts))
-        firsts = first_tokens(target, prompts, len(encoded))
-        answers = generate(self, encoded, firsts, chosen, max_length)
+        source_ids = encode_sources(self, sources, None if prompts is None else len(prompts))
+        prefixes = prompt_ids(target, prompts, len(source_ids))
+        answers = generate(self, source_ids, prefixes, chosen, max_new_tokens)
         texts: list[Any] = [target.decode(found) for found in answers]
-        if num_return == 1:
+        if num_return_sequences == 1:
             texts = [text for (text,) in texts]
         if not return_scores:
             return texts
@@ -123,15 +123,15 @@ class Answers:
         with unheard():  # for what is recorded is how the answers were made
             made = log_probabilities(
                 self,
-                [encoded[row] for row in rows],
+                [source_ids[row] for row in rows],
                 [[*answers[row][place], END] for row, place in zip(rows, places, strict=True)],
             )
-        scores = made.new_full((len(answers), num_return), float("-inf"))
+        scores = made.new_full((len(answers), num_return_sequences), float("-inf"))
         scores[rows, places] = made
-        return texts, scores[:, 0] if num_return == 1 else scores
+        return texts, scores[:, 0] if num_return_sequences == 1 else scores
 
     def score(
-        self: Answering,
+        self: SupportsGeneration,
         sources: Sequence[Any] | Tensor | None = None,
         targets: Sequence[Any] | Tensor | None = None,
     ) -> Float[Tensor, " sentence"]:
@@ -158,14 +158,16 @@ class Answers:
             call = "targets=[…]" if self.spec.source is None else "sources, targets"
             raise ValueError(f"score expects targets, got none; pass score({call})")
         targets = check_list(targets, "target")
-        encoded = encode_sources(self, sources, len(targets))
-        if len(targets) != len(encoded):
-            raise ValueError(f"expected {len(encoded)} targets, one a source, got {len(targets)}")
+        source_ids = encode_sources(self, sources, len(targets))
+        if len(targets) != len(source_ids):
+            raise ValueError(
+                f"expected {len(source_ids)} targets, one a source, got {len(targets)}"
+            )
         ids = target.encode(targets, what="target")
-        return log_probabilities(self, encoded, [[START, *each, END] for each in ids])
+        return log_probabilities(self, source_ids, [[START, *each, END] for each in ids])
 
     def classify(
-        self: Answering, sources: Sequence[Any] | Tensor
+        self: SupportsGeneration, sources: Sequence[Any] | Tensor
     ) -> tuple[list[str], Float[Tensor, "source labels"]]:
         """Say to which class each source belongs.
 
@@ -194,11 +196,11 @@ class Answers:
                 f"classify needs a target of classes, and this model's target is "
                 f"{type(target).__name__}; {instead}"
             )
-        encoded = encode_sources(self, sources)
-        probabilities = class_probabilities(self, encoded, len(target.labels))
+        source_ids = encode_sources(self, sources)
+        probabilities = class_probabilities(self, source_ids, len(target.labels))
         return [target.labels[at] for at in probabilities.argmax(-1).tolist()], probabilities
 
-    def answer(self: Answering, batch: SequenceBatch) -> list[Any]:
+    def generate_batch(self: SupportsGeneration, batch: SequenceBatch) -> list[Any]:
         """Generate an answer to each source of a batch; its target is not used.
 
         It calls `self.generate`, as `trainer.test`, `trainer.predict` and the callbacks do, so
@@ -210,7 +212,7 @@ class Answers:
         return answers
 
 
-def _text(module: Answering, does: str) -> TextSpec:
+def _text(module: SupportsGeneration, does: str) -> TextSpec:
     """The target, if it is text."""
     target = module.spec.target
     if isinstance(target, TextSpec):

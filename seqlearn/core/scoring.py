@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seqlearn.batch import length_mask, pad
-from seqlearn.core.eval_mode import evaluating
-from seqlearn.core.generation import Answering, batches, collate
+from seqlearn.core.eval_mode import eval_mode
+from seqlearn.core.generation import SupportsGeneration, batches, collate
 from seqlearn.instrumentation import begin as announce_begin
 from seqlearn.instrumentation import end_known as announce_known
 from seqlearn.instrumentation import step as announce_step
@@ -19,13 +19,13 @@ from seqlearn.nn import linear_cross_entropy
 
 
 def log_probabilities(
-    module: Answering, encoded: Sequence[Any], targets: Sequence[Sequence[int]]
+    module: SupportsGeneration, source_ids: Sequence[Any], targets: Sequence[Sequence[int]]
 ) -> Float[Tensor, " sentence"]:
     """The log-probability of each target, given its source.
 
     Args:
         module: What is asked.
-        encoded: The sources, from `encode_sources`.
+        source_ids: The sources, from `encode_sources`.
         targets: Ids that stand as start … end.
 
     Returns:
@@ -33,11 +33,11 @@ def log_probabilities(
     """
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
     scores = torch.zeros(len(targets), dtype=dtype)
-    with evaluating(cast(nn.Module, module)):
-        for rows in batches(encoded, targets, 1, equal=False):
-            source = collate(module, [encoded[row] for row in rows])
+    with eval_mode(cast(nn.Module, module)):
+        for rows in batches(source_ids, targets, 1, equal=False):
+            source = collate(module, [source_ids[row] for row in rows])
             ids, lengths = pad([targets[row] for row in rows], module.device)
-            announce_begin(rows, len(encoded), *source)
+            announce_begin(rows, len(source_ids), *source)
             memory = module.encode(*source)
             announce_step(None)
             hidden, _ = module.decode(ids[:, :-1], memory)
@@ -53,15 +53,15 @@ def log_probabilities(
 
 
 def class_probabilities(
-    module: Answering, encoded: Sequence[Any], labels: int
+    module: SupportsGeneration, source_ids: Sequence[Any], labels: int
 ) -> Float[Tensor, "source labels"]:
     """The probability of each class, given each source; on the CPU."""
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
-    probabilities = torch.zeros(len(encoded), labels, dtype=dtype)
-    with evaluating(cast(nn.Module, module)):
-        for rows in batches(encoded, [[]] * len(encoded), 1, equal=False):
-            source = collate(module, [encoded[row] for row in rows])
-            announce_begin(rows, len(encoded), *source)
+    probabilities = torch.zeros(len(source_ids), labels, dtype=dtype)
+    with eval_mode(cast(nn.Module, module)):
+        for rows in batches(source_ids, [[]] * len(source_ids), 1, equal=False):
+            source = collate(module, [source_ids[row] for row in rows])
+            announce_begin(rows, len(source_ids), *source)
             memory = module.encode(*source)
             assert memory is not None
             announce_known(len(rows))

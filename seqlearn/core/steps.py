@@ -23,25 +23,25 @@ from seqlearn.core.optimizer import (
     warn_of_long_warmup,
 )
 from seqlearn.core.recipe import Recipe
-from seqlearn.core.tbptt import Carried
+from seqlearn.core.tbptt import CarriedState
 from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
 from seqlearn.nn import Decoder, Encoder
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 
-class Measured(NamedTuple):
+class LossOutput(NamedTuple):
     """What a batch shows of a module.
 
     Attributes:
         loss: Summed over what counts, in nats (for vectors: squared errors), with its gradient.
-        total: How many tokens, examples or numbers were summed.
+        num_tokens: How many tokens, examples or numbers were summed.
         nll: Negative log-likelihood of each token or class that counts, in nats.
         correct: Whether each was the likeliest.
         mask: Which tokens (or examples, `batch 1`) count.
     """
 
     loss: Tensor
-    total: Tensor
+    num_tokens: Tensor
     nll: Tensor
     correct: Tensor
     mask: Tensor
@@ -62,7 +62,7 @@ class TrainingSteps(FiniteSteps):
     encoder: Encoder
     decoder: Decoder
     target_embedding: nn.Module | None
-    _carried: Carried
+    _carried: CarriedState
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ class TrainingSteps(FiniteSteps):
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
 
     @abstractmethod
-    def measure(self, batch: SequenceBatch, smoothing: float = 0.0) -> Measured:
+    def compute_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         """Compute the summed loss of a batch and what counts in it."""
 
     @abstractmethod
-    def answer(self, batch: SequenceBatch) -> list[Any]:
+    def generate_batch(self, batch: SequenceBatch) -> list[Any]:
         """Generate a text for each source of a batch."""
 
     @abstractmethod
@@ -127,14 +127,14 @@ class TrainingSteps(FiniteSteps):
         Returns:
             `batch.loss_weight` times the mean; a batch without any target that counts gives 0.
         """
-        measured = self.measure(batch, self.recipe.label_smoothing)
-        mean = measured.loss / measured.total.clamp(min=1)
+        measured = self.compute_loss(batch, self.recipe.label_smoothing)
+        mean = measured.loss / measured.num_tokens.clamp(min=1)
         self.log("train/loss", mean.detach(), prog_bar=True, batch_size=batch.size)
         return batch.loss_weight * mean
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the epoch's statistics."""
-        measured = self.measure(batch)
+        measured = self.compute_loss(batch)
         if isinstance(self.spec.target, VectorSpec):
             self.squared_errors.update(measured.nll)
         else:
@@ -155,9 +155,11 @@ class TrainingSteps(FiniteSteps):
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
-        if (side := self._written) is not None:
+        if (side := self._reference_spec) is not None:
             kept = batch.kept.tolist()
-            texts = [text for text, keep in zip(self.answer(batch), kept, strict=True) if keep]
+            texts = [
+                text for text, keep in zip(self.generate_batch(batch), kept, strict=True) if keep
+            ]
             truth = batch.references or side.decode(batch.target.tolist())
             references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
             self.bleu.update(texts, references)
@@ -166,7 +168,7 @@ class TrainingSteps(FiniteSteps):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self._written is not None:
+        if self._reference_spec is not None:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -177,7 +179,7 @@ class TrainingSteps(FiniteSteps):
         """Answer each example: a text, a label or a vector. Repeats are left out."""
         check_batch(batch)
         if isinstance(self.spec.target, TextSpec):
-            answers: list[Any] = self.answer(batch)
+            answers: list[Any] = self.generate_batch(batch)
         elif isinstance(self.spec.target, ClassesSpec):
             answers = self.classify(batch_sources(batch))[0]
         else:
@@ -185,7 +187,7 @@ class TrainingSteps(FiniteSteps):
         return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
 
     @property
-    def _written(self) -> TextSpec | None:
+    def _reference_spec(self) -> TextSpec | None:
         """The target, if there are texts to compare with references: not in a language model."""
         target = self.spec.target
         if not isinstance(target, TextSpec) or self.spec.source is None:

@@ -1,7 +1,7 @@
 """The state that a recurrent language model carries from one batch of a long text to the next.
 
 Where a batch says that it continues the one before (`SequenceBatch.continues`), and the decoder
-has an attribute `carries_state` that is true, decoding begins with the state in which the batch
+has an attribute `stateful` that is true, decoding begins with the state in which the batch
 before ended, without its gradient (truncated backpropagation through time, Williams & Peng 1990).
 """
 
@@ -17,11 +17,11 @@ from seqlearn.core.eval_mode import is_evaluating
 from seqlearn.nn import State, map_state
 
 
-class Carried:
+class CarriedState:
     """What is carried, apart in training and in evaluation.
 
     Which of the two is decided by the trainer's stage; without a running trainer, by the module's
-    mode. In a block of `evaluating`, as a callback in the middle of a run has it, nothing is
+    mode. In a block of `eval_mode`, as a callback in the middle of a run has it, nothing is
     carried: every batch begins anew, and the states of the run stay as they are.
 
     Args:
@@ -34,7 +34,7 @@ class Carried:
         self._states: dict[bool, State | None] = {True: None, False: None}
         self._marked: tuple[int, State | None] = (-1, None)
 
-    def before(self, batch: SequenceBatch) -> State | None:
+    def initial_state(self, batch: SequenceBatch) -> State | None:
         """The state to begin a batch with; `None` unless it continues the one before."""
         training = self._in_training()
         if training is None:
@@ -44,7 +44,7 @@ class Carried:
         device = batch.target.device
         return map_state(lambda part: part.to(device), self._states[training])
 
-    def after(self, state: State) -> None:
+    def update(self, state: State) -> None:
         """Keep the state in which a batch ended, without its gradient."""
         training = self._in_training()
         if self._carries and training is not None:
@@ -72,9 +72,9 @@ class Carried:
     def _carries(self) -> bool:
         """Whether the module is a language model whose decoder carries its state on."""
         module: Any = self._module[0]
-        return module.spec.source is None and getattr(module.decoder, "carries_state", False)
+        return module.spec.source is None and getattr(module.decoder, "stateful", False)
 
-    def of_all_ranks(self, batches_done: int | None = None) -> list[Any] | None:
+    def gather(self, batches_done: int | None = None) -> list[Any] | None:
         """For a checkpoint: the training state of each rank, on the CPU; called on all ranks.
 
         Args:

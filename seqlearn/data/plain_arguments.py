@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 
-from seqlearn.plain_data import to_builtin, to_plain
+from seqlearn.plain_data import to_builtin, to_plain_data
 
 
 class PlainArguments(L.LightningDataModule):
@@ -43,5 +43,5 @@ class PlainArguments(L.LightningDataModule):
         frame = frame or (here and here.f_back)
         super().save_hyperparameters(*args, ignore=ignore, frame=frame, logger=logger)
         for name, value in self.hparams.items():
-            self.hparams[name] = to_plain(value, f"hyper-parameter {name}")
+            self.hparams[name] = to_plain_data(value, f"hyper-parameter {name}")
         self._hparams_initial = copy.deepcopy(self.hparams)

@@ -20,12 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, Memory
-from seqlearn.decoding.protocols import SUPPRESSED, NextToken, check_limit
+from seqlearn.decoding.protocols import SUPPRESSED, NextToken, check_max_new_tokens
 from seqlearn.instrumentation import end as announce_end
 from seqlearn.instrumentation import step as announce_step
 from seqlearn.nn.protocols import select
 
-NONE = float("-inf")
+NEG_INF = float("-inf")
 """The log-probability of what cannot be, and the score of a place that nothing has taken."""
 
 
@@ -35,12 +35,12 @@ class Hypothesis(NamedTuple):
     Attributes:
         ids: What was made, without start and end.
         log_probability: Of the tokens made, the end symbol included where there is one, in nats.
-        ended: Whether it came to the end symbol; if not, it was cut at the limit.
+        finished: Whether it came to the end symbol; if not, it was cut at the limit.
     """
 
     ids: list[int]
     log_probability: float
-    ended: bool
+    finished: bool
 
 
 class _Candidates(NamedTuple):
@@ -60,7 +60,7 @@ class _Candidates(NamedTuple):
     row: Tensor
     token: Tensor
 
-    def of(self, sources: Int[Tensor, " sources"]) -> _Candidates:
+    def select(self, sources: Int[Tensor, " sources"]) -> _Candidates:
         """Those of these sources, in this order."""
         return _Candidates(*(part[sources] for part in self))
 
@@ -115,7 +115,7 @@ class BeamSearch:
         first: Int[Tensor, "batch time"],
         memory: Memory | None,
         *,
-        max_length: int,
+        max_new_tokens: int,
         suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[Hypothesis]]:
         """Search until every source is done, or the limit.
@@ -124,7 +124,7 @@ class BeamSearch:
             next_token: The model's answer to more tokens.
             first: The tokens that every answer begins with (the start symbol), equally many a row.
             memory: What the encoder read; `None` for a language model.
-            max_length: Tokens to make at most, the end symbol counted.
+            max_new_tokens: Tokens to make at most, the end symbol counted.
             suppress: The ids that are never generated; see `suppressed_tokens`.
 
         Returns:
@@ -132,51 +132,57 @@ class BeamSearch:
             where there are not so many.
 
         Raises:
-            ValueError: If `max_length` is below one, or the logits are not numbers.
+            ValueError: If `max_new_tokens` is below one, or the logits are not numbers.
         """
-        check_limit(max_length)
-        finished = self._nothing(len(first), first.device)
-        left: list[tuple[Tensor, _Candidates]] = []
-        alive = torch.arange(len(first), device=first.device)
-        begun = first.new_zeros((len(first), 1), dtype=torch.float32)
+        check_max_new_tokens(max_new_tokens)
+        finished = self._empty(len(first), first.device)
+        results: list[tuple[Tensor, _Candidates]] = []
+        active = torch.arange(len(first), device=first.device)
+        beam_scores = first.new_zeros((len(first), 1), dtype=torch.float32)
         tokens, state = first, None
         parents: Tensor | None = None
         steps: list[tuple[Tensor | None, Tensor]] = []
-        for step in range(max_length):
+        for step in range(max_new_tokens):
             announce_step(parents)
             steps.append((parents, tokens[:, -1]))
             logits, state = next_token(tokens, memory, state)
-            total, row, token = self._continue(begun, logits, suppress)
+            total, row, token = self._expand(beam_scores, logits, suppress)
             ends = token == END
-            if step == max_length - 1:
+            if step == max_new_tokens - 1:
                 ends = torch.ones_like(ends)
-            made = self._made(total, ends, row, token, step)
+            made = self._finish(total, ends, row, token, step)
             finished = finished.merge(made)
-            going, at = total.masked_fill(ends, NONE).topk(min(self.beam_size, total.shape[1]))
-            done = self._done(finished.score[:, -1], going[:, 0], step + 1, max_length)
-            gone, kept = done.nonzero()[:, 0], (~done).nonzero()[:, 0]
-            left.append((alive[gone], finished.of(gone)))
-            if kept.numel() == 0:
+            next_scores, at = total.masked_fill(ends, NEG_INF).topk(
+                min(self.beam_size, total.shape[1])
+            )
+            done = self._is_done(finished.score[:, -1], next_scores[:, 0], step + 1, max_new_tokens)
+            done_idx, active_idx = done.nonzero()[:, 0], (~done).nonzero()[:, 0]
+            results.append((active[done_idx], finished.select(done_idx)))
+            if active_idx.numel() == 0:
                 break
-            parents = row.gather(1, at)[kept].flatten()
+            parents = row.gather(1, at)[active_idx].flatten()
             state = select(state, parents)
-            if going.shape != begun.shape or len(kept) < len(alive):
+            if next_scores.shape != beam_scores.shape or len(active_idx) < len(active):
                 memory = select(memory, parents)  # else each row keeps the source that it has
-            begun, alive, finished = going[kept], alive[kept], finished.of(kept)
-            tokens = token.gather(1, at)[kept].reshape(-1, 1)
-        order = torch.cat([sources for sources, _ in left]).argsort()
-        parts = zip(*(found for _, found in left), strict=True)
-        return _tell(first, _Candidates(*(torch.cat(part)[order] for part in parts)), steps)
+            beam_scores, active, finished = (
+                next_scores[active_idx],
+                active[active_idx],
+                finished.select(active_idx),
+            )
+            tokens = token.gather(1, at)[active_idx].reshape(-1, 1)
+        order = torch.cat([sources for sources, _ in results]).argsort()
+        parts = zip(*(found for _, found in results), strict=True)
+        return _backtrack(first, _Candidates(*(torch.cat(part)[order] for part in parts)), steps)
 
-    def _nothing(self, sources: int, device: torch.device) -> _Candidates:
+    def _empty(self, sources: int, device: torch.device) -> _Candidates:
         """Places that nothing has taken."""
-        scores = torch.full((2, sources, self.beam_size), NONE, device=device)
+        scores = torch.full((2, sources, self.beam_size), NEG_INF, device=device)
         numbers = torch.zeros(3, sources, self.beam_size, dtype=torch.long, device=device)
         return _Candidates(*scores, *numbers)
 
-    def _continue(
+    def _expand(
         self,
-        begun: Float[Tensor, "batch beam"],
+        beam_scores: Float[Tensor, "batch beam"],
         logits: Float[Tensor, "rows vocab"],
         suppress: Sequence[int],
     ) -> tuple[Float[Tensor, "batch next"], Int[Tensor, "batch next"], Int[Tensor, "batch next"]]:
@@ -186,28 +192,28 @@ class BeamSearch:
         """
         # In single precision at least, also where autocast makes bf16 logits.
         log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        log_p[:, list(suppress)] = NONE
+        log_p[:, list(suppress)] = NEG_INF
         vocab = log_p.shape[1]
-        total = (begun[:, :, None] + log_p.view(*begun.shape, vocab)).flatten(1)
+        total = (beam_scores[:, :, None] + log_p.view(*beam_scores.shape, vocab)).flatten(1)
         best, at = total.topk(min(2 * self.beam_size, total.shape[1]))
-        sources = torch.arange(len(begun), device=begun.device)[:, None]
-        return best, sources * begun.shape[1] + at // vocab, at % vocab
+        sources = torch.arange(len(beam_scores), device=beam_scores.device)[:, None]
+        return best, sources * beam_scores.shape[1] + at // vocab, at % vocab
 
-    def _made(
+    def _finish(
         self, total: Tensor, ends: Tensor, row: Tensor, token: Tensor, step: int
     ) -> _Candidates:
         """The continuations that have ended, of the best `beam_size`."""
         places = slice(0, self.beam_size)
         total, row, token = total[:, places], row[:, places], token[:, places]
-        score = (total / (step + 1) ** self.length_penalty).masked_fill(~ends[:, places], NONE)
+        score = (total / (step + 1) ** self.length_penalty).masked_fill(~ends[:, places], NEG_INF)
         return _Candidates(score, total, torch.full_like(row, step), row, token)
 
-    def _done(
+    def _is_done(
         self,
         worst: Float[Tensor, " batch"],
         best: Float[Tensor, " batch"],
         length: int,
-        max_length: int,
+        max_new_tokens: int,
     ) -> Bool[Tensor, " batch"]:
         """Whether a source needs no more steps.
 
@@ -215,18 +221,18 @@ class BeamSearch:
             worst: Score of the worst finished answer that is kept.
             best: Log-probability of the best row that goes on.
             length: Tokens that it has.
-            max_length: Tokens that it may have.
+            max_new_tokens: Tokens that it may have.
         """
         if self.early_stopping is True:
-            enough = worst > NONE
+            enough = worst > NEG_INF
         else:
             if self.early_stopping == "never" and self.length_penalty > 0:
-                length = max_length
+                length = max_new_tokens
             enough = best / length**self.length_penalty <= worst
-        return enough | (best == NONE)
+        return enough | (best == NEG_INF)
 
 
-def _tell(
+def _backtrack(
     first: Int[Tensor, "batch time"],
     finished: _Candidates,
     steps: list[tuple[Tensor | None, Tensor]],
@@ -248,7 +254,7 @@ def _tell(
     found: list[list[Hypothesis]] = []
     histories = []
     for source in range(len(first)):
-        real = [at for at in range(source * size, (source + 1) * size) if scores[at] > NONE]
+        real = [at for at in range(source * size, (source + 1) * size) if scores[at] > NEG_INF]
         if not real:
             raise ValueError(
                 f"row {source + 1}: expected logits that are numbers, got NaN; load a checkpoint "

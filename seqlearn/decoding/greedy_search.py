@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.decode_loop import one_by_one
+from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import SUPPRESSED, NextToken
 from seqlearn.instrumentation import end as announce_end
 
@@ -18,7 +18,7 @@ def greedy(
     first: Int[Tensor, "batch time"],
     memory: Memory | None,
     *,
-    max_length: int,
+    max_new_tokens: int,
     suppress: Sequence[int] = SUPPRESSED,
 ) -> list[list[int]]:
     """Take the likeliest token at every step, until the end symbol or the limit.
@@ -29,24 +29,26 @@ def greedy(
         next_token: The model's answer to more tokens.
         first: The tokens that every answer begins with (the start symbol), equally many a row.
         memory: What the encoder read; `None` for a language model.
-        max_length: Tokens to make at most, the end symbol counted.
+        max_new_tokens: Tokens to make at most, the end symbol counted.
         suppress: The ids that are never generated; see `suppressed_tokens`.
 
     Returns:
         For each row the ids it answered, without start and end.
 
     Raises:
-        ValueError: If `max_length` is below one.
+        ValueError: If `max_new_tokens` is below one.
     """
     banned = list(suppress)
 
-    def likeliest(
-        logits: Float[Tensor, "rows vocab"], _outputs: Sequence[int]
+    def _argmax(
+        logits: Float[Tensor, "rows vocab"], _row_ids: Sequence[int]
     ) -> Int[Tensor, " rows"]:
         logits[:, banned] = float("-inf")
         return logits.argmax(-1)
 
-    answers, ended_at = one_by_one(next_token, first, memory, likeliest, max_length=max_length)
+    answers, finish_step = decode_loop(
+        next_token, first, memory, _argmax, max_new_tokens=max_new_tokens
+    )
     fed = [[*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)]
-    announce_end([[at] for at in ended_at], fed)
+    announce_end([[at] for at in finish_step], fed)
     return answers

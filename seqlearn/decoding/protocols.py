@@ -38,11 +38,11 @@ def suppressed_tokens(target: TextSpec) -> tuple[int, ...]:
     return SUPPRESSED if target.unknown_seen else (*SUPPRESSED, UNKNOWN)
 
 
-def check_limit(max_length: int) -> None:
+def check_max_new_tokens(max_new_tokens: int) -> None:
     """Refuse a limit that leaves no room for a token.
 
     Raises:
-        ValueError: If `max_length` is below one.
+        ValueError: If `max_new_tokens` is below one.
     """
-    if max_length < 1:
-        raise ValueError(f"expected a max_length of at least 1 token, got {max_length}")
+    if max_new_tokens < 1:
+        raise ValueError(f"expected a max_new_tokens of at least 1 token, got {max_new_tokens}")

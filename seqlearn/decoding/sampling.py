@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.decoding.decode_loop import one_by_one
+from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import SUPPRESSED, NextToken
 from seqlearn.instrumentation import end as announce_end
 from seqlearn.nn.protocols import select
@@ -59,7 +59,7 @@ class Sampling:
         first: Int[Tensor, "batch time"],
         memory: Memory | None,
         *,
-        max_length: int,
+        max_new_tokens: int,
         seeds: Sequence[Sequence[int]],
         suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[list[int]]]:
@@ -73,7 +73,7 @@ class Sampling:
             next_token: The model's answer to more tokens.
             first: The tokens that every answer begins with (the start symbol), equally many a row.
             memory: What the encoder read; `None` for a language model.
-            max_length: Tokens to make at most, the end symbol counted.
+            max_new_tokens: Tokens to make at most, the end symbol counted.
             seeds: For each row of `first` a seed for each answer to it, equally many.
             suppress: The ids that are never generated; see `suppressed_tokens`.
 
@@ -81,24 +81,24 @@ class Sampling:
             For each row of `first` the ids of its answers, without start and end.
 
         Raises:
-            ValueError: If `max_length` is below one.
+            ValueError: If `max_new_tokens` is below one.
         """
         each = len(seeds[0])
-        draws = _Draws([seed for row in seeds for seed in row])
+        draws = _RandomStreams([seed for row in seeds for seed in row])
         rows = torch.arange(len(first) * each, device=first.device) // each
-        answers, ended_at = one_by_one(
+        answers, finish_step = decode_loop(
             next_token,
             first[rows],
             select(memory, rows),
-            lambda logits, outputs: self.choose(
-                logits, draws.next(outputs).to(logits.device), suppress
+            lambda logits, row_ids: self.choose(
+                logits, draws.next(row_ids).to(logits.device), suppress
             ),
-            max_length=max_length,
+            max_new_tokens=max_new_tokens,
         )
         starts = range(0, len(answers), each)
         best = [answers[start] for start in starts]
         fed = [[*given, *answer] for given, answer in zip(first.tolist(), best, strict=True)]
-        announce_end([ended_at[start : start + each] for start in starts], fed)
+        announce_end([finish_step[start : start + each] for start in starts], fed)
         return [answers[start : start + each] for start in starts]
 
     def choose(
@@ -134,13 +134,13 @@ class Sampling:
         return (at if ids is None else ids.gather(1, at)).squeeze(1)
 
 
-class _Draws:
+class _RandomStreams:
     """A stream of uniform numbers for each answer, from a seed of its own."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._streams = [np.random.default_rng(seed) for seed in seeds]
 
-    def next(self, outputs: Sequence[int]) -> Float[Tensor, " outputs"]:
+    def next(self, row_ids: Sequence[int]) -> Float[Tensor, " row_ids"]:
         """The next number of each of these answers, above 0 and at most 1."""
-        drawn = [1.0 - self._streams[output].random() for output in outputs]
+        drawn = [1.0 - self._streams[row_id].random() for row_id in row_ids]
         return torch.tensor(drawn, dtype=torch.float32)

@@ -32,14 +32,16 @@ class Strategy:
         name: `"greedy"`, `"beam"` (see `BeamSearch`) or `"sample"` (see `Sampling`).
         options: Options by name; what is `None` has its default. `generator` is a
             `torch.Generator` from which the seeds of all answers are drawn; torch's own by default.
-        num_return: Answers to each source.
+        num_return_sequences: Answers to each source.
 
     Raises:
         ValueError: If there is no such strategy, it does not read an option, an option is outside
             its range, or it cannot give so many answers.
     """
 
-    def __init__(self, name: StrategyName, options: Mapping[str, Any], num_return: int = 1) -> None:
+    def __init__(
+        self, name: StrategyName, options: Mapping[str, Any], num_return_sequences: int = 1
+    ) -> None:
         if name not in OPTIONS:
             raise ValueError(
                 f"expected strategy {', '.join(map(repr, get_args(StrategyName)))}, got {name!r}"
@@ -52,24 +54,26 @@ class Strategy:
                     f"strategy={name!r} does not use {option}; leave it out, or pass "
                     f"strategy={reader!r}"
                 )
-        if num_return < 1:
-            raise ValueError(f"expected a num_return of at least 1 answer, got {num_return}")
-        self.num_return = num_return
+        if num_return_sequences < 1:
+            raise ValueError(
+                f"expected num_return_sequences of at least 1, got {num_return_sequences}"
+            )
+        self.num_return_sequences = num_return_sequences
         self._generator: torch.Generator | None = given.pop("generator", None)
         self._search: BeamSearch | Sampling | None = None
         if name == "beam":
             self._search = BeamSearch(**given)
-            if num_return > self._search.beam_size:
+            if num_return_sequences > self._search.beam_size:
                 raise ValueError(
-                    f"expected a num_return of at most beam_size={self._search.beam_size}, got "
-                    f"{num_return}; pass a larger beam_size"
+                    f"expected num_return_sequences of at most beam_size={self._search.beam_size}, "
+                    f"got {num_return_sequences}; pass a larger beam_size"
                 )
         elif name == "sample":
             self._search = Sampling(**given)
-        elif num_return > 1:
+        elif num_return_sequences > 1:
             raise ValueError(
-                f"strategy='greedy' gives one answer to each source, got num_return={num_return}; "
-                "pass strategy='beam' or strategy='sample'"
+                "strategy='greedy' generates one text for each source, got num_return_sequences="
+                f"{num_return_sequences}; pass strategy='beam' or strategy='sample'"
             )
 
     @property
@@ -77,7 +81,7 @@ class Strategy:
         """Rows of a batch that one source takes up."""
         if isinstance(self._search, BeamSearch):
             return self._search.beam_size
-        return self.num_return
+        return self.num_return_sequences
 
     def seeds(self, sources: int) -> list[list[int]]:
         """For each source a seed for each of its answers, where something is drawn.
@@ -87,7 +91,7 @@ class Strategy:
         if not isinstance(self._search, Sampling):
             return [[] for _ in range(sources)]
         device = "cpu" if self._generator is None else self._generator.device
-        size = (sources, self.num_return)
+        size = (sources, self.num_return_sequences)
         drawn = torch.randint(2**63 - 1, size, generator=self._generator, device=device)
         return drawn.tolist()
 
@@ -97,17 +101,17 @@ class Strategy:
         first: Int[Tensor, "batch time"],
         memory: Memory | None,
         *,
-        max_length: int,
+        max_new_tokens: int,
         seeds: Sequence[Sequence[int]],
         suppress: Sequence[int] = SUPPRESSED,
     ) -> list[list[list[int]]]:
-        """Make `num_return` answers to each row of `first`, the best first.
+        """Make `num_return_sequences` answers to each row of `first`, the best first.
 
         Args:
             next_token: The model's answer to more tokens.
             first: The tokens that every answer begins with (the start symbol), equally many a row.
             memory: What the encoder read; `None` for a language model.
-            max_length: Tokens to make at most, the end symbol counted.
+            max_new_tokens: Tokens to make at most, the end symbol counted.
             seeds: What `seeds` has drawn for these rows.
             suppress: The ids that are never generated; see `suppressed_tokens`.
 
@@ -117,17 +121,19 @@ class Strategy:
         """
         if isinstance(self._search, BeamSearch):
             found = self._search(
-                next_token, first, memory, max_length=max_length, suppress=suppress
+                next_token, first, memory, max_new_tokens=max_new_tokens, suppress=suppress
             )
-            return [[each.ids for each in best[: self.num_return]] for best in found]
+            return [[each.ids for each in best[: self.num_return_sequences]] for best in found]
         if isinstance(self._search, Sampling):
             return self._search(
                 next_token,
                 first,
                 memory,
-                max_length=max_length,
+                max_new_tokens=max_new_tokens,
                 seeds=seeds,
                 suppress=suppress,
             )
-        answers = greedy(next_token, first, memory, max_length=max_length, suppress=suppress)
+        answers = greedy(
+            next_token, first, memory, max_new_tokens=max_new_tokens, suppress=suppress
+        )
         return [[ids] for ids in answers]

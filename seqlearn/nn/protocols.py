@@ -41,7 +41,7 @@ class Decoder(Protocol):
     called without tokens; an empty source has a memory whose mask is False throughout the row, with
     states and summary of zero.
 
-    A decoder with an attribute `carries_state` that is true goes on from batch to batch of a long
+    A decoder with an attribute `stateful` that is true goes on from batch to batch of a long
     text, where its state is made of tensors, ints and plain containers.
     """
 

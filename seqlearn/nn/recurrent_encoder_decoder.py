@@ -98,7 +98,7 @@ class RecurrentDecoder(nn.Module):
         ValueError: If there is no layer.
     """
 
-    carries_state = True
+    stateful = True
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ def check_list(values: Any, label: str) -> list[Any]:
         raise TypeError(f"expected a list of {label}s, got one {kind}; pass [{values[:40]!r}]")
     advice = None
     if hasattr(values, "_fields"):
-        advice = "use model.answer(batch) or trainer.predict for a batch"
+        advice = "use model.generate_batch(batch) or trainer.predict for a batch"
     elif hasattr(values, "columns") or isinstance(values, Mapping):
         advice = "pass one of its columns"
     elif isinstance(values, AbstractSet) or not isinstance(values, Iterable) or _is_scalar(values):

@@ -35,7 +35,7 @@ def test_every_architecture_answers(module, batches, name: str, shape: str) -> N
     if shape.endswith("text"):
         assert first["expected"] == "5 6 4"
     if shape in ("text to text", "vector to text"):
-        assert first["predicted"] == text(model.answer(batch)[0])
+        assert first["predicted"] == text(model.generate_batch(batch)[0])
     if shape == "nothing to text":
         assert first["prompt"] == "5"
         assert first["predicted"].split()[0] == "5"
@@ -74,7 +74,7 @@ def test_texts_are_shown_as_texts(tmp_path: Path) -> None:
     source, expected = (rows[0][at].replace(" ", "") for at in (0, 1))
     assert source
     assert expected == source[::-1]
-    assert rows[0][2] == model.answer(batch)[0]
+    assert rows[0][2] == model.generate_batch(batch)[0]
 
 
 def test_tables_go_to_tensorboard_and_files(fit, module, batches, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_view_writes_a_page_that_plays_back_the_answer(
 ) -> None:
     page = tmp_path / "new" / "view.html"
     text = "a h"
-    assert main(["view", str(checkpoint), text, "--out", str(page), "--max-length", "4"]) == 0
+    assert main(["view", str(checkpoint), text, "--out", str(page), "--max-new-tokens", "4"]) == 0
     printed = capsys.readouterr().out
     assert f"{text}  →  " in printed
     assert str(page) in printed

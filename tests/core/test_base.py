@@ -51,7 +51,7 @@ ignore_workers = pytest.mark.filterwarnings(
 def test_loss_equals_torch() -> None:
     model = sl.Transformer(SPEC, **SIZES)
     for smoothing in (0.0, 0.1):
-        measured = model.measure(BATCHES[0], smoothing)
+        measured = model.compute_loss(BATCHES[0], smoothing)
         labels = BATCHES[0].target[:, 1:]
         peer = functional.cross_entropy(
             model(BATCHES[0]).transpose(1, 2),
@@ -61,14 +61,14 @@ def test_loss_equals_torch() -> None:
             label_smoothing=smoothing,
         )
         torch.testing.assert_close(measured.loss, peer)
-        assert measured.total == 7
+        assert measured.num_tokens == 7
 
 
 def test_repeats_count_in_nothing() -> None:
     model = sl.Transformer(SPEC, **SIZES)
     batch = BATCHES[0]._replace(rows=torch.tensor([0, ~1]))
     alone = batch_of(([4, 5], [6]))
-    torch.testing.assert_close(model.measure(batch).loss, model.measure(alone).loss)
+    torch.testing.assert_close(model.compute_loss(batch).loss, model.compute_loss(alone).loss)
     assert model.predict_step(batch, 0) == model.predict_step(alone, 0)
 
 
@@ -98,8 +98,8 @@ def test_batches_of_ones_own_loader_weigh_the_same(accumulate: int, tmp_path: Pa
     groups = [BATCHES[start : start + accumulate] for start in range(0, 3, accumulate)]
     for group, found in zip(groups, seen, strict=True):
         model.zero_grad()
-        measured = [model.measure(batch) for batch in group]
-        (sum(m.loss / m.total for m in measured) / accumulate).backward()
+        measured = [model.compute_loss(batch) for batch in group]
+        (sum(m.loss / m.num_tokens for m in measured) / accumulate).backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad, atol=1e-12, rtol=1e-9)
 
@@ -152,18 +152,18 @@ def test_the_unused_half_has_no_gradients(tmp_path: Path) -> None:
     assert 0 <= fitter.callback_metrics["val/accuracy"] <= 1
     assert not any(p.requires_grad for p in model.decoder.parameters())
     assert model(batch).shape == (2, 3)
-    model.measure(batch).loss.backward()
+    model.compute_loss(batch).loss.backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     assert all(label in "abc" for label in model.predict_step(batch, 0))
 
 
 def test_a_vector_source_and_no_source() -> None:
     vector = sl.Transformer(sl.SequenceSpec(sl.VectorSpec(3), sl.TextSpec(9, 6)), **SIZES)
-    assert len(vector.generate([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], max_length=3)) == 2
+    assert len(vector.generate([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], max_new_tokens=3)) == 2
     with pytest.raises(ValueError, match=r"source 1: expected 3 numbers, got \(2,\)"):
         vector.generate([[0.0, 1.0]])
     language = sl.Transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)), **SIZES)
-    (text,) = language.generate(prompts=[[5, 6]], max_length=3)
+    (text,) = language.generate(prompts=[[5, 6]], max_new_tokens=3)
     assert text[:2] == [5, 6]
     with pytest.raises(ValueError, match="this model has no source"):
         language.generate([[5]])
@@ -173,13 +173,13 @@ def test_generate_restores_every_mode_and_refuses_bad_input() -> None:
     model = sl.Transformer(SPEC, **SIZES).train()
     model.encoder.eval()
     modes = [part.training for part in model.modules()]
-    model.generate([[4]], max_length=2)
+    model.generate([[4]], max_new_tokens=2)
     assert [part.training for part in model.modules()] == modes
     assert model.generate([]) == []
     with pytest.raises(TypeError, match=r"pass \['abc'\]"):
         model.generate("abc")
-    with pytest.raises(ValueError, match="max_length of at least 1, got 0"):
-        model.generate([[4]], max_length=0)
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
+        model.generate([[4]], max_new_tokens=0)
     with pytest.raises(ValueError, match="expected 1 prompts"):
         model.generate([[4]], prompts=[[5], [6]])
 
@@ -246,12 +246,13 @@ def test_checkpoint_loads_in_a_new_process(tmp_path: Path) -> None:
     path = save(model, tmp_path)
     code = (
         "import sys, seqlearn as sl\n"
-        "print(sl.Transformer.load_from_checkpoint(sys.argv[1]).generate([[4, 5]], max_length=4))"
+        "model = sl.Transformer.load_from_checkpoint(sys.argv[1])\n"
+        "print(model.generate([[4, 5]], max_new_tokens=4))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, encoding="utf-8", check=True
     )
-    assert done.stdout.strip() == str(model.generate([[4, 5]], max_length=4))
+    assert done.stdout.strip() == str(model.generate([[4, 5]], max_new_tokens=4))
 
 
 def test_bad_checkpoints(tmp_path: Path) -> None:
@@ -332,8 +333,8 @@ def test_a_training_step_of_ones_own_keeps_its_gradients(tmp_path: Path) -> None
 
     class Own(sl.Transformer):
         def training_step(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
-            measured = self.measure(batch)
-            return measured.loss / measured.total
+            measured = self.compute_loss(batch)
+            return measured.loss / measured.num_tokens
 
         def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
             before = float(self.head.weight.grad.norm())
@@ -383,7 +384,7 @@ def test_a_language_model_leaves_no_rank_waiting() -> None:
     model = sl.Transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)), **SIZES)
     batch = BATCHES[0]._replace(source=None, source_lengths=None)
     model.encoder.requires_grad_(requires_grad=False)  # as `setup` does
-    model.measure(batch).loss.backward()
+    model.compute_loss(batch).loss.backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 
 

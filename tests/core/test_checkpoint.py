@@ -63,7 +63,7 @@ def test_a_class_method_on_an_instance_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"call new = GRU\.load_from_checkpoint\(\.\.\.\)"):
         model.load_from_checkpoint(path)
     with sl.record(model) as recording:
-        model.generate([[4]], max_length=1)
+        model.generate([[4]], max_new_tokens=1)
     with pytest.raises(TypeError, match=r"Recording\.load is a class method"):
         recording.load(path)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.core.eval_mode import evaluating, is_evaluating
+from seqlearn.core.eval_mode import eval_mode, is_evaluating
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
 
@@ -41,13 +41,13 @@ def test_a_call_that_ends_leaves_the_mode_of_another_that_still_runs() -> None:
     """The first starts, the second starts, the first ends: the second still has no dropout."""
     torch.manual_seed(1)
     model = sl.LSTM(SPEC, d_model=8, num_layers=2, dropout=0.5).train()
-    alone = model.generate([[4, 5, 6]], max_length=6)
+    alone = model.generate([[4, 5, 6]], max_new_tokens=6)
     waiting = model.encoder = WaitingEncoder(model.encoder)
     answers: dict[str, list[list[int]]] = {}
 
     def call() -> None:
         name = threading.current_thread().name
-        answers[name] = model.generate([[4, 5, 6]], max_length=6)
+        answers[name] = model.generate([[4, 5, 6]], max_new_tokens=6)
 
     threads = {name: threading.Thread(target=call, name=name) for name in ("first", "second")}
     for name, thread in threads.items():
@@ -65,11 +65,11 @@ def test_four_threads_answer_as_one_does() -> None:
     torch.manual_seed(1)
     model = sl.GRU(SPEC, d_model=8, num_layers=2, dropout=0.5).train()
     source = [[4, 5, 6]]
-    alone = model.generate(source, max_length=6), float(model.score(source, [[4, 5]]))
+    alone = model.generate(source, max_new_tokens=6), float(model.score(source, [[4, 5]]))
 
     def many(_: int) -> list[tuple[list[list[int]], float]]:
         return [
-            (model.generate(source, max_length=6), float(model.score(source, [[4, 5]])))
+            (model.generate(source, max_new_tokens=6), float(model.score(source, [[4, 5]])))
             for _ in range(30)
         ]
 
@@ -83,8 +83,8 @@ def test_nested_blocks_restore_the_mode_of_each_part() -> None:
     module = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
     module[1][1].eval()
     modes = [part.training for part in module.modules()]
-    with evaluating(module):
-        with evaluating(module[1]):
+    with eval_mode(module):
+        with eval_mode(module[1]):
             assert is_evaluating(module)
         assert not any(part.training for part in module.modules())
         assert is_evaluating(module[1])
@@ -102,7 +102,7 @@ def test_a_module_in_eval_is_not_touched() -> None:
 
     module = Counting().eval()
     before = module.calls
-    with evaluating(module):
+    with eval_mode(module):
         assert not module.training
     assert module.calls == before
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.core.steps import Measured
+from seqlearn.core.steps import LossOutput
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -34,11 +34,11 @@ class WithPenalty(sl.GRU):
         super().__init__(spec, d_model=4, dropout=0.0, **base)
         self.extra = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
         self.batches: list[sl.SequenceBatch] = []
-        self.measured: list[Measured] = []
+        self.measured: list[LossOutput] = []
         self.gradients: list[dict[str, torch.Tensor]] = []
 
-    def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
-        self.measured.append(super().measure(batch, smoothing))
+    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
+        self.measured.append(super().compute_loss(batch, smoothing))
         return self.measured[-1]
 
     def training_step(self, batch: sl.SequenceBatch, batch_idx: int) -> torch.Tensor:
@@ -80,14 +80,14 @@ def assert_exact(model: WithPenalty, sizes: list[int], accumulate: list[int]) ->
     for found, size, nominal in zip(model.gradients, sizes, accumulate, strict=True):
         group, rest = rest[:size], rest[size:]
         parts, measured = measured[:size], measured[size:]
-        total = sum(int(part.total) for part in parts)
+        total = sum(int(part.num_tokens) for part in parts)
         for batch, part in zip(group, parts, strict=True):
-            weight = int(part.total) * nominal / total
+            weight = int(part.num_tokens) * nominal / total
             assert batch.loss_weight == pytest.approx(weight, rel=1e-15)
         model.zero_grad()
-        carried = model._carried.before(group[0]._replace(continues=False))
+        carried = model._carried.initial_state(group[0]._replace(continues=False))
         assert carried is None
-        losses = [sl.GRU.measure(model, batch, 0.0).loss for batch in group]
+        losses = [sl.GRU.compute_loss(model, batch, 0.0).loss for batch in group]
         (sum(losses) / total).backward()
         for name, parameter in model.named_parameters():
             if name != "extra" and parameter.grad is not None:
@@ -130,8 +130,8 @@ def test_so_it_is_with_a_stream(tmp_path: Path) -> None:
     data = sl.data.PlainText(texts, window=4, batch_tokens=8)
     count = len(data.train_dataloader())
     model = fitted(tmp_path, data, accumulate_grad_batches=4, max_epochs=1)
-    total = [sum(int(m.total) for m in model.measured[i : i + 4]) for i in range(0, count, 4)]
+    total = [sum(int(m.num_tokens) for m in model.measured[i : i + 4]) for i in range(0, count, 4)]
     assert len(total) == len(model.gradients)
     for place, (batch, part) in enumerate(zip(model.batches, model.measured, strict=True)):
-        assert batch.loss_weight == int(part.total) * 4 / total[place // 4]
-    assert len({int(part.total) for part in model.measured}) > 2  # also of starts and of ends
+        assert batch.loss_weight == int(part.num_tokens) * 4 / total[place // 4]
+    assert len({int(part.num_tokens) for part in model.measured}) > 2  # also of starts and of ends

@@ -45,7 +45,7 @@ def test_score_is_the_loss_of_a_sentence() -> None:
         expected = logits[range(len(target) + 1), [*target, 3]].sum()
         torch.testing.assert_close(score, expected.detach())
     batch = SequenceBatch(*pad(SOURCES), *pad([[2, *target, 3] for target in TARGETS]))
-    torch.testing.assert_close(-scores.sum(), model.measure(batch).loss.detach())
+    torch.testing.assert_close(-scores.sum(), model.compute_loss(batch).loss.detach())
 
 
 def test_scores_come_in_the_order_given_whatever_the_batches(
@@ -53,9 +53,9 @@ def test_scores_come_in_the_order_given_whatever_the_batches(
 ) -> None:
     model = transformer()
     expected = model.score(SOURCES, TARGETS)
-    monkeypatch.setattr(generation, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(generation, "MAX_BATCH_ROWS", 2)
     torch.testing.assert_close(model.score(SOURCES, TARGETS), expected)
-    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(generation, "MAX_BATCH_TOKENS", 1)
     torch.testing.assert_close(model.score(SOURCES[::-1], TARGETS[::-1]), expected.flip(0))
 
 
@@ -129,54 +129,59 @@ def test_a_target_of_another_kind_is_refused_by_what_works() -> None:
 
 def test_what_comes_back() -> None:
     model = transformer()
-    one = model.generate(SOURCES, **BEAM, max_length=5)
-    more = model.generate(SOURCES, **BEAM, max_length=5, num_return=2)
+    one = model.generate(SOURCES, **BEAM, max_new_tokens=5)
+    more = model.generate(SOURCES, **BEAM, max_new_tokens=5, num_return_sequences=2)
     assert [answers[0] for answers in more] == one
     assert all(len(answers) == 2 and answers[0] != answers[1] for answers in more)
-    texts, scores = model.generate(SOURCES, **BEAM, max_length=5, return_scores=True)
+    texts, scores = model.generate(SOURCES, **BEAM, max_new_tokens=5, return_scores=True)
     assert texts == one
     assert scores.shape == (6,)
     texts, scores = model.generate(
-        SOURCES, **BEAM, max_length=5, num_return=2, return_scores=True, length_penalty=0.0
+        SOURCES,
+        **BEAM,
+        max_new_tokens=5,
+        num_return_sequences=2,
+        return_scores=True,
+        length_penalty=0.0,
     )
     assert scores.shape == (6, 2)
-    texts, scores = model.generate([], **BEAM, num_return=2, return_scores=True)
+    texts, scores = model.generate([], **BEAM, num_return_sequences=2, return_scores=True)
     assert texts == []
     assert scores.shape == (0, 2)
 
 
 def test_an_answer_that_is_missing_has_no_probability() -> None:
     model = transformer(sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(5, 6)))
-    options = {"strategy": "beam", "beam_size": 5, "num_return": 5, "return_scores": True}
-    texts, scores = model.generate([[4], [5, 6]], **options, max_length=1)
+    options = {"strategy": "beam", "beam_size": 5, "num_return_sequences": 5, "return_scores": True}
+    texts, scores = model.generate([[4], [5, 6]], **options, max_new_tokens=1)
     assert all(sorted(answers) == [[], [4]] for answers in texts)
     assert scores[:, :2].isfinite().all()
     assert (scores[:, 2:] == -math.inf).all()
 
 
 @pytest.mark.parametrize(
-    "options", [{}, BEAM, BEAM | {"num_return": 3}, {"strategy": "sample", "top_k": 1}]
+    "options", [{}, BEAM, BEAM | {"num_return_sequences": 3}, {"strategy": "sample", "top_k": 1}]
 )
 def test_prompts_of_unequal_lengths(options: dict[str, object]) -> None:
     """Each as if alone; answers hold their prompts."""
     model = transformer()
     prompts = [[5, 6], [], [7], [4, 4, 4], [8, 8], []]
-    together = model.generate(SOURCES, prompts=prompts, **options, max_length=4)
+    together = model.generate(SOURCES, prompts=prompts, **options, max_new_tokens=4)
     for source, prompt, answer in zip(SOURCES, prompts, together, strict=True):
-        assert model.generate([source], prompts=[prompt], **options, max_length=4) == [answer]
-        for ids in answer if "num_return" in options else [answer]:
+        assert model.generate([source], prompts=[prompt], **options, max_new_tokens=4) == [answer]
+        for ids in answer if "num_return_sequences" in options else [answer]:
             assert ids[: len(prompt)] == prompt
             assert len(ids) <= len(prompt) + 4
-    assert together[1] == model.generate(SOURCES[1:2], **options, max_length=4)[0]
+    assert together[1] == model.generate(SOURCES[1:2], **options, max_new_tokens=4)[0]
 
 
 def test_sampling_repeats_with_the_state_of_its_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     model = transformer()
-    answers = sample(model, max_length=6, num_return=2)
-    assert sample(model, max_length=6, num_return=2) == answers
-    assert sample(model, seed=1, max_length=6, num_return=2) != answers
-    monkeypatch.setattr(generation, "ROWS_AT_ONCE", 1)
-    assert sample(model, max_length=6, num_return=2) == answers
+    answers = sample(model, max_new_tokens=6, num_return_sequences=2)
+    assert sample(model, max_new_tokens=6, num_return_sequences=2) == answers
+    assert sample(model, seed=1, max_new_tokens=6, num_return_sequences=2) != answers
+    monkeypatch.setattr(generation, "MAX_BATCH_ROWS", 1)
+    assert sample(model, max_new_tokens=6, num_return_sequences=2) == answers
     torch.manual_seed(5)
     drawn = model.generate(SOURCES, strategy="sample")
     torch.manual_seed(5)
@@ -185,9 +190,11 @@ def test_sampling_repeats_with_the_state_of_its_generator(monkeypatch: pytest.Mo
 
 def test_a_language_model_without_prompts_gives_one_answer() -> None:
     language = transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
-    assert len(language.generate(max_length=4)) == 1
-    assert len(language.generate(**BEAM, num_return=3, max_length=4)[0]) == 3
-    assert len(language.generate(strategy="sample", num_return=7, max_length=4)[0]) == 7
+    assert len(language.generate(max_new_tokens=4)) == 1
+    assert len(language.generate(**BEAM, num_return_sequences=3, max_new_tokens=4)[0]) == 3
+    assert (
+        len(language.generate(strategy="sample", num_return_sequences=7, max_new_tokens=4)[0]) == 7
+    )
     with pytest.raises(TypeError, match=r"list of prompts, got one string; pass \['ab'\]"):
         language.generate(prompts="ab")
 
@@ -196,8 +203,8 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
     model = transformer()
     with pytest.raises(ValueError, match="'greedy' does not use beam_size"):
         model.generate([], beam_size=3)
-    with pytest.raises(ValueError, match="max_length of at least 1, got 0"):
-        model.generate([], max_length=0)
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
+        model.generate([], max_new_tokens=0)
     with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)
 
@@ -210,7 +217,7 @@ def test_a_padded_batch_is_refused_and_its_rows_are_read() -> None:
     batch = SequenceBatch(*pad(SOURCES), *pad([[2, *target, 3] for target in TARGETS]))
     rows = zip(batch.source, batch.source_lengths, strict=True)
     assert model.generate([row[:length] for row, length in rows]) == model.generate(SOURCES)
-    assert model.answer(batch) == model.generate(SOURCES)
+    assert model.generate_batch(batch) == model.generate(SOURCES)
     with pytest.raises(ValueError, match=r"source 1: .* padding .* use trainer\.predict"):
         model.generate(batch.source)
     with pytest.raises(ValueError, match=r"source 1: .* without padding"):
@@ -274,7 +281,7 @@ def test_unknown_is_written_only_where_training_saw_it(options: dict[str, object
         model = transformer(sl.SequenceSpec(TEXT.source, sl.TextSpec(9, 6, unknown_seen=seen)))
         with torch.no_grad():
             model.head.bias[1] += 50
-        for answer in model.generate(SOURCES, **options, max_length=3):
+        for answer in model.generate(SOURCES, **options, max_new_tokens=3):
             assert answer == [1, 1, 1] if seen else 1 not in answer
 
 
@@ -301,7 +308,7 @@ def test_an_overridden_method_is_used_everywhere() -> None:
 
     batch = SequenceBatch(*pad(SOURCES), *pad([[2, *target, 3] for target in TARGETS]))
     model = Own(TEXT, d_model=4)
-    assert model.answer(batch) == model.predict_step(batch, 0) == ["mine"] * 6
+    assert model.generate_batch(batch) == model.predict_step(batch, 0) == ["mine"] * 6
     classes = batch._replace(target=torch.zeros(6, dtype=torch.long), target_lengths=None)
     assert Own(CLASSES, d_model=4).predict_step(classes, 0) == ["c"] * 6
 
@@ -309,18 +316,18 @@ def test_an_overridden_method_is_used_everywhere() -> None:
 # Recording
 
 
-@pytest.mark.parametrize("options", [BEAM | {"num_return": 2}, {"strategy": "sample"}])
+@pytest.mark.parametrize("options", [BEAM | {"num_return_sequences": 2}, {"strategy": "sample"}])
 def test_a_recording_follows_the_best_answer(options: dict[str, object]) -> None:
     """It sees what a forward call over that answer's tokens sees, and scoring is not recorded."""
     model = transformer()
     torch.manual_seed(2)
-    unwatched = model.generate(SOURCES, **options, max_length=5)
+    unwatched = model.generate(SOURCES, **options, max_new_tokens=5)
     torch.manual_seed(2)
     with sl.record(model) as recording:
-        answers, _ = model.generate(SOURCES, **options, max_length=5, return_scores=True)
+        answers, _ = model.generate(SOURCES, **options, max_new_tokens=5, return_scores=True)
     assert answers == unwatched
     assert recording.source == [[str(i) for i in ids] for ids in SOURCES]
-    best = [answer[0] for answer in answers] if "num_return" in options else answers
+    best = [answer[0] for answer in answers] if "num_return_sequences" in options else answers
     for row, (ids, answer) in enumerate(zip(SOURCES, best, strict=True)):
         one = recording.select(row)
         fed = [2, *answer, 3][: len(one.tokens[0].fed or []) + 1]
@@ -345,9 +352,9 @@ def test_what_a_beam_search_counts_itself_equals_score() -> None:
 
     with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
-    found = BeamSearch(4)(next_token, torch.full((6, 1), 2), memory, max_length=6)
+    found = BeamSearch(4)(next_token, torch.full((6, 1), 2), memory, max_new_tokens=6)
     pairs = zip(SOURCES, found, strict=True)
-    ended = [(source, h) for source, hypotheses in pairs for h in hypotheses if h.ended]
+    ended = [(source, h) for source, hypotheses in pairs for h in hypotheses if h.finished]
     assert len({len(h.ids) for _, h in ended}) > 1
     scores = model.score([source for source, _ in ended], [h.ids for _, h in ended])
     torch.testing.assert_close(torch.tensor([h.log_probability for _, h in ended]), scores)

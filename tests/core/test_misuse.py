@@ -50,10 +50,10 @@ def test_a_data_module_in_the_place_of_its_spec(model_class: type[sl.SequenceMod
         (BATCH.source, "got Tensor; let the data loader yield"),
     ],
 )
-@pytest.mark.parametrize("call", ["forward", "measure", "training_step", "predict_step"])
+@pytest.mark.parametrize("call", ["forward", "compute_loss", "training_step", "predict_step"])
 def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
     model = sl.GRU(SPEC, d_model=4)
-    arguments = (batch,) if call in ("forward", "measure") else (batch, 0)
+    arguments = (batch,) if call in ("forward", "compute_loss") else (batch, 0)
     with pytest.raises(TypeError, match="expected a SequenceBatch, " + message):
         getattr(model, call)(*arguments)
 
@@ -91,7 +91,7 @@ def test_a_half_that_the_task_does_not_use_may_be_missing() -> None:
     model = NoDecoder(labels)
     assert model.classify([[4]])[0][0] in ("a", "b")
     language = NoEncoder(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
-    assert len(language.generate(prompts=[[5]], max_length=2)) == 1
+    assert len(language.generate(prompts=[[5]], max_new_tokens=2)) == 1
     for each in (model, language):
         each.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
         each.setup("fit")
@@ -125,11 +125,11 @@ def test_loaders_of_other_data(method: str) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_answer_takes_a_batch_and_max_length_is_a_whole_number() -> None:
+def test_generate_batch_takes_a_batch_and_max_new_tokens_is_a_whole_number() -> None:
     model = sl.GRU(SPEC, d_model=4)
     wrong: Any = ["a"]
     with pytest.raises(TypeError, match="expected a SequenceBatch, got list"):
-        model.answer(wrong)
+        model.generate_batch(wrong)
     length: Any = 2.5
-    with pytest.raises(TypeError, match=r"max_length: expected a whole number, .* got 2\.5"):
-        model.generate([[4]], max_length=length)
+    with pytest.raises(TypeError, match=r"max_new_tokens: expected a whole number, .* got 2\.5"):
+        model.generate([[4]], max_new_tokens=length)

@@ -57,12 +57,12 @@ def test_raw_text_in_a_new_process(tmp_path: Path) -> None:
     ]
     code = (
         "import sys, seqlearn as sl; m = sl.GRU.from_pretrained(sys.argv[1]); "
-        "print(m.recipe.lr, m.generate(['May 1'], max_length=5))"
+        "print(m.recipe.lr, m.generate(['May 1'], max_new_tokens=5))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path], capture_output=True, encoding="utf-8", check=True
     )
-    assert done.stdout.strip() == f"0.5 {model.generate(['May 1'], max_length=5)}"
+    assert done.stdout.strip() == f"0.5 {model.generate(['May 1'], max_new_tokens=5)}"
 
 
 def test_a_module_of_ones_own_and_overrides(tmp_path: Path) -> None:
@@ -202,7 +202,9 @@ def test_from_a_hub(hub: Path) -> None:
     model.save_pretrained(hub)
     for revision in (None, "v1"):
         loaded = sl.Transformer.from_pretrained("me/dates", revision=revision)
-        assert loaded.generate([[4, 5]], max_length=4) == model.generate([[4, 5]], max_length=4)
+        assert loaded.generate([[4, 5]], max_new_tokens=4) == model.generate(
+            [[4, 5]], max_new_tokens=4
+        )
     for name in ("me/other", "no repository at all"):
         with pytest.raises(FileNotFoundError, match=f"{name}: expected a folder .* found neither"):
             sl.Transformer.from_pretrained(name)

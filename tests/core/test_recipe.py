@@ -74,7 +74,7 @@ def test_all_defaults_learn_240_pairs(tmp_path: Path) -> None:
     assert trainer.global_step == 30 * 11
     model.eval()
     with torch.no_grad():
-        measured = [model.measure(batch) for batch in data.train_dataloader()]
+        measured = [model.compute_loss(batch) for batch in data.train_dataloader()]
     accuracy = torch.cat([one.correct for one in measured]).float().mean()
     assert accuracy > 0.5, accuracy
 

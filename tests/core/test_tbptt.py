@@ -66,11 +66,11 @@ def test_windows_give_the_states_of_the_whole_text(
     model, ids = model_of(model_class).eval(), ids_of(3, 13)
     seen: list[Tensor] = []
     hook = model.decoder.register_forward_hook(lambda _, __, output: seen.append(output[0]))
-    measured = [model.measure(batch) for batch in windows(ids, *lengths)]
+    measured = [model.compute_loss(batch) for batch in windows(ids, *lengths)]
     hook.remove()
     whole, _ = model.decode(ids[:, :-1], None)
     torch.testing.assert_close(torch.cat(seen, 1), whole, **EXACT)
-    at_once = model_of(model_class).eval().measure(windows(ids, 12)[0])
+    at_once = model_of(model_class).eval().compute_loss(windows(ids, 12)[0])
     torch.testing.assert_close(sum(m.loss for m in measured), at_once.loss, **EXACT)
 
 
@@ -80,9 +80,9 @@ def test_no_gradient_flows_from_one_batch_into_the_one_before(
 ) -> None:
     model = model_of(model_class).train()
     first, second = windows(ids_of(2, 9), 4, 4)
-    model.measure(first).loss.backward()
+    model.compute_loss(first).loss.backward()
     model.zero_grad()
-    model.measure(second).loss.backward()  # would need the first graph again, if it reached it
+    model.compute_loss(second).loss.backward()  # would need the first graph again, if it reached it
     found = [p.grad for p in model.decoder.layers.parameters()]
     model.zero_grad()
     with torch.no_grad():
@@ -97,27 +97,27 @@ def test_no_gradient_flows_from_one_batch_into_the_one_before(
 def test_a_batch_that_does_not_continue_begins_anew() -> None:
     model = model_of().eval()
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.measure(second._replace(continues=False)).loss
-    model.measure(first)
-    carried = model.measure(second).loss
-    model.measure(first)
-    assert model.measure(second._replace(continues=False)).loss == alone
+    alone = model.compute_loss(second._replace(continues=False)).loss
+    model.compute_loss(first)
+    carried = model.compute_loss(second).loss
+    model.compute_loss(first)
+    assert model.compute_loss(second._replace(continues=False)).loss == alone
     assert carried != alone
     # Another number of rows is no matter where nothing continues.
-    assert model.measure(windows(ids_of(5, 4), 3)[0]).loss.isfinite()
+    assert model.compute_loss(windows(ids_of(5, 4), 3)[0]).loss.isfinite()
 
 
 def test_training_and_evaluation_carry_apart() -> None:
     batches, others = windows(ids_of(2, 13), 4, 4, 4), windows(ids_of(3, 9), 4, 4)
     model = model_of().train()
-    alone = [model.measure(batch).loss for batch in batches]
-    evaluated = [model.eval().measure(batch).loss for batch in others]
+    alone = [model.compute_loss(batch).loss for batch in batches]
+    evaluated = [model.eval().compute_loss(batch).loss for batch in others]
     model = model_of()
-    mixed = [model.train().measure(batches[0]).loss]
-    mixed_eval = [model.eval().measure(others[0]).loss]
-    mixed.append(model.train().measure(batches[1]).loss)
-    mixed_eval.append(model.eval().measure(others[1]).loss)
-    mixed.append(model.train().measure(batches[2]).loss)
+    mixed = [model.train().compute_loss(batches[0]).loss]
+    mixed_eval = [model.eval().compute_loss(others[0]).loss]
+    mixed.append(model.train().compute_loss(batches[1]).loss)
+    mixed_eval.append(model.eval().compute_loss(others[1]).loss)
+    mixed.append(model.train().compute_loss(batches[2]).loss)
     assert mixed == alone
     assert mixed_eval == evaluated
 
@@ -129,12 +129,12 @@ def test_what_carries_nothing_begins_every_batch_anew(
     options = {"num_heads": 2} if model_class is sl.Transformer else {"window": 3}
     model = model_class(LANGUAGE, d_model=4, dropout=0.0, **options)
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.measure(second).loss
-    model.measure(first)
-    assert model.measure(second).loss == alone
+    alone = model.compute_loss(second).loss
+    model.compute_loss(first)
+    assert model.compute_loss(second).loss == alone
     # It saves without waiting for other ranks, which may be gone.
     monkeypatch.setattr("seqlearn.core.tbptt._world_size", lambda: 2)
-    assert model._carried.of_all_ranks() is None
+    assert model._carried.gather() is None
 
 
 def test_a_source_is_read_anew_for_every_batch() -> None:
@@ -144,9 +144,9 @@ def test_a_source_is_read_anew_for_every_batch() -> None:
         batch._replace(source=ids_of(2, 3), source_lengths=torch.tensor([3, 2]))
         for batch in windows(ids_of(2, 9), 4, 4)
     )
-    alone = model.measure(second).loss
-    model.measure(first)
-    assert model.measure(second).loss == alone
+    alone = model.compute_loss(second).loss
+    model.compute_loss(first)
+    assert model.compute_loss(second).loss == alone
 
 
 def test_start_is_never_predicted_between_documents() -> None:
@@ -154,13 +154,13 @@ def test_start_is_never_predicted_between_documents() -> None:
     model = model_of().eval()
     ids = torch.tensor([[2, 4, 5, 3, 2, 6, 7], [5, 3, 2, 8, 8, 3, 2]])
     (batch,) = windows(ids, 6)
-    measured = model.measure(batch)
+    measured = model.compute_loss(batch)
     hidden, _ = model.decode(ids[:, :-1], None)
     labels = ids[:, 1:].masked_fill(ids[:, 1:] == 2, -100)
     logits = model.head(hidden).transpose(1, 2)
     expected = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
     torch.testing.assert_close(measured.loss, expected, **EXACT)
-    assert measured.total == 12 - 3
+    assert measured.num_tokens == 12 - 3
     assert measured.mask.tolist() == (ids[:, 1:] != 2).tolist()
 
 
@@ -168,15 +168,15 @@ def test_start_is_never_predicted_between_documents() -> None:
 def test_a_copy_carries_on_by_itself(copier: Any) -> None:
     model = model_of().eval()
     first, second, third = windows(ids_of(2, 13), 4, 4, 4)
-    expected = [model.measure(batch).loss for batch in (first, second, third)]
-    model.measure(first)
+    expected = [model.compute_loss(batch).loss for batch in (first, second, third)]
+    model.compute_loss(first)
     other = copier(model)
-    assert other.measure(second).loss == expected[1]
+    assert other.compute_loss(second).loss == expected[1]
     other.train()
-    other.measure(first)  # disturbs the copy alone
-    assert model.measure(second).loss == expected[1]
-    assert model.measure(third).loss == expected[2]
-    assert other.eval().measure(third).loss == expected[2]
+    other.compute_loss(first)  # disturbs the copy alone
+    assert model.compute_loss(second).loss == expected[1]
+    assert model.compute_loss(third).loss == expected[2]
+    assert other.eval().compute_loss(third).loss == expected[2]
 
 
 # With a Trainer
@@ -251,8 +251,8 @@ def test_without_the_state_a_resumed_run_would_differ(
     """So that the test above can fail."""
     folder, weights, _ = whole
     checkpoint = torch.load(folder / "step=2.ckpt")
-    assert checkpoint["seqlearn"]["carried"] is not None
-    checkpoint["seqlearn"]["carried"] = None
+    assert checkpoint["seqlearn"]["carried_state"] is not None
+    checkpoint["seqlearn"]["carried_state"] = None
     torch.save(checkpoint, tmp_path / "without.ckpt")
     data = data_of(tmp_path / "data")
     model = language_model(data, 0.3)
@@ -265,13 +265,13 @@ def test_a_checkpoint_loads_alone_and_its_model_begins_anew(
 ) -> None:
     folder, _, _ = whole
     checkpoint = torch.load(folder / "step=2.ckpt", weights_only=True)
-    (state,) = checkpoint["seqlearn"]["carried"]
+    (state,) = checkpoint["seqlearn"]["carried_state"]
     assert [tuple(part.shape) for layer in state for part in layer] == [(4, 6)] * 4
     loaded = sl.LSTM.load_from_checkpoint(folder / "step=2.ckpt").train()
     batch = next(iter(data_of(tmp_path / "data").train_dataloader()))
-    fresh = loaded.measure(batch._replace(continues=False)).total
-    assert fresh == loaded.measure(batch).total
-    assert loaded.generate(prompts=["ab"], max_length=2)[0].startswith("ab")
+    fresh = loaded.compute_loss(batch._replace(continues=False)).num_tokens
+    assert fresh == loaded.compute_loss(batch).num_tokens
+    assert loaded.generate(prompts=["ab"], max_new_tokens=2)[0].startswith("ab")
 
 
 def test_validation_within_an_epoch_disturbs_nothing(
@@ -317,10 +317,10 @@ class Using(L.Callback):
         batch: SequenceBatch,
         batch_idx: int,
     ) -> None:
-        module.generate(prompts=["ab"], max_length=3)
+        module.generate(prompts=["ab"], max_new_tokens=3)
         module.score(None, ["abc"])
         with eval_context(trainer, module):
-            module.measure(batch)
+            module.compute_loss(batch)
             module.validation_step(batch._replace(continues=True), batch_idx)
 
 
@@ -345,9 +345,11 @@ def test_validation_carries_too(tmp_path: Path) -> None:
     ids = torch.tensor(data.dataset("val").target_ids)
     circle = torch.cat([ids, ids[:1]])[None].long()
     with torch.no_grad():
-        measured = model.eval().measure(windows(circle, len(ids))[0])
-    assert measured.total == len(ids) - 1  # the start symbol is not predicted
-    assert figures["val/loss"] == pytest.approx(float(measured.loss / measured.total), abs=1e-6)
+        measured = model.eval().compute_loss(windows(circle, len(ids))[0])
+    assert measured.num_tokens == len(ids) - 1  # the start symbol is not predicted
+    assert figures["val/loss"] == pytest.approx(
+        float(measured.loss / measured.num_tokens), abs=1e-6
+    )
 
 
 # Two processes
@@ -394,7 +396,7 @@ def test_two_processes_carry_each_its_own_streams(tmp_path: Path) -> None:
     assert equal(one["whole"], one["resumed"])
     assert equal(two["whole"], two["resumed"])
     checkpoint = torch.load(tmp_path / "two" / "steps" / "step=6.ckpt", weights_only=True)
-    ranks = checkpoint["seqlearn"]["carried"]
+    ranks = checkpoint["seqlearn"]["carried_state"]
     assert [state[0][0].shape for state in ranks] == [(2, 6), (2, 6)]
     assert not torch.equal(ranks[0][0][0], ranks[1][0][0])
 
@@ -403,15 +405,15 @@ def test_another_number_of_ranks_begins_anew(tmp_path: Path) -> None:
     model = model_of().train()
     model.trainer = trainer_of(tmp_path)
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.measure(second._replace(continues=False)).loss
-    model.measure(first)
-    (mine,) = model._carried.of_all_ranks()
+    alone = model.compute_loss(second._replace(continues=False)).loss
+    model.compute_loss(first)
+    (mine,) = model._carried.gather()
     other = model_of().train()
     other.trainer = trainer_of(tmp_path)
     other._carried.resume([mine, mine])
-    assert other.measure(second).loss == alone
+    assert other.compute_loss(second).loss == alone
     other._carried.resume([mine])
-    assert other.measure(second).loss == model.measure(second).loss != alone
+    assert other.compute_loss(second).loss == model.compute_loss(second).loss != alone
 
 
 if __name__ == "__main__":

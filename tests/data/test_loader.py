@@ -289,7 +289,7 @@ def test_what_counts_is_what_the_loss_counts(
     dataset = data.dataset("train")
     batches = [[0, 1, 2], [~0, 1], [~2], [2]]
     model = sl.GRU(data.spec, d_model=4)
-    expected = [int(model.measure(dataset[rows]).total) for rows in batches]
+    expected = [int(model.compute_loss(dataset[rows]).num_tokens) for rows in batches]
     assert dataset.counted(batches).tolist() == expected
     assert expected[0] == total
     assert expected[2] == 0
@@ -306,7 +306,7 @@ def test_what_counts_in_a_stream_is_what_the_loss_counts(tmp_path: Path) -> None
     for epoch in range(9):
         loader.sampler.set_epoch(epoch)
         counted = loader.dataset.counted(list(loader.sampler))
-        assert counted.tolist() == [int(model.measure(batch).total) for batch in loader]
+        assert counted.tolist() == [int(model.compute_loss(batch).num_tokens) for batch in loader]
         assert counted.sum() == sum(len(text) + 1 for text in ("abcab", "b", "cabba" * 3))
 
 

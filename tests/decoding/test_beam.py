@@ -52,25 +52,25 @@ def sources(numbers: Sequence[int]) -> tuple[Tensor, Memory]:
     return torch.full((size, 1), START), Memory(torch.zeros(size, 1, 1), mask, summary)
 
 
-def run(beam: BeamSearch, numbers: Sequence[int], max_length: int) -> list[list[Hypothesis]]:
-    return beam(Lookup(), *sources(numbers), max_length=max_length)
+def run(beam: BeamSearch, numbers: Sequence[int], max_new_tokens: int) -> list[list[Hypothesis]]:
+    return beam(Lookup(), *sources(numbers), max_new_tokens=max_new_tokens)
 
 
 def every_answer(source: int, limit: int) -> list[Hypothesis]:
     """All there are: those that end, and those that are cut at the limit."""
-    answers, open_ends = [], [Hypothesis([], 0.0, ended=False)]
+    answers, open_ends = [], [Hypothesis([], 0.0, finished=False)]
     for _ in range(limit):
         longer = []
         for ids, log_p, _ in open_ends:
             next_log_p = logits(source, [START, *ids]).log_softmax(-1).tolist()
-            answers.append(Hypothesis(ids, log_p + next_log_p[END], ended=True))
-            longer += [Hypothesis([*ids, i], log_p + next_log_p[i], ended=False) for i in FREE]
+            answers.append(Hypothesis(ids, log_p + next_log_p[END], finished=True))
+            longer += [Hypothesis([*ids, i], log_p + next_log_p[i], finished=False) for i in FREE]
         open_ends = longer
     return answers + open_ends
 
 
 def score(answer: Hypothesis, penalty: float) -> float:
-    return answer.log_probability / (len(answer.ids) + answer.ended) ** penalty
+    return answer.log_probability / (len(answer.ids) + answer.finished) ** penalty
 
 
 SETTINGS = list(itertools.product([-2.0, -0.5, 0.0, 0.6, 1.0, 3.0], [False, True, "never"]))
@@ -82,7 +82,7 @@ def test_a_beam_that_never_prunes_equals_brute_force(penalty: float, stopping: b
     for source, hypotheses in zip([1, 2], found, strict=True):
         expected = sorted(every_answer(source, 3), key=lambda a: -score(a, penalty))
         assert len(expected) == 1 + 4 + 16 * 5
-        assert [(h.ids, h.ended) for h in hypotheses] == [(a.ids, a.ended) for a in expected]
+        assert [(h.ids, h.finished) for h in hypotheses] == [(a.ids, a.finished) for a in expected]
         for mine, truth in zip(hypotheses, expected, strict=True):
             assert mine.log_probability == pytest.approx(truth.log_probability, abs=1e-4)
 
@@ -94,7 +94,7 @@ def test_a_wide_beam_finds_the_best_and_gives_fewer_answers_than_asked_for(penal
     expected = sorted(every_answer(5, 2), key=lambda a: -score(a, penalty))
     assert [h.ids for h in found] == [a.ids for a in expected[:12]]
     (few,) = run(BeamSearch(12), [5], 1)
-    assert sorted((h.ids, h.ended) for h in few) == [([], True), *(([i], False) for i in FREE)]
+    assert sorted((h.ids, h.finished) for h in few) == [([], True), *(([i], False) for i in FREE)]
 
 
 @pytest.mark.parametrize("stopping", [False, True])
@@ -102,7 +102,7 @@ def test_a_wide_beam_finds_the_best_and_gives_fewer_answers_than_asked_for(penal
 def test_a_beam_of_one_is_greedy(penalty: float, stopping: bool) -> None:
     numbers = list(range(20))
     first, memory = sources(numbers)
-    expected = greedy(Lookup(), first, memory, max_length=6)
+    expected = greedy(Lookup(), first, memory, max_new_tokens=6)
     found = run(BeamSearch(1, penalty, stopping), numbers, 6)
     assert [[h.ids for h in hypotheses] for hypotheses in found] == [[ids] for ids in expected]
     assert len(set(map(len, expected))) > 3
@@ -135,7 +135,7 @@ def test_stopping_later_never_finds_worse() -> None:
     numbers, best, rows = list(range(10)), [], []
     for stopping in (True, False, "never"):
         model = Lookup()
-        found = BeamSearch(3, 1.0, stopping)(model, *sources(numbers), max_length=9)
+        found = BeamSearch(3, 1.0, stopping)(model, *sources(numbers), max_new_tokens=9)
         best.append([score(hypotheses[0], 1.0) for hypotheses in found])
         rows.append(sum(map(len, model.fed)))
     assert all(a <= b <= c for a, b, c in zip(*best, strict=True))
@@ -154,7 +154,7 @@ def test_never_stops_only_when_nothing_can_be_better(stopping: bool | str, best:
         return p.log().clamp(min=-100.0).repeat(len(tokens), 1), 1 + (state or 0)
 
     beam = BeamSearch(1, 2.0, stopping)
-    ((found,),) = beam(model, torch.full((1, 1), START), None, max_length=9)
+    ((found,),) = beam(model, torch.full((1, 1), START), None, max_new_tokens=9)
     assert found.ids == best
 
 
@@ -163,11 +163,11 @@ def test_a_source_that_is_done_leaves_the_batch() -> None:
     numbers = list(range(12))
     for number in numbers:
         model = Lookup()
-        BeamSearch(3)(model, *sources([number]), max_length=9)
+        BeamSearch(3)(model, *sources([number]), max_new_tokens=9)
         alone.append([len(rows) for rows in model.fed])
     assert len({len(rows) for rows in alone}) > 1, "or nothing leaves early"
     together = Lookup()
-    BeamSearch(3)(together, *sources(numbers), max_length=9)
+    BeamSearch(3)(together, *sources(numbers), max_new_tokens=9)
     sums = [sum(rows) for rows in itertools.zip_longest(*alone, fillvalue=0)]
     assert [len(rows) for rows in together.fed] == sums
 
@@ -197,7 +197,7 @@ class Follower:
 def test_a_listener_can_follow_every_hypothesis() -> None:
     model, follower, numbers = Lookup(), Follower(), [1, 7, 8]
     with listening(follower):
-        found = BeamSearch(4)(model, *sources(numbers), max_length=6)
+        found = BeamSearch(4)(model, *sources(numbers), max_new_tokens=6)
     assert follower.tokens == [[START, *hypotheses[0].ids] for hypotheses in found]
     for hypotheses, history in zip(found, follower.histories, strict=True):
         for hypothesis, (last, row) in zip(hypotheses, history, strict=True):
@@ -205,7 +205,7 @@ def test_a_listener_can_follow_every_hypothesis() -> None:
             for step in range(last, -1, -1):
                 fed.append(model.fed[step][at])
                 at = 0 if follower.parents[step] is None else follower.parents[step][at]
-            ids = hypothesis.ids if hypothesis.ended else hypothesis.ids[:-1]
+            ids = hypothesis.ids if hypothesis.finished else hypothesis.ids[:-1]
             assert fed[::-1] == [START, *ids]
 
 
@@ -221,8 +221,8 @@ def test_scores_are_kept_in_single_precision_at_least(dtype: torch.dtype) -> Non
     def model(tokens: Tensor, memory: object, state: object) -> tuple[Tensor, None]:
         return torch.full((len(tokens), VOCAB), 0.5, dtype=dtype), None
 
-    ((best, *_),) = BeamSearch(2, 0.0)(model, torch.full((1, 1), START), None, max_length=9)
-    length = len(best.ids) + best.ended
+    ((best, *_),) = BeamSearch(2, 0.0)(model, torch.full((1, 1), START), None, max_new_tokens=9)
+    length = len(best.ids) + best.finished
     assert best.log_probability == pytest.approx(-length * math.log(VOCAB), rel=1e-6)
 
 
@@ -250,4 +250,4 @@ def test_a_limit_below_one_and_logits_that_are_not_numbers_are_refused() -> None
         return torch.full((len(tokens), VOCAB), math.nan), None
 
     with pytest.raises(ValueError, match="row 1: expected logits that are numbers, got NaN"):
-        BeamSearch()(broken, torch.full((2, 1), START), None, max_length=3)
+        BeamSearch()(broken, torch.full((2, 1), START), None, max_new_tokens=3)

@@ -23,9 +23,9 @@ def scripted(tokens: torch.Tensor, memory: object, state: object) -> tuple[torch
     return logits, (scripts, step + 1)
 
 
-def run(max_length: int) -> list[list[int]]:
+def run(max_new_tokens: int) -> list[list[int]]:
     first = torch.full((4, 1), 2)
-    return greedy(scripted, first, None, max_length=max_length)
+    return greedy(scripted, first, None, max_new_tokens=max_new_tokens)
 
 
 def test_until_the_end_symbol_or_the_limit() -> None:

@@ -86,15 +86,17 @@ def sources(numbers: list[float]) -> tuple[Tensor, Memory]:
 
 
 def run(
-    numbers: list[float], seeds: list[list[int]], max_length: int = 12, **options: float
+    numbers: list[float], seeds: list[list[int]], max_new_tokens: int = 12, **options: float
 ) -> list[list[list[int]]]:
-    return Sampling(**options)(markov, *sources(numbers), max_length=max_length, seeds=seeds)
+    return Sampling(**options)(
+        markov, *sources(numbers), max_new_tokens=max_new_tokens, seeds=seeds
+    )
 
 
 def test_answers_are_drawn_from_the_model() -> None:
     """Chi-square over all answers of at most two tokens, at a fixed seed."""
     draws = 4000
-    (found,) = run([0.5], [list(range(draws))], max_length=2)
+    (found,) = run([0.5], [list(range(draws))], max_new_tokens=2)
     counts = Counter(map(tuple, found))
     ids = [1, 3, 4, 5, 6, 7, 8]
     _, memory = sources([0.5])
@@ -121,7 +123,7 @@ def test_a_seed_decides_alone() -> None:
     for number, seed, answers in zip(numbers, seeds, together, strict=True):
         assert run([number], [seed]) == [answers]
         assert [run([number], [[one]])[0][0] for one in seed] == answers
-    cut = run(numbers, seeds, max_length=3)
+    cut = run(numbers, seeds, max_new_tokens=3)
     assert cut == [[answer[:3] for answer in answers] for answers in together]
     assert together != run(numbers, [[7, 8], [9, 10], [11, 12]])
     assert len({len(answer) for answers in together for answer in answers}) > 1
@@ -129,8 +131,10 @@ def test_a_seed_decides_alone() -> None:
 
 def test_top_1_is_greedy() -> None:
     numbers = [0.1, 0.7, 2.0, 3.3]
-    expected = greedy(markov, *sources(numbers), max_length=9)
-    assert run(numbers, [[n] for n in range(4)], max_length=9, top_k=1) == [[e] for e in expected]
+    expected = greedy(markov, *sources(numbers), max_new_tokens=9)
+    assert run(numbers, [[n] for n in range(4)], max_new_tokens=9, top_k=1) == [
+        [e] for e in expected
+    ]
 
 
 class Follower:
@@ -162,7 +166,7 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
 
     follower = Follower()
     with listening(follower):
-        found = Sampling()(model, *sources([0.1, 0.7]), max_length=8, seeds=[[1, 2], [3, 4]])
+        found = Sampling()(model, *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]])
     assert follower.tokens == [[START, *answers[0]] for answers in found]
     rows = 0
     for answers, history in zip(found, follower.histories, strict=True):
@@ -198,4 +202,4 @@ def test_bad_options_are_refused(options: dict[str, float], said: str) -> None:
 
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 token, got -1"):
-        run([1.0], [[1]], max_length=-1)
+        run([1.0], [[1]], max_new_tokens=-1)

@@ -10,7 +10,7 @@ from seqlearn.decoding import Strategy
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "num_return", "said"),
+    ("name", "options", "num_return_sequences", "said"),
     [
         ("best", {}, 1, "expected strategy 'greedy', 'beam', 'sample', got 'best'"),
         ("greedy", {"beam_size": 4}, 1, "'greedy' does not use beam_size; .*strategy='beam'"),
@@ -20,24 +20,24 @@ from seqlearn.decoding import Strategy
         ("sample", {"length_penalty": 1.0}, 1, "'sample' does not use length_penalty; .*'beam'"),
         ("sample", {"early_stopping": False}, 1, "'sample' does not use early_stopping"),
         ("beam", {"beam_size": 0}, 1, "beam_size of at least 1, got 0"),
-        ("beam", {"beam_size": 2}, 3, "num_return of at most beam_size=2, got 3"),
-        ("beam", {}, 5, "num_return of at most beam_size=4, got 5"),
+        ("beam", {"beam_size": 2}, 3, "num_return_sequences of at most beam_size=2, got 3"),
+        ("beam", {}, 5, "num_return_sequences of at most beam_size=4, got 5"),
         ("sample", {"temperature": -0.5}, 1, "temperature above 0, got -0.5"),
         ("sample", {"top_p": 2.0}, 1, "top_p above 0 and at most 1, got 2.0"),
-        ("sample", {}, 0, "num_return of at least 1 answer, got 0"),
-        ("greedy", {}, 2, "gives one answer to each source, got num_return=2"),
+        ("sample", {}, 0, "num_return_sequences of at least 1, got 0"),
+        ("greedy", {}, 2, "generates one text for each source, got num_return_sequences=2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
     name: str,
     options: dict[str, object],
-    num_return: int,
+    num_return_sequences: int,
     said: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
     with pytest.raises(ValueError, match=said):
-        Strategy(name, options, num_return)
+        Strategy(name, options, num_return_sequences)
 
 
 def test_none_is_the_default() -> None:

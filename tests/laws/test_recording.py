@@ -68,7 +68,7 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
     if strategy.get("strategy") == "sample":
         options["generator"] = torch.Generator().manual_seed(1)
     with sl.record(model) as generated:
-        answers = model.generate(sources, max_length=5, **strategy, **options)
+        answers = model.generate(sources, max_new_tokens=5, **strategy, **options)
     answered = [(s, answer) for (s, _), answer in zip(case.examples, answers, strict=True)]
     again = case._replace(examples=answered).batch()
     with torch.no_grad(), sl.record(model) as forward:

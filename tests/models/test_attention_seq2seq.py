@@ -121,9 +121,9 @@ def test_recording_tells_the_weights_and_changes_no_bit(input_feeding: bool) -> 
 def test_recording_a_generation(input_feeding: bool) -> None:
     model = model_of(input_feeding=input_feeding).float()
     sources = [[4, 5, 6], [7], [8, 9]]
-    alone = model.generate(sources, max_length=4)
+    alone = model.generate(sources, max_new_tokens=4)
     with sl.record(model) as recording:
-        assert model.generate(sources, max_length=4) == alone
+        assert model.generate(sources, max_new_tokens=4) == alone
     weights = recording.attention["decoder.combination.attention"]
     assert len(weights) == 3
     with sl.record(model) as at_once:
@@ -171,7 +171,7 @@ def test_it_learns_by_heart(input_feeding: bool) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):
         optimizer.zero_grad()
-        model.measure(BATCH).loss.backward()
+        model.compute_loss(BATCH).loss.backward()
         optimizer.step()
     assert model.generate(SOURCES) == TARGETS
 
@@ -180,8 +180,10 @@ def test_it_learns_by_heart(input_feeding: bool) -> None:
 @pytest.mark.parametrize("score", SCORES)
 def test_it_generates_with_every_cell_and_score(cell: str, score: str) -> None:
     model = model_of(cell=cell, score=score, input_feeding=cell == "gru").float()
-    answers = model.generate([[4, 5], [], [6]], max_length=3)
-    assert answers == [model.generate([source], max_length=3)[0] for source in ([4, 5], [], [6])]
+    answers = model.generate([[4, 5], [], [6]], max_new_tokens=3)
+    assert answers == [
+        model.generate([source], max_new_tokens=3)[0] for source in ([4, 5], [], [6])
+    ]
     vectors = sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 8))
     assert len(model_of(vectors, cell=cell, score=score).float().generate([[0.5, 1.0]])) == 1
 

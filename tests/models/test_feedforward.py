@@ -87,7 +87,7 @@ def test_a_longer_source_is_refused_with_the_numbers() -> None:
     with pytest.raises(ValueError, match=message):
         model.encode(*pad([[4], [4, 5, 6, 7, 8, 9]]))
     with pytest.raises(ValueError, match="got a source of 5"):
-        model_of(SPEC, window=4).generate([[4, 5, 6, 7, 8]], max_length=2)
+        model_of(SPEC, window=4).generate([[4, 5, 6, 7, 8]], max_new_tokens=2)
 
 
 def test_a_longer_source_is_cut_by_option() -> None:
@@ -126,7 +126,7 @@ def test_it_generates_and_learns_by_heart() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(100):
         optimizer.zero_grad()
-        model.measure(batch).loss.backward()
+        model.compute_loss(batch).loss.backward()
         optimizer.step()
     assert model.generate(source) == target
 

@@ -83,12 +83,12 @@ def test_dropout_falls_beside_the_path_through_time(model_class: type[sl.Sequenc
 def test_every_shape_answers(model_class: type[sl.SequenceModule], bidirectional: bool) -> None:
     sizes = {"d_model": 8, "num_layers": 2, "bidirectional": bidirectional}
     model = model_class(SPEC, **sizes)
-    together = model.generate(SOURCES, max_length=4)
-    assert together == [model.generate([source], max_length=4)[0] for source in SOURCES]
+    together = model.generate(SOURCES, max_new_tokens=4)
+    assert together == [model.generate([source], max_new_tokens=4)[0] for source in SOURCES]
     vectors = model_class(sl.SequenceSpec(sl.VectorSpec(3), sl.TextSpec(9, 8)), **sizes)
-    assert len(vectors.generate([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], max_length=3)) == 2
+    assert len(vectors.generate([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], max_new_tokens=3)) == 2
     language = model_class(LANGUAGE, **sizes)
-    (text,) = language.generate(prompts=[[5, 6]], max_length=3)
+    (text,) = language.generate(prompts=[[5, 6]], max_new_tokens=3)
     assert text[:2] == [5, 6]
     for target, size in ((sl.ClassesSpec(("a", "b")), 2), (sl.VectorSpec(5), 5)):
         reads = model_class(sl.SequenceSpec(sl.TextSpec(11, 8), target), **sizes)
@@ -102,7 +102,7 @@ def test_it_learns_by_heart(model_class: type[sl.SequenceModule]) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):
         optimizer.zero_grad()
-        model.measure(BATCH).loss.backward()
+        model.compute_loss(BATCH).loss.backward()
         optimizer.step()
     assert model.generate(SOURCES) == TARGETS
 
@@ -111,9 +111,9 @@ def test_it_learns_by_heart(model_class: type[sl.SequenceModule]) -> None:
 def test_bf16_autocast(model_class: type[sl.SequenceModule]) -> None:
     """Trains, though many CPUs have no LSTM kernel in bf16."""
     model = model_class(SPEC, d_model=8, num_layers=2, bidirectional=True, dropout=0.0)
-    full = model.measure(BATCH).loss
+    full = model.compute_loss(BATCH).loss
     with torch.autocast("cpu", torch.bfloat16):
-        half = model.measure(BATCH).loss
+        half = model.compute_loss(BATCH).loss
         memory = model.encode(BATCH.source, BATCH.source_lengths)
         _, state = model.decode(BATCH.target[:, :2], memory)
         model.decode(BATCH.target[:, 2:], memory, state)
@@ -126,7 +126,7 @@ def test_bf16_autocast(model_class: type[sl.SequenceModule]) -> None:
 def test_a_language_model_leaves_no_rank_waiting(model_class: type[sl.SequenceModule]) -> None:
     model = model_class(LANGUAGE, d_model=8)
     model.encoder.requires_grad_(requires_grad=False)  # as `setup` does
-    model.measure(BATCH._replace(source=None, source_lengths=None)).loss.backward()
+    model.compute_loss(BATCH._replace(source=None, source_lengths=None)).loss.backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 
 

@@ -68,7 +68,7 @@ def test_it_learns_every_shape(shape: str) -> None:
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
-        loss = model.measure(batch).loss
+        loss = model.compute_loss(batch).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -106,19 +106,24 @@ def test_padding_and_company_change_nothing() -> None:
 
 def test_it_answers_by_every_strategy() -> None:
     model, _ = sru("sequence-to-sequence")
-    greedy = model.generate(SOURCES, max_length=5)
-    assert greedy == [model.generate([source], max_length=5)[0] for source in SOURCES]
-    assert model.generate(SOURCES, strategy="beam", beam_size=1, max_length=5) == greedy
+    greedy = model.generate(SOURCES, max_new_tokens=5)
+    assert greedy == [model.generate([source], max_new_tokens=5)[0] for source in SOURCES]
+    assert model.generate(SOURCES, strategy="beam", beam_size=1, max_new_tokens=5) == greedy
     texts, scores = model.generate(
-        SOURCES, strategy="beam", beam_size=3, num_return=2, max_length=5, return_scores=True
+        SOURCES,
+        strategy="beam",
+        beam_size=3,
+        num_return_sequences=2,
+        max_new_tokens=5,
+        return_scores=True,
     )
     assert [len(found) for found in texts] == [2, 2, 2]
     assert scores.shape == (3, 2)
-    assert len(model.generate(SOURCES, strategy="sample", max_length=5)) == 3
+    assert len(model.generate(SOURCES, strategy="sample", max_new_tokens=5)) == 3
     vectors, _ = sru("vector-to-sequence")
-    assert len(vectors.generate(VECTORS, strategy="beam", max_length=3)) == 3
+    assert len(vectors.generate(VECTORS, strategy="beam", max_new_tokens=3)) == 3
     language, _ = sru("nothing-to-sequence")
-    (text,) = language.generate(prompts=[[5, 6]], max_length=3)
+    (text,) = language.generate(prompts=[[5, 6]], max_new_tokens=3)
     assert text[:2] == [5, 6]
     labels, probabilities = sru("sequence-to-class")[0].classify(SOURCES)
     assert set(labels) <= {"a", "b"}
@@ -134,10 +139,10 @@ def test_a_language_model_carries_its_state_from_batch_to_batch() -> None:
     def loss(first: int, *, continues: bool) -> torch.Tensor:
         part = ids[:, first : first + 5]
         batch = SequenceBatch(None, None, part, lengths, continues=continues)
-        return model.measure(batch).loss
+        return model.compute_loss(batch).loss
 
     with torch.no_grad():
-        whole = model.measure(SequenceBatch(None, None, ids, torch.tensor([9, 9]))).loss
+        whole = model.compute_loss(SequenceBatch(None, None, ids, torch.tensor([9, 9]))).loss
         parts = loss(0, continues=False) + loss(4, continues=True)
         forgetful = loss(0, continues=False) + loss(4, continues=False)
     torch.testing.assert_close(parts, whole)

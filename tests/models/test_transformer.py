@@ -74,8 +74,8 @@ def test_without_a_source_nothing_looks_across(norm: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(MultiHeadAttention, "look_at", refuse)
     source, target, batch = SHAPES["nothing-to-sequence"]
     model = sl.Transformer(sl.SequenceSpec(source, target), **SIZES, norm=norm)
-    model.measure(batch).loss.backward()
-    model.generate(max_length=3)
+    model.compute_loss(batch).loss.backward()
+    model.generate(max_new_tokens=3)
     assert all(p.grad is None for p in model.encoder.parameters())
     across = [p for name, p in model.decoder.named_parameters() if "cross" in name]
     assert across
@@ -98,7 +98,7 @@ def test_generation_to_its_default_limit_needs_no_more_positions_than_are_learne
     assert len(answer) == 6 + 12
     assert scores.isfinite().all()
     with pytest.raises(ValueError, match="expected at most 19 positions, got 20;"):
-        model.generate(sources, prompts=[prompt], strategy=strategy, max_length=14)
+        model.generate(sources, prompts=[prompt], strategy=strategy, max_new_tokens=14)
 
 
 def test_learned_positions_reach_as_far_as_the_texts_seen() -> None:

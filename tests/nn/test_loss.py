@@ -103,6 +103,6 @@ def test_a_module_weights_its_classes_in_training_alone() -> None:
     source, lengths = torch.tensor([[4, 5], [6, 7], [8, 4]]), torch.tensor([2, 2, 2])
     batch = sl.SequenceBatch(source, lengths, torch.tensor([0, 1, 1]), None, torch.arange(3))
     with torch.no_grad():
-        measured = model.measure(batch)
+        measured = model.compute_loss(batch)
     torch.testing.assert_close(measured.loss, (measured.nll * torch.tensor([0.5, 1.5, 1.5])).sum())
-    assert int(measured.total) == 3
+    assert int(measured.num_tokens) == 3

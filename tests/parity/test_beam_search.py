@@ -126,8 +126,8 @@ def search(
         beam_size=beam_size,
         length_penalty=length_penalty,
         early_stopping=early_stopping,
-        num_return=beam_size,
-        max_length=LIMIT,
+        num_return_sequences=beam_size,
+        max_new_tokens=LIMIT,
     )
 
 
@@ -185,10 +185,10 @@ def test_same_texts_and_scores(
     first = torch.full((len(SOURCES), 1), START)
     beam = BeamSearch(beam_size, length_penalty, early_stopping)
     found = beam(
-        next_token, first, memory, max_length=LIMIT, suppress=suppressed_tokens(SPEC.target)
+        next_token, first, memory, max_new_tokens=LIMIT, suppress=suppressed_tokens(SPEC.target)
     )
     scores = [
-        each.log_probability / (len(each.ids) + each.ended) ** length_penalty
+        each.log_probability / (len(each.ids) + each.finished) ** length_penalty
         for hypotheses in found
         for each in hypotheses
     ]

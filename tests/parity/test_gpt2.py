@@ -76,12 +76,12 @@ def test_same_loss_and_greedy_continuation() -> None:
     model = as_seqlearn(theirs)
     text = torch.tensor([[2, 7, 9, 30, 12, 3]])
     batch = sl.SequenceBatch(None, None, text, torch.tensor([6]))
-    measured = model.measure(batch)
+    measured = model.compute_loss(batch)
     expected = theirs(text, labels=text).loss
-    torch.testing.assert_close(measured.loss / measured.total, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(measured.loss / measured.num_tokens, expected, atol=1e-5, rtol=1e-5)
     made = theirs.generate(
         text[:, :3], max_new_tokens=8, do_sample=False, eos_token_id=3, pad_token_id=0,
         suppress_tokens=[0, 1, 2],
     )  # fmt: skip
-    (answer,) = model.generate(prompts=[text[0, 1:3].tolist()], max_length=8)
+    (answer,) = model.generate(prompts=[text[0, 1:3].tolist()], max_new_tokens=8)
     assert answer == [token for token in made[0, 1:].tolist() if token != 3]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
-from seqlearn.core.steps import Measured
+from seqlearn.core.steps import LossOutput
 from seqlearn.instrumentation import offer
 from seqlearn.testing import SHAPES
 
@@ -187,9 +187,9 @@ class PositionsCountedFromThePadding(Small):
 
 @breaks("padding", "company", "split", "together")
 class PaddingCountsInTheLoss(Small):
-    def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
+    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         lengths = torch.full_like(batch.target_lengths, batch.target.shape[1])
-        return super().measure(batch._replace(target_lengths=lengths), smoothing)
+        return super().compute_loss(batch._replace(target_lengths=lengths), smoothing)
 
 
 @breaks(
@@ -279,7 +279,7 @@ class GreedyDropsTheLastToken(Small):
 class BeamStopsEarly(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         if options.get("strategy") == "beam":
-            options["max_length"] = max(1, options["max_length"] - 1)
+            options["max_new_tokens"] = max(1, options["max_new_tokens"] - 1)
         return super().generate(sources, **options)
 
 
@@ -326,7 +326,7 @@ class DrawsFromItsOwnGenerator(Small):
 @breaks("end symbol", "cached answers", "whole beam")
 class OneTokenTooMany(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
-        options["max_length"] += 1
+        options["max_new_tokens"] += 1
         return super().generate(sources, **options)
 
 
@@ -401,9 +401,9 @@ class AParameterLeftOut(Small):
 
 @breaks("split", "together", "first loss")
 class MeanOfMeans(Small):
-    def measure(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> Measured:
-        measured = super().measure(batch, smoothing)
-        return measured._replace(loss=measured.loss / measured.total.clamp(min=1))
+    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
+        measured = super().compute_loss(batch, smoothing)
+        return measured._replace(loss=measured.loss / measured.num_tokens.clamp(min=1))
 
 
 @breaks("by heart", "gradients")

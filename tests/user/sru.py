@@ -51,7 +51,7 @@ class Encoder(Stack):
 
 
 class Decoder(Stack):
-    carries_state = True  # from batch to batch of a long text
+    stateful = True  # from batch to batch of a long text
 
     def forward(self, inputs, memory, state=None):
         zeros = inputs.new_zeros(len(inputs), inputs.shape[-1])

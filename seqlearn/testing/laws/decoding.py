@@ -41,8 +41,8 @@ def beam_of_one(trial: Trial) -> None:
     }
     module, given = trial.module(), asked(trial, drawn)
     limit = longest_answer(trial, drawn)
-    greedy = module.generate(**given, max_length=limit)
-    beam = module.generate(**given, strategy="beam", beam_size=1, **options, max_length=limit)
+    greedy = module.generate(**given, max_new_tokens=limit)
+    beam = module.generate(**given, strategy="beam", beam_size=1, **options, max_new_tokens=limit)
     for number, pair in enumerate(zip(greedy, beam, strict=True)):
         trial.expect(
             pair[0] == pair[1] or near_tie(trial, module, drawn[number], pair),
@@ -74,8 +74,8 @@ def whole_beam(trial: Trial) -> None:
         beam_size=len(ranked) + 1,
         length_penalty=penalty,
         early_stopping=stopping,
-        num_return=len(ranked),
-        max_length=limit,
+        num_return_sequences=len(ranked),
+        max_new_tokens=limit,
     )
     trial.expect(
         sorted(map(tuple, found)) == sorted(scores),
@@ -92,9 +92,9 @@ def whole_beam(trial: Trial) -> None:
 
 
 STRATEGIES: list[dict[str, Any]] = [
-    {"num_return": 1},
-    {"num_return": 3, "strategy": "beam", "beam_size": 3},
-    {"num_return": 2, "strategy": "sample"},
+    {"num_return_sequences": 1},
+    {"num_return_sequences": 3, "strategy": "beam", "beam_size": 3},
+    {"num_return_sequences": 2, "strategy": "sample"},
 ]
 
 
@@ -105,10 +105,12 @@ def scores(trial: Trial) -> None:
     options = trial.draw(st.sampled_from(STRATEGIES), "options")
     module, given = trial.module(), asked(trial, drawn)
     limit = longest_answer(trial, drawn)
-    answers, returned = module.generate(**given, **options, max_length=limit, return_scores=True)
-    if options["num_return"] == 1:
+    answers, returned = module.generate(
+        **given, **options, max_new_tokens=limit, return_scores=True
+    )
+    if options["num_return_sequences"] == 1:
         answers, returned = [[answer] for answer in answers], returned[:, None]
-    for place in range(options["num_return"]):
+    for place in range(options["num_return_sequences"]):
         rows = [row for row, found in enumerate(answers) if place < len(found)]
         if not rows:
             continue
@@ -136,7 +138,9 @@ def sampling(trial: Trial) -> None:
     def answers(examples: list[Example]) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
         given = asked(trial, examples)
-        return module.generate(**given, strategy="sample", generator=generator, max_length=limit)
+        return module.generate(
+            **given, strategy="sample", generator=generator, max_new_tokens=limit
+        )
 
     first, again, alone = answers(drawn), answers(drawn), answers(drawn[:1])
     trial.expect(again == first, f"the same generator draws {first}, then {again}")
@@ -158,7 +162,7 @@ def end_symbol(trial: Trial) -> None:
         module.head.bias[END] += 1e4 if likely else -1e4
     limit = longest_answer(trial, drawn)
     found = module.generate(
-        **asked(trial, drawn), **(options | {"num_return": 1}), max_length=limit
+        **asked(trial, drawn), **(options | {"num_return_sequences": 1}), max_new_tokens=limit
     )
     for number, answer in enumerate(found):
         made = len(answer) - len(drawn[number][1][:2])

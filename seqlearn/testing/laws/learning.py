@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.core.steps import Measured
+from seqlearn.core.steps import LossOutput
 from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.testing.cases import Example, rows_of
 from seqlearn.testing.law import ALL, Law, NotChecked, Trial, law
@@ -62,7 +62,7 @@ def gradients(trial: Trial) -> None:
     for kind, examples, batch in batches:
         trial.words |= {"a batch of": kind, "examples": examples}
         module.zero_grad()
-        torch.autograd.backward(module.measure(batch).loss)
+        torch.autograd.backward(module.compute_loss(batch).loss)
         gradients = {n: p.grad for n, p in module.named_parameters() if p.requires_grad}
         _check_present(trial, gradients, known=set(learning), kind=kind)
         for name, gradient in gradients.items():
@@ -110,15 +110,15 @@ def split(trial: Trial) -> None:
     place = trial.draw(st.integers(1, len(drawn) - 1), "examples in the first part")
     module, batch = trial.module(), trial.batch(drawn)
     with torch.no_grad():
-        whole = module.measure(batch)
+        whole = module.compute_loss(batch)
         parts = [
-            module.measure(rows_of(batch, rows))
+            module.compute_loss(rows_of(batch, rows))
             for rows in (range(place), range(place, len(drawn)))
         ]
-    total = sum(int(part.total) for part in parts)
+    total = sum(int(part.num_tokens) for part in parts)
     trial.expect(
-        total == int(whole.total),
-        f"in parts {total} tokens or examples count, and {int(whole.total)} together",
+        total == int(whole.num_tokens),
+        f"in parts {total} tokens or examples count, and {int(whole.num_tokens)} together",
     )
     summed = parts[0].loss + parts[1].loss
     trial.close(summed, whole.loss, "the sum of the losses of two parts, and of both together")
@@ -175,8 +175,8 @@ def learnt(module: SequenceModule, trial: Trial, rate: float) -> Learnt:
     limit, start = -math.log(SURE), math.nan
     found = Learnt([0], [1], start, start, [])
     for step in range(STEPS + 1):
-        measured = module.measure(batch)
-        loss = float(measured.loss.detach() / measured.total)
+        measured = module.compute_loss(batch)
+        loss = float(measured.loss.detach() / measured.num_tokens)
         start = loss if step == 0 else start
         right, counts = _right(measured, limit if discrete else 0.05 * start)
         found = Learnt(right, counts, start, loss, [])
@@ -188,7 +188,7 @@ def learnt(module: SequenceModule, trial: Trial, rate: float) -> Learnt:
     return found._replace(same=[] if found.done else _predicted_alike(module, batch))
 
 
-def _right(measured: Measured, limit: float) -> tuple[list[int], list[int]]:
+def _right(measured: LossOutput, limit: float) -> tuple[list[int], list[int]]:
     """How many tokens of each example have a loss below a limit, and how many there are."""
     mask, loss = measured.mask, measured.nll
     loss = loss.mean(1) if loss.ndim > 1 else loss  # of a vector over its numbers
@@ -240,10 +240,10 @@ def first_loss(trial: Trial) -> None:
     """Before training the loss is about the logarithm of the number of choices, in nats."""
     module, batch = trial.module(moved=False), trial.batch(trial.rich())
     with torch.no_grad():
-        measured = module.measure(batch)
-    if int(measured.total) == 0:
+        measured = module.compute_loss(batch)
+    if int(measured.num_tokens) == 0:
         raise NotChecked("nothing counts in its loss")
-    loss, chance = float(measured.loss / measured.total), math.log(module.head.out_features)
+    loss, chance = float(measured.loss / measured.num_tokens), math.log(module.head.out_features)
     trial.error = max(trial.error, abs(loss - chance))
     trial.expect(
         0.5 * chance < loss < chance + 2,

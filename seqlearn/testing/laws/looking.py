@@ -86,7 +86,7 @@ def modes(trial: Trial) -> None:
     def answers() -> Tensor:
         if trial.writes:
             limit = longest_answer(trial, drawn)
-            options: dict[str, Any] = {"max_length": limit, "return_scores": True}
+            options: dict[str, Any] = {"max_new_tokens": limit, "return_scores": True}
             return module.generate(**asked(trial, drawn), **options)[1]
         sources = [source for source, _ in drawn]
         return module.classify(sources)[1]

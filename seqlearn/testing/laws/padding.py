@@ -37,12 +37,12 @@ def padding(trial: Trial) -> None:
             assert memory is not None
             assert again is not None
             trial.close(again.summary, memory.summary, "summaries with and without more padding")
-        measured, padded = module.measure(batch), module.measure(wide)
+        measured, padded = module.compute_loss(batch), module.compute_loss(wide)
     trial.close(padded.loss, measured.loss, "losses with and without more padding")
     trial.expect(
-        int(padded.total) == int(measured.total),
-        f"with more padding {int(padded.total)} tokens count in the loss, {int(measured.total)} "
-        "without",
+        int(padded.num_tokens) == int(measured.num_tokens),
+        f"with more padding {int(padded.num_tokens)} tokens count in the loss, "
+        f"{int(measured.num_tokens)} without",
     )
 
 
@@ -76,7 +76,7 @@ def company_of_answers(trial: Trial) -> None:
 
     def answers(rows: list[int]) -> list[list[int]]:
         return module.generate(
-            **asked(trial, [drawn[row] for row in rows]), **options, max_length=limit
+            **asked(trial, [drawn[row] for row in rows]), **options, max_new_tokens=limit
         )
 
     rows = list(range(len(drawn)))

@@ -41,7 +41,7 @@ def cached_answers(trial: Trial) -> None:
     drawn = trial.examples(max_size=3)
     module = trial.module()
     limit = longest_answer(trial, drawn)
-    answers = module.generate(**asked(trial, drawn), max_length=limit)
+    answers = module.generate(**asked(trial, drawn), max_new_tokens=limit)
     for number, (example, answer) in enumerate(zip(drawn, answers, strict=True)):
         tokens = list(example[1][:2])
         while len(tokens) <= len(answer):

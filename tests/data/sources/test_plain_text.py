@@ -374,7 +374,7 @@ def test_a_language_model_learns_and_goes_on_with_a_text(
     assert validated["val/loss"] < 0.75 * math.log(data.spec.target.vocab_size)
     (tested,) = run.test(model, data, verbose=False)
     assert "test/bleu" not in tested
-    (text,) = model.generate(prompts=["one two"], max_length=12)
+    (text,) = model.generate(prompts=["one two"], max_new_tokens=12)
     assert isinstance(text, str)
     assert text.startswith("one two")
 

@@ -94,7 +94,7 @@ def test_generation_step_by_step(name: str, shape: str, strategy: dict[str, obje
     sources = [[0.5, 1.0, -1.0]] * 2 if shape.startswith("vector") else [[4], [5]]
     for limit in (1, 3):
         with sl.record(model) as recording:
-            model.generate(sources, max_length=limit, **strategy)
+            model.generate(sources, max_new_tokens=limit, **strategy)
         check(recording, spec)
 
 

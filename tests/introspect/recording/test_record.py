@@ -385,9 +385,9 @@ def test_generate_of_the_transformer_is_what_its_forward_call_attends_to() -> No
     """Over the answers that it gave, a forward call sees the same, cached or not."""
     model = transformer()
     sources = [[4, 5, 6, 7], [8], [], [9, 10, 11]]
-    unwatched = model.generate(sources, max_length=5)
+    unwatched = model.generate(sources, max_new_tokens=5)
     with record(model) as generated:
-        answers = model.generate(sources, max_length=5)
+        answers = model.generate(sources, max_new_tokens=5)
     assert answers == unwatched
     assert generated.source == [[str(i) for i in ids] for ids in sources]
     assert len(generated.attention) == 6

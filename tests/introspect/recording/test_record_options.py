@@ -54,7 +54,7 @@ def test_the_greatest_of_each_row(*, generates: bool) -> None:
     def run() -> None:
         if generates:
             sources = [[4, 5, 6, 7, 8], [9, 10]]
-            model.generate(sources, max_length=6, strategy="beam", beam_size=2)
+            model.generate(sources, max_new_tokens=6, strategy="beam", beam_size=2)
         else:
             model(BATCH)
 
