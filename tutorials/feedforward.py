@@ -8,13 +8,12 @@
 # %% [markdown]
 # # Feed-forward networks and their fixed window
 #
-# **Claim.** A feed-forward network reads a window of fixed size. Inside it, it learns quickly.
-# Outside it nothing exists: a word one place too far away cannot change the answer by a single
-# bit, and the accuracy falls to chance at once, not little by little.
+# **Claim.** A feed-forward network reads a window of fixed size and learns quickly from what is
+# inside it. A token outside the window has no effect at all: it cannot change the output by a
+# single bit, and the accuracy drops to chance at once, not gradually.
 #
-# In this tutorial we look through the window (Bengio et al. 2003), push a word out of it, and
-# measure what becomes of the accuracy. It takes less than a minute on two cores and downloads
-# nothing.
+# This tutorial inspects the window (Bengio et al. 2003), moves a word out of it, and measures the
+# accuracy. It takes less than a minute on two cores and downloads nothing.
 
 # %%
 import logging
@@ -32,11 +31,12 @@ torch.set_num_threads(1)  # networks as small as these gain nothing from more
 _ = L.seed_everything(0, verbose=False)
 
 # %% [markdown]
-# ## The data
+# ## Data
 #
-# `Recall` is the textbook's story of memory: somebody says in which country they grew up, then
-# come filler words that mean nothing, then a question. The answer, one of ten languages, depends
-# on one word alone. `distance` counts the filler words between that sentence and the question.
+# `Recall` tests memory with a textbook example. A text says in which country somebody grew up,
+# continues with filler words, and ends with a question. The answer, one of ten languages, depends
+# on the country alone. `distance` is the number of filler words between the country's sentence and
+# the question.
 
 # %%
 data = sl.data.Recall(distance=4)
@@ -45,14 +45,13 @@ for text, language in examples[:3]:
     print(f"{text}  ->  {language}")
 
 # %% [markdown]
-# The question has three words, so the country is the word at place `distance + 4`, counted from
-# the end of the text: here at place 8.
+# The question has three words, so the country is the word at position `distance + 4` from the end
+# of the text, here position 8.
 #
 # ## The network, step by step
 #
-# The network looks up a vector for each word of its window (the *embedding*), writes the vectors
-# side by side into one long vector $x$, and sends that through a hidden layer, $\tanh(H x + d)$.
-# By hand:
+# The network maps each word of the window to a vector (its *embedding*), concatenates the vectors
+# to one vector $x$, and applies a hidden layer, $\tanh(H x + d)$. Computed by hand:
 
 # %%
 model = sl.FeedForward(data.spec, window=16, d_model=32, longer="cut").eval()
@@ -70,9 +69,9 @@ summary = model.encoder(embedded, real).summary
 print("equal to the encoder:", torch.allclose(by_hand, summary, atol=1e-6))
 
 # %% [markdown]
-# (The factor $\sqrt{d}$ belongs to the embedding, whose entries are drawn small.)
+# (The embedding is scaled by $\sqrt{d}$, because its entries are initialized with small values.)
 #
-# Each place of the window has weights of its own, so a wider window needs more of them:
+# Each position of the window has its own weights, so a wider window needs more weights:
 
 # %%
 for window in (16, 32, 64, 1024):
@@ -80,10 +79,11 @@ for window in (16, 32, 64, 1024):
     print(f"window {window:5}: {sum(p.numel() for p in encoder.parameters()):9,} parameters")
 
 # %% [markdown]
-# ## A longer text
+# ## Texts longer than the window
 #
-# The text has sixteen words and fits exactly. With four more in front it is longer than the
-# window. By default that is an error, for a model that forgets in silence is hard to debug:
+# The text has sixteen words and fits exactly. With four more words in front it is longer than the
+# window. By default this is an error, because a model that silently ignores its input is hard to
+# debug:
 
 # %%
 strict = sl.FeedForward(data.spec, window=16, d_model=32)
@@ -95,7 +95,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# With `longer="cut"` it warns, and reads the last words of the text:
+# With `longer="cut"` the model gives a warning and reads the last words of the text:
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -105,11 +105,10 @@ print(caught[0].message)
 warnings.filterwarnings("ignore", message="FeedForward reads the last")
 
 # %% [markdown]
-# ## What lies outside cannot matter
+# ## No effect from outside the window
 #
-# Of the long text the window sees what the short one holds. So the answer must be the same, not
-# nearly but bit for bit, whatever stands in front. One word within the window, and it is another
-# answer.
+# The window covers the same words in the long text as in the short one. So the output must be equal
+# bit for bit, whatever comes before. One different word inside the window changes the output.
 
 # %%
 _, short = model.classify([text])
@@ -120,8 +119,9 @@ print("other words in front       same bits:", torch.equal(cut, other))
 print("another word in the window same bits:", torch.equal(cut, inside))
 
 # %% [markdown]
-# Training asks: how does the answer change if this input changes a little? That is the gradient.
-# Outside the window it is zero at every place, so nothing there can ever be learned.
+# Training uses the gradient: how much does the output change with a small change of an input?
+# Outside the window the gradient is exactly zero at every position, so nothing can be learned
+# there.
 
 # %%
 ids = torch.tensor(data.spec.source.encode([long_text]))
@@ -129,7 +129,7 @@ embedded = model.source_embedding(ids).detach().requires_grad_()
 summary = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).summary
 (gradient,) = torch.autograd.grad(summary.sum(), embedded)
 sizes = gradient[0].norm(dim=-1)
-print("places with a gradient of exactly zero:", int((sizes == 0).sum()), "of", len(sizes))
+print("positions with a gradient of exactly zero:", int((sizes == 0).sum()), "of", len(sizes))
 
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 axes.bar(range(len(sizes)), sizes)
@@ -139,10 +139,10 @@ axes.set(xlim=(-0.5, len(sizes) - 0.5), ylabel="size of the gradient")
 _ = axes.legend()
 
 # %% [markdown]
-# ## The word moves out of the window
+# ## Accuracy by distance
 #
-# Now we train one network for each distance, all with a window of 16 and alike in everything
-# else: every batch has 64 texts. Up to a distance of 12 the country is inside.
+# We train one network for each distance, with a window of 16 and otherwise equal settings: every
+# batch has 64 texts. Up to a distance of 12 the country is inside the window.
 
 
 # %%
@@ -174,17 +174,17 @@ for distance in (2, 4, 8, 11, 12, 13, 14, 16, 24):
 chance = 1 / len(data.spec.target.labels)
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 axes.plot(list(accuracy), list(accuracy.values()), "o-", label="FeedForward, window 16")
-axes.axvline(12.5, color="0.6", linestyle=":", label="the window ends")
+axes.axvline(12.5, color="0.6", linestyle=":", label="end of the window")
 axes.axhline(chance, color="0.6", linestyle="--", label="chance")
 axes.set(xlabel="distance (filler words)", ylabel="accuracy", ylim=(0, 1.05))
 _ = axes.legend()
 
 # %% [markdown]
-# That is a cliff, not a slope. Within the window distance costs nothing: the place beside the end
-# is no harder to read than the first one. One step further, and all that is left is to guess.
+# The accuracy drops at once. Inside the window, distance does not matter: the first position is as
+# easy to use as the last one. One word further, and only guessing is left.
 #
-# A wider window moves the cliff, and only moves it. The distance that was just too far, with one
-# place more:
+# A wider window moves the drop, but does not remove it. With one more position, the distance that
+# was just too far is learned:
 
 # %%
 data = sl.data.Recall(13, batch_tokens=64 * 25)
@@ -193,11 +193,11 @@ for window in (16, 17):
     print(f"distance 13, window {window}: {trained(model, data):6.1%}")
 
 # %% [markdown]
-# ## And where else it falls short
+# ## Limitations inside the window
 #
-# There is a second weakness, *inside* the window. What a network has learned of a word at one
-# place it does not know of the same word at the next, for each place has its own weights. We take
-# the network that has read every country at distance 4, and move the country by a few words:
+# There is a second limitation, *inside* the window. Each position has its own weights, so what the
+# network has learned about a word at one position does not transfer to the next. We take a network
+# trained at distance 4 and move the country by a few words:
 
 # %%
 data = sl.data.Recall(4, batch_tokens=64 * 16)
@@ -210,11 +210,11 @@ for distance in (4, 5, 6, 8):
     print(f"trained at distance 4, tested at distance {distance}: {right / len(examples):6.1%}")
 
 # %% [markdown]
-# All these words are well within a window of 32, and still it guesses. A person who has learned
-# what "Germany" means does not have to learn it again for each place in a sentence.
+# All these words are well inside a window of 32, and still the network guesses. A person who knows
+# the word "Germany" does not have to learn it again for each position in a sentence.
 #
-# ## What comes next
+# ## Next
 #
-# A network is wanted that takes any length, and that knows a word wherever it stands. The
-# [recurrent network](recurrent.md) reads one word after another, with the *same* weights at every
-# step, and keeps what it read in a state.
+# The [recurrent network](recurrent.md) takes texts of any length and recognizes a word at any
+# position. It reads one word after another with the *same* weights at every step, and stores what
+# it has read in a state.
