@@ -18,7 +18,7 @@ from foreign.torch_modules import (
     TorchTransformerMended,
 )
 
-from seqlearn.testing import LAWS, LawBroken, Report, check_module
+from seqlearn.testing import LAWS, LawsViolated, Report, check_module
 
 MODULES = {
     module.__name__: module
@@ -39,7 +39,7 @@ def checked(name: str, examples: int) -> Report:
     try:
         report = check_module(MODULES[name], examples=examples)
         print(report, flush=True)
-    except LawBroken as error:
+    except LawsViolated as error:
         report = error.report
         print(error, flush=True)
     print(flush=True)

@@ -24,7 +24,7 @@ import seqlearn as sl
 from seqlearn.introspect import Recording, Tokens
 from seqlearn.testing import SHAPES, batch_of
 from seqlearn.testing.cases import rich_examples
-from seqlearn.testing.laws.trainers import quietly, trainer
+from seqlearn.testing.trainer_stub import silence_lightning, trainer
 
 HOSTILE = [
     "</text><script>alert(1)</script>",
@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small GRU."""
     module = sl.GRU(SHAPES["text to text"], d_model=4)
     path = tmp_path_factory.mktemp("safety") / "whole.ckpt"
-    with quietly():
+    with silence_lightning():
         module.trainer = trainer()
         module.trainer.strategy.connect(module)
         module.trainer.save_checkpoint(path)
@@ -171,7 +171,7 @@ def test_a_run_is_not_resumed_from_other_weights(tmp_path: Path) -> None:
         run.fit(module, loader, ckpt_path=path)
         return run
 
-    with quietly():
+    with silence_lightning():
         path = tmp_path / "half.ckpt"
         fit(1, None).save_checkpoint(path)
         fit(2, path)
@@ -215,7 +215,7 @@ def test_pictures_hold_tokens_as_text(tmp_path: Path) -> None:
     with sl.record(model, ["attention"]) as recorded:
         model.generate([[4, 5, 6, 7]], max_new_tokens=4)
     (one,) = recorded.tokens
-    written = [HOSTILE[n % 4] for n in range(len(one.fed or []))]
+    written = [HOSTILE[n % 4] for n in range(len(one.decoder_input or []))]
     recorded.label([Tokens(HOSTILE, written, written)])
     path = tmp_path / "map.svg"
     recorded.plot(next(iter(recorded.attention))).savefig(path)

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 
 import seqlearn as sl
-from seqlearn.testing import LawBroken, check_module
+from seqlearn.testing import LawsViolated, check_module
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -165,7 +165,7 @@ print(f"{accuracy(draft, dates):.1%} of the test are right")
 # %%
 try:
     check_module(lambda spec: Draft(spec, d_model=6), examples=10)
-except LawBroken as error:
+except LawsViolated as error:
     print(str(error).split("\n\n")[0])
 
 # %% [markdown]

@@ -18,7 +18,11 @@ from seqlearn.batch import START, SequenceBatch, length_mask
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.core import SequenceModule
-from seqlearn.introspect.measures.gradient import FlowVerdict, flow_verdict, gradient_flow
+from seqlearn.introspect.measures.gradient import (
+    GradientFlowClass,
+    classify_gradient_flow,
+    gradient_flow,
+)
 from seqlearn.introspect.plots.curves import distance_curve, gradient_curves
 from seqlearn.spec import TextSpec, VectorSpec
 
@@ -49,7 +53,7 @@ class Flow(NamedTuple):
     """
 
     curve: np.ndarray
-    verdict: FlowVerdict
+    verdict: GradientFlowClass
 
 
 class GradientFlow(Observer):
@@ -68,7 +72,7 @@ class GradientFlow(Observer):
       farthest) and `gradient_flow/factor`, by which the norm changes with each step back (their
       ratio's root); to every logger, and to `trainer.callback_metrics` for other callbacks to
       monitor.
-    - "vanishing", "exploding" or "steady", by the rule of `introspect.flow_verdict`, in the
+    - "vanishing", "exploding" or "stable", as `introspect.classify_gradient_flow` decides, in the
       figure's title and, whenever it changes, in the log.
 
     Attributes:
@@ -113,7 +117,7 @@ class GradientFlow(Observer):
     ) -> None:
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.curves: dict[int, np.ndarray] = {}
-        self.verdict: FlowVerdict | None = None
+        self.verdict: GradientFlowClass | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """See that the module can be asked."""
@@ -144,7 +148,7 @@ class GradientFlow(Observer):
                 reaches = (norms != 0) * torch.arange(1, norms.shape[1] + 1, device=norms.device)
                 lengths = reaches.amax(1)
         curve = distance_curve(norms, lengths)
-        return Flow(curve, flow_verdict(norms, lengths))
+        return Flow(curve, classify_gradient_flow(norms, lengths))
 
     def show(self, observed: Flow, report: FigureLogger) -> None:
         """Log the ends of the curve, draw it, and say what the verdict is if it has changed."""

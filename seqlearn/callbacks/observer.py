@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.probe_batch import first_rows
 from seqlearn.core.eval_mode import eval_mode
-from seqlearn.introspect.recording.force_eager import uncompiled
+from seqlearn.introspect.recording.compile_stance import force_eager
 
 
 class Observer(L.Callback, ABC):
@@ -211,6 +211,6 @@ def eval_context(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None
         isolate_rng(include_cuda=module.device.type == "cuda"),
         eval_mode(module),
         trainer.precision_plugin.forward_context(),
-        uncompiled(),
+        force_eager(),
     ):
         yield

@@ -15,7 +15,7 @@ from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.probe_batch import check_forward, record_probe
 from seqlearn.introspect import Recording, gate_saturation
-from seqlearn.introspect.plots.heatmaps import state_strips
+from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.recording._record import nothing_captured
 
 SATURATED = 0.95
@@ -114,7 +114,7 @@ class StateMonitor(Observer):
             heard = {"state": observed.states[name]} if name in observed.states else {}
             heard |= observed.gates.get(name, {})
             arrays = {what: tensor[0, :steps].float().numpy() for what, tensor in heard.items()}
-            report.figure(f"states/{name}", state_strips(arrays, tokens, title=name, time=time))
+            report.figure(f"states/{name}", state_heatmap(arrays, tokens, title=name, time=time))
 
 
 def of_states(
@@ -139,13 +139,16 @@ def of_gate(
     found = {"mean": values[steps].float().mean().item()}
     if gate not in _NO_GATES:
         shares = gate_saturation(values, steps)
-        found |= {"shut": shares.shut.mean().item(), "open": shares.open.mean().item()}
+        found |= {
+            "shut": shares.saturated_low.mean().item(),
+            "open": shares.saturated_high.mean().item(),
+        }
     return found
 
 
 def real_steps(recording: Recording, name: str, values: Tensor) -> Bool[Tensor, "batch time"]:
     """True at the steps of a module that are no padding; everywhere, where that is not known."""
-    time, shape = recording.times.get(name), values.shape[:2]
+    time, shape = recording.time_axis.get(name), values.shape[:2]
     if time in ("source", "target") and recording.knows(time):
         mask = recording.mask(time)
         if mask.shape == shape:
@@ -155,8 +158,8 @@ def real_steps(recording: Recording, name: str, values: Tensor) -> Bool[Tensor, 
 
 def labels(recording: Recording, name: str) -> tuple[list[str] | None, str]:
     """The tokens that the first example's steps stand for, where known, and what these are."""
-    time = recording.times.get(name)
+    time = recording.time_axis.get(name)
     if time in ("source", "target") and recording.tokens:
         first = recording.tokens[0]
-        return (first.source, "source") if time == "source" else (first.fed, "target")
+        return (first.source, "source") if time == "source" else (first.decoder_input, "target")
     return None, "time"

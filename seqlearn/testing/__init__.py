@@ -12,7 +12,7 @@ try:
     from seqlearn.testing.law import Law
     from seqlearn.testing.laws import LAWS
     from seqlearn.testing.parametrized import module_checks
-    from seqlearn.testing.report import Counterexample, LawBroken, Outcome, Report
+    from seqlearn.testing.report import Counterexample, LawsViolated, Outcome, Report
 except ModuleNotFoundError as error:
     if error.name not in ("hypothesis", "pytest"):
         raise
@@ -27,7 +27,7 @@ __all__ = [
     "SHAPES",
     "Counterexample",
     "Law",
-    "LawBroken",
+    "LawsViolated",
     "Outcome",
     "Report",
     "batch_of",

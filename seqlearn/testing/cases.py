@@ -112,7 +112,7 @@ def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
     return outputs[:, :size][length_mask(batch.target_lengths - 1, size)]
 
 
-def widened(
+def repad_with_garbage(
     ids: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"], width: int, vocab: int
 ) -> Int[Tensor, "batch {width}"]:
     """The same texts in rows of `width` places, whose padding is random ids."""

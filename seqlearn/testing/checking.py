@@ -10,13 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqlearn.testing.law import Law, NotChecked, Trial, Violated
+from seqlearn.testing.law import Law, LawViolation, NotApplicable, Trial
 from seqlearn.testing.laws import LAWS
-from seqlearn.testing.report import Counterexample, LawBroken, Outcome, Report
+from seqlearn.testing.module_under_test import Factory, ModuleUnderTest, first_line
+from seqlearn.testing.report import Counterexample, LawsViolated, Outcome, Report
 from seqlearn.testing.strategies import seeds
-from seqlearn.testing.subject import Factory, Subject, first_line
 
-FEW = 20
+MAX_SLOW_CASES = 20
 """Cases of a slow law at most."""
 
 
@@ -50,35 +50,37 @@ def check_module(
         What was found, if no law is broken.
 
     Raises:
-        LawBroken: If laws are broken: one error that lists them all.
+        LawsViolated: If laws are broken: one error that lists them all.
         ValueError: If there is no such law, or the factory serves no spec at all.
         TypeError: If the factory makes something else than a `SequenceModule`.
     """
     chosen = select_laws(laws)
     state = torch.get_rng_state()
     try:
-        subject = Subject(factory, tuple(zero_gradients))
-        outcomes = {each.name: try_law(each, subject, examples, seed) for each in chosen}
+        module_under_test = ModuleUnderTest(factory, tuple(zero_gradients))
+        outcomes = {each.name: try_law(each, module_under_test, examples, seed) for each in chosen}
     finally:
         torch.set_rng_state(state)
-    report = report_of(subject, outcomes, examples, seed)
+    report = report_of(module_under_test, outcomes, examples, seed)
     if report.broken:
-        raise LawBroken(report)
+        raise LawsViolated(report)
     return report
 
 
-def report_of(subject: Subject, outcomes: dict[str, Outcome], examples: int, seed: int) -> Report:
+def report_of(
+    module_under_test: ModuleUnderTest, outcomes: dict[str, Outcome], examples: int, seed: int
+) -> Report:
     """Put together what was found of a module."""
     broken = [name for name, outcome in outcomes.items() if outcome.status == "broken"]
     repeat = f"check_module(factory, laws={broken}, examples={examples}, seed={seed}"
-    if subject.zero_gradients:
-        repeat += f", zero_gradients={list(subject.zero_gradients)}"
+    if module_under_test.zero_gradients:
+        repeat += f", zero_gradients={list(module_under_test.zero_gradients)}"
     return Report(
-        subject.name,
+        module_under_test.name,
         outcomes,
-        subject.serves,
-        subject.refuses,
-        subject.notes,
+        module_under_test.serves,
+        module_under_test.refuses,
+        module_under_test.notes,
         f"{repeat})",
     )
 
@@ -100,24 +102,24 @@ def select_laws(names: Iterable[str | int] | None) -> list[Law]:
     return [each for each in LAWS if each.name in asked or each.number in asked]
 
 
-def try_law(law: Law, subject: Subject, examples: int, seed: int) -> Outcome:
+def try_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: int) -> Outcome:
     """Try one law on as many cases, or until it is broken."""
-    shapes = [shape for shape in subject.serves if shape in law.shapes]
+    shapes = [shape for shape in module_under_test.serves if shape in law.shapes]
     if not shapes:
         needed = ", ".join(law.shapes)
         return Outcome(law, "not checked", reason=f"it serves none of {needed}")
-    tried = Tried(law, subject)
+    tried = LawRunner(law, module_under_test)
     try:
         if law.drawn:
-            count = max(1, min(FEW, examples // 5)) if law.few else examples
+            count = max(1, min(MAX_SLOW_CASES, examples // 5)) if law.few else examples
             draw_cases(tried, shapes, count, seed)
         else:
             # One for each shape; more only where very many are asked for.
-            count = max(1, min(FEW, examples // 50))
+            count = max(1, min(MAX_SLOW_CASES, examples // 50))
             for number in range(count):
                 for shape in shapes:
-                    tried.on(Trial(subject, shape, seed + number, None))
-    except Violated:
+                    tried.on(Trial(module_under_test, shape, seed + number, None))
+    except LawViolation:
         assert tried.broken is not None
         return Outcome(law, "broken", tried.cases, tried.error, "", tried.broken)
     if tried.cases == 0:
@@ -125,7 +127,7 @@ def try_law(law: Law, subject: Subject, examples: int, seed: int) -> Outcome:
     return Outcome(law, "held", tried.cases, tried.error)
 
 
-class Tried:
+class LawRunner:
     """What trying a law has shown so far.
 
     Attributes:
@@ -135,8 +137,8 @@ class Tried:
         broken: The last case on which the law did not hold; the smallest, in the end.
     """
 
-    def __init__(self, law: Law, subject: Subject) -> None:
-        self.law, self.subject = law, subject
+    def __init__(self, law: Law, module_under_test: ModuleUnderTest) -> None:
+        self.law, self.under_test = law, module_under_test
         self.cases, self.reason, self.error = 0, "", 0.0
         self.broken: Counterexample | None = None
 
@@ -144,35 +146,35 @@ class Tried:
         """Check one trial; one of which the law says nothing does not count.
 
         Raises:
-            Violated: If the law does not hold.
+            LawViolation: If the law does not hold.
         """
         self.cases += 1
         try:
             self.law.check(trial)
-        except NotChecked as reason:
+        except NotApplicable as reason:
             self.cases -= 1
             self.reason = str(reason)
         except hypothesis.errors.HypothesisException:
             raise  # its own way of ending a case
-        except Violated as finding:
+        except LawViolation as finding:
             self._keep(trial, str(finding))
             raise
         except Exception as error:
             self._keep(trial, f"it raised {first_line(error)}")
-            raise Violated from error
+            raise LawViolation from error
         finally:
             self.error = max(self.error, trial.error)
 
     def _keep(self, trial: Trial, found: str) -> None:
-        words = dict(trial.words)
+        words = dict(trial.drawn)
         self.broken = Counterexample(trial.shape, trial.seed, words, found, trial.dtype)
 
 
-def draw_cases(tried: Tried, shapes: list[str], count: int, seed: int) -> None:
+def draw_cases(tried: LawRunner, shapes: list[str], count: int, seed: int) -> None:
     """Draw cases by hypothesis; a case that breaks the law is made smaller.
 
     Raises:
-        Violated: If the law does not hold.
+        LawViolation: If the law does not hold.
     """
 
     @hypothesis.seed(seed)
@@ -188,10 +190,10 @@ def draw_cases(tried: Tried, shapes: list[str], count: int, seed: int) -> None:
     )
     @given(st.sampled_from(shapes), seeds(), st.data())
     def run(shape: str, number: int, data: Any) -> None:
-        tried.on(Trial(tried.subject, shape, number, data.draw))
+        tried.on(Trial(tried.under_test, shape, number, data.draw))
 
     try:
         run()
     except hypothesis.errors.Flaky as error:
         # Not the same at each trial: a finding too, where the trial is the same.
-        raise Violated from error
+        raise LawViolation from error

@@ -15,23 +15,23 @@ from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.spec import SequenceSpec, TextSpec
 from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of, rich_examples
+from seqlearn.testing.module_under_test import ModuleUnderTest, perturb
 from seqlearn.testing.strategies import examples
-from seqlearn.testing.subject import Subject, move
 
 _TOLERANCE = {torch.float64: (1e-9, 1e-7), torch.float32: (1e-4, 1e-4)}
 
 _Drawn = TypeVar("_Drawn")
 
 ALL = tuple(SHAPES)
-READS = ("text to text", "text to class", "text to vector")
-WRITES = ("text to text", "vector to text", "nothing to text")
+TEXT_SOURCE = ("text to text", "text to class", "text to vector")
+TEXT_TARGET = ("text to text", "vector to text", "nothing to text")
 
 
-class Violated(Exception):  # noqa: N818 -- a finding, not an error of the kit
+class LawViolation(Exception):  # noqa: N818 -- a finding, not an error of the kit
     """A law does not hold; the message says what was seen."""
 
 
-class NotChecked(Exception):  # noqa: N818 -- as above
+class NotApplicable(Exception):  # noqa: N818 -- as above
     """A law says nothing of this trial; the message says why."""
 
 
@@ -39,24 +39,28 @@ class Trial:
     """One module on one case.
 
     Args:
-        subject: The module under test.
+        module_under_test: The module under test.
         shape: The name of the shape.
         seed: From which the module is built.
         draw: Draws from a strategy; `None` for a law that draws nothing.
 
     Attributes:
         error: The greatest difference that was measured.
-        words: What was drawn, by name, in the order of drawing; of a law that draws nothing the
+        drawn: What was drawn, by name, in the order of drawing; of a law that draws nothing the
             batch that it is at.
     """
 
     def __init__(
-        self, subject: Subject, shape: str, seed: int, draw: Callable[..., Any] | None
+        self,
+        module_under_test: ModuleUnderTest,
+        shape: str,
+        seed: int,
+        draw: Callable[..., Any] | None,
     ) -> None:
-        self.subject, self.shape, self.seed = subject, shape, seed
+        self.under_test, self.shape, self.seed = module_under_test, shape, seed
         self._draw = draw
         self.error = 0.0
-        self.words: dict[str, Any] = {}
+        self.drawn: dict[str, Any] = {}
         torch.manual_seed(seed)
 
     @property
@@ -67,15 +71,15 @@ class Trial:
     @property
     def dtype(self) -> torch.dtype:
         """In which everything is computed unless a law says otherwise."""
-        return self.subject.dtype
+        return self.under_test.dtype
 
     @property
-    def reads(self) -> bool:
+    def text_source(self) -> bool:
         """Whether the source is text."""
         return isinstance(self.spec.source, TextSpec)
 
     @property
-    def writes(self) -> bool:
+    def text_target(self) -> bool:
         """Whether the target is text."""
         return isinstance(self.spec.target, TextSpec)
 
@@ -83,7 +87,7 @@ class Trial:
         """Draw a value; the label names it in the words of a counterexample."""
         assert self._draw is not None
         drawn: _Drawn = self._draw(strategy, label)
-        self.words[label] = drawn
+        self.drawn[label] = drawn
         return drawn
 
     def module(
@@ -97,9 +101,9 @@ class Trial:
             dtype: In which it computes; that of the trial, if `None`.
         """
         state = torch.get_rng_state()
-        module = self.subject.build(self.spec, self.seed)
+        module = self.under_test.build(self.spec, self.seed)
         if moved:
-            move(module)
+            perturb(module)
         torch.set_rng_state(state)
         return module.to(dtype or self.dtype).train(training)
 
@@ -109,15 +113,15 @@ class Trial:
             self.spec,
             min_size=min_size,
             max_size=max_size,
-            longest_source=min(LONGEST, self.subject.widest_source),
-            longest_target=min(LONGEST, self.subject.widest_target - 2),
+            longest_source=min(LONGEST, self.under_test.widest_source),
+            longest_target=min(LONGEST, self.under_test.widest_target - 2),
         )
         return self.draw(strategy, "examples")
 
     def batch(self, drawn: list[Example], dtype: torch.dtype | None = None) -> SequenceBatch:
         """The batch of these examples; a law that draws nothing names the last one it made."""
         if self._draw is None:
-            self.words["examples"] = drawn
+            self.drawn["examples"] = drawn
         return batch_of(self.spec, drawn, dtype or self.dtype)
 
     def rich(self) -> list[Example]:
@@ -126,8 +130,8 @@ class Trial:
         def cut(side: Any, places: int) -> Any:
             return side[:places] if isinstance(side, list) else side
 
-        source = self.subject.widest_source if self.reads else LONGEST
-        target = self.subject.widest_target - 2 if self.writes else LONGEST
+        source = self.under_test.widest_source if self.text_source else LONGEST
+        target = self.under_test.widest_target - 2 if self.text_target else LONGEST
         return [(cut(s, source), cut(t, target)) for s, t in rich_examples(self.spec)]
 
     # Findings
@@ -136,16 +140,16 @@ class Trial:
         """Find the law broken unless `holds`.
 
         Raises:
-            Violated: With what was said.
+            LawViolation: With what was said.
         """
         if not holds:
-            raise Violated(said)
+            raise LawViolation(said)
 
     def close(self, got: Tensor, expected: Tensor, what: str) -> None:
         """Find the law broken unless both are the same, to the tolerance of their type.
 
         Raises:
-            Violated: With the greatest difference and its place.
+            LawViolation: With the greatest difference and its place.
         """
         self.expect(
             got.shape == expected.shape,
@@ -160,13 +164,13 @@ class Trial:
         if bool((difference > absolute + relative * expected.abs()).any()):
             place = torch.unravel_index(difference.argmax(), difference.shape)
             where = ", ".join(str(int(at)) for at in place)
-            raise Violated(f"{what}: differ by {worst:.3g} (at [{where}] of {list(got.shape)})")
+            raise LawViolation(f"{what}: differ by {worst:.3g} (at [{where}] of {list(got.shape)})")
 
     def zero(self, tensor: Tensor, what: str) -> None:
         """Find the law broken unless all is exactly zero.
 
         Raises:
-            Violated: With the greatest number.
+            LawViolation: With the greatest number.
         """
         if tensor.numel() == 0:
             return
@@ -178,11 +182,11 @@ class Trial:
         """Find the law broken unless both are the same to the bit.
 
         Raises:
-            Violated: With the greatest difference.
+            LawViolation: With the greatest difference.
         """
         if not torch.equal(got, expected):
             self.close(got, expected, what)
-            raise Violated(f"{what}: are not the same to the bit")
+            raise LawViolation(f"{what}: are not the same to the bit")
 
 
 @dataclass(frozen=True)

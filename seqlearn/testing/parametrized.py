@@ -11,8 +11,8 @@ import torch
 
 from seqlearn.testing.checking import report_of, select_laws, try_law
 from seqlearn.testing.law import Law
-from seqlearn.testing.report import LawBroken
-from seqlearn.testing.subject import Factory, Subject
+from seqlearn.testing.module_under_test import Factory, ModuleUnderTest
+from seqlearn.testing.report import LawsViolated
 
 _Test = TypeVar("_Test", bound=Callable[..., Any])
 
@@ -51,15 +51,15 @@ def module_checks(
     chosen, patterns = select_laws(laws), tuple(zero_gradients)
     named = factories if isinstance(factories, Mapping) else _named(factories)
 
-    def check(subject: Callable[[], Subject], law: Law) -> None:
+    def check(module_under_test: Callable[[], ModuleUnderTest], law: Law) -> None:
         state = torch.get_rng_state()
         try:
-            outcome = try_law(law, subject(), examples, seed)
-            report = report_of(subject(), {law.name: outcome}, examples, seed)
+            outcome = try_law(law, module_under_test(), examples, seed)
+            report = report_of(module_under_test(), {law.name: outcome}, examples, seed)
         finally:
             torch.set_rng_state(state)
         if outcome.status == "broken":
-            raise LawBroken(report)
+            raise LawsViolated(report)
         if outcome.status == "not checked":
             said = f"law {law.number}, {law.name}, is not checked: {outcome.reason}"
             if law.name in expected:
@@ -68,13 +68,13 @@ def module_checks(
 
     parameters = []
     for name, factory in named.items():
-        subject = functools.cache(functools.partial(Subject, factory, patterns))
+        module_under_test = functools.cache(functools.partial(ModuleUnderTest, factory, patterns))
         for law in chosen:
             marks = []
             if law.name in expected:
                 reason = expected[law.name]
-                marks.append(pytest.mark.xfail(reason=reason, raises=LawBroken, strict=True))
-            one = functools.partial(check, subject, law)
+                marks.append(pytest.mark.xfail(reason=reason, raises=LawsViolated, strict=True))
+            one = functools.partial(check, module_under_test, law)
             title = f"{name}-{law.number}-{law.name.replace(' ', '_')}"
             parameters.append(pytest.param(one, id=title, marks=marks))
     return pytest.mark.parametrize("check", parameters)

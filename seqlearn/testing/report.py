@@ -11,7 +11,7 @@ from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import SHAPES, batch_of
 from seqlearn.testing.law import Law
-from seqlearn.testing.subject import Factory, move
+from seqlearn.testing.module_under_test import Factory, perturb
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Counterexample:
         torch.manual_seed(self.seed)
         spec = SHAPES[self.shape]
         module = factory(spec)
-        move(module)
+        perturb(module)
         examples = self.drawn.get("examples")
         batch = None if examples is None else batch_of(spec, examples, self.dtype)
         return module.to(self.dtype).eval(), batch
@@ -139,7 +139,7 @@ class Report:
         return "\n".join(lines)
 
 
-class LawBroken(AssertionError):  # noqa: N818 -- a finding, not an error of the kit
+class LawsViolated(AssertionError):  # noqa: N818 -- a finding, not an error of the kit
     """A module breaks laws; the message lists each with its counterexample.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.testing import SHAPES, batch_of
-from seqlearn.testing.subject import move
+from seqlearn.testing.module_under_test import perturb
 
 SOURCES = {
     "text": [[5, 6, 7, 8], [4, 5, 6, 7, 5, 6], [4], [8, 8, 5], [7, 4], [6, 6, 6, 6]],
@@ -35,7 +35,7 @@ def module() -> Callable[..., sl.SequenceModule]:
         options = {"d_model": 4, "num_layers": 1, "dropout": 0.2} | heads | arguments
         torch.manual_seed(1)
         made: sl.SequenceModule = getattr(sl, name)(SHAPES[shape], **options)
-        move(made)  # so that biases are something
+        perturb(made)  # so that biases are something
         return made.train()
 
     return make

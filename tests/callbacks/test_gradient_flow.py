@@ -95,7 +95,7 @@ def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, 
     assert len(curve) == steps
     assert np.isfinite(curve).all()
     assert curve[0] > 0
-    assert flow.verdict in ("vanishing", "exploding", "steady")
+    assert flow.verdict in ("vanishing", "exploding", "stable")
     assert (tmp_path / "gradient_flow" / "norms-step000004.png").is_file()
 
 

@@ -34,11 +34,11 @@ def test_tokens_of_a_batch() -> None:
     tokens = batch_tokens(first_rows(batch(), 2), None)[1]
     ids = batch().target[1].tolist()
     assert tokens.source == [str(i) for i in batch().source[1, :2].tolist()]
-    assert tokens.fed == [str(i) for i in ids[:3]]
-    assert tokens.answered == [str(i) for i in ids[1:4]]
+    assert tokens.decoder_input == [str(i) for i in ids[:3]]
+    assert tokens.decoder_output == [str(i) for i in ids[1:4]]
     classes = sl.SequenceBatch(torch.randn(1, 3), None, torch.tensor([1]), None)
     assert batch_tokens(classes, None)[0].source == ["vector"]
-    assert batch_tokens(classes, None)[0].answered is None
+    assert batch_tokens(classes, None)[0].decoder_output is None
 
 
 def test_what_was_made_in_inference_mode_may_be_kept_by_autograd() -> None:

@@ -61,9 +61,25 @@ def test_no_token_gives_no_answer_and_keeps_the_state(name: str) -> None:
 
 
 def test_a_module_of_layers_that_take_no_empty_sequence_obeys_the_laws() -> None:
-    laws = [2, 3, 4, "in parts", "cached answers", "gradients", "split", "together", "recording"]
+    laws = [
+        2,
+        3,
+        4,
+        "incremental decoding",
+        "cached equals uncached",
+        "gradients",
+        "loss additivity",
+        "distributed and accumulation equivalence",
+        "recording",
+    ]
     report = check_module(lambda spec: Packed(spec, d_model=6), laws=laws, examples=6)
-    assert {"shapes", "no tokens", "padding", "gradients", "together"} <= set(report.held)
+    assert {
+        "shapes",
+        "empty target",
+        "padding",
+        "gradients",
+        "distributed and accumulation equivalence",
+    } <= set(report.held)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "AttentionSeq2Seq", "Transformer"])

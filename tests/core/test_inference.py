@@ -330,7 +330,7 @@ def test_a_recording_follows_the_best_answer(options: dict[str, object]) -> None
     best = [answer[0] for answer in answers] if "num_return_sequences" in options else answers
     for row, (ids, answer) in enumerate(zip(SOURCES, best, strict=True)):
         one = recording.select(row)
-        fed = [2, *answer, 3][: len(one.tokens[0].fed or []) + 1]
+        fed = [2, *answer, 3][: len(one.tokens[0].decoder_input or []) + 1]
         with sl.record(model) as forward, torch.no_grad():
             model.eval()(SequenceBatch(*pad([ids]), *pad([fed])))
         assert list(forward.attention) == list(one.attention)

@@ -15,8 +15,8 @@ from sru import SRU
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch
 from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing.module_under_test import perturb
 from seqlearn.testing.strategies import examples, seeds
-from seqlearn.testing.subject import move
 
 _Choice = TypeVar("_Choice")
 
@@ -130,7 +130,7 @@ class Case(NamedTuple):
         """The module, in double precision and `eval`, with biases that are something."""
         torch.manual_seed(self.seed)
         module = MODULES[self.name](SHAPES[self.shape])
-        move(module)
+        perturb(module)
         return module.double().eval()
 
     def batch(self) -> SequenceBatch:

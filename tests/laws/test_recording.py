@@ -46,8 +46,8 @@ def test_every_step_has_its_token(case: Case) -> None:
             assert torch.equal(mask, length_mask(expected, width))
     for example in range(batch.size):
         one = recording.select(example)
-        for name, time in one.times.items():
-            side = one.tokens[0].source if time == "source" else one.tokens[0].fed
+        for name, time in one.time_axis.items():
+            side = one.tokens[0].source if time == "source" else one.tokens[0].decoder_input
             steps = one.states.get(name, next(iter(one.gates.get(name, {"": None}).values())))
             assert steps.shape[1] == len(side or [])
 
@@ -76,13 +76,15 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
     assert list(kept(generated)) == list(kept(forward))
     for row in range(batch.size):
         one, other = generated.select(row), forward.select(row)
-        steps = len(one.tokens[0].fed or [])
-        assert other.tokens[0].fed[:steps] == one.tokens[0].fed
-        assert other.tokens[0].answered[:steps] == one.tokens[0].answered
-        assert steps >= len(other.tokens[0].fed) - 1  # at the limit the end symbol is not asked for
+        steps = len(one.tokens[0].decoder_input or [])
+        assert other.tokens[0].decoder_input[:steps] == one.tokens[0].decoder_input
+        assert other.tokens[0].decoder_output[:steps] == one.tokens[0].decoder_output
+        assert (
+            steps >= len(other.tokens[0].decoder_input) - 1
+        )  # at the limit the end symbol is not asked for
         for name, found in kept(one).items():
             expected = kept(other)[name]
-            known = one.times | {n: axes[0] for n, axes in one.axes.items()}
+            known = one.time_axis | {n: axes[0] for n, axes in one.axes.items()}
             if known.get(name.split(" ", 1)[1]) == "target":
                 expected = expected[..., :steps, :] if expected.ndim == 4 else expected[:, :steps]
             expected = expected[..., : found.shape[-1]]
@@ -97,7 +99,7 @@ def test_gates_give_back_the_states(case: Case) -> None:
         model(batch)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
     for name, recorded in recording.gates.items():
-        mask = recording.mask(recording.times[name])
+        mask = recording.mask(recording.time_axis[name])
         states, gates, layer = recording.states[name], recorded, layers[name]
         if layer.reverse:  # in the order of the text; back to that of reading
             states, gates = flip(states, mask), {n: flip(g, mask) for n, g in recorded.items()}

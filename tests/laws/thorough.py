@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1] / "user"))
 
 from modules import MODULES
 
-from seqlearn.testing import LawBroken, check_module
+from seqlearn.testing import LawsViolated, check_module
 
 
 def checked(name: str, laws: list[str | int] | None, examples: int) -> tuple[str, int, int]:
@@ -31,7 +31,7 @@ def checked(name: str, laws: list[str | int] | None, examples: int) -> tuple[str
     try:
         report = check_module(MODULES[name], laws=laws, examples=examples)
         words = str(report)
-    except LawBroken as error:
+    except LawsViolated as error:
         report, words = error.report, str(error)
     title = f"{name}, {time.perf_counter() - start:.0f} s"
     return f"{title}\n{words}\n", report.cases, len(report.broken)

@@ -19,7 +19,7 @@ from seqlearn.instrumentation import offer
 from seqlearn.testing import SHAPES
 
 Module = type[sl.SequenceModule]
-TEXT, CLASS, WRITES = "text to text", "text to class", ("text to text", "nothing to text")
+TEXT, CLASS, TEXT_TARGET = "text to text", "text to class", ("text to text", "nothing to text")
 
 
 class Broken(NamedTuple):
@@ -75,11 +75,17 @@ class SmallTransformer(sl.Transformer):
 
 # Of answers only that is compared which follows from other laws; so much follows from a decoder
 # that does not mean the same at each step.
-STEPWISE = ("cached answers", "scores", "whole beam", "company of answers", "beam of one")
+STEPWISE = (
+    "cached equals uncached",
+    "scores",
+    "exhaustive beam",
+    "batch-invariant generation",
+    "beam 1 equals greedy",
+)
 
 # A module that lets padding in answers otherwise in other company.
-PADDED = ("padding", "company", "company of answers", "examples apart")
-PADDED += ("cached answers", "sampling", "scores")
+PADDED = ("padding", "batch invariance", "batch-invariant generation", "no cross-example gradient")
+PADDED += ("cached equals uncached", "sampling", "scores")
 
 # 1: attention
 
@@ -124,8 +130,25 @@ class SummaryOfNothing(Small):
 
 @breaks(
     "shapes",
-    *("padding", "company", "examples apart", "gradients", "split", "together", "recording"),
-    *("copies", "bf16", "compiled", "first loss", "modes", "by heart", "saved", "resumed"),
+    *(
+        "padding",
+        "batch invariance",
+        "no cross-example gradient",
+        "gradients",
+        "loss additivity",
+        "distributed and accumulation equivalence",
+        "recording",
+    ),
+    *(
+        "copy and pickle",
+        "bf16",
+        "compiled",
+        "initial loss",
+        "train and eval mode",
+        "overfit a small batch",
+        "checkpoint round trip",
+        "resumed",
+    ),
     shapes=(CLASS,),
 )
 class MeanOfNoWords(Small):
@@ -136,7 +159,7 @@ class MeanOfNoWords(Small):
         return memory._replace(summary=mean)
 
 
-@breaks("no tokens")
+@breaks("empty target")
 class NothingFedCounts(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         if tokens.shape[1] == 0:
@@ -171,7 +194,14 @@ class PaddedBackwardDirection(Small):
         return memory._replace(summary=memory.summary + last[0] * memory.mask.any(1, keepdim=True))
 
 
-@breaks("padding", "company", "company of answers", "cached answers", "sampling", "scores")
+@breaks(
+    "padding",
+    "batch invariance",
+    "batch-invariant generation",
+    "cached equals uncached",
+    "sampling",
+    "scores",
+)
 class PositionsCountedFromThePadding(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -185,7 +215,9 @@ class PositionsCountedFromThePadding(Small):
         return memory._replace(summary=memory.summary + 0 * self.places.weight.sum())
 
 
-@breaks("padding", "company", "split", "together")
+@breaks(
+    "padding", "batch invariance", "loss additivity", "distributed and accumulation equivalence"
+)
 class PaddingCountsInTheLoss(Small):
     def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         lengths = torch.full_like(batch.target_lengths, batch.target.shape[1])
@@ -193,9 +225,16 @@ class PaddingCountsInTheLoss(Small):
 
 
 @breaks(
-    "company",
-    *("company of answers", "examples apart", "split", "together", "cached answers", "scores"),
-    *("whole beam", "beam of one", "sampling", "in parts"),
+    "batch invariance",
+    *(
+        "batch-invariant generation",
+        "no cross-example gradient",
+        "loss additivity",
+        "distributed and accumulation equivalence",
+        "cached equals uncached",
+        "scores",
+    ),
+    *("exhaustive beam", "beam 1 equals greedy", "sampling", "incremental decoding"),
 )
 class MeanOverTheBatch(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
@@ -204,7 +243,14 @@ class MeanOverTheBatch(Small):
         return memory._replace(summary=(memory.summary - mean) * memory.mask.any(1, keepdim=True))
 
 
-@breaks("company of answers", "sampling", "cached answers", "beam of one", "scores", "end symbol")
+@breaks(
+    "batch-invariant generation",
+    "sampling",
+    "cached equals uncached",
+    "beam 1 equals greedy",
+    "scores",
+    "end of sequence",
+)
 class AnswersInTheOrderOfWork(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         found = super().generate(sources, **options)
@@ -217,8 +263,15 @@ class AnswersInTheOrderOfWork(Small):
 
 
 @breaks(
-    *("causality", "causality by gradient", "in parts", *STEPWISE, "padding", "company"),
-    shapes=WRITES,
+    *(
+        "causality",
+        "causality by gradient",
+        "incremental decoding",
+        *STEPWISE,
+        "padding",
+        "batch invariance",
+    ),
+    shapes=TEXT_TARGET,
 )
 class TargetNotShifted(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
@@ -243,7 +296,7 @@ class LearnsFromTheFuture(Small):
         return answers + (later - later.detach()), state
 
 
-@breaks("examples apart", "together")
+@breaks("no cross-example gradient", "distributed and accumulation equivalence")
 class LearnsFromTheNeighbours(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
@@ -254,7 +307,7 @@ class LearnsFromTheNeighbours(Small):
 # 5: steps
 
 
-@breaks("in parts", "no tokens", *STEPWISE, shapes=WRITES)
+@breaks("incremental decoding", "empty target", *STEPWISE, shapes=TEXT_TARGET)
 class CacheOffByOne(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         answers, after = super().decode(tokens, memory, state)
@@ -263,7 +316,7 @@ class CacheOffByOne(Small):
         return answers, after
 
 
-@breaks("cached answers", "end symbol", "beam of one")
+@breaks("cached equals uncached", "end of sequence", "beam 1 equals greedy")
 class GreedyDropsTheLastToken(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         found = super().generate(sources, **options)
@@ -275,7 +328,7 @@ class GreedyDropsTheLastToken(Small):
 # 6: decoding
 
 
-@breaks("beam of one", "whole beam", "end symbol")
+@breaks("beam 1 equals greedy", "exhaustive beam", "end of sequence")
 class BeamStopsEarly(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         if options.get("strategy") == "beam":
@@ -294,7 +347,7 @@ class Rigid:
         return Rigid(self.inner[torch.arange(len(rows)) % len(self.inner)])
 
 
-@breaks("whole beam", "in parts", *STEPWISE)
+@breaks("exhaustive beam", "incremental decoding", *STEPWISE)
 class StateNotReordered(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         given = None if state is None else [(state.inner,)]
@@ -302,7 +355,7 @@ class StateNotReordered(Small):
         return answers, Rigid(after[0][0])
 
 
-@breaks("whole beam")
+@breaks("exhaustive beam")
 class NoLengthPenalty(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         if options.get("strategy") == "beam":
@@ -323,7 +376,7 @@ class DrawsFromItsOwnGenerator(Small):
         return super().generate(sources, **options)
 
 
-@breaks("end symbol", "cached answers", "whole beam")
+@breaks("end of sequence", "cached equals uncached", "exhaustive beam")
 class OneTokenTooMany(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         options["max_new_tokens"] += 1
@@ -342,14 +395,14 @@ class DrawsWhenLookedAt(Small):
         return memory
 
 
-@breaks("modes")
+@breaks("train and eval mode")
 class StaysInEval(Small):
     def generate(self, sources: Any = None, **options: Any) -> Any:
         self.eval()
         return super().generate(sources, **options)
 
 
-@breaks("copies")
+@breaks("copy and pickle")
 class HoldsALambda(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -399,21 +452,21 @@ class AParameterLeftOut(Small):
         self.forgotten = nn.Linear(2, 2)
 
 
-@breaks("split", "together", "first loss")
+@breaks("loss additivity", "distributed and accumulation equivalence", "initial loss")
 class MeanOfMeans(Small):
     def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         measured = super().compute_loss(batch, smoothing)
         return measured._replace(loss=measured.loss / measured.num_tokens.clamp(min=1))
 
 
-@breaks("by heart", "gradients")
+@breaks("overfit a small batch", "gradients")
 class DoesNotSeeTheSource(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
         return memory._replace(summary=torch.zeros_like(memory.summary))
 
 
-@breaks("by heart")
+@breaks("overfit a small batch")
 class ReadsABagOfTokens(Small):
     """Two of eleven tokens are a guess: [4, 5] and [5, 4] are the same bag."""
 
@@ -434,7 +487,7 @@ class Bag(nn.Module):
         return sl.Memory(states, mask, states.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
 
 
-@breaks("first loss", "by heart")
+@breaks("initial loss", "overfit a small batch")
 class LoudAtTheStart(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -445,7 +498,7 @@ class LoudAtTheStart(Small):
 # 9: keeping
 
 
-@breaks("saved")
+@breaks("checkpoint round trip")
 class NumbersOutsideOfTheState(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -456,7 +509,7 @@ class NumbersOutsideOfTheState(Small):
         return answers + self.shift, state
 
 
-@breaks("resumed", "together")
+@breaks("resumed", "distributed and accumulation equivalence")
 class CountsItsSteps(Small):
     steps = 0
 
@@ -468,7 +521,7 @@ class CountsItsSteps(Small):
 # 10: together
 
 
-@breaks("together")
+@breaks("distributed and accumulation equivalence")
 class IgnoresTheWeightOfTheBatch(Small):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return super().training_step(batch._replace(loss_weight=1.0), batch_idx)

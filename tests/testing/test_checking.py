@@ -12,10 +12,10 @@ from testing.broken import BROKEN, MeanOfMeans, SmallTransformer
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.testing import LAWS, Law, LawBroken, Outcome, Report, check_module
+from seqlearn.testing import LAWS, Law, LawsViolated, Outcome, Report, check_module
 from seqlearn.testing.checking import try_law
-from seqlearn.testing.law import NotChecked, Trial
-from seqlearn.testing.subject import Subject
+from seqlearn.testing.law import NotApplicable, Trial
+from seqlearn.testing.module_under_test import ModuleUnderTest
 
 QUICK = ["shapes", "padding", "causality", "attention weights"]
 
@@ -43,18 +43,28 @@ def test_a_report_is_a_table() -> None:
 
 
 def test_one_error_lists_all_that_are_broken() -> None:
-    with pytest.raises(LawBroken) as caught:
-        check_module(BROKEN["MeanOfMeans"], laws=[3, "split", "together"], examples=20)
+    with pytest.raises(LawsViolated) as caught:
+        check_module(
+            BROKEN["MeanOfMeans"],
+            laws=[3, "loss additivity", "distributed and accumulation equivalence"],
+            examples=20,
+        )
     report, words = caught.value.report, str(caught.value)
-    assert report.broken == ["split", "together"]
+    assert report.broken == ["loss additivity", "distributed and accumulation equivalence"]
     assert words.startswith("MeanOfMeans breaks 2 of 5 laws\nlaw 8, split: The loss of a batch is")
     assert "\nlaw 10, together: " in words
     assert "check_module(factory, laws=['split', 'together'], examples=20, seed=0)" in words
     assert "with     text to text, seed " in words
     assert "; examples [(" in words
-    with pytest.raises(LawBroken) as again:
-        check_module(BROKEN["MeanOfMeans"], laws=["split", "together"], examples=20)
-    assert again.value.report.outcomes["split"] == report.outcomes["split"], "the same cases again"
+    with pytest.raises(LawsViolated) as again:
+        check_module(
+            BROKEN["MeanOfMeans"],
+            laws=["loss additivity", "distributed and accumulation equivalence"],
+            examples=20,
+        )
+    assert again.value.report.outcomes["loss additivity"] == report.outcomes["loss additivity"], (
+        "the same cases again"
+    )
 
 
 def test_laws_are_chosen_by_what_a_module_can_do() -> None:
@@ -63,7 +73,7 @@ def test_laws_are_chosen_by_what_a_module_can_do() -> None:
             raise ValueError("only classes")  # noqa: TRY004 -- as a constructor refuses a spec
         return gru(spec)
 
-    report = check_module(reader, laws=["shapes", "in parts", "scores"], examples=3)
+    report = check_module(reader, laws=["shapes", "incremental decoding", "scores"], examples=3)
     assert report.serves == ["text to class"]
     assert report.refuses["text to text"] == "ValueError: only classes"
     assert report.held == ["shapes"]
@@ -123,14 +133,14 @@ def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
     def check(trial: Trial) -> None:
         """Says nothing of odd seeds."""
         if trial.seed % 2:
-            raise NotChecked("odd")
+            raise NotApplicable("odd")
         trial.expect(trial.seed % 4 == 0 or not strict, "not by four")
 
     def never(trial: Trial) -> None:
         """Says nothing at all."""
-        raise NotChecked("nothing")
+        raise NotApplicable("nothing")
 
-    subject = Subject(gru)
+    subject = ModuleUnderTest(gru)
     strict = False
     found = try_law(Law(1, "even", "", check), subject, 40, 0)
     assert found.status == "held"
@@ -152,7 +162,7 @@ def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
             raise ValueError("reads")
         return Loud(spec, d_model=4)
 
-    with pytest.raises(LawBroken, match=r"zero_gradients=\['no\.such'\]\)") as error:
+    with pytest.raises(LawsViolated, match=r"zero_gradients=\['no\.such'\]\)") as error:
         check_module(make, laws=["shapes"], examples=5, zero_gradients=["no.such"])
     case = error.value.report.outcomes["shapes"].counterexample
     module, batch = case.build(make)
@@ -176,7 +186,7 @@ def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
             raise ValueError("reads")
         return Idle(spec)
 
-    with pytest.raises(LawBroken, match=r"idle\.weight has a gradient of zero"):
+    with pytest.raises(LawsViolated, match=r"idle\.weight has a gradient of zero"):
         check_module(make, laws=["gradients"])
     assert check_module(make, laws=["gradients"], zero_gradients=[r"^idle\."]).held == ["gradients"]
 
@@ -197,7 +207,7 @@ def test_what_a_user_gets_wrong() -> None:
 
 
 def test_numbers_and_names_choose_laws() -> None:
-    assert list(check_module(gru, laws=[2], examples=2).outcomes) == ["shapes", "no tokens"]
+    assert list(check_module(gru, laws=[2], examples=2).outcomes) == ["shapes", "empty target"]
     assert {law.number for law in LAWS} == set(range(1, 11))
     assert len({law.name for law in LAWS}) == len(LAWS)
     assert all(law.says.endswith(".") for law in LAWS)
@@ -212,7 +222,7 @@ def test_the_random_state_is_left_alone() -> None:
 def test_a_module_of_a_user_needs_no_care_for_empty_sequences() -> None:
     """`nn.GRU` takes no sequence of length zero, and the base never gives it one."""
     report = check_module(lambda spec: MyModel(spec, d_model=6), laws=[2, 3, 4], examples=10)
-    assert {"shapes", "no tokens", "padding", "causality"} <= set(report.held)
+    assert {"shapes", "empty target", "padding", "causality"} <= set(report.held)
 
 
 def test_importing_seqlearn_brings_no_hypothesis() -> None:

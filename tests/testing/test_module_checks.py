@@ -24,15 +24,15 @@ def good(spec):
 def test_good(check):
     check()
 
-@module_checks({"mean": BROKEN["MeanOfMeans"]}, laws=["split"], examples=30)
+@module_checks({"mean": BROKEN["MeanOfMeans"]}, laws=["loss additivity"], examples=30)
 def test_broken(check):
     check()
 
 @module_checks(
     {"mean": BROKEN["MeanOfMeans"]},
-    laws=["split", "shapes"],
+    laws=["loss additivity", "shapes"],
     examples=30,
-    expected_failures={"split": "a mean of means", "shapes": "it does not, in truth"},
+    expected_failures={"loss additivity": "a mean of means", "shapes": "it does not, in truth"},
 )
 def test_expected(check):
     check()
@@ -69,7 +69,7 @@ def test_one_test_for_each_law(tmp_path: Path) -> None:
         "test_not_checked[good-1-attention_weights]": "FAILED",  # nor was this found broken
         "test_not_checked[good-1-attention_output]": "SKIPPED",
     }, done.stdout
-    assert "LawBroken: MeanOfMeans breaks 1 of 1 laws" in done.stdout
+    assert "LawsViolated: MeanOfMeans breaks 1 of 1 laws" in done.stdout
     assert "is not checked: it reports no attention weights" in done.stdout
     assert "[XPASS(strict)] it does not, in truth" in done.stdout
 

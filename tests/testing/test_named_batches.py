@@ -9,11 +9,11 @@ import torch
 from testing.broken import BROKEN, Small
 
 import seqlearn as sl
-from seqlearn.testing import SHAPES, Counterexample, LawBroken, check_module
+from seqlearn.testing import SHAPES, Counterexample, LawsViolated, check_module
 
 
 def broken_on(factory: Any, law: str) -> tuple[Counterexample, str]:
-    with pytest.raises(LawBroken) as caught:
+    with pytest.raises(LawsViolated) as caught:
         check_module(factory, laws=[law])
     case = caught.value.report.outcomes[law].counterexample
     assert case is not None
@@ -22,7 +22,7 @@ def broken_on(factory: Any, law: str) -> tuple[Counterexample, str]:
 
 def test_the_batch_stands_in_the_message_and_can_be_built() -> None:
     broken = BROKEN["LoudAtTheStart"]
-    case, words = broken_on(broken, "first loss")
+    case, words = broken_on(broken, "initial loss")
     assert "; examples [([7, 8, 4, 5, 6], [4, 5, 6, 4, 6])" in words
     _, batch = case.build(broken)
     assert batch.target_lengths.tolist() == [7, 5, 3, 2]

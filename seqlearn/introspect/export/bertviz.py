@@ -28,7 +28,7 @@ def head_view_arguments(one: Recorded) -> dict[str, Any]:
         ValueError: If no attention with known tokens was heard.
     """
     layers: dict[str, list[Tensor]] = {}
-    tokens = {"source": one.tokens[0].source, "target": one.tokens[0].fed}
+    tokens = {"source": one.tokens[0].source, "target": one.tokens[0].decoder_input}
     for name in one.attention:
         axes = one.axes.get(name, ("", ""))
         if axes in _SIDES and all(tokens[axis] is not None for axis in axes):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from seqlearn.introspect.plots.attention import attention_heads, attention_map
-from seqlearn.introspect.plots.heatmaps import state_strips
+from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.viewer.payload import Recorded
 
 _PER_SECOND = 3
@@ -90,7 +90,7 @@ def _attention(recording: Recorded, example: int, count: int) -> _Drawn | None:
     name = (looking or names)[-1]
     axes = recording.axes.get(name, ("query", "key"))
     sides = _sides(recording, example)
-    labels = [sides.get("answered" if looking else axes[0]), sides.get(axes[1])]
+    labels = [sides.get("decoder_output" if looking else axes[0]), sides.get(axes[1])]
     weights = recording.attention[name][example]
     for place, side in enumerate(labels, start=1):
         weights = weights if side is None else weights.narrow(place, 0, len(side))
@@ -112,11 +112,11 @@ def _states(recording: Recorded, example: int, count: int) -> _Drawn | None:
         strips = {
             name: states[example, : None if side is None else len(side)]
             for name, states in recording.states.items()
-            if recording.times.get(name) == time and len(states) == count
+            if recording.time_axis.get(name) == time and len(states) == count
         }
         arrays = {name: strip.detach().float().cpu().numpy() for name, strip in strips.items()}
         if any(strip.size for strip in arrays.values()):
-            figure = state_strips(arrays, side, time=time)
+            figure = state_heatmap(arrays, side, time=time)
             images = [panel.images[0] for panel in figure.axes if panel.images]
             return _Drawn(figure, images, [strip.T for strip in arrays.values()], 1)
     return None
@@ -125,12 +125,12 @@ def _states(recording: Recorded, example: int, count: int) -> _Drawn | None:
 def _sides(recording: Recorded, example: int) -> dict[str, list[str] | None]:
     """What labels the places of an axis; `None` where that is not known."""
     if not recording.tokens:
-        return {"source": None, "target": None, "answered": None, "summary": ["summary"]}
+        return {"source": None, "target": None, "decoder_output": None, "summary": ["summary"]}
     tokens = recording.tokens[example]
     return {
         "source": tokens.source,
-        "target": tokens.fed,
-        "answered": tokens.answered,
+        "target": tokens.decoder_input,
+        "decoder_output": tokens.decoder_output,
         "summary": ["summary"],
     }
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SATURATED = (0.1, 0.9)
-"""A gate below the first is shut, above the second open."""
+"""A gate below the first value is saturated low, above the second saturated high."""
 
 
 def entropy(
@@ -51,7 +51,7 @@ def head_entropy(
     return counted.sum((0, 2)) / queries.sum().clamp(min=1)
 
 
-def attended_distance(
+def mean_attention_distance(
     weights: Float[Tensor, "batch heads query key"], queries: Bool[Tensor, "batch query"]
 ) -> Float[Tensor, " heads"]:
     """How far each head looks: |query - key| in tokens, averaged with the weights.
@@ -175,12 +175,12 @@ class Saturation(NamedTuple):
     """Shares of real steps, one number for each unit of a gate, `hidden`.
 
     Attributes:
-        shut: Share of values below 0.1 ("left-saturated").
-        open: Share of values above 0.9 ("right-saturated").
+        saturated_low: Share of values below 0.1 ("left-saturated").
+        saturated_high: Share of values above 0.9 ("right-saturated").
     """
 
-    shut: Tensor
-    open: Tensor
+    saturated_low: Tensor
+    saturated_high: Tensor
 
 
 def gate_saturation(
@@ -200,8 +200,10 @@ def gate_saturation(
     """
     low, high = SATURATED
     wide, number = _wide(gate), steps.sum().clamp(min=1)
-    shut, opened = ((side & steps[..., None]).sum((0, 1)) for side in (wide < low, wide > high))
-    return Saturation(shut.to(wide.dtype) / number, opened.to(wide.dtype) / number)
+    low_share, high_share = (
+        (side & steps[..., None]).sum((0, 1)) for side in (wide < low, wide > high)
+    )
+    return Saturation(low_share.to(wide.dtype) / number, high_share.to(wide.dtype) / number)
 
 
 def _wide(tensor: Tensor) -> Tensor:

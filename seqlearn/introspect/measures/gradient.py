@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-FlowVerdict = Literal["vanishing", "exploding", "steady"]
-"""What becomes of a gradient on its way back through time; see `flow_verdict`."""
+GradientFlowClass = Literal["vanishing", "exploding", "stable"]
+"""What becomes of a gradient on its way back through time; see `classify_gradient_flow`."""
 
 FACTOR = 10.0
-"""A fitted change by more than this, from the last step back to the first, is not steady."""
+"""A fitted change by more than this, from the last step back to the first, is not stable."""
 
 
 def gradient_flow(
@@ -53,9 +53,9 @@ def gradient_flow(
     return torch.linalg.vector_norm(wide, dim=-1)
 
 
-def flow_verdict(
+def classify_gradient_flow(
     norms: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None = None
-) -> FlowVerdict:
+) -> GradientFlowClass:
     """Say whether a gradient vanishes or explodes on its way back through time.
 
     The rule: least squares fit ln ‖·‖ by a line over the distance from an example's last step,
@@ -68,14 +68,14 @@ def flow_verdict(
     - Zeros before the first step that has a gradient count as the smallest normal number of the
       dtype: the gradient did not get there. Other zeros are left out.
     - Examples with fewer than three steps left, or without any gradient, are left out. If none
-      remains, the answer is "steady".
+      remains, the answer is "stable".
 
     Args:
         norms: ‖∂ loss / ∂ embedded input‖ at each step, of `gradient_flow`.
         lengths: Steps in each example; all are real, if `None`.
 
     Returns:
-        `"vanishing"`, `"exploding"` or `"steady"`.
+        `"vanishing"`, `"exploding"` or `"stable"`.
 
     Source: the notions are those of Pascanu, Mikolov & Bengio 2013, section 2.1 (exponential
     decrease and growth with distance); the rule is this library's.
@@ -92,7 +92,7 @@ def flow_verdict(
     counted = positive | (real & ~reached)
     counted &= positive.any(1, keepdim=True) & (counted.sum(1, keepdim=True) >= 3)
     if not counted.any():
-        return "steady"
+        return "stable"
     logarithm = norms.clamp(min=torch.finfo(norms.dtype).tiny).double().log()
     x, y = _centred((ends - 1 - step).double(), counted), _centred(logarithm, counted)
     spread = x.square().sum()
@@ -101,7 +101,7 @@ def flow_verdict(
     error = ((y - slope * x).square().sum() / freedom / spread).sqrt()
     longest = lengths.cpu()[counted.any(1)].max() - 1
     if slope.abs() <= 2 * error or (slope * longest).abs() <= math.log(FACTOR):
-        return "steady"
+        return "stable"
     return "vanishing" if slope < 0 else "exploding"
 
 

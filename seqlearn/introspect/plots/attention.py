@@ -239,7 +239,7 @@ def drawn_labels(
 ) -> tuple[list[str], list[str] | None, list[str] | None]:
     """The fonts that the labels need, and the labels as these fonts can draw them."""
     shown = [
-        None if labels is None else [readable(label) for label in labels]
+        None if labels is None else [escape_label(label) for label in labels]
         for labels in (queries, keys)
     ]
     characters = frozenset("".join("".join(labels) for labels in shown if labels is not None))
@@ -251,7 +251,7 @@ def drawn_labels(
     return families, drawn[0], drawn[1]
 
 
-def readable(label: str) -> str:
+def escape_label(label: str) -> str:
     """Show spaces, and write what has no shape (controls, marks of direction) as code points."""
     shown = []
     for character in label:

@@ -20,7 +20,7 @@ DIVERGING = "RdBu_r"
 _WIDEST, _CELL, _UNIT = 8.0, 0.3, 0.06  # inches
 
 
-def state_strips(
+def state_heatmap(
     strips: Mapping[str, Float[np.ndarray, "_time _width"]],
     tokens: Sequence[str] | None = None,
     *,

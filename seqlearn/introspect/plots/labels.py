@@ -18,19 +18,21 @@ class Tokens:
 
     Attributes:
         source: What the encoder read.
-        fed: What the decoder read, the start symbol first.
-        answered: What the decoder answered to each of them (over a known target: should answer).
+        decoder_input: What the decoder read, the start symbol first.
+        decoder_output: The token predicted at each position (with teacher forcing: the label).
     """
 
     source: list[str] | None = None
-    fed: list[str] | None = None
-    answered: list[str] | None = None
+    decoder_input: list[str] | None = None
+    decoder_output: list[str] | None = None
 
 
 def _sizes(tokens: list[Tokens]) -> tuple[int | None, int | None]:
-    """The longest source and the longest that was fed, where known."""
+    """The longest source and the longest decoder input, where known."""
     source = max((len(t.source) for t in tokens if t.source is not None), default=None)
-    return source, max((len(t.fed) for t in tokens if t.fed is not None), default=None)
+    return source, max(
+        (len(t.decoder_input) for t in tokens if t.decoder_input is not None), default=None
+    )
 
 
 def axes_by_size(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | None:

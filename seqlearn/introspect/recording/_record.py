@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from seqlearn.instrumentation import listening
-from seqlearn.introspect.recording.force_eager import uncompiled
-from seqlearn.introspect.recording.recorder import Keeping, Recorder
+from seqlearn.introspect.recording.compile_stance import force_eager
+from seqlearn.introspect.recording.recorder import Recorder, RecordOptions
 from seqlearn.introspect.recording.recording import Recording
-from seqlearn.introspect.recording.torch_functions import hearing
+from seqlearn.introspect.recording.torch_functions import capture_torch_attention
 
 KINDS = ("attention", "states", "gates")
 """What can be recorded."""
@@ -79,7 +79,7 @@ def record(
         raise TypeError(f"expected modules as a list of names, got one string; pass [{modules!r}]")
     if top_k is not None and top_k < 1:
         raise ValueError(f"expected a top_k of at least 1, got {top_k}")
-    keeping = Keeping(
+    options = RecordOptions(
         frozenset(what),
         None if modules is None else tuple(modules),
         None if device is None else torch.device(device),
@@ -87,22 +87,22 @@ def record(
         top_k,
         max_bytes,
     )
-    recording, recorder = Recording(), Recorder(model, keeping)
-    elsewhere = hearing(model) if "attention" in what else nullcontext()
-    with uncompiled(), listening(recorder), elsewhere:
+    recording, recorder = Recording(), Recorder(model, options)
+    elsewhere = capture_torch_attention(model) if "attention" in what else nullcontext()
+    with force_eager(), listening(recorder), elsewhere:
         yield recording
-    recorder.fill(recording)
+    recorder.finalize(recording)
     empty = not (recording.attention or recording.states or recording.gates)
     missing = "attention" in what and not recording.attention and eager_attention(model)
     if empty or missing:
-        warnings.warn(nothing_captured(model, what, modules, recorder.left_out), stacklevel=3)
+        warnings.warn(nothing_captured(model, what, modules, recorder.filtered_out), stacklevel=3)
 
 
 def nothing_captured(
     model: nn.Module,
     what: Sequence[str] = KINDS,
     modules: Sequence[str] | None = None,
-    left_out: Collection[str] = (),
+    filtered_out: Collection[str] = (),
 ) -> str:
     """Why nothing was recorded, and what to do, in one sentence.
 
@@ -110,13 +110,13 @@ def nothing_captured(
         model: The model.
         what: The kinds that were to be recorded.
         modules: The patterns of names that were to be recorded.
-        left_out: Modules that reported something, and fit none of `modules`.
+        filtered_out: Modules that reported something, and fit none of `modules`.
     """
     start = f"record() captured nothing from {type(model).__name__}: "
-    if left_out:
+    if filtered_out:
         return (
             f"{start}no module that reported something fits modules={list(modules or ())}; these "
-            f"did: {sorted(left_out)}"
+            f"did: {sorted(filtered_out)}"
         )
     if "attention" in what and (name := eager_attention(model)):
         return (

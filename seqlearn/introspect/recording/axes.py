@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 
 from seqlearn.instrumentation import Axes
-from seqlearn.introspect.recording.histories import Key, Piece, Step
+from seqlearn.introspect.recording.assembly import Key, Slice, Step
 
 
 def encoder_axes(
-    key: Key, pieces: Sequence[Piece], width: int | None, stated: Axes | None
+    key: Key, pieces: Sequence[Slice], width: int | None, stated: Axes | None
 ) -> Axes | None:
     """The axes of what an encoder emitted.
 
@@ -38,7 +38,7 @@ def encoder_axes(
             size == expected.get(axis, size) for axis, size in zip(stated, sizes, strict=False)
         )
         return stated if fit else None
-    if width is None or not all(piece.timed for piece in pieces):
+    if width is None or not all(piece.has_time for piece in pieces):
         return None
     if key.kind != "attention":
         return ("source",) if times == {width} else None
@@ -69,7 +69,7 @@ def decoder_axes(
         As `encoder_axes`.
     """
     pieces = [step.heard[key][0] if key in step.heard else None for step in steps]
-    queries = [p.values.shape[2] if p is not None and p.timed else 0 for p in pieces]
+    queries = [p.values.shape[2] if p is not None and p.has_time else 0 for p in pieces]
     keys = [None if piece is None else piece.width for piece in pieces]
     read = [sum(fed[: number + 1]) for number in range(len(fed))]
     if stated is not None:
@@ -91,9 +91,9 @@ def decoder_axes(
     return ("target", "target") if grows else ("target", "source")
 
 
-def _sees_later(piece: Piece) -> bool:
+def _sees_later(piece: Slice) -> bool:
     """Whether a query sees a key after its own place."""
-    if piece.places is None:
+    if piece.indices is None:
         return bool(piece.values.triu(1).any())
-    query = torch.arange(piece.values.shape[2], device=piece.places.device)[:, None]
-    return bool((piece.values * (piece.places > query)).any())
+    query = torch.arange(piece.values.shape[2], device=piece.indices.device)[:, None]
+    return bool((piece.values * (piece.indices > query)).any())

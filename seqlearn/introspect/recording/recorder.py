@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from seqlearn.batch import END
 from seqlearn.instrumentation import Axes, Offered
 from seqlearn.introspect.plots.labels import Tokens
-from seqlearn.introspect.recording.axes import decoder_axes, encoder_axes
-from seqlearn.introspect.recording.histories import (
-    Heard,
+from seqlearn.introspect.recording.assembly import (
+    Activations,
     Key,
-    Piece,
+    Slice,
     Step,
-    below,
-    histories,
-    nothing_like,
-    one_after_another,
-    rows,
-    trace,
+    assemble,
+    backtrack,
+    concat_batch,
+    concat_time,
+    empty_like,
+    index_rows,
 )
+from seqlearn.introspect.recording.axes import decoder_axes, encoder_axes
 from seqlearn.introspect.recording.recording import Recording
-from seqlearn.introspect.recording.top_weights import TopWeights
+from seqlearn.introspect.recording.top_k_weights import TopKWeights
 
 
 @dataclass(frozen=True)
-class Keeping:
+class RecordOptions:
     """What is kept of what is heard, and how; see `record`."""
 
     what: frozenset[str]
@@ -50,9 +50,9 @@ class _Chunk:
     total: int
     sources: list[list[str]] | None
     width: int | None
-    encoded: Heard = field(default_factory=dict)
+    encoded: Activations = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    decoded: Heard = field(default_factory=dict)
+    decoded: Activations = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
 
 
@@ -61,23 +61,23 @@ class Recorder:
 
     Args:
         model: The model.
-        keeping: What to keep.
+        options: What to keep.
     """
 
-    def __init__(self, model: nn.Module, keeping: Keeping) -> None:
-        self._keeping = keeping
+    def __init__(self, model: nn.Module, options: RecordOptions) -> None:
+        self._options = options
         self._names = {id(module): name for name, module in model.named_modules()}
         self._spec = getattr(model, "spec", None)
-        self._heard: Heard = {}
+        self._heard: Activations = {}
         self._tokens: list[Tokens] = []
         self._stated: dict[tuple[str, str], Axes | None] = {}
         self._axes: dict[tuple[str, str], Axes | None] = {}
         self._unlabelled: dict[Key, int] = {}
         self._chunks: list[_Chunk] = []
         self._running: _Chunk | None = None
-        self._loops: list[Heard] = []
+        self._loops: list[Activations] = []
         self._bytes = 0
-        self.left_out: set[str] = set()
+        self.filtered_out: set[str] = set()
 
     # What a listener hears
 
@@ -90,11 +90,11 @@ class Recorder:
     ) -> None:
         """Compute and keep what is offered, if it is the model's."""
         name = owner if isinstance(owner, str) else self._names.get(id(owner))
-        if name is None or kind not in self._keeping.what:
+        if name is None or kind not in self._options.what:
             return
-        patterns = self._keeping.modules
+        patterns = self._options.modules
         if patterns is not None and not any(fnmatchcase(name, pattern) for pattern in patterns):
-            self.left_out.add(name)
+            self.filtered_out.add(name)
             return
         with torch.no_grad():
             offered = make()
@@ -110,7 +110,7 @@ class Recorder:
             self._loops.append({})
         elif self._loops:
             for key, pieces in self._loops.pop().items():
-                self._keep(key, one_after_another(pieces))
+                self._keep(key, concat_time(pieces))
 
     def begin(
         self,
@@ -121,7 +121,7 @@ class Recorder:
     ) -> None:
         """A chunk of outputs begins."""
         width = None
-        if source is not None:  # a source of no places is read as one place of padding
+        if source is not None:  # a source of no indices is read as one place of padding
             width = 1 if source.is_floating_point() else max(1, source.shape[1])
         sources = self._sources(source, source_lengths)
         self._running, self._loops = _Chunk(list(outputs), total, sources, width), []
@@ -133,16 +133,16 @@ class Recorder:
 
     def end(
         self,
-        histories_: Sequence[Sequence[tuple[int, int]]],
+        paths_: Sequence[Sequence[tuple[int, int]]],
         tokens: Sequence[Sequence[int]],
     ) -> None:
         """Follow each best hypothesis back, and put its history together."""
         if self._running is None:
             return
         chunk, self._running = self._running, None
-        paths = [trace(chunk.steps, *found[0]) if found else [] for found in histories_]
-        chunk.decoded = histories(chunk.steps, paths)
-        fed = [step.fed for step in chunk.steps]
+        paths = [backtrack(chunk.steps, *found[0]) if found else [] for found in paths_]
+        chunk.decoded = assemble(chunk.steps, paths)
+        fed = [step.num_inputs for step in chunk.steps]
         for row, path in enumerate(paths):
             source = None if chunk.sources is None else chunk.sources[row]
             if not chunk.steps:
@@ -161,18 +161,18 @@ class Recorder:
             for piece in pieces:
                 piece.values[empty] = 0  # of an empty source the encoder saw padding alone
             stated = self._stated.get((key.kind, key.name))
-            self._note(key.kind, key.name, encoder_axes(key, pieces, chunk.width, stated))
+            self._set_axes(key.kind, key.name, encoder_axes(key, pieces, chunk.width, stated))
         for key in chunk.decoded:
             stated = self._stated.get((key.kind, key.name))
             axes = decoder_axes(key, chunk.steps, fed, chunk.width, stated)
-            self._note(key.kind, key.name, axes)
+            self._set_axes(key.kind, key.name, axes)
         self._chunks.append(chunk)
         if sum(len(chunk.outputs) for chunk in self._chunks) == chunk.total:
             self._close_generation()
 
-    # Keeping
+    # Storing
 
-    def _piece(self, kind: str, name: str, tensor: Tensor) -> Piece:
+    def _piece(self, kind: str, name: str, tensor: Tensor) -> Slice:
         """What is kept of a tensor: a copy, since its owner may go on to change it."""
         attention = kind == "attention"
         if tensor.ndim not in ((3, 4) if attention else (2, 3)):
@@ -184,25 +184,25 @@ class Recorder:
             raise ValueError(
                 f"expected {kind} of {name!r} as {axes}, got the shape {tuple(tensor.shape)}"
             )
-        timed = tensor.ndim > 2
+        has_time = tensor.ndim > 2
         while tensor.ndim < 4:
             tensor = tensor[:, None]
-        keeping, places = self._keeping, None
+        options, indices = self._options, None
         values, width = tensor.detach(), tensor.shape[3]
-        if attention and keeping.top_k is not None:
-            values, places = values.topk(min(keeping.top_k, width), -1)
-            places = places.to(keeping.device, torch.int32)
-        kept = values.to(keeping.device, keeping.dtype, copy=True)
-        return Piece(kept, places, width, timed)
+        if attention and options.top_k is not None:
+            values, indices = values.topk(min(options.top_k, width), -1)
+            indices = indices.to(options.device, torch.int32)
+        kept = values.to(options.device, options.dtype, copy=True)
+        return Slice(kept, indices, width, has_time)
 
-    def _keep(self, key: Key, piece: Piece) -> None:
+    def _keep(self, key: Key, piece: Slice) -> None:
         if self._loops:
             self._loops[-1].setdefault(key, []).append(piece)
             return
         self._bytes += piece.nbytes
-        if self._bytes > self._keeping.max_bytes:
+        if self._bytes > self._options.max_bytes:
             raise MemoryError(
-                f"the recording grew beyond max_bytes={self._keeping.max_bytes:,} at {key.kind} of "
+                f"the recording grew beyond max_bytes={self._options.max_bytes:,} at {key.kind} of "
                 f"{key.name!r}; record fewer examples, fewer modules (modules=), the greatest "
                 "weights only (top_k=), in half precision (dtype=), or raise max_bytes"
             )
@@ -216,21 +216,21 @@ class Recorder:
 
     # Putting it together
 
-    def fill(self, recording: Recording) -> None:
+    def finalize(self, recording: Recording) -> None:
         """Hand over all that was heard."""
         self._running, self._loops = None, []
         self._close_generation()
         self._close_forward()
-        whole = {key: below(key, self._heard.pop(key)) for key in list(self._heard)}
+        whole = {key: concat_batch(key, self._heard.pop(key)) for key in list(self._heard)}
         weights = {key.name: piece for key, piece in whole.items() if key.kind == "attention"}
         recording.attention = (
             {name: piece.values for name, piece in weights.items()}
-            if self._keeping.top_k is None
-            else TopWeights(
+            if self._options.top_k is None
+            else TopKWeights(
                 {
-                    n: (p.values, p.places, p.width)
+                    n: (p.values, p.indices, p.width)
                     for n, p in weights.items()
-                    if p.places is not None
+                    if p.indices is not None
                 }
             )
         )
@@ -246,7 +246,7 @@ class Recorder:
             if kind == "attention":
                 recording.axes[name] = (axes[0], axes[1])
             elif axes[0] != "summary":
-                recording.times[name] = axes[0]
+                recording.time_axis[name] = axes[0]
         recording.stated = frozenset(
             name for key, axes in self._stated.items() for name in key[1:] if axes is not None
         )
@@ -267,13 +267,15 @@ class Recorder:
         for key in {key: None for c in chunks for key in (*c.encoded, *c.decoded)}:
             heard = [[*c.encoded.get(key, []), *c.decoded.get(key, [])] for c in chunks]
             some = next(piece for pieces in heard for piece in pieces)
-            for turn in range(max(map(len, heard))):
+            for call_index in range(max(map(len, heard))):
                 whole = [
                     # A chunk in which the module was not heard has rows of nothing.
-                    pieces[turn] if turn < len(pieces) else nothing_like(some, len(c.outputs))
+                    pieces[call_index]
+                    if call_index < len(pieces)
+                    else empty_like(some, len(c.outputs))
                     for c, pieces in zip(chunks, heard, strict=True)
                 ]
-                self._heard.setdefault(key, []).append(rows(below(key, whole), order))
+                self._heard.setdefault(key, []).append(index_rows(concat_batch(key, whole), order))
         tokens = [example for chunk in chunks for example in chunk.tokens]
         self._tokens += [tokens[row] for row in order]
 
@@ -283,9 +285,9 @@ class Recorder:
         axes = tuple(axes)
         self._stated[place] = axes if self._stated.get(place, axes) == axes else None
         if self._running is None:
-            self._note(kind, name, axes)
+            self._set_axes(kind, name, axes)
 
-    def _note(self, kind: str, name: str, axes: Axes | None) -> None:
+    def _set_axes(self, kind: str, name: str, axes: Axes | None) -> None:
         """Remember what a module's axes are; a contradiction leaves them unknown."""
         if axes is not None:
             place = (kind, name)

@@ -19,14 +19,14 @@ from seqlearn.instrumentation import Axis
 from seqlearn.introspect.export.bertviz import head_view_arguments
 from seqlearn.introspect.export.gif import to_gif
 from seqlearn.introspect.plots.attention import attention_heads, attention_map
-from seqlearn.introspect.plots.heatmaps import state_strips
+from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.plots.labels import Axes, Tokens, axes_by_size, time_by_size
 from seqlearn.introspect.recording.io import reading_tensors, write_tensors
 from seqlearn.introspect.recording.selecting import of_head, of_modules
-from seqlearn.introspect.recording.top_weights import TopWeights
-from seqlearn.introspect.viewer import fragment, to_html
+from seqlearn.introspect.recording.top_k_weights import TopKWeights
+from seqlearn.introspect.viewer import to_html, to_html_fragment
 
-_FORMAT = "seqlearn.recording/3"
+_FORMAT = "seqlearn.recording/4"
 _SHOWN = 16  # examples that a notebook shows by itself; more would make it large
 
 
@@ -38,14 +38,14 @@ class Recording:
 
     Attributes:
         attention: Weights by module name, `batch heads query key`. Rows sum to one over visible
-            keys (unless only the greatest were kept); places that are padding or may not be seen
+            keys (unless only the greatest were kept); indices that are padding or may not be seen
             are zero.
         states: Hidden states by module name, `batch time width`.
         gates: By module name and gate `batch time width`: of an LSTM `input`, `forget`, `output`,
             `candidate` and `cell` (its c_t), of a GRU `reset`, `update` and `candidate`.
         tokens: The tokens of each example, in the order of `batch`.
         axes: By module name what the queries and keys of its attention are, where known.
-        times: By module name which sequence its states and gates follow, where known.
+        time_axis: By module name which sequence its states and gates follow, where known.
         stated: Names of the modules that state their axes; those of others are inferred.
     """
 
@@ -54,7 +54,7 @@ class Recording:
     gates: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
     axes: dict[str, Axes] = field(default_factory=dict)
-    times: dict[str, Axis] = field(default_factory=dict)
+    time_axis: dict[str, Axis] = field(default_factory=dict)
     stated: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
@@ -75,7 +75,7 @@ class Recording:
     @property
     def target(self) -> list[list[str] | None]:
         """The tokens answered for each example."""
-        return [tokens.answered for tokens in self.tokens]
+        return [tokens.decoder_output for tokens in self.tokens]
 
     def knows(self, axis: Axis) -> bool:
         """Whether the tokens along an axis are known for every example."""
@@ -117,7 +117,9 @@ class Recording:
             raise ValueError(f"expected tokens for {sizes} examples, got {len(tokens)}")
         self.tokens = list(tokens)
         self.axes = {name: axes for name, axes in self.axes.items() if name in self.stated}
-        self.times = {name: time for name, time in self.times.items() if name in self.stated}
+        self.time_axis = {
+            name: time for name, time in self.time_axis.items() if name in self.stated
+        }
         for name, weights in self.attention.items():
             if name in self.stated:
                 continue
@@ -128,7 +130,7 @@ class Recording:
             if name in self.stated:
                 continue
             if (time := time_by_size(name, steps, self.tokens)) is not None:
-                self.times[name] = time
+                self.time_axis[name] = time
 
     def labels(self, name: str, example: int = 0) -> tuple[list[str] | None, list[str] | None]:
         """The tokens along the two axes of a module's map, padding left out.
@@ -143,9 +145,9 @@ class Recording:
         if axes is None or len(weights) != len(self.tokens):
             return None, None
         tokens = self.tokens[example]
-        by_axis = {"source": tokens.source, "target": tokens.fed, "summary": ["summary"]}
+        by_axis = {"source": tokens.source, "target": tokens.decoder_input, "summary": ["summary"]}
         queries, keys = by_axis[axes[0]], by_axis[axes[1]]
-        return (tokens.answered if axes == ("target", "source") else queries), keys
+        return (tokens.decoder_output if axes == ("target", "source") else queries), keys
 
     def queries(self, name: str) -> Bool[Tensor, "batch query"]:
         """True where a query is real: within the example's length, and with something to see."""
@@ -200,7 +202,11 @@ class Recording:
             gates,
             [self.tokens[example]],
             {name: axes for name, axes in self.axes.items() if name in names},
-            {name: time for name, time in self.times.items() if name in states or name in gates},
+            {
+                name: time
+                for name, time in self.time_axis.items()
+                if name in states or name in gates
+            },
             self.stated,
         )
 
@@ -243,11 +249,11 @@ class Recording:
                 raise IndexError(
                     f"{name}: expected an example from 0 to {len(steps) - 1}, got {example}"
                 )
-        time, known = self.times.get(name), len(self.tokens) == len(next(iter(strips.values())))
+        time, known = self.time_axis.get(name), len(self.tokens) == len(next(iter(strips.values())))
         labels = self._side(time, example) if known else None
         size = None if labels is None else len(labels)
         cut = {kind: steps[example, :size].float().cpu().numpy() for kind, steps in strips.items()}
-        return state_strips(cut, labels, title=name, time=time or "time")
+        return state_heatmap(cut, labels, title=name, time=time or "time")
 
     def to_html(self, path: str | os.PathLike[str], *, title: str = "seqlearn") -> Path:
         """Write the viewer: one HTML file that shows the recording and plays it back, offline.
@@ -278,7 +284,7 @@ class Recording:
 
     def _repr_html_(self) -> str | None:
         """The viewer, where a notebook shows what a cell ends with; of a few examples only."""
-        return fragment(self) if 0 < len(self.tokens) <= _SHOWN else None
+        return to_html_fragment(self) if 0 < len(self.tokens) <= _SHOWN else None
 
     def to_bertviz(self, example: int = 0) -> dict[str, Any]:
         """The arguments that bertviz's `head_view` takes, for one example.
@@ -316,11 +322,11 @@ class Recording:
             for gate, tensor in gates.items()
         }
         keys: dict[str, int] | None = None
-        if isinstance(self.attention, TopWeights):
+        if isinstance(self.attention, TopKWeights):
             kept = self.attention.kept.items()
             keys = {name: number for name, (_, _, number) in kept}
             tensors |= {f"attention/{name}": weights for name, (weights, _, _) in kept}
-            tensors |= {f"places/{name}": places for name, (_, places, _) in kept}
+            tensors |= {f"indices/{name}": indices for name, (_, indices, _) in kept}
         else:
             tensors |= {f"attention/{name}": weights for name, weights in self.attention.items()}
         parts = {
@@ -330,7 +336,7 @@ class Recording:
             "gates": {name: list(gates) for name, gates in self.gates.items()},
             "tokens": [asdict(tokens) for tokens in self.tokens],
             "axes": self.axes,
-            "times": self.times,
+            "time_axis": self.time_axis,
             "stated": sorted(self.stated),
         }
         write_tensors(path, tensors, _FORMAT, parts)
@@ -349,8 +355,8 @@ class Recording:
             return cls(
                 {name: read(f"attention/{name}") for name in names}
                 if keys is None
-                else TopWeights(
-                    {n: (read(f"attention/{n}"), read(f"places/{n}"), keys[n]) for n in names}
+                else TopKWeights(
+                    {n: (read(f"attention/{n}"), read(f"indices/{n}"), keys[n]) for n in names}
                 ),
                 {name: read(f"states/{name}") for name in plain["states"]},
                 {
@@ -359,23 +365,31 @@ class Recording:
                 },
                 [Tokens(**one) for one in plain["tokens"]],
                 {name: (queries, keys) for name, (queries, keys) in plain["axes"].items()},
-                dict(plain["times"]),
+                dict(plain["time_axis"]),
                 frozenset(plain.get("stated", ())),
             )
 
     def _steps(self, name: str, steps: Tensor, example: int) -> Tensor:
         """The states or one gate of one example, `1 time width`, without padding where known."""
-        side = self._side(self.times.get(name), example)
+        side = self._side(self.time_axis.get(name), example)
         return steps[example : example + 1, : steps.shape[1] if side is None else len(side)]
 
     def _sides(self, axis: Axis) -> list[list[str] | None]:
         """The tokens along an axis of every example, where known."""
-        return [tokens.source if axis == "source" else tokens.fed for tokens in self.tokens]
+        return [
+            tokens.source if axis == "source" else tokens.decoder_input for tokens in self.tokens
+        ]
 
     def _side(self, time: Axis | None, example: int) -> list[str] | None:
         """The tokens along the time of states and gates, where known."""
         tokens = self.tokens[example]
-        return tokens.source if time == "source" else tokens.fed if time == "target" else None
+        return (
+            tokens.source
+            if time == "source"
+            else tokens.decoder_input
+            if time == "target"
+            else None
+        )
 
     def _weights(self, name: str, example: int = 0) -> Tensor:
         if name not in self.attention:

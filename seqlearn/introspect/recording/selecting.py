@@ -26,7 +26,7 @@ def of_modules(recording: R, patterns: Sequence[str]) -> R:
         recording,
         **{
             part: {name: value for name, value in getattr(recording, part).items() if name in names}
-            for part in ("attention", "states", "gates", "axes", "times")
+            for part in ("attention", "states", "gates", "axes", "time_axis")
         },
     )
     return kept

@@ -1,7 +1,8 @@
-"""Hearing other people's attention: any module's calls of torch's own attention functions.
+"""Record the attention of any module that calls torch's own attention functions.
 
-`hearing` is a `TorchFunctionMode`: torch hands it the calls made in its thread while it is active,
-however they were imported. So nothing is left on the model, and other threads are not heard.
+`capture_torch_attention` is a `TorchFunctionMode`: while it is active, torch passes it every call
+made in its thread, under whatever name a function was imported. It leaves nothing on the model and
+does not see other threads.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ _MULTI_HEAD = functional.multi_head_attention_forward
 _MULTI_HEAD_ARGUMENTS = inspect.signature(_MULTI_HEAD)
 
 
-def hearing(model: nn.Module) -> TorchFunctionMode:
+def capture_torch_attention(model: nn.Module) -> TorchFunctionMode:
     """Offer the weights of each attention that a module of `model` computes through torch.
 
-        with listening(listener), hearing(model):
+        with listening(listener), capture_torch_attention(model):
             model(inputs)
 
-    Heard are `torch.nn.functional.scaled_dot_product_attention` and `multi_head_attention_forward`
-    (which is `nn.MultiheadAttention`, with `need_weights` or without), under whatever name they
-    were imported. The owner of a call is the innermost running module of `model`; calls of others
-    are left alone, and so are those of seqlearn's `MultiHeadAttention`, which offers by itself.
+    It captures `torch.nn.functional.scaled_dot_product_attention` and
+    `multi_head_attention_forward` (which `nn.MultiheadAttention` calls, with `need_weights` or
+    without). A call belongs to the innermost running module of `model`. Calls of other modules are
+    ignored, and so are those of seqlearn's `MultiHeadAttention`, which reports its own weights.
 
     The output is that of the original call, to the bit, and so is the random state. While the mode
     is active, torch's inference fast path of `nn.TransformerEncoder` is off, whose outputs differ
@@ -52,10 +53,10 @@ def hearing(model: nn.Module) -> TorchFunctionMode:
     Returns:
         A context manager, for one thread.
     """
-    return _Hearing(model)
+    return _CaptureTorchAttention(model)
 
 
-class _Hearing(TorchFunctionMode):
+class _CaptureTorchAttention(TorchFunctionMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._modules = frozenset(model.modules())

@@ -15,12 +15,12 @@ _SCRIPTS = (
     "colors",
     "scene",
     "shapes",
-    "unrolled",
+    "unrolled_rnn",
     "gates",
-    "context",
-    "attend",
-    "words",
-    "heads",
+    "context_vector",
+    "cross_attention_steps",
+    "multi_head_per_token",
+    "all_heads",
     "viewer",
 )
 """The parts of the script in the order in which they stand in the page."""
@@ -47,7 +47,9 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
     """
     path = Path(path)
     head, foot = _asset("viewer.html").split("FRAGMENT")
-    page = head.replace("TITLE", html.escape(shown_title(title))) + fragment(recording, title=title)
+    page = head.replace("TITLE", html.escape(shown_title(title))) + to_html_fragment(
+        recording, title=title
+    )
     part = path.with_name(path.name + ".part")
     part.touch()
     try:
@@ -58,7 +60,7 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
     return path
 
 
-def fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
+def to_html_fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
     """The same as a piece of HTML, to stand inside another page, beside others of its kind.
 
     It lives under one element, in a shadow root, so neither page nor viewer touch one another's

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from seqlearn.introspect.plots.attention import readable
+from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer.pictures import pictures
 from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
 
@@ -21,11 +21,11 @@ class TokensOfExample(Protocol):
         """What the encoder read."""
 
     @property
-    def fed(self) -> list[str] | None:
+    def decoder_input(self) -> list[str] | None:
         """What the decoder read."""
 
     @property
-    def answered(self) -> list[str] | None:
+    def decoder_output(self) -> list[str] | None:
         """What the decoder answered to each of them."""
 
 
@@ -54,7 +54,7 @@ class Recorded(Protocol):
         """What queries and keys are, where known."""
 
     @property
-    def times(self) -> Mapping[str, str]:
+    def time_axis(self) -> Mapping[str, str]:
         """Which sequence states and gates follow, where known."""
 
 
@@ -83,16 +83,23 @@ def payload(recording: Recorded, title: str) -> Packed:
             "the block of `record`"
         )
     examples: list[Packed] = [
-        {"source": None, "fed": None, "answered": None, "attention": [], "states": [], "gates": []}
+        {
+            "source": None,
+            "decoder_input": None,
+            "decoder_output": None,
+            "attention": [],
+            "states": [],
+            "gates": [],
+        }
         for _ in range(count)
     ]
     for example, tokens in zip(examples, recording.tokens, strict=False):
         for side, texts in (
             ("source", tokens.source),
-            ("fed", tokens.fed),
-            ("answered", tokens.answered),
+            ("decoder_input", tokens.decoder_input),
+            ("decoder_output", tokens.decoder_output),
         ):
-            example[side] = None if texts is None else [readable(text) for text in texts]
+            example[side] = None if texts is None else [escape_label(text) for text in texts]
     _add_attention(examples, recording)
     _add_states(examples, recording)
     _add_gates(examples, recording)
@@ -103,7 +110,7 @@ def payload(recording: Recorded, title: str) -> Packed:
 
 def shown_title(title: str) -> str:
     """A title as it can be shown: its spaces stay, what has no shape is a code point."""
-    return " ".join(readable(word) for word in title.split(" "))
+    return " ".join(escape_label(word) for word in title.split(" "))
 
 
 def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
@@ -119,7 +126,7 @@ def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
             cut = heads[:, :rows, :columns]
             _list(example, "attention").append(
                 {
-                    "name": readable(name),
+                    "name": escape_label(name),
                     "axes": list(axes),
                     "rows": cut.shape[1],
                     "columns": cut.shape[2],
@@ -132,16 +139,16 @@ def _add_states(examples: Sequence[Packed], recording: Recorded) -> None:
     for name, states in recording.states.items():
         if len(states) != len(examples) or not states.shape[2]:
             continue
-        time = recording.times.get(name)
+        time = recording.time_axis.get(name)
         for example, steps in zip(examples, states, strict=True):
             cut = steps[: _length(example, time, len(steps))]
-            packed = {"name": readable(name), "time": time} | pack_vectors(cut)
+            packed = {"name": escape_label(name), "time": time} | pack_vectors(cut)
             _list(example, "states").append(packed)
 
 
 def _add_gates(examples: Sequence[Packed], recording: Recorded) -> None:
     for name, gates in recording.gates.items():
-        time = recording.times.get(name)
+        time = recording.time_axis.get(name)
         if any(len(gate) != len(examples) or not gate.shape[2] for gate in gates.values()):
             continue
         for number, example in enumerate(examples):
@@ -149,12 +156,14 @@ def _add_gates(examples: Sequence[Packed], recording: Recorded) -> None:
                 gate: pack_vectors(steps[number, : _length(example, time, steps.shape[1])])
                 for gate, steps in gates.items()
             }
-            _list(example, "gates").append({"name": readable(name), "time": time, "gates": packed})
+            _list(example, "gates").append(
+                {"name": escape_label(name), "time": time, "gates": packed}
+            )
 
 
 def _length(example: Packed, axis: str | None, size: int) -> int:
     """How much of an axis is the example's own."""
-    tokens = {"source": example["source"], "target": example["fed"]}.get(axis or "")
+    tokens = {"source": example["source"], "target": example["decoder_input"]}.get(axis or "")
     return min(size, len(tokens)) if isinstance(tokens, list) else size
 
 

@@ -15,12 +15,12 @@ _GRU = {"reset", "update", "candidate"}
 def pictures(example: Mapping[str, Any]) -> list[Picture]:
     """The pictures of one example, the most telling first.
 
-    - `attend`: one head that looks from the target at the source, with the states of both.
-    - `words`: heads for each word, a layer at a time; opens at the last layer that answers.
-    - `context`: encoder and decoder with one vector between them.
+    - `cross_attention_steps`: single-head cross-attention, with encoder and decoder states.
+    - `multi_head_per_token`: all heads of one layer for one token; opens at the last decoder layer.
+    - `context_vector`: encoder and decoder with one vector between them.
     - `gates`: an LSTM or a GRU from within.
-    - `unrolled`: a recurrent layer rolled out in time.
-    - `heads`: any attention, to look around in; opens where the target looks at the source.
+    - `unrolled_rnn`: a recurrent layer rolled out in time.
+    - `all_heads`: any attention, to look around in; opens where the target looks at the source.
 
     States are a recurrent layer's unless attention was heard inside the module that they are of:
     a Transformer's block answers with states as well.
@@ -45,7 +45,7 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
             answers = [state["name"] for state in example["states"] if state["name"] == parent]
             found.append(
                 {
-                    "kind": "attend",
+                    "kind": "cross_attention_steps",
                     "attention": one["name"],
                     "source": source[-1],
                     "target": target[-1],
@@ -61,20 +61,25 @@ def pictures(example: Mapping[str, Any]) -> list[Picture]:
         choices = [{"name": name, "attention": names} for name, names in groups.items()]
         answering = [one["name"] for one in choices if asked[one["attention"][0]] == "target"]
         opens = answering[-1] if answering else choices[0]["name"]
-        found.append({"kind": "words", "choices": choices, "opens": opens})
+        found.append({"kind": "multi_head_per_token", "choices": choices, "opens": opens})
     vectors = [
         one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1
     ]
     if vectors and source and target:
         found.append(
-            {"kind": "context", "vector": vectors[0], "source": source[-1], "target": target[-1]}
+            {
+                "kind": "context_vector",
+                "vector": vectors[0],
+                "source": source[-1],
+                "target": target[-1],
+            }
         )
     gated = [one["name"] for one in example["gates"] if set(one["gates"]) in (_LSTM, _GRU)]
     if gated:
         found.append({"kind": "gates", "choices": gated})
     if recurrent:
-        found.append({"kind": "unrolled", "choices": list(recurrent)})
+        found.append({"kind": "unrolled_rnn", "choices": list(recurrent)})
     if attention:
         looking = [one["name"] for one in attention if one["axes"] == ["target", "source"]]
-        found.append({"kind": "heads", "opens": (looking or [attention[0]["name"]])[-1]})
+        found.append({"kind": "all_heads", "opens": (looking or [attention[0]["name"]])[-1]})
     return found

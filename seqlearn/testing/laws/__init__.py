@@ -6,14 +6,14 @@ from seqlearn.testing.law import Law
 from seqlearn.testing.laws import (
     attention,
     causality,
+    checkpointing,
     decoding,
+    distributed,
+    incremental,
     learning,
-    looking,
     padding,
-    saving,
     shapes,
-    steps,
-    together,
+    side_effects,
 )
 
 LAWS: tuple[Law, ...] = (
@@ -21,11 +21,11 @@ LAWS: tuple[Law, ...] = (
     *shapes.LAWS,
     *padding.LAWS,
     *causality.LAWS,
-    *steps.LAWS,
+    *incremental.LAWS,
     *decoding.LAWS,
-    *looking.LAWS,
+    *side_effects.LAWS,
     *learning.LAWS,
-    *saving.LAWS,
-    *together.LAWS,
+    *checkpointing.LAWS,
+    *distributed.LAWS,
 )
 """All laws, in the order of their numbers."""

@@ -13,21 +13,21 @@ from torch.utils.hooks import RemovableHandle
 from seqlearn.batch import SequenceBatch, causal_mask
 from seqlearn.introspect import Recording
 from seqlearn.nn import Attention, MultiHeadAttention
-from seqlearn.testing.law import Law, NotChecked, Trial, law
-from seqlearn.testing.laws.looking import recording_of
+from seqlearn.testing.law import Law, NotApplicable, Trial, law
+from seqlearn.testing.laws.side_effects import recording_of
 
 
 def recorded(trial: Trial) -> tuple[SequenceBatch, Recording]:
     """A batch, and the attention weights that a module reports of it.
 
     Raises:
-        NotChecked: If it reports none.
+        NotApplicable: If it reports none.
     """
     module, batch = trial.module(), trial.batch(trial.examples())
     with torch.no_grad(), recording_of(module, ["attention"]) as recording:
         module(batch)
     if not recording.attention:
-        raise NotChecked("it reports no attention weights")
+        raise NotApplicable("it reports no attention weights")
     return batch, recording
 
 
@@ -131,9 +131,9 @@ def attention_output(trial: Trial) -> None:
     values, outputs = heard.values, heard.outputs
     known = [name for name in outputs if name in recording.attention]
     if not recording.attention:
-        raise NotChecked("it reports no attention weights")
+        raise NotApplicable("it reports no attention weights")
     if not known:
-        raise NotChecked("none of its attention is seqlearn's own, and so tells its values")
+        raise NotApplicable("none of its attention is seqlearn's own, and so tells its values")
     for name in known:
         weights, part = recording.attention[name], module.get_submodule(name)
         if name not in values and memory is not None and isinstance(part, MultiHeadAttention):

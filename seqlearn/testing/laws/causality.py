@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seqlearn.spec import TextSpec
-from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
+from seqlearn.testing.law import TEXT_TARGET, Law, NotApplicable, Trial, law
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def leaves_of(layer: nn.Module | None, what: str) -> Iterator[list[Tensor]]:
     """Put a leaf of its own in the place of each output of a layer.
 
     Raises:
-        NotChecked: If the block ends and the layer has not been called.
+        NotApplicable: If the block ends and the layer has not been called.
     """
     leaves: list[Tensor] = []
 
@@ -27,14 +27,14 @@ def leaves_of(layer: nn.Module | None, what: str) -> Iterator[list[Tensor]]:
         return leaves[-1]
 
     if layer is None:
-        raise NotChecked(f"it has no {what} of its own")
+        raise NotApplicable(f"it has no {what} of its own")
     hook = layer.register_forward_hook(replace)
     try:
         yield leaves
     finally:
         hook.remove()
     if not leaves:
-        raise NotChecked(f"it does not read through its {what}")
+        raise NotApplicable(f"it does not read through its {what}")
 
 
 def gradient_at(leaves: list[Tensor], total: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def gradient_at(leaves: list[Tensor], total: Tensor) -> Tensor:
     return torch.stack([gradient.abs() for gradient in found]).sum(0)
 
 
-@law(4, "causality", shapes=WRITES)
+@law(4, "causality", shapes=TEXT_TARGET)
 def causality(trial: Trial) -> None:
     """Other target tokens from some step on change no earlier output, in training mode neither."""
     drawn = trial.examples()
@@ -67,7 +67,7 @@ def causality(trial: Trial) -> None:
     trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the other tokens")
 
 
-@law(4, "causality by gradient", shapes=WRITES)
+@law(4, "causality by gradient", shapes=TEXT_TARGET)
 def causality_by_gradient(trial: Trial) -> None:
     """The gradient of an output is zero at every later target token, also in training and bf16."""
     drawn = trial.examples()
@@ -91,7 +91,7 @@ def causality_by_gradient(trial: Trial) -> None:
     trial.zero(gradient[row, step + 1 :], f"the gradient of step {step} at later tokens")
 
 
-@law(4, "examples apart")
+@law(4, "no cross-example gradient")
 def examples_apart(trial: Trial) -> None:
     """The gradient of one example's outputs is zero at all others, and where a source is padded."""
     drawn = trial.examples(min_size=2)
@@ -101,7 +101,7 @@ def examples_apart(trial: Trial) -> None:
     layers: list[tuple[str, nn.Module | None]] = []
     if isinstance(trial.spec.source, TextSpec):
         layers.append(("source_embedding", module.source_embedding))
-    if trial.writes:
+    if trial.text_target:
         layers.append(("target_embedding", module.target_embedding))
     row = trial.draw(st.integers(0, batch.size - 1), "row")
     for name, layer in layers:

@@ -12,8 +12,8 @@ from torch import Tensor
 from seqlearn.batch import END, START, length_mask, pad
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import Example
-from seqlearn.testing.law import WRITES, Law, NotChecked, Trial, law
-from seqlearn.testing.laws.asking import GAP, asked, longest_answer, near_tie
+from seqlearn.testing.generation_helpers import GAP, asked, longest_answer, near_tie
+from seqlearn.testing.law import TEXT_TARGET, Law, NotApplicable, Trial, law
 
 FREE = (4, 5, 6)
 """What may be answered besides the end symbol."""
@@ -31,7 +31,7 @@ def log_probabilities(
         return module.head(hidden).log_softmax(-1)
 
 
-@law(6, "beam of one", shapes=WRITES)
+@law(6, "beam 1 equals greedy", shapes=TEXT_TARGET)
 def beam_of_one(trial: Trial) -> None:
     """A beam of width one answers as greedy search does."""
     drawn = trial.examples(max_size=3)
@@ -50,14 +50,14 @@ def beam_of_one(trial: Trial) -> None:
         )
 
 
-@law(6, "whole beam", shapes=WRITES)
+@law(6, "exhaustive beam", shapes=TEXT_TARGET)
 def whole_beam(trial: Trial) -> None:
     """A beam that never prunes ranks all texts as trying them one by one does."""
     (example,) = trial.examples(max_size=1)
     penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), "length penalty")
     stopping: Any = trial.draw(st.sampled_from([False, True, "never"]), "early stopping")
     module = trial.module()
-    limit = max(1, min(3, trial.subject.widest_target - 1))
+    limit = max(1, min(3, trial.under_test.widest_target - 1))
     texts = [list(ids) for ids in itertools.product(FREE, repeat=limit)]
     scores: dict[tuple[int, ...], float] = {}
     of_all = log_probabilities(trial, module, example, texts).tolist()
@@ -98,7 +98,7 @@ STRATEGIES: list[dict[str, Any]] = [
 ]
 
 
-@law(6, "scores", shapes=WRITES)
+@law(6, "scores", shapes=TEXT_TARGET)
 def scores(trial: Trial) -> None:
     """Scores returned by generate are those of score, which are those of a forward call."""
     drawn = trial.examples(max_size=3)
@@ -128,7 +128,7 @@ def scores(trial: Trial) -> None:
         trial.close(theirs, mine.to(theirs.dtype), "scores of score and of a forward call")
 
 
-@law(6, "sampling", shapes=WRITES)
+@law(6, "sampling", shapes=TEXT_TARGET)
 def sampling(trial: Trial) -> None:
     """The same generator draws the same answers; a source keeps its draws in other company."""
     drawn = trial.examples(max_size=3)
@@ -149,7 +149,7 @@ def sampling(trial: Trial) -> None:
     )
 
 
-@law(6, "end symbol", shapes=WRITES)
+@law(6, "end of sequence", shapes=TEXT_TARGET)
 def end_symbol(trial: Trial) -> None:
     """Answers stop at the end symbol, go on without it, and only then up to the limit."""
     drawn = trial.examples(max_size=3)
@@ -157,7 +157,7 @@ def end_symbol(trial: Trial) -> None:
     likely = trial.draw(st.booleans(), "the end is sure")
     module = trial.module()
     if module.head.bias is None:
-        raise NotChecked("its head has no bias, by which the end would be made sure")
+        raise NotApplicable("its head has no bias, by which the end would be made sure")
     with torch.no_grad():
         module.head.bias[END] += 1e4 if likely else -1e4
     limit = longest_answer(trial, drawn)

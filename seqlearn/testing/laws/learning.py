@@ -16,8 +16,8 @@ from seqlearn.core import SequenceModule
 from seqlearn.core.steps import LossOutput
 from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.testing.cases import Example, rows_of
-from seqlearn.testing.law import ALL, Law, NotChecked, Trial, law
-from seqlearn.testing.laws.trainers import trainer
+from seqlearn.testing.law import ALL, Law, NotApplicable, Trial, law
+from seqlearn.testing.trainer_stub import trainer
 
 STEPS = 400
 """Steps in which a handful of examples must be learnt by heart."""
@@ -60,7 +60,7 @@ def gradients(trial: Trial) -> None:
         ended = repeats._replace(rows=None, target=first, target_lengths=torch.ones(4).long())
         batches.append(("start symbols only", nothing, ended))
     for kind, examples, batch in batches:
-        trial.words |= {"a batch of": kind, "examples": examples}
+        trial.drawn |= {"a batch of": kind, "examples": examples}
         module.zero_grad()
         torch.autograd.backward(module.compute_loss(batch).loss)
         gradients = {n: p.grad for n, p in module.named_parameters() if p.requires_grad}
@@ -69,13 +69,13 @@ def gradients(trial: Trial) -> None:
             assert gradient is not None
             trial.expect(gradient.isfinite().all(), f"{name} has a gradient that is not finite")
             learning[name] = learning.get(name, False) or bool((gradient != 0).any())
-    trial.words |= {"a batch of": "full texts", "examples": rich}
+    trial.drawn |= {"a batch of": "full texts", "examples": rich}
     for name, learns in learning.items():
-        if learns or any(re.search(pattern, name) for pattern in trial.subject.zero_gradients):
+        if learns or any(re.search(pattern, name) for pattern in trial.under_test.zero_gradients):
             continue
         # Of one state the weight is one whatever the score; and a sequence of one has no past.
         # What reads a vector only so may rest there, if it learns from a text.
-        if trial.shape == "vector to text" and "text to text" in trial.subject.serves:
+        if trial.shape == "vector to text" and "text to text" in trial.under_test.serves:
             continue
         trial.expect(
             holds=False,
@@ -103,7 +103,7 @@ def _check_present(
     )
 
 
-@law(8, "split", few=True)
+@law(8, "loss additivity", few=True)
 def split(trial: Trial) -> None:
     """The loss of a batch is the sum of the losses of its parts, and so is what counts in it."""
     drawn = trial.examples(min_size=2)
@@ -214,7 +214,7 @@ def _predicted_alike(module: SequenceModule, batch: SequenceBatch) -> list[tuple
     return alike
 
 
-@law(8, "by heart", drawn=False)
+@law(8, "overfit a small batch", drawn=False)
 def by_heart(trial: Trial) -> None:
     """A handful of examples can be learnt by heart: every token right, in 400 steps of Adam."""
     examples = by_heart_examples(trial)
@@ -235,14 +235,14 @@ def by_heart(trial: Trial) -> None:
     trial.expect(holds=False, said=said)
 
 
-@law(8, "first loss", shapes=tuple(s for s in ALL if not s.endswith("vector")), drawn=False)
+@law(8, "initial loss", shapes=tuple(s for s in ALL if not s.endswith("vector")), drawn=False)
 def first_loss(trial: Trial) -> None:
     """Before training the loss is about the logarithm of the number of choices, in nats."""
     module, batch = trial.module(moved=False), trial.batch(trial.rich())
     with torch.no_grad():
         measured = module.compute_loss(batch)
     if int(measured.num_tokens) == 0:
-        raise NotChecked("nothing counts in its loss")
+        raise NotApplicable("nothing counts in its loss")
     loss, chance = float(measured.loss / measured.num_tokens), math.log(module.head.out_features)
     trial.error = max(trial.error, abs(loss - chance))
     trial.expect(

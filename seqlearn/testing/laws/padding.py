@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from seqlearn.testing.cases import real_outputs, rows_of, widened
-from seqlearn.testing.law import WRITES, Law, Trial, law
-from seqlearn.testing.laws.asking import asked, longest_answer, near_tie
+from seqlearn.testing.cases import real_outputs, repad_with_garbage, rows_of
+from seqlearn.testing.generation_helpers import asked, longest_answer, near_tie
+from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
 @law(3, "padding")
@@ -20,14 +20,18 @@ def padding(trial: Trial) -> None:
     wide = batch
     if batch.source is not None and batch.source_lengths is not None:
         width = batch.source.shape[1]
-        most = max(width, trial.subject.widest_source)
+        most = max(width, trial.under_test.widest_source)
         width = trial.draw(st.integers(width, most), "source padded to")
-        wide = wide._replace(source=widened(batch.source, batch.source_lengths, width, 9))
+        wide = wide._replace(
+            source=repad_with_garbage(batch.source, batch.source_lengths, width, 9)
+        )
     if batch.target_lengths is not None:
         width = batch.target.shape[1]
-        most = max(width, trial.subject.widest_target)
+        most = max(width, trial.under_test.widest_target)
         width = trial.draw(st.integers(width, most), "target padded to")
-        wide = wide._replace(target=widened(batch.target, batch.target_lengths, width, 7))
+        wide = wide._replace(
+            target=repad_with_garbage(batch.target, batch.target_lengths, width, 7)
+        )
     module = trial.module()
     with torch.no_grad():
         one, other = real_outputs(batch, module(batch)), real_outputs(batch, module(wide))
@@ -46,7 +50,7 @@ def padding(trial: Trial) -> None:
     )
 
 
-@law(3, "company")
+@law(3, "batch invariance")
 def company(trial: Trial) -> None:
     """The order of a batch, and the other examples in it, change no output."""
     drawn = trial.examples(min_size=2)
@@ -64,7 +68,7 @@ def company(trial: Trial) -> None:
             trial.close(found, expected, f"outputs of example {row} alone and in the batch")
 
 
-@law(3, "company of answers", shapes=WRITES)
+@law(3, "batch-invariant generation", shapes=TEXT_TARGET)
 def company_of_answers(trial: Trial) -> None:
     """The order and company of sources change no generated answer."""
     drawn = trial.examples(min_size=2, max_size=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from seqlearn.spec import TextSpec
-from seqlearn.testing.law import WRITES, Law, Trial, law
+from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
 @law(2, "shapes")
@@ -52,7 +52,7 @@ def shapes(trial: Trial) -> None:
     trial.expect(outputs.isfinite().all(), "outputs that are not finite")
 
 
-@law(2, "no tokens", shapes=WRITES)
+@law(2, "empty target", shapes=TEXT_TARGET)
 def no_tokens(trial: Trial) -> None:
     """A decoder that is fed no token answers none, and goes on as if nothing had been."""
     module, batch = trial.module(), trial.batch(trial.examples())

@@ -38,7 +38,7 @@ def test_attention_appears_row_by_row(heads: int, tmp_path: Path) -> None:
 
 def test_states_appear_step_by_step(tmp_path: Path) -> None:
     recording = Recording(
-        states={"encoder": torch.randn(2, 2, 8)}, tokens=TOKENS, times={"encoder": "source"}
+        states={"encoder": torch.randn(2, 2, 8)}, tokens=TOKENS, time_axis={"encoder": "source"}
     )
     assert len(frames(to_gif(recording, tmp_path / "a.gif"))) == 2
     assert len(frames(to_gif(recording, tmp_path / "b.gif", example=1))) == 1

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from seqlearn.introspect import (
-    attended_distance,
     entropy,
     gate_saturation,
     hard_alignment,
     head_agreement,
     head_entropy,
+    mean_attention_distance,
     rollout,
     soft_alignment,
 )
@@ -58,17 +58,17 @@ def test_a_head_that_looks_at_the_token_before_looks_one_token_far() -> None:
     weights = torch.stack([torch.eye(5), before, even])[None]
     position = torch.arange(5.0)
     mean = (position[:, None] - position).abs().mean().item()
-    found = attended_distance(weights, real(1, 5))
+    found = mean_attention_distance(weights, real(1, 5))
     assert found.tolist() == pytest.approx([0.0, 8 / 5, mean])
     queries = torch.tensor([[False, True, True, True, True]])
-    assert attended_distance(weights, queries)[1].item() == pytest.approx(1.0)
-    assert attended_distance(weights, ~real(1, 5)).tolist() == [0.0, 0.0, 0.0]
+    assert mean_attention_distance(weights, queries)[1].item() == pytest.approx(1.0)
+    assert mean_attention_distance(weights, ~real(1, 5)).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_distance_and_rollout_are_of_tokens_that_look_at_themselves() -> None:
     cross = torch.rand(1, 2, 3, 4)
     with pytest.raises(ValueError, match="3 queries and 4 keys"):
-        attended_distance(cross, real(1, 3))
+        mean_attention_distance(cross, real(1, 3))
     with pytest.raises(ValueError, match="3 queries and 4 keys"):
         rollout([cross])
     with pytest.raises(ValueError, match="at least one layer"):
@@ -127,6 +127,6 @@ def test_saturation_counts_real_steps_only() -> None:
     gate = torch.tensor([[[0.05, 0.5], [0.95, 0.5]], [[0.01, 0.99], [0.0, 0.0]]])
     steps = torch.tensor([[True, True], [True, False]])
     found = gate_saturation(gate, steps)
-    assert found.shut.tolist() == pytest.approx([2 / 3, 0.0])
-    assert found.open.tolist() == pytest.approx([1 / 3, 1 / 3])
-    assert gate_saturation(gate, ~real(2, 2)).open.tolist() == [0.0, 0.0]
+    assert found.saturated_low.tolist() == pytest.approx([2 / 3, 0.0])
+    assert found.saturated_high.tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert gate_saturation(gate, ~real(2, 2)).saturated_high.tolist() == [0.0, 0.0]

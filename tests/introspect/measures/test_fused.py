@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from seqlearn.batch import causal_mask
-from seqlearn.introspect import entropy, fused, fused_entropy
+from seqlearn.introspect import entropy, fused_entropy
+from seqlearn.introspect.measures import fused
 from seqlearn.nn.attention import attention_weights
 
 SIZES = st.tuples(

@@ -10,7 +10,7 @@ from seqlearn.introspect import (
     attention_heads,
     attention_map,
     gradient_curves,
-    state_strips,
+    state_heatmap,
 )
 from seqlearn.introspect.plots.figure import Figure
 
@@ -30,7 +30,7 @@ def test_every_figure_is_a_picture_for_a_notebook() -> None:
     figures = [
         attention_map(np.eye(2)),
         attention_heads(np.ones((2, 1, 3))),
-        state_strips({"state": np.ones((3, 2))}),
+        state_heatmap({"state": np.ones((3, 2))}),
         gradient_curves({"RNN": np.ones(3)}),
         recording.plot("a"),
         recording.plot("b"),

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from seqlearn.introspect import state_strips
+from seqlearn.introspect import state_heatmap
 
 
 def test_zero_is_the_middle_of_every_scale() -> None:
     state = np.array([[0.5, -0.25], [0.0, 0.1], [0.2, 0.3]], dtype=np.float32)
     strips = {"state $": state, "cell": state * -4}
-    figure = state_strips(strips, ["a", "$b$", "日"], title="x$y", time="source")
+    figure = state_heatmap(strips, ["a", "$b$", "日"], title="x$y", time="source")
     FigureCanvasAgg(figure).draw()
     panels = [panel for panel in figure.axes if panel.images and panel.get_ylabel()]
     assert [panel.get_ylabel() for panel in panels] == list(strips)
@@ -26,14 +26,14 @@ def test_zero_is_the_middle_of_every_scale() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 1), (300, 2), (3, 512)])
 def test_any_size_can_be_drawn(shape: tuple[int, int]) -> None:
-    figure = state_strips({"state": np.zeros(shape, dtype=np.float32)})
+    figure = state_heatmap({"state": np.zeros(shape, dtype=np.float32)})
     FigureCanvasAgg(figure).draw()
     assert max(figure.get_size_inches()) < 12
 
 
 def test_what_is_not_finite_is_left_out_of_the_scale() -> None:
     state = np.array([[np.nan, 0.5], [np.inf, -0.1]], dtype=np.float32)
-    figure = state_strips({"state": state})
+    figure = state_heatmap({"state": state})
     FigureCanvasAgg(figure).draw()
     image = figure.axes[0].images[0]
     assert image.get_clim() == (-0.5, 0.5)
@@ -42,8 +42,8 @@ def test_what_is_not_finite_is_left_out_of_the_scale() -> None:
 
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one number of steps, got \[2, 3\]"):
-        state_strips({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
+        state_heatmap({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
     with pytest.raises(ValueError, match=r"one number of steps, got \[1, 2\]"):
-        state_strips({"a": np.zeros((2, 1))}, ["one"])
+        state_heatmap({"a": np.zeros((2, 1))}, ["one"])
     with pytest.raises(ValueError, match="got none"):
-        state_strips({})
+        state_heatmap({})

@@ -50,7 +50,7 @@ def expected_times(recording: Recording) -> dict[str, str]:
 
 def check(recording: Recording, spec: SequenceSpec) -> None:
     assert recording.axes == expected_axes(recording, spec)
-    assert recording.times == expected_times(recording)
+    assert recording.time_axis == expected_times(recording)
 
 
 def build(name: str, shape: str) -> tuple[SequenceModule, SequenceSpec]:
@@ -105,17 +105,17 @@ def test_known_axes_are_kept_by_labels_by_files_and_by_parts(tmp_path: object) -
         sl.probe("mine", weights, axes=("target", "source"))
         sl.probe("steps", torch.ones(1, 3, 2), "states", axes=("source",))
     assert recording.axes == {"mine": ("target", "source")}
-    assert recording.times == {"steps": "source"}
+    assert recording.time_axis == {"steps": "source"}
     recording.label([Tokens(list("abc"), list("xyz"), list("yz."))])
     assert recording.axes == {"mine": ("target", "source")}
-    assert recording.times == {"steps": "source"}
+    assert recording.time_axis == {"steps": "source"}
     assert recording.labels("mine") == (list("yz."), list("abc"))
     path = tmp_path / "run.safetensors"
     recording.save(path)
     for other in (Recording.load(path), recording.select(0)):
         other.label([Tokens(list("abc"), list("xyz"), list("yz."))])
         assert other.axes == recording.axes
-        assert other.times == recording.times
+        assert other.time_axis == recording.time_axis
 
 
 class Cross(nn.Module):
@@ -195,7 +195,7 @@ def test_parts_of_ours_in_a_module_of_ones_own_state_their_axes() -> None:
     with torch.no_grad(), sl.record(model) as recording:
         model(torch.randn(2, 3, 8))
     assert recording.axes == {"attention": ("source", "source")}
-    assert recording.times == {"layer": "source"}
+    assert recording.time_axis == {"layer": "source"}
     assert not recording.knows("source")
     assert recording.plot("attention").axes
     assert recording.plot("layer").axes

@@ -154,7 +154,7 @@ def test_weights_without_heads_and_wrong_axes() -> None:
         record(nn.Identity()),
     ):
         probe("mine", torch.ones(2, 3))
-    with pytest.raises(ValueError, match=r"'mine' offered attention with \[1, 2\] heads"):
+    with pytest.raises(ValueError, match=r"'mine' reported attention with \[1, 2\] heads"):
         _heads_in_turn()
 
 
@@ -279,7 +279,11 @@ def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
         ]
     )
     assert torch.equal(weights, expected)
-    assert [tokens.fed for tokens in recording.tokens] == [["2", "7"], ["2"], ["2", "8", "9"]]
+    assert [tokens.decoder_input for tokens in recording.tokens] == [
+        ["2", "7"],
+        ["2"],
+        ["2", "8", "9"],
+    ]
     assert recording.target == [["7", "3"], ["3"], ["8", "9", "3"]]
     assert recording.axes == {"self": ("target", "target")}
 
@@ -323,7 +327,7 @@ def test_chunks_are_put_into_the_callers_order_and_calls_stay_apart() -> None:
     assert first.tolist() == [1, 2, 3, 1, 2, 1]
     assert recording.attention["encoder"][:, 0, 0, 0].tolist() == [1, 2, 3, 1, 2, 9, 1]
     assert recording.attention["cross"].shape == (6, 1, 3, 2)
-    fed = [tokens.fed for tokens in recording.tokens]
+    fed = [tokens.decoder_input for tokens in recording.tokens]
     assert fed[:3] == [["2", "10"], ["2", "11", "11"], ["2", "12"]]
     assert fed[5:] == [None, ["2", "10"]]
 
@@ -394,7 +398,7 @@ def test_generate_of_the_transformer_is_what_its_forward_call_attends_to() -> No
     for row, (ids, answer) in enumerate(zip(sources, answers, strict=True)):
         one = generated.select(row)
         source, lengths = pad([ids])
-        fed = [START, *answer, END][: len(one.tokens[0].fed or []) + 1]
+        fed = [START, *answer, END][: len(one.tokens[0].decoder_input or []) + 1]
         target, target_lengths = pad([fed])
         with record(model) as forward, torch.no_grad():
             model(SequenceBatch(source, lengths, target, target_lengths))

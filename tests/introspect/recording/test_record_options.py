@@ -89,7 +89,7 @@ def test_states_gates_and_times_are_saved(tmp_path: object) -> None:
         model(BATCH)
     recording.save(f"{tmp_path}/run.safetensors")
     loaded = Recording.load(f"{tmp_path}/run.safetensors")
-    assert loaded.times == recording.times
+    assert loaded.time_axis == recording.time_axis
     assert loaded.tokens == recording.tokens
     assert list(loaded.states) == list(recording.states)
     for name, gates in recording.gates.items():
@@ -160,7 +160,7 @@ def test_a_vector_for_each_example_has_no_time() -> None:
     with record(model) as recording:
         model(BATCH)
     assert recording.states["encoder.context"].shape == (2, 1, 4)
-    assert "encoder.context" not in recording.times
+    assert "encoder.context" not in recording.time_axis
 
 
 def test_states_and_gates_with_wrong_axes() -> None:
@@ -186,7 +186,7 @@ def test_classes_are_recorded_in_the_callers_order() -> None:
 def test_labels_given_later_tell_the_times() -> None:
     recording = Recording(states={"encoder.0": torch.ones(1, 3, 2), "b": torch.ones(1, 2, 2)})
     recording.label([sl.introspect.Tokens(list("abc"), list("xy"), list("y."))])
-    assert recording.times == {"encoder.0": "source", "b": "target"}
+    assert recording.time_axis == {"encoder.0": "source", "b": "target"}
     assert recording.mask("target").tolist() == [[True, True]]
     recording.label([sl.introspect.Tokens(None, list("xy"), list("y."))])
     with pytest.raises(ValueError, match="the source of example 0 is not known"):

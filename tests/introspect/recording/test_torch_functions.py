@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention as alias
 
 import seqlearn as sl
 from seqlearn.instrumentation import Listener, listening
-from seqlearn.introspect.recording.torch_functions import hearing
+from seqlearn.introspect.recording.torch_functions import capture_torch_attention
 from seqlearn.nn import MultiHeadAttention
 
 
@@ -42,7 +42,7 @@ class Attention(nn.Module):
 
 def heard_of(model: nn.Module, *inputs: Tensor, **options: object) -> tuple[Tensor, Ear]:
     ear = Ear()
-    with listening(ear), hearing(model):
+    with listening(ear), capture_torch_attention(model):
         output = model(*inputs, **options)
     return output, ear
 
@@ -218,7 +218,7 @@ def test_the_owner_is_the_innermost_running_module_of_the_model() -> None:
 
 def test_calls_of_others_are_not_offered() -> None:
     ear, model, inputs = Ear(), Outer(), torch.randn(1, 2, 3, 4)
-    with listening(ear), hearing(model):
+    with listening(ear), capture_torch_attention(model):
         Attention()(inputs, inputs, inputs)
         functional.scaled_dot_product_attention(inputs, inputs, inputs)
     assert ear.heard == []
@@ -237,7 +237,11 @@ def test_nested_recordings_hear_each_call_once() -> None:
     model = nn.Sequential(layer, Outer())
     ear, inputs = Ear(), torch.randn(2, 3, 8)
     with ExitStack() as stack:
-        for entered in (listening(ear), hearing(model), hearing(layer)):
+        for entered in (
+            listening(ear),
+            capture_torch_attention(model),
+            capture_torch_attention(layer),
+        ):
             stack.enter_context(entered)
         layer(inputs)
         assert [owner for owner, _ in ear.heard] == [layer.self_attn]
@@ -250,7 +254,7 @@ def test_nested_recordings_hear_each_call_once() -> None:
 
 def test_another_thread_is_not_heard() -> None:
     model, inputs, ear = Attention(), torch.randn(1, 2, 3, 4), Ear()
-    with listening(ear), hearing(model):
+    with listening(ear), capture_torch_attention(model):
         other = threading.Thread(target=model, args=(inputs, inputs, inputs))
         other.start()
         other.join()
@@ -263,13 +267,17 @@ def test_nothing_is_left_and_an_exception_ends_it() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     inputs, before = torch.randn(3, 2, 8), {n: dict(vars(m)) for n, m in model.named_modules()}
     ear = Ear()
-    with pytest.raises(AssertionError, match="embedding dimension"), listening(ear), hearing(model):
+    with (
+        pytest.raises(AssertionError, match="embedding dimension"),
+        listening(ear),
+        capture_torch_attention(model),
+    ):
         model(inputs[..., :7])
     assert ear.heard == []
     with listening(ear):
         model(inputs)
         assert ear.heard == []
-        with hearing(model):
+        with capture_torch_attention(model):
             model(inputs)
         assert len(ear.heard) == 2
         model(inputs)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from seqlearn.introspect import Recording, Tokens
-from seqlearn.introspect.viewer import fragment, to_html
+from seqlearn.introspect.viewer import to_html, to_html_fragment
 
 chromium = pytest.importorskip("chromium", reason="needs tornado to speak to a browser")
 if chromium.found() is None:
@@ -21,7 +21,14 @@ if chromium.found() is None:
 pytestmark = pytest.mark.slow
 
 ROOT = "document.querySelector('.seqlearn-viewer').shadowRoot"
-KINDS = ("attend", "words", "context", "gates", "unrolled", "heads")
+KINDS = (
+    "cross_attention_steps",
+    "multi_head_per_token",
+    "context_vector",
+    "gates",
+    "unrolled_rnn",
+    "all_heads",
+)
 SOURCE = ["</script><img src=x onerror=alert(1)>", "שלום", "👩‍👩‍👧", "\u2028", "\ud800", "a", "b"]
 FED = ["<s>", "one", "<b>two</b>", "\x00"]
 
@@ -147,7 +154,7 @@ def test_playback_is_worked_by_mouse_and_keyboard(page: Any, path: Path, kind: s
 
 def test_play_stops_at_the_end_and_begins_anew(page: Any, path: Path) -> None:
     page.open(path)
-    page.click(one("[data-kind=heads]"))
+    page.click(one("[data-kind=all_heads]"))
     page.click(named("Last step"))
     page.click(one(".play"))
     assert counted(page).startswith("1 / ")
@@ -167,7 +174,7 @@ def pick(page: Any, label: str, value: str) -> None:
 
 def test_example_layer_and_head_can_be_chosen(page: Any, path: Path) -> None:
     page.open(path)
-    for kind, layer in (("gates", "decoder.lstm"), ("unrolled", "decoder.lstm")):
+    for kind, layer in (("gates", "decoder.lstm"), ("unrolled_rnn", "decoder.lstm")):
         page.click(one(f"[data-kind={kind}]"))
         before = shown(page)
         pick(page, "Layer", layer)
@@ -176,7 +183,7 @@ def test_example_layer_and_head_can_be_chosen(page: Any, path: Path) -> None:
         pick(page, "Example", "1")
         assert shown(page)[0] != changed[0]
         pick(page, "Example", "0")
-    page.click(one("[data-kind=heads]"))
+    page.click(one("[data-kind=all_heads]"))
     pick(page, "Module", "decoder.layers.0.cross")
     first = shown(page)
     pick(page, "Head", "2")
@@ -193,7 +200,7 @@ def test_example_layer_and_head_can_be_chosen(page: Any, path: Path) -> None:
 
 def test_pointing_and_touching_choose_a_row(page: Any, path: Path) -> None:
     page.open(path, width=390)
-    page.click(one("[data-kind=heads]"))
+    page.click(one("[data-kind=all_heads]"))
     page.click(named("First step"))
     place = page.run(
         f"(() => {{ {one('.stage')}.scrollIntoView(); "
@@ -205,7 +212,7 @@ def test_pointing_and_touching_choose_a_row(page: Any, path: Path) -> None:
         found.add(counted(page))
     assert len(found) == len(FED)
     page.open(path)
-    page.click(one("[data-kind=heads]"))
+    page.click(one("[data-kind=all_heads]"))
     x, y = page.run(
         f"(() => {{ {one('.stage')}.scrollIntoView(); "
         f"const r = {one('canvas')}.getBoundingClientRect(); return [r.x, r.y] }})()"
@@ -262,7 +269,7 @@ def test_several_viewers_live_in_somebody_elses_page(page: Any, tmp_path: Path) 
         "<!doctype html><meta charset=utf-8><title>x</title>"
         f"<style>{hostile}</style><script>window.before = Object.keys(window).join()</script>"
         '<body data-md-color-scheme="slate"><h1 id=caption class=title>theirs</h1>'
-        f"{fragment(recording(1))}{fragment(recording(1), title='second')}"
+        f"{to_html_fragment(recording(1))}{to_html_fragment(recording(1), title='second')}"
     )
     (tmp_path / "docs.html").write_text(text, "utf-8")
     page.open(tmp_path / "docs.html")
@@ -306,7 +313,7 @@ def test_a_thousand_by_a_thousand_opens_at_once_and_stays_smooth(page: Any, tmp_
     page.open(to_html(long, tmp_path / "long.html"))
     opened = float(page.run(f"{one('.sqv')}.dataset.drawn"))
     frames = page.run(
-        f"(async () => {{ {one('[data-kind=heads]')}.click(); const s = {one('input')}; "
+        f"(async () => {{ {one('[data-kind=all_heads]')}.click(); const s = {one('input')}; "
         "const began = performance.now(); for (let i = 0; i < 20; i++) { s.value = i * 50; "
         "s.dispatchEvent(new Event('input')); await new Promise(requestAnimationFrame); } "
         "return (performance.now() - began) / 20 })()"

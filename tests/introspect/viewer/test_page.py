@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqlearn.introspect import Recording, Tokens
-from seqlearn.introspect.plots.attention import readable
-from seqlearn.introspect.viewer import fragment, to_html
+from seqlearn.introspect.plots.attention import escape_label
+from seqlearn.introspect.viewer import to_html, to_html_fragment
 from seqlearn.introspect.viewer.payload import payload
 from seqlearn.introspect.viewer.quantise import KEPT, UNITS, pack_vectors, pack_weights
 
@@ -79,11 +79,13 @@ def of(tokens: list[str], *, name: str = "cross") -> Recording:
 
 @given(st.lists(any_text, min_size=1, max_size=6), any_text)
 def test_tokens_are_text_and_nothing_else(tokens: list[str], title: str) -> None:
-    plain, page = (read(fragment(of(t), title=s)) for t, s in ((["a"], "b"), (tokens, title)))
+    plain, page = (
+        read(to_html_fragment(of(t), title=s)) for t, s in ((["a"], "b"), (tokens, title))
+    )
     assert page.tags == plain.tags
     assert page.data[1] == plain.data[1]
     shown = json.loads(page.data[0])
-    assert shown["examples"][0]["source"] == [readable(token) for token in tokens]
+    assert shown["examples"][0]["source"] == [escape_label(token) for token in tokens]
     assert page.data[0].isascii()
     assert not set("<>&") & set(page.data[0])
 
@@ -105,7 +107,7 @@ def test_a_page_shows_any_title(title: str, tmp_path: Path) -> None:
 
 
 def test_a_fragment_stands_in_markdown_and_beside_others() -> None:
-    text = fragment(of(["a"]))
+    text = to_html_fragment(of(["a"]))
     assert "\n\n" not in text.strip()
     assert text.startswith('<div class="seqlearn-viewer">')
     assert "id=" not in "".join("".join(about) for _, about in read(text).tags)
@@ -189,22 +191,25 @@ def test_the_pictures_follow_from_what_was_heard() -> None:
     states = {"encoder.layers.0": steps, "decoder.layers.0": fed}
     cross, many = torch.rand(1, 1, 3, 4), torch.rand(1, 2, 3, 4)
     gates = dict.fromkeys(("reset", "update", "candidate"), steps)
-    assert kinds(Recording(states=states, tokens=tokens, times=times)) == ["unrolled"]
+    assert kinds(Recording(states=states, tokens=tokens, time_axis=times)) == ["unrolled_rnn"]
     passed = states | {"encoder.context": one}
-    found = kinds(Recording(states=passed, tokens=tokens, times=times))
-    assert found == ["context", "unrolled"]
-    found = kinds(Recording(gates={"encoder.layers.0": gates}, tokens=tokens, times=times))
+    found = kinds(Recording(states=passed, tokens=tokens, time_axis=times))
+    assert found == ["context_vector", "unrolled_rnn"]
+    found = kinds(Recording(gates={"encoder.layers.0": gates}, tokens=tokens, time_axis=times))
     assert found == ["gates"]
-    attend = Recording({"decoder.mix.attention": cross}, states, tokens=tokens, times=times)
+    attend = Recording({"decoder.mix.attention": cross}, states, tokens=tokens, time_axis=times)
     attend.axes = {"decoder.mix.attention": ("target", "source")}
-    assert kinds(attend) == ["attend", "unrolled", "heads"]
+    assert kinds(attend) == ["cross_attention_steps", "unrolled_rnn", "all_heads"]
     # A Transformer's blocks have states as well, and are not recurrent.
-    blocks = Recording({"decoder.layers.0.cross": many}, states, tokens=tokens, times=times)
+    blocks = Recording({"decoder.layers.0.cross": many}, states, tokens=tokens, time_axis=times)
     blocks.axes = {"decoder.layers.0.cross": ("target", "source")}
-    blocks.times = {"decoder.layers.0": "target"}
-    assert kinds(blocks) == ["words", "heads"]
+    blocks.time_axis = {"decoder.layers.0": "target"}
+    assert kinds(blocks) == ["multi_head_per_token", "all_heads"]
     # Nothing is known of somebody else's model.
-    assert kinds(Recording({"bert": torch.rand(2, 2, 5, 5)})) == ["words", "heads"]
+    assert kinds(Recording({"bert": torch.rand(2, 2, 5, 5)})) == [
+        "multi_head_per_token",
+        "all_heads",
+    ]
 
 
 def test_examples_are_cut_to_their_lengths_and_others_left_out() -> None:
@@ -214,7 +219,7 @@ def test_examples_are_cut_to_their_lengths_and_others_left_out() -> None:
         {"states": torch.rand(2, 4, 6)},
         tokens=tokens,
         axes={"cross": ("target", "source")},
-        times={"states": "source"},
+        time_axis={"states": "source"},
     )
     first, second = payload(recording, "")["examples"]
     assert [one["name"] for one in first["attention"]] == ["cross"]

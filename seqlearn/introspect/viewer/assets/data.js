@@ -109,13 +109,13 @@ const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
 
 // What the steps of a sequence are called; numbers where the tokens are not known.
 function tokensOf(example, axis, count) {
-  const tokens = axis === "source" ? example.source : axis === "target" ? example.fed : axis === "answered" ? example.answered : axis === "summary" ? ["summary"] : null;
+  const tokens = axis === "source" ? example.source : axis === "target" ? example.decoder_input : axis === "decoder_output" ? example.decoder_output : axis === "summary" ? ["summary"] : null;
   return Array.from({length: count}, (_, i) => tokens && i < tokens.length ? tokens[i] : String(i));
 }
 
 // Looking from the target at the source, a query is named by what it answered.
 function labelsOf(example, module) {
   const [from, to] = module.axes;
-  const queries = from === "target" && to === "source" ? "answered" : from;
+  const queries = from === "target" && to === "source" ? "decoder_output" : from;
   return [tokensOf(example, queries, module.rows), tokensOf(example, to, module.columns)];
 }

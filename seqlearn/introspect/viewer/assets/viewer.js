@@ -104,7 +104,7 @@ function mount(host) {
       frame = kind().opens === "last" ? frames() - 1 : Math.min(frames() - 1, kind().opens ?? 0);
     }
     scrub.max = frames() - 1;
-    small.hidden = view.picture.kind !== "heads";
+    small.hidden = view.picture.kind !== "all_heads";
     if (!small.hidden && !samePicture) fill();
     mark();
     draw();
@@ -116,7 +116,7 @@ function mount(host) {
     return PICTURES[picture.kind].title + (same.length > 1 ? ` ${same.indexOf(picture) + 1}` : "");
   };
   const excerpt = example => {
-    const text = joined(example.source ?? example.answered ?? example.fed ?? []);
+    const text = joined(example.source ?? example.decoder_output ?? example.decoder_input ?? []);
     return Array.from(text).length > 40 ? Array.from(text).slice(0, 39).join("") + "…" : text;
   };
 

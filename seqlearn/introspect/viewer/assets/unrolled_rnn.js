@@ -36,7 +36,7 @@ function rolledOut(scene, y, {vectors, reads, says, step, seen, left, right, hei
   return {bottom: low + 48, top: y, places, box: box0, cell, first, stop};
 }
 
-PICTURES.unrolled = {
+PICTURES.unrolled_rnn = {
   title: "Rolled out",
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
@@ -45,7 +45,7 @@ PICTURES.unrolled = {
   draw(scene, view, frame) {
     const {example} = view, packed = named(example.states, view.choice), vectors = vectorsOf(packed);
     const reads = readTokens(example, packed.time, vectors.steps);
-    const says = packed.time === "target" && example.answered ? tokensOf(example, "answered", vectors.steps) : null;
+    const says = packed.time === "target" && example.decoder_output ? tokensOf(example, "decoder_output", vectors.steps) : null;
     if (!vectors.steps) return empty(scene);
     // What reads a text backwards is played from its end.
     const backwards = view.choice.endsWith(".backwards");

@@ -33,7 +33,7 @@ def asked(trial: Trial, examples: Sequence[Example]) -> dict[str, Any]:
 def longest_answer(trial: Trial, examples: Sequence[Example]) -> int:
     """Tokens that may be made after the prompts."""
     prompt = max(len(ids[:2]) for _, ids in examples)
-    return max(1, min(LIMIT, trial.subject.widest_target - 1 - prompt))
+    return max(1, min(LIMIT, trial.under_test.widest_target - 1 - prompt))
 
 
 def next_logits(

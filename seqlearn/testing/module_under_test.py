@@ -14,7 +14,7 @@ from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
 Factory = Callable[[SequenceSpec], SequenceModule]
 
 
-class Subject:
+class ModuleUnderTest:
     """What a factory makes, and what it can do.
 
     Args:
@@ -132,7 +132,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
 
 
-def move(module: nn.Module) -> None:
+def perturb(module: nn.Module) -> None:
     """Move every parameter a little from where it starts, so that no bias is zero."""
     with torch.no_grad():
         for parameter in module.parameters():

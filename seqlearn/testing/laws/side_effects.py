@@ -18,8 +18,8 @@ from seqlearn.core import SequenceModule
 from seqlearn.introspect import Recording
 from seqlearn.introspect.recording._record import KINDS, record
 from seqlearn.testing.cases import real_outputs
-from seqlearn.testing.law import WRITES, Law, Trial, law
-from seqlearn.testing.laws.asking import asked, longest_answer
+from seqlearn.testing.generation_helpers import asked, longest_answer
+from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def recording(trial: Trial) -> None:
     trial.expect(traces(module) == before, "recording leaves a hook or an attribute on the module")
 
 
-@law(7, "modes", shapes=(*WRITES, "text to class"))
+@law(7, "train and eval mode", shapes=(*TEXT_TARGET, "text to class"))
 def modes(trial: Trial) -> None:
     """Answering works in eval mode, and leaves each part in the mode in which it was."""
     drawn = trial.examples(max_size=2)
@@ -84,7 +84,7 @@ def modes(trial: Trial) -> None:
     before = [part.training for part in parts]
 
     def answers() -> Tensor:
-        if trial.writes:
+        if trial.text_target:
             limit = longest_answer(trial, drawn)
             options: dict[str, Any] = {"max_new_tokens": limit, "return_scores": True}
             return module.generate(**asked(trial, drawn), **options)[1]
@@ -98,7 +98,7 @@ def modes(trial: Trial) -> None:
     trial.same(found, answers(), "answers in other modes, and in eval")
 
 
-@law(7, "copies")
+@law(7, "copy and pickle")
 def copies(trial: Trial) -> None:
     """A deep copy and a pickled copy give the same outputs, and share no parameter."""
     module, batch = trial.module(), trial.batch(trial.examples())

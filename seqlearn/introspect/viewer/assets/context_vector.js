@@ -1,5 +1,5 @@
 // Encoder and decoder, and the one vector between them: all that the decoder knows of the source.
-PICTURES.context = {
+PICTURES.context_vector = {
   title: "One vector",
   choices: () => [],
   frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states, picture.target).steps,
@@ -8,7 +8,7 @@ PICTURES.context = {
     const {palette, width} = scene;
     const [encoder, vector, decoder] = [picture.source, picture.vector, picture.target].map(name => vectorsOf(named(example.states, name)));
     const reads = tokensOf(example, "source", encoder.steps), fed = tokensOf(example, "target", decoder.steps);
-    const says = tokensOf(example, "answered", decoder.steps);
+    const says = tokensOf(example, "decoder_output", decoder.steps);
     const passed = frame >= encoder.steps, answering = frame - encoder.steps - 1;
     const written = joined(says.slice(0, Math.max(0, answering + 1)));
     heading(scene, 12, 14, "Encoder: reads the source, token by token");

@@ -2,7 +2,7 @@
 // So many rows stand side by side; of more keys than these the greatest are listed.
 const LINES = 28, LIST = 14;
 
-PICTURES.heads = {
+PICTURES.all_heads = {
   title: "All heads",
   choices: example => example.attention.map(module => module.name),
   chooses: "Module",

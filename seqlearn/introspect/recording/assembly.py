@@ -23,28 +23,28 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Slice:
     """What a module offered.
 
     Attributes:
         values: `batch parts time width`.
-        places: Of the greatest weights of each row, where they stood; `None` if all were kept.
+        indices: Of the greatest weights of each row, where they stood; `None` if all were kept.
         width: How wide a row was before.
-        timed: False of one vector an example, which belongs to no step.
+        has_time: False of one vector an example, which belongs to no step.
     """
 
     values: Tensor
-    places: Tensor | None
+    indices: Tensor | None
     width: int
-    timed: bool = True
+    has_time: bool = True
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        return self.values.nbytes + (0 if self.places is None else self.places.nbytes)
+        return self.values.nbytes + (0 if self.indices is None else self.indices.nbytes)
 
 
-Heard = dict[Key, list[Piece]]
+Activations = dict[Key, list[Slice]]
 """By key what was heard, once for each time that it was."""
 
 
@@ -53,16 +53,16 @@ class Step:
     """One decoding step: which rows of the step before its rows continue, and what was heard."""
 
     parents: list[int] | None
-    heard: Heard = field(default_factory=dict)
+    heard: Activations = field(default_factory=dict)
 
     @property
-    def fed(self) -> int:
+    def num_inputs(self) -> int:
         """Tokens that it fed."""
-        pieces = [piece for pieces in self.heard.values() for piece in pieces if piece.timed]
+        pieces = [piece for pieces in self.heard.values() for piece in pieces if piece.has_time]
         return max((piece.values.shape[2] for piece in pieces), default=0)
 
 
-def trace(steps: Sequence[Step], last: int, row: int) -> list[int]:
+def backtrack(steps: Sequence[Step], last: int, row: int) -> list[int]:
     """The row of a hypothesis in each step from the first to its last."""
     path = []
     for step in reversed(steps[: last + 1]):
@@ -71,21 +71,21 @@ def trace(steps: Sequence[Step], last: int, row: int) -> list[int]:
     return path[::-1]
 
 
-def histories(steps: Sequence[Step], paths: Sequence[Sequence[int]]) -> Heard:
+def assemble(steps: Sequence[Step], paths: Sequence[Sequence[int]]) -> Activations:
     """What each path through the steps saw, one row a path, the steps along time."""
-    found: Heard = {}
+    found: Activations = {}
     for key in {key: None for step in steps for key in step.heard}:
-        for turn in range(max(len(step.heard.get(key, [])) for step in steps)):
+        for call_index in range(max(len(step.heard.get(key, [])) for step in steps)):
             pieces = [
-                (number, step.heard[key][turn])
+                (number, step.heard[key][call_index])
                 for number, step in enumerate(steps)
-                if turn < len(step.heard.get(key, []))
+                if call_index < len(step.heard.get(key, []))
             ]
-            found.setdefault(key, []).append(_history(pieces, paths))
+            found.setdefault(key, []).append(_assemble_key(pieces, paths))
     return found
 
 
-def _history(pieces: Sequence[tuple[int, Piece]], paths: Sequence[Sequence[int]]) -> Piece:
+def _assemble_key(pieces: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
     longest = max((len(path) for path in paths), default=0)
     kept = sum(piece.values.shape[2] for number, piece in pieces if number < longest)
 
@@ -106,7 +106,7 @@ def _history(pieces: Sequence[tuple[int, Piece]], paths: Sequence[Sequence[int]]
     return _each([piece for _, piece in pieces], gathered)
 
 
-def below(key: Key, pieces: Sequence[Piece]) -> Piece:
+def concat_batch(key: Key, pieces: Sequence[Slice]) -> Slice:
     """Put pieces below one another along `batch`, padded with zeros in time and width.
 
     Raises:
@@ -115,8 +115,8 @@ def below(key: Key, pieces: Sequence[Piece]) -> Piece:
     heads = sorted({piece.values.shape[1] for piece in pieces})
     if len(heads) > 1:
         raise ValueError(
-            f"{key.name!r} offered attention with {heads} heads in turn; expected one number of "
-            "heads under one name"
+            f"{key.name!r} reported attention with {heads} heads in different calls; expected the "
+            "same number of heads under one name"
         )
 
     def stacked(tensors: Sequence[Tensor]) -> Tensor:
@@ -128,7 +128,7 @@ def below(key: Key, pieces: Sequence[Piece]) -> Piece:
     return _each(pieces, stacked)
 
 
-def one_after_another(pieces: Sequence[Piece]) -> Piece:
+def concat_time(pieces: Sequence[Slice]) -> Slice:
     """Put the pieces of a loop together along time, padded with zeros in width."""
 
     def joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -138,22 +138,22 @@ def one_after_another(pieces: Sequence[Piece]) -> Piece:
     return _each(pieces, joined)
 
 
-def rows(piece: Piece, order: Sequence[int]) -> Piece:
+def index_rows(piece: Slice, order: Sequence[int]) -> Slice:
     """The piece with its rows in this order."""
     return _each([piece], lambda tensors: tensors[0][list(order)])
 
 
-def nothing_like(piece: Piece, batch: int) -> Piece:
+def empty_like(piece: Slice, batch: int) -> Slice:
     """As many rows, in which nothing was heard."""
     return _each([piece], lambda t: t[0].new_zeros(batch, t[0].shape[1], 0, 0))
 
 
-def _each(pieces: Sequence[Piece], put: Callable[[Sequence[Tensor]], Tensor]) -> Piece:
-    """Do the same with values and places."""
-    places = [piece.places for piece in pieces if piece.places is not None]
-    return Piece(
+def _each(pieces: Sequence[Slice], put: Callable[[Sequence[Tensor]], Tensor]) -> Slice:
+    """Do the same with values and indices."""
+    indices = [piece.indices for piece in pieces if piece.indices is not None]
+    return Slice(
         put([piece.values for piece in pieces]),
-        put(places) if places else None,
+        put(indices) if indices else None,
         max(piece.width for piece in pieces),
-        timed=all(piece.timed for piece in pieces),
+        has_time=all(piece.has_time for piece in pieces),
     )

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from seqlearn.batch import END
 from seqlearn.nn.protocols import select
-from seqlearn.testing.law import WRITES, Law, Trial, law
-from seqlearn.testing.laws.asking import GAP, asked, longest_answer, next_logits
+from seqlearn.testing.generation_helpers import GAP, asked, longest_answer, next_logits
+from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
-@law(5, "in parts", shapes=WRITES)
+@law(5, "incremental decoding", shapes=TEXT_TARGET)
 def in_parts(trial: Trial) -> None:
     """Tokens in parts, with the state of the part before, give what all at once give."""
     module, batch = trial.module(), trial.batch(trial.examples())
@@ -35,7 +35,7 @@ def in_parts(trial: Trial) -> None:
                 tokens, whole = tokens[rows], whole[rows]
 
 
-@law(5, "cached answers", shapes=WRITES)
+@law(5, "cached equals uncached", shapes=TEXT_TARGET)
 def cached_answers(trial: Trial) -> None:
     """What generation answers greedily is the likeliest token of everything read at once."""
     drawn = trial.examples(max_size=3)

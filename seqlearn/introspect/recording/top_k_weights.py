@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 
-class TopWeights(Mapping[str, Tensor]):
+class TopKWeights(Mapping[str, Tensor]):
     """Weights of which only the greatest of each row are kept; made whole when asked for.
 
     Args:
@@ -19,10 +19,10 @@ class TopWeights(Mapping[str, Tensor]):
         self.kept = kept
 
     def __getitem__(self, name: str) -> Tensor:
-        weights, places, keys = self.kept[name]
+        weights, indices, keys = self.kept[name]
         whole = weights.new_zeros(*weights.shape[:-1], keys)
         # Rows of fewer keys are filled up with zeros at key 0, which add nothing there.
-        return whole.scatter_add_(-1, places.long(), weights)
+        return whole.scatter_add_(-1, indices.long(), weights)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.kept)

@@ -14,15 +14,15 @@ from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import rows_of
 from seqlearn.testing.law import Law, Trial, law
-from seqlearn.testing.laws.trainers import quietly, trainer
+from seqlearn.testing.trainer_stub import silence_lightning, trainer
 
 
-@law(9, "saved", drawn=False)
+@law(9, "checkpoint round trip", drawn=False)
 def saved(trial: Trial) -> None:
     """What a checkpoint gives back has the same arguments and outputs."""
     module = trial.module(dtype=torch.float32)
     batch = trial.batch(trial.rich(), torch.float32)
-    with TemporaryDirectory() as folder, quietly():
+    with TemporaryDirectory() as folder, silence_lightning():
         path = Path(folder) / "module.ckpt"
         held = trainer(default_root_dir=folder)
         held.strategy.connect(module)
@@ -63,7 +63,7 @@ def resumed(trial: Trial) -> None:
         run.fit(module, DataLoader(batches, batch_size=None), **options)
         return module
 
-    with TemporaryDirectory() as folder, quietly():
+    with TemporaryDirectory() as folder, silence_lightning():
         path = Path(folder) / "half.ckpt"
         whole = fit([SaveOnce(path)])
         torch.manual_seed(trial.seed + 1)  # another process

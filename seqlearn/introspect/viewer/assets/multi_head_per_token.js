@@ -1,5 +1,5 @@
 // All heads of a layer, one word after another: what each of them looks at for it.
-PICTURES.words = {
+PICTURES.multi_head_per_token = {
   title: "Heads, word by word",
   choices: (example, picture) => picture.choices.map(choice => choice.name),
   chooses: "Layer",
@@ -22,8 +22,8 @@ PICTURES.words = {
       if (!i) y += 42;
       y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, told});
     }
-    if (view.example.answered && modules[0].axes[0] === "target") {
-      const written = joined(tokensOf(view.example, "answered", modules[0].rows).slice(0, frame + 1));
+    if (view.example.decoder_output && modules[0].axes[0] === "target") {
+      const written = joined(tokensOf(view.example, "decoder_output", modules[0].rows).slice(0, frame + 1));
       heading(scene, 12, y + 16, "written so far");
       const narrow = width < 560;
       scene.text(narrow ? 12 : 112, y + (narrow ? 38 : 16), tail(written, width - (narrow ? 24 : 130)), {size: 15, weight: 500, align: "left"});

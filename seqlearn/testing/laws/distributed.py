@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from seqlearn.testing.cases import rows_of
 from seqlearn.testing.law import Law, Trial, law
-from seqlearn.testing.laws.trainers import step_gradients
+from seqlearn.testing.trainer_stub import step_gradients
 
 
-@law(10, "together", few=True)
+@law(10, "distributed and accumulation equivalence", few=True)
 def together(trial: Trial) -> None:
     """Several processes, or accumulated micro-batches, give the gradient of one whole batch."""
     ranks, micro = trial.draw(

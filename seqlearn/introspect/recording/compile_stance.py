@@ -14,7 +14,7 @@ _stance = ExitStack()
 
 
 @contextmanager
-def uncompiled() -> Iterator[None]:
+def force_eager() -> Iterator[None]:
     """Run compiled modules eagerly in the block.
 
     torch has one stance for the whole process. The first thread to look sets it, and the last one

@@ -2,7 +2,7 @@
 // Source: Luong et al. 2015, equations 5 to 7; a score is shown relative to the highest of its row.
 const STAGES = ["state", "scores", "softmax", "weighted", "sum", "concatenation", "feed-forward", "word"];
 
-PICTURES.attend = {
+PICTURES.cross_attention_steps = {
   title: "Attention, step by step",
   choices: () => [],
   frames: ({example, picture}) => named(example.attention, picture.attention).rows * STAGES.length,

@@ -19,7 +19,7 @@ from seqlearn.testing.cases import counted_targets
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_lightning() -> Iterator[None]:
     """Let Lightning say nothing of devices, loggers and workers, which are not what is tried."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [each.level for each in loggers]
@@ -36,7 +36,7 @@ def quietly() -> Iterator[None]:
 
 def trainer(**options: Any) -> L.Trainer:
     """A Trainer on the CPU that writes and shows nothing."""
-    with quietly():
+    with silence_lightning():
         return L.Trainer(
             accelerator="cpu",
             logger=False,
@@ -47,7 +47,7 @@ def trainer(**options: Any) -> L.Trainer:
         )
 
 
-class OneOfSeveral(SingleDeviceStrategy):
+class FakeDistributedStrategy(SingleDeviceStrategy):
     """One process that takes itself for one of several.
 
     What it reduces over all processes is looked up in `totals`, in the order of the calls; what it
@@ -66,7 +66,7 @@ class OneOfSeveral(SingleDeviceStrategy):
 
 
 def _one_rank(
-    module: SequenceModule, batches: list[SequenceBatch], strategy: OneOfSeveral
+    module: SequenceModule, batches: list[SequenceBatch], strategy: FakeDistributedStrategy
 ) -> list[Tensor | None]:
     """The gradients of one process before the step, as Lightning makes them."""
     count = len(batches)
@@ -114,7 +114,9 @@ def step_gradients(make: Any, ranks: list[list[SequenceBatch]]) -> dict[str, Ten
     totals: list[Tensor] | None = None
     module: SequenceModule
     for _ in range(2):  # what is reduced over all must be known first
-        strategies = [OneOfSeveral(rank, len(ranks), totals) for rank in range(len(ranks))]
+        strategies = [
+            FakeDistributedStrategy(rank, len(ranks), totals) for rank in range(len(ranks))
+        ]
         found = []
         for batches, strategy in zip(weighed(ranks), strategies, strict=True):
             module = make()
