@@ -8,12 +8,12 @@
 # %% [markdown]
 # # LSTM and GRU, and how far they remember
 #
-# **Claim.** Gates give the state a path on which it passes by almost untouched, and the gradient
-# with it. Where a plain recurrent network learns to remember over a few words, LSTM and GRU learn
-# it over tens, and hold what they learned for hundreds of steps.
+# **Claim.** Gates give the state a path on which it is preserved almost unchanged, and its gradient
+# with it. A plain recurrent network learns to remember over a few words. LSTM and GRU learn it over
+# tens of words, and keep what they have learned over hundreds.
 #
-# In this tutorial we compute the gates by hand, compare the gradients of the three networks, and
-# measure how far each one remembers. It takes one to two minutes on two cores and downloads
+# This tutorial computes the gates by hand, compares the gradients of the three networks, and
+# measures how far each one remembers. It takes one to two minutes on two cores and downloads
 # nothing.
 
 # %%
@@ -35,19 +35,20 @@ _ = L.seed_everything(0, verbose=False)
 # %% [markdown]
 # ## The gates, step by step
 #
-# The LSTM (Hochreiter & Schmidhuber 1997) has, beside the state $h_t$, a *cell* $c_t$. Three gates,
-# numbers between 0 and 1, decide what enters it, what stays in it, and what is shown of it:
+# The LSTM (Hochreiter & Schmidhuber 1997) has a *cell* $c_t$ in addition to the hidden state $h_t$.
+# Three gates, with values between 0 and 1, determine what is added to the cell, what is kept in it,
+# and what is output:
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot g_t \qquad h_t = o_t \odot \tanh(c_t)$$
 #
-# Where the forget gate $f_t$ is one and the input gate $i_t$ zero, the cell stays what it was.
+# Where the forget gate $f_t$ is one and the input gate $i_t$ is zero, the cell does not change.
 
 # %%
 inputs = torch.randn(1, 5, 8)  # batch time width
 
 
 def sums(layer, x, h):
-    """What the inputs and what the last state contribute to all gates: W x + b, U h + b'."""
+    """The contributions of input and previous state to all gates: W x + b, U h + b'."""
     w, u, b, b_state = layer.kernel.parameters()
     return x @ w.T + b, h @ u.T + b_state
 
@@ -64,8 +65,8 @@ print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
 print("c equal to the layer:", torch.allclose(cell, last_cell, atol=1e-6))
 
 # %% [markdown]
-# The GRU (Cho et al. 2014) does with two gates and without a cell. The update gate $z_t$ mixes the
-# old state and a new candidate $n_t$, which sees the old state through the reset gate:
+# The GRU (Cho et al. 2014) has two gates and no cell. The update gate $z_t$ mixes the old state
+# with a new candidate $n_t$, which depends on the old state through the reset gate:
 #
 # $$h_t = (1 - z_t) \odot n_t + z_t \odot h_{t-1}$$
 
@@ -79,11 +80,11 @@ _, (last_hidden,) = gru(inputs)
 print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
 
 # %% [markdown]
-# ## The gradient on its way back
+# ## The gradient through time
 #
-# How much does the last state depend on an input so many steps ago? We measure it in layers that
-# have learned nothing yet, as in [the last tutorial](recurrent.md), and in two more LSTMs, whose
-# forget gate starts half open (bias 0) and nearly open (bias 3). seqlearn's own starts with bias 1
+# How much does the last state depend on an input a given number of steps before? We measure it in
+# untrained layers, as in [the previous tutorial](recurrent.md), and in two more LSTMs, whose forget
+# gate starts half open (bias 0) and nearly open (bias 3). The default of seqlearn is a bias of 1
 # (Jozefowicz et al. 2015).
 
 # %%
@@ -106,16 +107,16 @@ axes.set(yscale="log", xlabel="distance from the last state (steps)", ylabel="si
 _ = axes.legend()
 
 # %% [markdown]
-# It is not the architecture as such that keeps the gradient but an *open* gate. With a forget gate
-# half open the LSTM loses it as the plain network does, and so does the GRU, whose update gate
-# starts half open too. With the gate nearly open it passes by. Gates can be opened by training; the
-# plain network has nothing to open.
+# The gradient is preserved by an *open* gate, not by the architecture as such. With a half-open
+# forget gate the LSTM loses the gradient as the plain network does. So does the GRU, whose update
+# gate starts half open too. With a nearly open gate it is preserved. Training can open gates; the
+# plain network has none.
 #
-# ## Recall: one distance at a time
+# ## Recall at one distance
 #
-# Somebody says in which country they grew up; `distance` filler words later we ask which of ten
-# languages they speak. For each distance and network we train a model anew: 4 epochs with batches
-# of 64 texts.
+# A text says in which country somebody grew up; after `distance` filler words it asks which of ten
+# languages they speak. We train a new model for each distance and architecture: 4 epochs with
+# batches of 64 texts.
 
 # %%
 recipe = sl.Recipe(lr=3e-3, warmup_steps=20, schedule="cosine")
@@ -139,7 +140,7 @@ def trained(model, data, epochs=4):
 
 
 def accuracy(model, distance):
-    """The share of test texts of this distance that the model answers right."""
+    """The accuracy on test texts of this distance."""
     examples = sl.data.Recall(distance, held_out_examples=200).examples("test")
     texts, languages = zip(*examples, strict=True)
     answers, _ = model.classify(texts)
@@ -147,7 +148,7 @@ def accuracy(model, distance):
 
 
 def draw(curves, title):
-    """Draw accuracy against distance, with the distances side by side."""
+    """Plot accuracy by distance, with the distances equally spaced."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for name, curve in curves.items():
         axes.plot([str(distance) for distance in curve], list(curve.values()), "o-", label=name)
@@ -169,21 +170,21 @@ for name, architecture in architectures.items():
 draw(curves, "trained for each distance")
 
 # %% [markdown]
-# They lose their grip one after another: the RNN first, then the GRU, and last the LSTM, whose
-# gradient reached furthest from the start. But all this happens within some tens of words, and the
-# textbook says that an LSTM holds a hundred. Is the memory too short, or was the training too short
-# to find out *what* to remember?
+# They fail one after another: first the RNN, then the GRU, and last the LSTM, whose gradient
+# reached furthest in the untrained network. But all of this happens within some tens of words,
+# while the textbook says that an LSTM remembers a hundred. Is the memory too short, or was the
+# training too short to find out *what* to remember?
 #
-# ## Recall: near and far together
+# ## Recall at several distances
 #
-# We let one model see texts of several distances, 0, 10, 20 and 30, in training. What is learned
-# from the near ones may help with the far ones. Then we ask it at distances up to 1,000, which it
-# never saw.
+# We train one model on texts of several distances: 0, 10, 20 and 30. What is learned from short
+# distances may help with long ones. Then we test it at distances up to 1,000, which do not occur in
+# training.
 
 
 # %%
 class Recalls(sl.data.SequenceDataModule):
-    """`Recall` at several distances, together."""
+    """`Recall` at several distances."""
 
     def __init__(self, distances, texts_each):
         super().__init__(sl.data.Text("word"), sl.data.Classes(), batch_tokens=2048)
@@ -195,7 +196,7 @@ class Recalls(sl.data.SequenceDataModule):
 
 
 def curve_of(model):
-    """Accuracy at each of these distances."""
+    """Accuracy by distance."""
     return {distance: accuracy(model, distance) for distance in (0, 1, 10, 30, 100, 300, 1000)}
 
 
@@ -207,34 +208,32 @@ for name, architecture in architectures.items():
     print(f"{name:5}", *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()))
 
 # %% [markdown]
-# GRU and LSTM now remember over many times the distances they have seen, and hold a hundred words.
-# Towards a thousand most runs slip; how much differs from seed to seed. So it was not the memory
-# that was too short. What was missing was a gradient that reaches far enough to find out what to
-# store.
+# GRU and LSTM now remember over many times the distances of the training, at least a hundred words.
+# Towards a thousand most runs get worse; how much depends on the seed. So the memory was not too
+# short. What was missing was a gradient that reaches far enough to learn what to store.
 #
-# The RNN has learned the texts without filler, and nothing else. Is its state unable to hold a
-# language? We train it once more, with distances in small steps, each only a little more than the
-# one before, and twice the epochs:
+# The RNN has learned the texts without filler words, and nothing else. Is its state unable to store
+# a language? We train it once more, with distances that grow in small steps, and for twice as many
+# epochs:
 
 # %%
 data = Recalls((0, 1, 2, 3, 5, 8, 13, 21, 34), texts_each=1_000)
 curves["RNN, small steps"] = curve_of(trained(sl.RNN(data.spec, **settings), data, epochs=8))
 share = curves["RNN, small steps"]
 print("RNN, small steps", *(f"{d} words: {share[d]:.1%}  " for d in share))
-draw(curves, "trained near and far together")
+draw(curves, "trained at several distances")
 
 # %% [markdown]
-# Now it is far from chance at distances at which it had learned nothing; how far differs from seed
-# to seed. "An RNN forgets after a few words" is thus not quite what happens. It *can* keep what it
-# has read. What it cannot do is learn to keep it, across a gap over which the gradient has
-# vanished. So Bengio et al. (1994) put it in their title: long-term dependencies are difficult to
-# *learn*.
+# Now it is far above chance at distances at which it had learned nothing; how far depends on the
+# seed. So "an RNN forgets after a few words" is not quite accurate. An RNN *can* store what it has
+# read. What it cannot do is learn to store it over a distance at which the gradient has vanished.
+# Hence the title of Bengio et al. (1994): long-term dependencies are difficult to *learn*.
 #
-# ## What training has done to the gradient
+# ## The gradient after training
 #
-# The same measurement as above, now in the three trained models and for the answer they give: how
-# much does it depend on each word of a text? 50 filler words stand between the country and the
-# question. Each curve is relative to its last word.
+# The same measurement as above, now in the three trained models and for their prediction: how much
+# does it depend on each word of a text? 50 filler words separate the country and the question. Each
+# curve is relative to its last word.
 
 # %%
 examples = list(sl.data.Recall(50).examples("test"))[:64]
@@ -255,12 +254,12 @@ axes.invert_xaxis()
 _ = axes.legend()
 
 # %% [markdown]
-# The RNN's curve is still a straight line downwards, and does not notice the country. Those of GRU
-# and LSTM run level over all the filler, back to the country, and fall beyond it: what was read
-# before it does not matter.
+# The curve of the RNN is still a straight line without a peak at the country. Those of GRU and LSTM
+# are level over all filler words, back to the country, and fall before it: what precedes the
+# country does not matter.
 #
-# And the gates? We compute the LSTM's forget and input gates at every step, averaged over texts
-# and cells.
+# And the gates? We compute the forget and input gates of the LSTM at every step, averaged over
+# texts and cells.
 
 # %%
 lstm = models["LSTM"].encoder.layers[0]
@@ -283,13 +282,14 @@ open_cells = (step.forget[:, 9:59] > 0.95).float().mean()
 print(f"forget gate over the filler: mean {forget[9:59].mean():.2f}; above 0.95: {open_cells:.0%}")
 
 # %% [markdown]
-# Nobody told it so, but at "grew up in" it lowers the forget gate, which clears the cells; at the
-# country it opens the input gate widest; and afterwards it raises the forget gate again. Not all
-# the way: only some cells are nearly untouched. "A gate that stands open for hundreds of steps" is
-# simpler than what this model does, which also feeds its state back into its gates at each step.
+# At "grew up in" the model lowers the forget gate, which clears the cells. At the country it opens
+# the input gate widest, and afterwards it raises the forget gate again. None of this was specified.
+# The forget gate does not open fully: only some cells are preserved almost unchanged. "A gate that
+# stays open for hundreds of steps" is simpler than what this model does, which also feeds its state
+# back into its gates at each step.
 #
-# The same, played back for one text: the cell's path straight through, and the gates that decide at
-# each word what is kept, what is added and what is shown. Press play, or step with the arrow keys.
+# The viewer shows the same for one text: the path of the cell, and the gates that determine for
+# each word what is kept, what is added and what is output. Press play, or step with the arrow keys.
 
 # %%
 text, _ = next(iter(sl.data.Recall(10).examples("test")))
@@ -298,13 +298,12 @@ with sl.record(models["LSTM"]) as recording:
 recording
 
 # %% [markdown]
-# ## And where they fall short
+# ## Limitations
 #
-# Two things are left. The state is still made one step after another, and more slowly, for an LSTM
-# has four times the weights. And whatever was read must fit into one state of fixed size. Here that
+# Two limitations remain. The steps are still sequential, and slower, because an LSTM has four times
+# as many weights. And everything that was read has to fit into one state of fixed size. Here that
 # was one fact. What if it is a whole sentence?
 #
-# ## What comes next
+# ## Next
 #
-# [One context vector](context_vector.md) between an encoder and a decoder: translation with two
-# LSTMs, and its bottleneck.
+# [One context vector](context_vector.md): translation with two LSTMs, and its bottleneck.

@@ -6,16 +6,16 @@
 # ---
 
 # %% [markdown]
-# # Recurrent networks and the three shapes
+# # Recurrent networks and three tasks
 #
 # **Claim.** A recurrent network carries a state through time. With the same weights at every step
-# it takes any length, and one architecture serves sequence → vector, vector → sequence and
-# sequence → sequence. But it learns what stands near and hardly what stands far: the gradient
-# vanishes with distance. And it is slow, one step after another.
+# it takes sequences of any length, and one architecture serves sequence → vector, vector → sequence
+# and sequence → sequence. It learns short-range dependencies well and long-range ones hardly,
+# because the gradient vanishes with distance. And it is slow, because its steps are sequential.
 #
-# In this tutorial we unroll the network of Elman (1990) by hand, train it on written-out dates in
-# all three shapes, and measure the gradient and the time. It takes about a minute on two cores and
-# downloads nothing.
+# This tutorial unrolls the network of Elman (1990) by hand, trains it on written-out dates in all
+# three tasks, and measures the gradient and the computing time. It takes about a minute on two
+# cores and downloads nothing.
 
 # %%
 import logging
@@ -38,9 +38,9 @@ _ = L.seed_everything(0, verbose=False)
 # %% [markdown]
 # ## The state, step by step
 #
-# At each step the network reads one input $x_t$ and its own last state $h_{t-1}$, and makes a new
-# state: $h_t = \tanh(W x_t + U h_{t-1} + b)$. Unrolled by hand that is a loop. The layer runs it
-# in one call of torch's kernel.
+# At each step the network computes a new state from the input $x_t$ and its previous state
+# $h_{t-1}$: $h_t = \tanh(W x_t + U h_{t-1} + b)$. Unrolled by hand, this is a loop. The layer
+# computes it in one call of PyTorch's kernel.
 
 # %%
 layer = RecurrentLayer("rnn", 8, 8)  # widths of input and state
@@ -59,8 +59,8 @@ print("equal to the layer:", torch.allclose(state, last, atol=1e-6))
 # %% [markdown]
 # ## Any length
 #
-# No weight belongs to a place, as it did in the [feed-forward network](feedforward.md). The same
-# layer reads one vector or a thousand, and the state after them has the same size:
+# No weight belongs to a position, unlike in the [feed-forward network](feedforward.md). The same
+# layer takes one vector or a thousand, and the final state always has the same size:
 
 # %%
 print(f"{sum(p.numel() for p in layer.parameters())} parameters")
@@ -69,14 +69,15 @@ for length in (1, 10, 1000):
     print(f"{length:5} inputs -> a state of {last.shape[1]} numbers")
 
 # %% [markdown]
-# ## The three shapes
+# ## Three tasks
 #
-# `Dates` comes in all three. *Sequence → vector*: in which language is a date written? *Vector →
-# sequence*: write the date that 90 numbers stand for. *Sequence → sequence*: translate a date.
+# `Dates` has all three. *Sequence → vector*: in which language is a date written? *Vector →
+# sequence*: write out a date that is given as 90 numbers. *Sequence → sequence*: translate a date.
 #
-# `sl.RNN` is an encoder and a decoder. The encoder's last state becomes one vector, the *context*.
-# From sequence to vector, the class is read from it; towards a sequence, the decoder's state
-# begins with it. Which halves are used is the spec's matter: the same line makes all three models.
+# `sl.RNN` consists of an encoder and a decoder. The last state of the encoder becomes one vector,
+# the [context vector](../glossary.md#context-vector). For a vector target the class is predicted
+# from it; for a sequence target it becomes the initial state of the decoder. The spec determines
+# which parts are used, so the same line creates all three models.
 
 # %%
 shapes = ("sequence-to-vector", "vector-to-sequence", "sequence-to-sequence")
@@ -111,16 +112,16 @@ for shape, epochs in zip(shapes, (4, 2, 2), strict=True):
     models[shape] = trained(sl.RNN(data[shape].spec, **settings), data[shape], epochs)
 
 # %% [markdown]
-# The language is recognised after a short training, for its marks are everywhere in the text:
+# The language is recognized after a short training, because every part of the text shows it:
 
 # %%
 texts, languages = zip(*data["sequence-to-vector"].examples("test"), strict=True)
 answers, _ = models["sequence-to-vector"].classify(texts)
 right = sum(answer == language for answer, language in zip(answers, languages, strict=True))
-print(f"languages recognised: {right / len(texts):.1%} (chance: one in {len(set(languages))})")
+print(f"languages recognized: {right / len(texts):.1%} (chance: one in {len(set(languages))})")
 
 # %% [markdown]
-# What is written looks like a date. Is it the right one?
+# The generated texts look like dates. Are they the right ones?
 
 # %%
 written = {}
@@ -132,9 +133,9 @@ for shape in shapes[1:]:
         print(f"    {answer:30} right: {target}")
 
 # %% [markdown]
-# Played back, from the model that was just trained: the network rolled out in time. Press play, or
-# step with the arrow keys. At each step the state (its numbers as colours) is made from the token
-# that is read and the state before.
+# The viewer shows the trained model unrolled in time. Press play, or step with the arrow keys. At
+# each step the state (its elements as colors) is computed from the current token and the previous
+# state.
 
 # %%
 model = models["sequence-to-sequence"]
@@ -143,12 +144,12 @@ with sl.record(model) as recording:
 recording
 
 # %% [markdown]
-# ## How far it gets
+# ## Accuracy by position
 #
-# The answer has four parts, in this order: weekday, day, month, year. We count each. Beside the two
-# models stands a third, `bidirectional=True`: its encoder has a second layer that reads from right
-# to left (Schuster & Paliwal 1997), and so ends at the *first* characters of the source. A guess
-# here is the part that occurs most often, whatever the source.
+# The output has four parts, in this order: weekday, day, month, year. We measure the accuracy of
+# each. A third model is added, with `bidirectional=True`: its encoder has a second layer that reads
+# from right to left (Schuster & Paliwal 1997) and therefore ends at the *first* characters of the
+# source. *Guess* is the accuracy of always predicting the most frequent value.
 
 # %%
 both_ways = sl.RNN(data["sequence-to-sequence"].spec, bidirectional=True, **settings)
@@ -169,10 +170,10 @@ def shares_right(answers):
 
 print(f"{'':20}", *(f"{part:>9}" for part in parts), "   whole dates")
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-for place, (name, answers) in enumerate(written.items()):
+for offset, (name, answers) in enumerate(written.items(), -1):
     right, whole = shares_right(answers)
     print(f"{name:20}", *(f"{share:9.1%}" for share in right), f"{whole:14.1%}")
-    axes.bar([i + 0.27 * (place - 1) for i in range(4)], right, 0.25, label=name)
+    axes.bar([i + 0.27 * offset for i in range(4)], right, 0.25, label=name)
 print(f"{'guess':20}", *(f"{share:9.1%}" for share in guess))
 for i, share in enumerate(guess):
     axes.hlines(share, i - 0.42, i + 0.42, "black", "dashed", label="" if i else "guess")
@@ -181,22 +182,22 @@ axes.set(ylabel="share right", ylim=(0, 1.05))
 _ = axes.legend()
 
 # %% [markdown]
-# From a vector, the weekday is learned: it is the first thing written, one step from the context.
-# Day, month and year are written later, and are guessed. Six epochs instead of two do not change
-# this picture.
+# Vector → sequence: the weekday is learned. It is generated first, one step after the context
+# vector. Day, month and year are generated later, and are guessed. Training for six epochs instead
+# of two does not change this.
 #
-# From a sequence, not even the weekday is learned. In English it is the first word, a dozen steps
-# or more from the encoder's end. Read from right to left it stands at the end, and is learned.
-# What decides is the *distance* between a fact and the place where it is needed. (Sutskever et al.
-# 2014 reversed their sources for this reason.)
+# Sequence → sequence: not even the weekday is learned. In English it is the first word, a dozen or
+# more steps before the end of the encoder. Read from right to left it is at the end, and is
+# learned. What matters is the *distance* between a fact and the position that needs it. (Sutskever
+# et al. 2014 reversed their sources for this reason.)
 #
-# ## The gradient vanishes
+# ## The vanishing gradient
 #
-# Training must find out which input to blame. What it follows is the gradient of the last state
-# with respect to each input. At every step back it is multiplied by $U^\top$ and by the slope
-# of tanh, which is at most one. So over $k$ steps it shrinks like a number below one to the power
-# of $k$, or grows like one above (Bengio et al. 1994). `U` starts as a rotation, which keeps every
-# length; we also scale it up and down.
+# Training has to find out which input caused an error. It uses the gradient of the last state with
+# respect to each input. At every step back this gradient is multiplied by $U^\top$ and by the
+# derivative of tanh, which is at most one. Over $k$ steps it therefore shrinks or grows like the
+# $k$-th power of a number (Bengio et al. 1994). `U` is initialized as a rotation, which preserves
+# lengths; we also scale it up and down.
 
 # %%
 length, width = 60, 64
@@ -217,13 +218,13 @@ axes.set(yscale="log", xlabel="distance from the last state (steps)", ylabel="si
 _ = axes.legend()
 
 # %% [markdown]
-# On this logarithmic axis an exponential is a straight line. As the network starts (`U × 1`), it
-# loses the gradient within a few dozen steps. A larger `U` is no cure: four times as large, the
-# gradient explodes. In between lies an edge, but where it lies depends on the inputs too, through
-# the slope of tanh, and each step of training moves it.
+# On a logarithmic axis an exponential is a straight line. With its initial weights (`U × 1`), the
+# network loses the gradient within a few dozen steps. A larger `U` is not a solution: four times as
+# large, the gradient explodes. There is a boundary in between, but its position depends on the
+# inputs too, through the derivative of tanh, and each training step moves it.
 #
-# The same is seen in the two trained encoders. How much does the context depend on each
-# character of a date?
+# The two trained encoders show the same. How much does the context vector depend on each character
+# of a date?
 
 # %%
 text = "Sunday, November 22, 2026"
@@ -239,10 +240,10 @@ axes.set(yscale="log", xlabel="source, character by character", ylabel="size of 
 _ = axes.legend()
 
 # %% [markdown]
-# ## One step after another
+# ## Sequential computation
 #
 # Step $t$ needs the state of step $t - 1$, so no two steps can run at the same time. A layer
-# without recurrence takes all positions in one product of matrices. We time both at the same width.
+# without recurrence computes all positions in one matrix product. We time both at the same width.
 
 # %%
 layer, linear = RecurrentLayer("rnn", 256, 256), torch.nn.Linear(256, 256)
@@ -269,13 +270,14 @@ with torch.no_grad():
         )
 
 # %% [markdown]
-# All at once, a token becomes cheaper the more there are. In the recurrent layer that ends as soon
-# as the call itself no longer counts: then each token costs a step, and the time grows with the
-# length. Many examples can run side by side; the steps of one cannot. On hardware that does
-# thousands of things at once the gap is far wider than here.
+# In the parallel layer, the cost per token falls with the number of tokens. In the recurrent layer
+# this stops as soon as the overhead of the call no longer matters: each further token costs one
+# step, and the time grows with the length. Many examples can be computed in parallel, but not the
+# steps of one example. On hardware with thousands of parallel units the difference is far larger
+# than here.
 #
-# ## What comes next
+# ## Next
 #
-# The state has room, and the loop takes any length. What is missing is a path through time that
-# neither shrinks nor blows up what passes along it. That is what the gates of
-# [LSTM and GRU](lstm_gru.md) are for.
+# The state has enough capacity, and the recurrence takes any length. What is missing is a path
+# through time on which values neither shrink nor grow. The gates of [LSTM and GRU](lstm_gru.md)
+# provide one.
