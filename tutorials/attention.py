@@ -8,15 +8,15 @@
 # %% [markdown]
 # # Attention, step by step
 #
-# **Claim.** A decoder with attention takes what it needs of the source from the states of the
-# encoder, at every step anew: it scores each of them, makes weights of the scores by a softmax,
-# weighs the states, sums them to a context, concatenates the context with its own state, feeds that
-# forward, and names the next word. None of the steps takes more than a line, and one can see where
-# it looks.
+# **Claim.** At every step, a decoder with attention takes what it needs from the states of the
+# encoder: it scores each state, computes weights from the scores by a softmax, multiplies the
+# states by their weights, sums them to a context, concatenates the context with its own state,
+# applies a feed-forward layer, and predicts the next token. Each of these operations takes one line
+# of code, and the weights show which parts of the source were used.
 #
-# In this tutorial we train a small encoder and decoder with attention to translate written-out
-# dates, take one step of it apart by hand, hold the result to what the model does, and compare the
-# four scores of the literature. It takes about two minutes on two cores and downloads nothing.
+# This tutorial trains a small encoder and decoder with attention to translate written-out dates,
+# computes one step by hand, compares the result with the model, and compares the four scores of the
+# literature. It takes about two minutes on two cores and downloads nothing.
 
 # %%
 import math
@@ -34,15 +34,15 @@ warnings.filterwarnings("ignore", module="lightning")
 # %% [markdown]
 # ## A trained model
 #
-# The words of this task are characters. The score is Luong's "general" one (Luong et al. 2015); the
-# encoder reads in both directions, as Bahdanau's does (Bahdanau et al. 2015).
+# The tokens of this task are characters. The score is "general" (Luong et al. 2015); the encoder is
+# bidirectional (Bahdanau et al. 2015).
 
 # %%
 data = sl.data.Dates("en", "de", batch_tokens=2048)
 
 
 def train(score):
-    """Train a model with one of the four scores; give it and its figures on the test dates."""
+    """Train a model with one of the four scores; return it with its test metrics."""
     L.seed_everything(0, verbose=False)
     model = sl.AttentionSeq2Seq(
         data.spec,
@@ -68,7 +68,7 @@ def train(score):
 
 
 model, figures = train("general")
-print(f"exact match on dates it never saw: {figures['test/exact_match']:.1%}")
+print(f"exact match on unseen dates: {figures['test/exact_match']:.1%}")
 
 # %%
 source = "Sunday, November 22, 2026"
@@ -76,33 +76,33 @@ source = "Sunday, November 22, 2026"
 print(source, "→", target)
 
 # %% [markdown]
-# ## The two sides
+# ## Encoder and decoder states
 #
-# The encoder gives a state $h_i$ for every character of the source. The decoder, fed the start
-# symbol and the characters written so far, has a state $s_t$ before it writes character $t$.
+# The encoder computes a state $h_i$ for every character of the source. The decoder receives START
+# and the characters generated so far, and has a state $s_t$ before it generates character $t$.
 
 # %%
 source_ids = torch.tensor(model.spec.source.encode([source]))
-fed = torch.tensor([[START, *model.spec.target.encode([target])[0]]])
+decoder_input = torch.tensor([[START, *model.spec.target.encode([target])[0]]])
 with torch.no_grad():
     memory = model.encode(source_ids, torch.tensor([source_ids.shape[1]]))
-    states, _ = model.decoder.recurrence(model.target_embedding(fed), memory)
+    states, _ = model.decoder.recurrence(model.target_embedding(decoder_input), memory)
 print("encoder states", tuple(memory.states.shape), " decoder states", tuple(states.shape))
 
 # %% [markdown]
-# We take one step apart: the one that writes the first digit of the day. The source has a 2 in
-# four places, so the character alone does not say where to look.
+# We compute one step by hand: the one that generates the first digit of the day. The source has a 2
+# in four positions, so the character alone does not determine which one to attend to.
 
 # %%
 step = target.index("22")
 h, s = memory.states[0], states[0, step]
-print(f"written so far {target[:step]!r}, to be written {target[step]!r}")
+print(f"generated so far {target[:step]!r}, next {target[step]!r}")
 
 # %% [markdown]
 # ## 1. Score
 #
-# How well does the decoder's state fit each state of the encoder? One number each:
-# $\operatorname{score}(s, h_i) = s \cdot W h_i$, with a matrix $W$ that was learned.
+# How well does the decoder state match each encoder state? The score is one number per state:
+# $\operatorname{score}(s, h_i) = s \cdot W h_i$, with a learned matrix $W$.
 
 # %%
 layer = model.decoder.combination
@@ -113,7 +113,8 @@ print(*(f"{score:.1f}" for score in scores))
 # %% [markdown]
 # ## 2. Softmax
 #
-# The exponentials of the scores, divided by their sum, are weights: positive, and one together.
+# The exponentials of the scores, divided by their sum, are the weights. They are positive and sum
+# to one.
 
 # %%
 weights = scores.exp() / scores.exp().sum()
@@ -125,16 +126,16 @@ for weight, place in zip(*weights.topk(3), strict=True):
 figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4), sharex=True, layout="constrained")
 above.bar(range(len(scores)), scores)
 above.axhline(0, color="0.5", linewidth=0.8)
-above.set(ylabel="score", title=f"to write {target[step]!r} after {target[:step]!r}")
+above.set(ylabel="score", title=f"generates {target[step]!r} after {target[:step]!r}")
 below.bar(range(len(weights)), weights)
 below.set(ylabel="weight", xlabel="character of the source", ylim=(0, 1))
 _ = below.set_xticks(range(len(source)), source.replace(" ", "␣"))
 
 # %% [markdown]
-# ## 3. Weigh, 4. Sum
+# ## 3. Weight, 4. Sum
 #
-# Every state of the encoder is multiplied by its weight, and the products are added up: one vector,
-# the context, as wide as a state, however long the source is.
+# Every encoder state is multiplied by its weight, and the products are summed. The result is one
+# vector, the context, of the same size as a state, however long the source is.
 
 # %%
 weighted = weights[:, None] * h
@@ -153,43 +154,43 @@ for panel, picture, title in zip(
 for panel in axes[:2]:
     panel.set_xticks(range(len(source)), source.replace(" ", "␣"), fontsize=7)
     panel.set_xlabel("character of the source")
-axes[0].set_ylabel("number within the state")
+axes[0].set_ylabel("element of the state")
 _ = figure.colorbar(image, ax=axes, label="value")
 
 # %% [markdown]
-# ## 5. Concatenate, 6. Feed forward, 7. Word
+# ## 5. Concatenate, 6. Feed forward, 7. Predict
 #
-# What was seen stands beside the state that looked. One layer makes an answer of both,
-# $\tilde h = \tanh(W_c\,[c; s] + b)$, and the output layer a logit for each character. The
-# likeliest is written.
+# The context is concatenated with the decoder state. One layer, $\tilde h = \tanh(W_c\,[c; s] +
+# b)$, gives the output of the decoder, and the output layer gives a logit for each character. The
+# most probable one is generated.
 
 # %%
 with torch.no_grad():
     both = torch.cat([context, s])
-    answer = torch.tanh(layer.feedforward.weight @ both + layer.feedforward.bias)
-    logits = model.head.weight @ answer + model.head.bias
+    output = torch.tanh(layer.feedforward.weight @ both + layer.feedforward.bias)
+    logits = model.head.weight @ output + model.head.bias
     probabilities = logits.exp() / logits.exp().sum()
 best = probabilities.topk(4)
 for token, probability in zip(model.spec.target.tokens(best.indices), best.values, strict=True):
     print(f"{token!r:8} {probability:7.2%}")
 
 # %% [markdown]
-# ## Is that what the model does?
+# ## Is this what the model computes?
 #
-# The model runs all steps of a known target at once. At our step its answer must be ours, but for
-# rounding.
+# With [teacher forcing](../glossary.md#teacher-forcing), the model computes all steps of a known
+# target at once. At our step its output must equal ours, except for rounding.
 
 # %%
 with torch.no_grad():
-    answers, _ = model.decode(fed, memory)
-print("largest difference", float((answers[0, step] - answer).abs().max()))
-print("equal:", torch.allclose(answers[0, step], answer, atol=1e-5))
+    outputs, _ = model.decode(decoder_input, memory)
+print("largest difference", float((outputs[0, step] - output).abs().max()))
+print("equal:", torch.allclose(outputs[0, step], output, atol=1e-5))
 
 # %% [markdown]
-# ## Where it looks
+# ## The attention map
 #
-# `record` keeps the weights of every step while the model answers. The row of our step is the one
-# that we made by hand.
+# `record` captures the weights of every step during generation. The row of our step equals the one
+# that we computed by hand.
 
 # %%
 with sl.record(model) as recording:
@@ -202,54 +203,55 @@ print("equal:", torch.allclose(recording.attention[name][0, 0, step], weights, a
 recording.plot(name)
 
 # %% [markdown]
-# Digits are copied, and each row of a digit looks at its own digit in the source, out of order:
-# the day stands behind the month in English, before it in German. Other rows look where nothing
-# is to be learned, such as those that go on with a word already begun. The weights must lie
-# somewhere, for their sum is one.
+# Digits are copied: each row of a digit attends to the same digit in the source, out of order,
+# because the day follows the month in English and precedes it in German. Other rows attend to
+# positions without useful information, for example those that continue a word already begun. Their
+# weights must be somewhere, because they sum to one.
 #
-# And all seven steps, played back from this recording, for each character that was written. Press
-# play, or step with the arrow keys.
+# The viewer plays all seven operations of this recording for each generated character. Press play,
+# or step with the arrow keys.
 
 # %%
 recording
 
 # %% [markdown]
-# ## Does it use what it looks at?
+# ## Are the weights causal?
 #
-# A weight is not yet a proof. So we change what it looks at and nothing else: the two encoder
-# states of the day are replaced by those of another date. In a second experiment the states
-# stay, and the one context vector between encoder and decoder is replaced.
+# A large weight does not prove that a state is used. We therefore change the states with large
+# weights, and nothing else: the two encoder states of the day are replaced by those of another
+# date. In a second experiment the states are kept, and the context vector between encoder and
+# decoder is replaced.
 
 
 # %%
 @torch.no_grad()
-def read(text):
+def encode(text):
     """Encode one source."""
     ids = torch.tensor(model.spec.source.encode([text]))
     return model.encode(ids, torch.tensor([ids.shape[1]]))
 
 
 @torch.no_grad()
-def write(memory):
-    """Take the likeliest token at every step."""
+def greedy(memory):
+    """Greedy search: take the most probable token at every step."""
     tokens, state = [START], None
     while tokens[-1] != END and len(tokens) < 40:
-        answer, state = model.decode(torch.tensor([tokens[-1:]]), memory, state)
-        tokens.append(int(model.head(answer)[0, -1].argmax()))
+        output, state = model.decode(torch.tensor([tokens[-1:]]), memory, state)
+        tokens.append(int(model.head(output)[0, -1].argmax()))
     return model.spec.target.decode([tokens])[0]
 
 
-one, other = read("Sunday, November 22, 2026"), read("Monday, February 15, 2027")
+one, other = encode("Sunday, November 22, 2026"), encode("Monday, February 15, 2027")
 day = [source.index("22"), source.index("22") + 1]
 patched = one.states.clone()
-patched[:, day] = read("Sunday, November 15, 2026").states[:, day]
-print("as it is              ", write(one))
-print("the day's two states  ", write(one._replace(states=patched)))
-print("the context vector    ", write(one._replace(summary=other.summary)))
-print("all states            ", write(other._replace(summary=one.summary)))
+patched[:, day] = encode("Sunday, November 15, 2026").states[:, day]
+print("unchanged             ", greedy(one))
+print("the day's two states  ", greedy(one._replace(states=patched)))
+print("the context vector    ", greedy(one._replace(summary=other.summary)))
+print("all states            ", greedy(other._replace(summary=one.summary)))
 
 # %% [markdown]
-# ## The four scores
+# ## Four scores
 #
 # | score | $\operatorname{score}(s, h_i)$ | source |
 # |---|---|---|
@@ -258,7 +260,8 @@ print("all states            ", write(other._replace(summary=one.summary)))
 # | `additive` | $v \cdot \tanh(W s + U h_i)$ | Bahdanau et al. 2015 |
 # | `scaled_dot` | $s \cdot h_i / \sqrt{d}$ | Vaswani et al. 2017 |
 #
-# Each is a line. (In the model, the matrix at $h_i$ is called `key`, the one at $s$ `query`.)
+# Each is one line. (In the model, the matrix that multiplies $h_i$ is called `key`, the one that
+# multiplies $s$ `query`.)
 
 # %%
 BY_HAND = {
@@ -271,7 +274,7 @@ BY_HAND = {
 
 @torch.no_grad()
 def is_equal(score, model):
-    """Hold the scores of a model to the line above."""
+    """Compare the scores of a model with the line above."""
     attention = model.decoder.combination.attention
     by_model = attention.scores(states, attention.read(memory.states))[0, step]
     by_hand = torch.stack([BY_HAND[score](s, h_i, attention) for h_i in h])
@@ -279,7 +282,7 @@ def is_equal(score, model):
 
 
 # %% [markdown]
-# We train a model with each of the other three, in the same way.
+# We train a model with each of the other three scores, in the same way.
 
 # %%
 trained = {"general": (model, figures)}
@@ -293,8 +296,8 @@ for score, (model, figures) in trained.items():
     )
 
 # %% [markdown]
-# All four learn the task, and one run of each, tested on 1,000 dates, is no ranking. But they do
-# not look at the same places:
+# All four learn the task; one run of each, tested on 1,000 dates, is not a ranking. But their
+# attention differs:
 
 # %%
 figure, axes = plt.subplots(2, 2, figsize=(8, 7.4), layout="constrained")
@@ -302,25 +305,29 @@ for panel, (score, (model, _)) in zip(axes.flat, trained.items(), strict=True):
     with sl.record(model) as recording:
         model.generate([source])
     image = panel.imshow(recording.attention[name][0, 0], cmap="magma_r", vmin=0, vmax=1)
-    answered, read_from = recording.labels(name)
-    panel.set_xticks(range(len(read_from)), [c.replace(" ", "␣") for c in read_from], fontsize=6)
-    panel.set_yticks(range(len(answered)), [c.replace(" ", "␣") for c in answered], fontsize=6)
-    panel.set(title=score, xlabel="source", ylabel="written")
+    output_tokens, source_tokens = recording.labels(name)
+    panel.set_xticks(
+        range(len(source_tokens)), [c.replace(" ", "␣") for c in source_tokens], fontsize=6
+    )
+    panel.set_yticks(
+        range(len(output_tokens)), [c.replace(" ", "␣") for c in output_tokens], fontsize=6
+    )
+    panel.set(title=score, xlabel="source", ylabel="generated")
 _ = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)
 
 # %% [markdown]
-# The map of `scaled_dot` is the softest. States lie between −1 and 1, so no $s \cdot h_i$ exceeds
-# $d$ and none of its scores $\sqrt d$, which is about 7 here: the softmax cannot decide as sharply.
-# (In the Transformer, learned matrices stand before this score and may make it as large as it needs
-# to be.) The answer is right even so: what a soft look brings together is enough.
+# The map of `scaled_dot` is the least sharp. Elements of a state are between −1 and 1, so
+# $s \cdot h_i$ is at most $d$ and its score at most $\sqrt d$, which is about 7 here. The softmax is
+# therefore less sharp. (In the Transformer, learned matrices precede this score and can make it as
+# large as necessary.) The output is correct nevertheless: the weighted sum contains enough information.
 #
-# ## And where it falls short
+# ## Limitations
 #
-# The context vector is no bottleneck any more. But encoder and decoder still go one step after
-# another: $h_i$ waits for $h_{i-1}$, $s_t$ for $s_{t-1}$. Only attention itself needs no order: it
-# looked at all states at once.
+# The context vector is no longer a bottleneck. But encoder and decoder are still sequential: $h_i$
+# needs $h_{i-1}$, and $s_t$ needs $s_{t-1}$. Attention itself needs no order: it uses all states at
+# once.
 #
-# ## What comes next
+# ## Next
 #
-# If attention looks anywhere in one step, is the recurrence still needed? The
-# [Transformer](transformer.md) leaves it out.
+# If attention reaches every position in one step, is the recurrence still necessary? The
+# [Transformer](transformer.md) has none.

@@ -6,16 +6,16 @@
 # ---
 
 # %% [markdown]
-# # One context vector, and its bottleneck
+# # One context vector and its bottleneck
 #
-# **Claim.** Two recurrent networks turn a sequence into another one: an encoder reads the source
-# into one vector, a decoder writes the target from it. All that the decoder knows of the source is
-# this context vector. It has the same size for a short source and a long one, so the longer the
-# source, the more is lost.
+# **Claim.** Two recurrent networks map a sequence to another one: an encoder reads the source into
+# one vector, and a decoder generates the target from it. This [context
+# vector](../glossary.md#context-vector) is all that the decoder receives of the source. It has the
+# same size for short and long sources, so the longer the source, the more information is lost.
 #
-# In this tutorial we train such a pair of LSTMs (Sutskever et al. 2014) to copy sequences of
-# digits, look at what passes from one to the other, and measure how much of it arrives. It takes
-# about two minutes on two cores and downloads nothing.
+# This tutorial trains such a pair of LSTMs (Sutskever et al. 2014) to copy sequences of digits,
+# inspects the vector between them, and measures how much of the source it holds. It takes about two
+# minutes on two cores and downloads nothing.
 
 # %%
 import warnings
@@ -30,10 +30,10 @@ from seqlearn.batch import END, START
 warnings.filterwarnings("ignore", module="lightning")
 
 # %% [markdown]
-# ## The data
+# ## Data
 #
-# Nothing is easier to check than a copy: the answer is the source. `Synthetic` draws sequences of
-# 3 to 20 digits, about as many short ones as long ones. No test sequence occurs in training.
+# A copy is easy to check: the target is the source. `Synthetic` draws sequences of 3 to 20 digits,
+# with about equally many of each length. No test sequence occurs in training.
 
 # %%
 data = sl.data.Synthetic("copy", length=20, min_length=3, batch_tokens=2048)
@@ -43,8 +43,8 @@ for source, target in list(data.examples("train"))[:3]:
 # %% [markdown]
 # ## Encoder and decoder
 #
-# The encoder's last states, of both directions, go through one layer and become the context
-# vector. Another layer turns it into the first state of the decoder.
+# The last states of the encoder, of both directions, go through one layer and become the context
+# vector. Another layer maps it to the initial state of the decoder.
 #
 # ```text
 #                 one vector                      next token
@@ -56,7 +56,7 @@ for source, target in list(data.examples("train"))[:3]:
 
 # %%
 def train(architecture, d_model):
-    """Train a model; all in the same way."""
+    """Train a model; the settings are the same for all models."""
     L.seed_everything(0, verbose=False)
     model = architecture(
         data.spec,
@@ -83,16 +83,16 @@ lstm = train(sl.LSTM, d_model=70)
 print(lstm.generate(["3 1 4", "2 7 1 8"]))
 
 # %% [markdown]
-# ## All that the decoder knows
+# ## The memory
 #
-# What an encoder hands over is a `Memory`: its states, which of them are real, and the summary,
-# which is the context vector.
+# The output of an encoder is a `Memory`: its states, a mask of the real ones, and the context
+# vector, `summary`.
 
 # %%
 first, second = "3 1 4", "2 7 1 8 2 8"
 
 
-def read(model, text):
+def encode(model, text):
     """Encode one source."""
     ids = torch.tensor(model.spec.source.encode([text]))
     with torch.no_grad():
@@ -100,45 +100,47 @@ def read(model, text):
 
 
 for text in (first, second):
-    memory = read(lstm, text)
+    memory = encode(lstm, text)
     print(f"{text:12} states {tuple(memory.states.shape)}  summary {tuple(memory.summary.shape)}")
 
 # %% [markdown]
-# The decoder writes one token after another: it reads the one before, and its own state.
+# The decoder generates one token after another. Each step takes the previous token and the
+# decoder's own state.
 
 
 # %%
 @torch.no_grad()
-def write(model, memory):
-    """Take the likeliest token at every step."""
+def greedy(model, memory):
+    """Greedy search: take the most probable token at every step."""
     tokens, state = [START], None
     while tokens[-1] != END and len(tokens) < 30:
-        answer, state = model.decode(torch.tensor([tokens[-1:]]), memory, state)
-        tokens.append(int(model.head(answer)[0, -1].argmax()))
+        output, state = model.decode(torch.tensor([tokens[-1:]]), memory, state)
+        tokens.append(int(model.head(output)[0, -1].argmax()))
     return model.spec.target.decode([tokens])[0]
 
 
-print(write(lstm, read(lstm, first)))
+print(greedy(lstm, encode(lstm, first)))
 
 # %% [markdown]
-# Now two experiments. We put noise in the place of all the encoder's states and keep the summary:
-# the answer stays. We keep the states and swap the summaries of two sources: the answers swap.
+# Two experiments follow. First we replace all encoder states by noise and keep the context vector:
+# the output does not change. Then we keep the states and swap the context vectors of two sources:
+# the outputs are swapped.
 
 # %%
-a, b = read(lstm, first), read(lstm, second)
+a, b = encode(lstm, first), encode(lstm, second)
 noise = torch.randn_like(a.states)
-print("as it is          ", write(lstm, a), "|", write(lstm, b))
-print("states are noise  ", write(lstm, a._replace(states=noise)))
+print("unchanged         ", greedy(lstm, a), "|", greedy(lstm, b))
+print("noise as states   ", greedy(lstm, a._replace(states=noise)))
 swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
-print("summaries swapped ", write(lstm, swapped[0]), "|", write(lstm, swapped[1]))
+print("vectors swapped   ", greedy(lstm, swapped[0]), "|", greedy(lstm, swapped[1]))
 
 # %% [markdown]
-# The last line has to be read twice: from the states of one source and the summary of the other
-# the decoder writes the other one. It never looks at the states.
+# In the last line, the decoder gets the states of one source and the context vector of the other,
+# and generates the other. It does not use the states.
 
 # %% [markdown]
-# Played back, from the model that was just trained: the encoder reads to its end, one vector
-# passes, and the decoder writes from it. Press play, or step with the arrow keys.
+# The viewer shows this for the trained model: the encoder reads the source, one vector is passed
+# on, and the decoder generates the target from it. Press play, or step with the arrow keys.
 
 # %%
 with sl.record(lstm) as recording:
@@ -148,25 +150,24 @@ recording
 # %% [markdown]
 # ## The bottleneck
 #
-# The summary has 70 numbers, whether the source has 3 digits or 20. How much fits in? We count the
-# test sequences that are copied without a single error, by their length.
+# The context vector has 70 elements, whether the source has 3 digits or 20. How much does it hold?
+# We measure the accuracy (every digit of a test sequence is correct) by length.
 
 
 # %%
 def exact_by_length(model):
-    """The share of sequences copied without an error; lengths 3 and 4 together, 5 and 6, …"""
+    """The fraction of sequences copied without an error; lengths 3 and 4 together, 5 and 6, …"""
     sources, targets = zip(*data.examples("test"), strict=True)
     right = {length: [] for length in range(4, data.length + 1, 2)}
-    for target, answer in zip(targets, model.generate(sources), strict=True):
-        right[(len(target.split()) + 1) // 2 * 2].append(answer == target)
+    for target, output in zip(targets, model.generate(sources), strict=True):
+        right[(len(target.split()) + 1) // 2 * 2].append(output == target)
     return {length: sum(found) / len(found) for length, found in right.items()}
 
 
 # %% [markdown]
-# Three models are compared, all trained in the same way: the one above; the same with a context
-# vector about half as wide; and `AttentionSeq2Seq` with about as many parameters as the first. Its
-# encoder is of the same kind, but its decoder may look at every state of the encoder, at every
-# step.
+# We compare three models, trained in the same way: the one above; one with a context vector about
+# half as wide; and `AttentionSeq2Seq` with about as many parameters as the first. Its encoder is of
+# the same kind, but its decoder can attend to every state of the encoder at every step.
 
 # %%
 models = {
@@ -195,39 +196,39 @@ axes.grid(alpha=0.3)
 _ = axes.legend()
 
 # %% [markdown]
-# The LSTMs copy short sources and then fall off, the one with the narrower context earlier (it has
-# fewer weights in all, too). With attention the length matters little. The training is the same and
-# the encoder of one kind, so what tells them apart is what the decoder may look at. What an error
-# looks like:
+# The LSTMs copy short sources, and their accuracy drops with length, earlier with the narrower
+# context vector (which also has fewer weights in total). With attention, length matters little.
+# Training and kind of encoder are the same, so the difference comes from what the decoder can
+# access. An example of an error:
 
 # %%
 longest = max((source for source, _ in data.examples("test")), key=len)
-print(f"{'the source':29} {longest}")
+print(f"{'source':29} {longest}")
 for name, model in models.items():
     print(f"{name:29} {model.generate([longest])[0]}")
 
 # %% [markdown]
-# One thing the figure does not say: that 20 digits do not *fit* into 70 numbers. They would, many
-# times over. What is measured is how much a decoder learns to read out of one vector in a given
-# training. A longer training moves the fall to the right (four times as long, by about four digits,
-# when we tried it), as a wider vector does; and a longer source is past it again.
+# The figure does not show that 20 digits do not *fit* into 70 numbers. They would, many times over.
+# It shows how much a decoder learns to extract from one vector with a given amount of training.
+# Longer training moves the drop to the right (four times as long: by about four digits, in our
+# experiment), and so does a wider vector; longer sources are then beyond it again.
 #
-# And with attention, is the context vector still needed? We swap the summaries of two sources
+# With attention, is the context vector still needed? We swap the context vectors of two sources
 # once more:
 
 # %%
 attentive = models["LSTM with attention"]
-a, b = read(attentive, first), read(attentive, second)
-print("as it is         ", write(attentive, a), "|", write(attentive, b))
+a, b = encode(attentive, first), encode(attentive, second)
+print("unchanged        ", greedy(attentive, a), "|", greedy(attentive, b))
 swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
-print("summaries swapped", write(attentive, swapped[0]), "|", write(attentive, swapped[1]))
+print("vectors swapped  ", greedy(attentive, swapped[0]), "|", greedy(attentive, swapped[1]))
 
 # %% [markdown]
-# Now the digits come from the states. The context vector, which is still the decoder's first
-# state, keeps a say in how many there are.
+# Now the digits come from the states. The context vector, which is still the initial state of the
+# decoder, has some influence on their number.
 
 # %% [markdown]
-# ## What comes next
+# ## Next
 #
-# A decoder that may look at every state of the encoder has to know where to look. How it does
-# that, step by step, shows [Attention](attention.md).
+# A decoder that can attend to every state of the encoder needs to determine which ones to attend
+# to. [Attention](attention.md) shows how, step by step.
