@@ -160,9 +160,9 @@ _ = figure.colorbar(image, ax=axes, label="value")
 # %% [markdown]
 # ## 5. Concatenate, 6. Feed forward, 7. Predict
 #
-# The context is concatenated with the decoder state. One layer, $\tilde h = \tanh(W_c\,[c; s] +
-# b)$, gives the output of the decoder, and the output layer gives a logit for each character. The
-# most probable one is generated.
+# The context is concatenated with the decoder state. One layer,
+# $\tilde h = \tanh(W_c\,[c; s] + b)$, gives the output of the decoder, and the output layer gives a
+# logit for each character. The most probable one is generated.
 
 # %%
 with torch.no_grad():
@@ -317,9 +317,10 @@ _ = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)
 
 # %% [markdown]
 # The map of `scaled_dot` is the least sharp. Elements of a state are between −1 and 1, so
-# $s \cdot h_i$ is at most $d$ and its score at most $\sqrt d$, which is about 7 here. The softmax is
-# therefore less sharp. (In the Transformer, learned matrices precede this score and can make it as
-# large as necessary.) The output is correct nevertheless: the weighted sum contains enough information.
+# $s \cdot h_i$ is at most $d$ and its score at most $\sqrt d$, which is about 7 here. The softmax
+# is therefore less sharp. (In the Transformer, learned matrices precede this score and can make it
+# as large as necessary.) The output is correct nevertheless: the weighted sum contains enough
+# information.
 #
 # ## Limitations
 #
