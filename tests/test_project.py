@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import importlib.metadata
 import os
 import re
@@ -194,6 +196,13 @@ def test_a_right_import_is_let_through(module: str, source: str) -> None:
 
 def test_no_module_is_called_by_what_it_is_not() -> None:
     assert [name for name in MODULES if FORBIDDEN_NAMES & set(name.split("."))] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
+def test_no_name_shadows_a_module(module: str) -> None:
+    """`import seqlearn.a.b as m` gives the module, not a function of the same name."""
+    imported = importlib.import_module(f"seqlearn.{module}")
+    assert functools.reduce(getattr, module.split("."), seqlearn) is imported
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -48,7 +48,7 @@ def plain(windows: Iterable[BPTTWindow]) -> list[tuple[list[int], list[int], lis
 def predicted(plan: StreamPlan, window: BPTTWindow) -> list[int]:
     """The places of the circular token stream that a batch predicts."""
     rows = zip(window.starts.tolist(), window.predicted.tolist(), strict=True)
-    return [(start + i) % plan.ids for start, count in rows for i in range(1, count + 1)]
+    return [(start + i) % plan.num_tokens for start, count in rows for i in range(1, count + 1)]
 
 
 @given(plans(), epochs)
@@ -59,7 +59,7 @@ def test_every_id_is_predicted_once(plan: StreamPlan, epoch: int | None) -> None
         for window in windows
         for place in predicted(plan, window)
     ]
-    assert sorted(found) == list(range(plan.ids))
+    assert sorted(found) == list(range(plan.num_tokens))
 
 
 @given(plans(), epochs)
@@ -68,7 +68,10 @@ def test_every_row_goes_on_where_it_was(plan: StreamPlan, epoch: int | None) -> 
         assert [window.continues for window in windows] == [i > 0 for i in range(len(windows))]
         for before, after in itertools.pairwise(windows):
             assert after.streams.tolist() == before.streams.tolist()
-            assert after.starts.tolist() == ((before.starts + before.predicted) % plan.ids).tolist()
+            assert (
+                after.starts.tolist()
+                == ((before.starts + before.predicted) % plan.num_tokens).tolist()
+            )
 
 
 @given(plans(), epochs)
@@ -105,7 +108,7 @@ def test_seeds_and_epochs_start_elsewhere_and_the_fixed_order_at_the_start() -> 
 
 @given(plans())
 def test_ranks_read_the_streams_that_one_process_would(plan: StreamPlan) -> None:
-    alone = StreamPlan(plan.ids, plan.num_streams * plan.world_size, plan.window)
+    alone = StreamPlan(plan.num_tokens, plan.num_streams * plan.world_size, plan.window)
     together = list(zip(*dealt(plan, 2), strict=True))
     for window, parts in zip(alone.epoch(0, 2), together, strict=True):
         for field in ("streams", "starts", "predicted"):
@@ -192,7 +195,9 @@ def test_a_lane_that_has_ended_predicts_nothing(tmp_path: Path) -> None:
 @given(plans(), epochs)
 def test_batches_hold_the_ids_of_their_places(plan: StreamPlan, epoch: int | None) -> None:
     with TemporaryDirectory() as folder:
-        data = written(Path(folder), list(range(plan.ids)), [plan.ids])  # each id is its place
+        data = written(
+            Path(folder), list(range(plan.num_tokens)), [plan.num_tokens]
+        )  # each id is its place
     for windows in dealt(plan, epoch):
         for window in windows:
             batch = data[window]

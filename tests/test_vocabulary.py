@@ -1,0 +1,66 @@
+"""The field's terms: words that the project has retired stay out of the package and the docs.
+
+Each entry of `RETIRED` names a term by a regular expression, and the term that replaced it. Add a
+pair here when a public name or a term is renamed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RETIRED = {
+    # data
+    r"\blanes?\b|\bLane(Plan|Dataset)\b|\bplan_lanes\b": "streams",
+    r"\bcircle of (ids|tokens)\b|\bthe circle\b": "circular token stream",
+    r"\blabel_until\b": "label_separator",
+    r"\bval_share\b|\bshare_of\b": "val_fraction, fraction_of",
+    r"\brefuse_empty\b": "check_not_empty",
+    r"\bcodec_name\b": "normalize_encoding",
+    r"\bcolumn_place\b": "column_index",
+    r"\bundecodable\b": "decode_error_message",
+    r"\bdef (locate|shuffled|fixed)\b": "describe_location, epoch, sequential",
+    r"\bplan_in_order\b|\b_even_out\b": "plan_sequential, _pad_to_world_size",
+    r"\b(MAPPED|CHECKED)_BYTES\b|\b_WORTH_ANOTHER_TRY\b": "MMAP_THRESHOLD, CHECKSUM_LIMIT",
+    r"\bdrawing\(": "seeded_rng",
+    r"\bRecall\([^)]*\bbefore=": "prefix_length",
+    # callbacks and command line
+    r"\bundisturbed\b": "eval_context",
+    r"\bcallbacks(\.reporting|\.Report)\b": "figure_logger.FigureLogger",
+    r"\b(one_line|as_line)\b": "format_error, to_single_line",
+    r"\bOVERVIEW\b": "USAGE",
+}
+"""For each retired term (a regular expression) the one that replaced it."""
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """The sources of the package and the pages, each with its path."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("tutorials/*.py")]
+    for path in [*sorted(ROOT.glob("seqlearn/**/*.py")), *sorted(pages)]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+TEXTS = dict(texts())
+
+
+def uses(term: str, texts: dict[str, str]) -> list[str]:
+    """Where a term occurs: file and line of each match."""
+    return [
+        f"{path}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for path, text in texts.items()
+        for match in re.finditer(term, text)
+    ]
+
+
+@pytest.mark.parametrize("term", RETIRED, ids=RETIRED.values())
+def test_a_retired_term_stays_out(term: str) -> None:
+    assert uses(term, TEXTS) == [], f"use {RETIRED[term]}"
+
+
+def test_a_retired_term_is_found() -> None:
+    assert uses(r"\blanes?\b", {"a.py": "one\ntwo lanes\n", "b.py": "planes"}) == ["a.py:2: lanes"]
