@@ -24,7 +24,7 @@ def seconds(explicit: bool, inputs: list[torch.Tensor], mask: torch.Tensor, drop
     """One forward pass, and one backward if the inputs want gradients."""
     attention_file._explicit_is_faster = lambda *_: explicit  # noqa: SLF001
     start = time.perf_counter()
-    output = attend(*inputs, mask, drop=drop)
+    output = attend(*inputs, mask, dropout_p=drop)
     if inputs[0].requires_grad:
         output.sum().backward()
     return time.perf_counter() - start

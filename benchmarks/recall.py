@@ -28,7 +28,7 @@ EPOCHS = 4
 WORDS = 400_000  # of each distance, so that each has about as many steps of training
 NEAR_AND_FAR = [0, 1, 10, 31, 100, 300, 1000]
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
-    "FeedForward": (sl.FeedForward, {"window": 64, "d_model": 36, "longer": "cut"}),
+    "FeedForward": (sl.FeedForward, {"window": 64, "d_model": 36, "overflow": "truncate"}),
     "RNN": (sl.RNN, {"d_model": 152}),
     "GRU": (sl.GRU, {"d_model": 104}),
     "LSTM": (sl.LSTM, {"d_model": 88}),

@@ -30,11 +30,11 @@ class SequenceBatch(NamedTuple):
             `batch size`.
         target_lengths: Tokens in each target, start and end counted, `batch`. `None` unless the
             target is ids.
-        rows: Position of each example in its split, `batch`; a negative one marks a repeat that
-            only evens out the ranks, and counts in no loss, metric or prediction.
+        indices: Position of each example in its split, `batch`; a negative one marks a duplicate
+            that only evens out the ranks, and counts in no loss, metric or prediction.
         references: The raw target texts, in evaluation splits.
-        continues: Whether row `i` goes on where row `i` of the batch before it ended, as the
-            streams of a long text do; a recurrent language model then carries its state on.
+        continues_previous: Whether row `i` goes on where row `i` of the batch before it ended, as
+            the streams of a long text do; a recurrent language model then carries its state on.
         loss_weight: What the mean loss of this batch counts in training: its share of the targets
             of its optimizer step, times the number of batches that Lightning and its strategy
             average over, `tokens · replicas · accumulate_grad_batches / tokens of the step`. So
@@ -46,9 +46,9 @@ class SequenceBatch(NamedTuple):
     source_lengths: Tensor | None
     target: Tensor
     target_lengths: Tensor | None
-    rows: Tensor | None = None
+    indices: Tensor | None = None
     references: tuple[str, ...] | None = None
-    continues: bool = False
+    continues_previous: bool = False
     loss_weight: float = 1.0
 
     @property
@@ -57,11 +57,11 @@ class SequenceBatch(NamedTuple):
         return self.target.shape[0]
 
     @property
-    def kept(self) -> Tensor:
-        """`batch`, True where the example is no repeat."""
-        if self.rows is None:
-            return torch.ones(self.size, dtype=torch.bool, device=self.target.device)
-        return self.rows >= 0
+    def is_duplicate(self) -> Tensor:
+        """`batch`, True where the example only evens out the ranks."""
+        if self.indices is None:
+            return torch.zeros(self.size, dtype=torch.bool, device=self.target.device)
+        return self.indices < 0
 
 
 class Memory(NamedTuple):
@@ -70,12 +70,12 @@ class Memory(NamedTuple):
     Attributes:
         states: Every encoder state, `batch source d_model`.
         mask: `batch source`, True where real.
-        summary: The context vector, `batch d_model`; zeros for an empty source.
+        pooled: The context vector, `batch d_model`; zeros for an empty source.
     """
 
     states: Tensor
     mask: Tensor
-    summary: Tensor
+    pooled: Tensor
 
 
 def check_batch(batch: object) -> None:
@@ -105,7 +105,7 @@ def hide_rows(memory: Memory, rows: Bool[Tensor, " batch"]) -> Memory:
     return memory._replace(
         states=memory.states.masked_fill(rows[:, None, None], 0.0),
         mask=memory.mask & ~rows[:, None],
-        summary=memory.summary.masked_fill(rows[:, None], 0.0),
+        pooled=memory.pooled.masked_fill(rows[:, None], 0.0),
     )
 
 

@@ -16,27 +16,27 @@ from typing import Literal, Protocol, TypeVar, cast, get_args, runtime_checkable
 
 from torch import Tensor, nn
 
-Offered = Tensor | Mapping[str, Tensor]
+Activation = Tensor | Mapping[str, Tensor]
 """A tensor; of gates one for each, by name."""
 
-_Offered = TypeVar("_Offered", bound=Offered)
+_Activation = TypeVar("_Activation", bound=Activation)
 
-Axis = Literal["source", "target", "summary"]
-"""The sequence that an axis follows; `"summary"` is a single vector made from a whole sequence."""
+Axis = Literal["source", "target", "pooled"]
+"""The sequence that an axis follows; `"pooled"` is a single vector made from a whole sequence."""
 
 Axes = tuple[Axis, ...]
 """Of attention what the queries and the keys are; of states and gates what their steps are."""
 
 
 @runtime_checkable
-class Listener(Protocol):
+class ActivationListener(Protocol):
     """What hears offers. All methods are called in the thread that computes."""
 
-    def hear(
+    def on_activation(
         self,
         kind: str,
         owner: nn.Module | str,
-        make: Callable[[], Offered],
+        make: Callable[[], Activation],
         axes: Axes | None,
     ) -> None:
         """Take note of a tensor; call `make` to compute it.
@@ -75,12 +75,12 @@ class Listener(Protocol):
         """
 
     def end(
-        self, histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
+        self, beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
     ) -> None:
         """Generation, or the reading of a known target, ends.
 
         Args:
-            histories: For each output, in the order given to `begin`, each of its hypotheses (the
+            beam_paths: For each output, in the order given to `begin`, each of its hypotheses (the
                 best first) as the last step (from 0) and the row in it.
             tokens: For each output the ids of its best hypothesis, the first token fed included;
                 with or without the end symbol.
@@ -88,19 +88,19 @@ class Listener(Protocol):
 
 
 class _Listeners(threading.local):
-    active: tuple[Listener, ...] = ()
+    active: tuple[ActivationListener, ...] = ()
 
 
 _listeners = _Listeners()
 
 
-def listeners() -> tuple[Listener, ...]:
+def active_listeners() -> tuple[ActivationListener, ...]:
     """Those who listen in this thread."""
     return _listeners.active
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def add_listener(listener: ActivationListener) -> Iterator[None]:
     """Let `listener` hear all that is offered in this thread, until the block ends."""
     before = _listeners.active
     _listeners.active = (*before, listener)
@@ -111,7 +111,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def muted() -> Iterator[None]:
     """Let nobody hear what is offered in this thread, until the block ends."""
     before = _listeners.active
     _listeners.active = ()
@@ -121,32 +121,37 @@ def unheard() -> Iterator[None]:
         _listeners.active = before
 
 
-def offer(
+def emit(
     kind: str,
     owner: nn.Module | str,
-    made: Offered | Callable[[], Offered],
+    value_or_fn: Activation | Callable[[], Activation],
     axes: Axes | None = None,
 ) -> None:
     """Offer what is there, or a function that makes it, to whoever listens.
 
     Args:
-        kind: See `Listener.hear`.
+        kind: See `ActivationListener.on_activation`.
         owner: The module that offers, or a name.
-        made: The tensor; or what makes it, called only if somebody wants it.
+        value_or_fn: The tensor; or what makes it, called only if somebody wants it.
         axes: Which sequences its axes follow: `(queries, keys)` of attention, `(steps,)` of states
             and gates. Without it a recording infers them from the sizes, which is ambiguous where
             source and target are equally long.
     """
     for listener in _listeners.active:
-        listener.hear(kind, owner, made if callable(made) else partial(_given, made), axes)
+        listener.on_activation(
+            kind,
+            owner,
+            value_or_fn if callable(value_or_fn) else partial(_constant, value_or_fn),
+            axes,
+        )
 
 
-def _given(made: Offered) -> Offered:
-    return made
+def _constant(value_or_fn: Activation) -> Activation:
+    return value_or_fn
 
 
 @contextmanager
-def loop() -> Iterator[None]:
+def time_loop() -> Iterator[None]:
     """Tell all listeners that this block is a loop over time.
 
     What one owner offers again and again within it is put together along time, as if it had been
@@ -165,25 +170,27 @@ def loop() -> Iterator[None]:
 def begin(
     outputs: Sequence[int], total: int, source: Tensor | None, source_lengths: Tensor | None
 ) -> None:
-    """Tell all listeners that a generation begins; see `Listener.begin`."""
+    """Tell all listeners that a generation begins; see `ActivationListener.begin`."""
     for listener in _listeners.active:
         listener.begin(outputs, total, source, source_lengths)
 
 
 def step(parents: Tensor | None) -> None:
-    """Tell all listeners that a decoding step begins; see `Listener.step`."""
+    """Tell all listeners that a decoding step begins; see `ActivationListener.step`."""
     for listener in _listeners.active:
         listener.step(parents)
 
 
-def end(histories: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
-    """Tell all listeners that a generation has ended; see `Listener.end`."""
+def end(beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
+    """Tell all listeners that a generation has ended; see `ActivationListener.end`."""
     for listener in _listeners.active:
-        listener.end(histories, tokens)
+        listener.end(beam_paths, tokens)
 
 
-def end_known(rows: int, target: Tensor | None = None, lengths: Tensor | None = None) -> None:
-    """Tell all listeners that a known target has been read, in one step; see `Listener.end`.
+def end_teacher_forcing(
+    rows: int, target: Tensor | None = None, lengths: Tensor | None = None
+) -> None:
+    """Tell all listeners that a known target has been read, in one step; see `end`.
 
     Args:
         rows: Outputs.
@@ -202,8 +209,8 @@ def end_known(rows: int, target: Tensor | None = None, lengths: Tensor | None = 
 
 
 def probe(
-    name: str, tensor: _Offered, kind: str = "attention", *, axes: Sequence[str] | None = None
-) -> _Offered:
+    name: str, tensor: _Activation, kind: str = "attention", *, axes: Sequence[str] | None = None
+) -> _Activation:
     """Offer a tensor of one's own under a name, and pass it on unchanged.
 
     With this one line a user's own softmax joins a recording:
@@ -215,7 +222,7 @@ def probe(
         tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads); for
             `"states"` `batch time width`; for `"gates"` a dictionary of such tensors.
         kind: `"attention"`, `"states"` or `"gates"`.
-        axes: Which sequences the axes follow, each `"source"`, `"target"` or `"summary"` (one
+        axes: Which sequences the axes follow, each `"source"`, `"target"` or `"pooled"` (one
             vector made from a whole sequence): `(queries, keys)` of attention, `(steps,)` of
             states and gates. Cross-attention is `("target", "source")`, causal self-attention
             `("target", "target")`. Without it a recording infers them from the sizes, which is
@@ -235,7 +242,7 @@ def probe(
         >>> recording.axes
         {'mine': ('target', 'source')}
     """
-    offer(kind, name, tensor, None if axes is None else _checked_axes(kind, axes))
+    emit(kind, name, tensor, None if axes is None else _checked_axes(kind, axes))
     return tensor
 
 

@@ -26,5 +26,9 @@ def test_pad_takes_any_lengths() -> None:
 def test_repeats_are_known() -> None:
     target = torch.zeros(3, 2, dtype=torch.long)
     batch = SequenceBatch(None, None, target, torch.tensor([2, 2, 2]))
-    assert batch.kept.tolist() == [True] * 3
-    assert batch._replace(rows=torch.tensor([0, 1, ~0])).kept.tolist() == [True, True, False]
+    assert batch.is_duplicate.tolist() == [False] * 3
+    assert batch._replace(indices=torch.tensor([0, 1, ~0])).is_duplicate.tolist() == [
+        False,
+        False,
+        True,
+    ]

@@ -33,12 +33,12 @@ TEXT = sl.TextSpec(7, 5, letters())
         (TEXT, sl.ClassesSpec(("a", "b")), "sequence-to-vector"),
         (TEXT, sl.VectorSpec(3), "sequence-to-vector"),
         (sl.VectorSpec(2), TEXT, "vector-to-sequence"),
-        (None, TEXT, "nothing-to-sequence"),
+        (None, TEXT, "language-modeling"),
     ],
 )
 def test_shapes_and_plain_data(source: object, target: object, shape: str) -> None:
     spec = sl.SequenceSpec(source, target)
-    assert spec.shape == shape
+    assert spec.task == shape
     assert sl.SequenceSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert pickle.loads(pickle.dumps(spec)) == spec == copy.deepcopy(spec)
 
@@ -77,20 +77,20 @@ def test_encode_and_decode() -> None:
 def test_an_unknown_character_is_named_with_its_place() -> None:
     message = r"in 2 of 3 sources: source 2: 'ß' at character 3; source 3: 'd' at character 1$"
     with pytest.warns(UnknownSymbolWarning, match=message):
-        assert TEXT.encode(["a", "abß", "dd"], what="source") == [[4], [4, 5, 1], [1, 1]]
+        assert TEXT.encode(["a", "abß", "dd"], label="source") == [[4], [4, 5, 1], [1, 1]]
     with pytest.warns(UnknownSymbolWarning, match="in 1 of 1 inputs: input 1: the id 1"):
         assert sl.TextSpec(7, 5).encode([[4, 1]]) == [[4, 1]]
     with pytest.warns(UnknownSymbolWarning, match=r"input 5: 'ß' at character 1; and 2 more$"):
         TEXT.encode(["ß"] * 7)
     assert TEXT.unknown_symbols("abßd") == ["'ß' at character 3", "'d' at character 4"]
-    learned = sl.TextSpec(7, 5, letters(), unknown_seen=True)
+    learned = sl.TextSpec(7, 5, letters(), unk_in_training=True)
     assert learned.encode(["abß"]) == [[4, 5, 1]]
 
 
 def test_half_of_a_surrogate_pair_is_no_character() -> None:
     """It comes from bytes that were decoded carelessly, and no tokenizer can take it."""
     with pytest.raises(ValueError, match=r"source 2: character 2 is '\\ud800', half of"):
-        TEXT.encode(["a", "b\ud800c"], what="source")
+        TEXT.encode(["a", "b\ud800c"], label="source")
 
 
 def test_ids_are_checked_and_passed_through() -> None:
@@ -142,7 +142,7 @@ def test_what_is_no_list_of_texts_or_ids_is_refused(
     texts: object, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        sl.TextSpec(7, 5).encode(texts, what="source")
+        sl.TextSpec(7, 5).encode(texts, label="source")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_is_no_vector_is_refused(
     vectors: object, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        sl.VectorSpec(2).encode(vectors, what="source")
+        sl.VectorSpec(2).encode(vectors, label="source")
 
 
 def test_vectors_come_as_arrays() -> None:
@@ -179,12 +179,12 @@ def test_vectors_come_as_arrays() -> None:
 
 def test_differences_name_what_changes_the_meaning_of_ids() -> None:
     spec = sl.SequenceSpec(TEXT, sl.TextSpec(9, 4))
-    assert spec.differences(sl.SequenceSpec(sl.TextSpec(7, 99, letters()), sl.TextSpec(9, 4))) == []
+    assert spec.diff(sl.SequenceSpec(sl.TextSpec(7, 99, letters()), sl.TextSpec(9, 4))) == []
     other = sl.SequenceSpec(sl.TextSpec(7, 5, letters("abd")), sl.ClassesSpec(("a", "b")))
-    assert spec.differences(other) == [
+    assert spec.diff(other) == [
         "source: two different tokenizers",
         "target: text against classes",
     ]
-    assert spec.differences(sl.SequenceSpec(sl.TextSpec(8, 5), sl.TextSpec(9, 4))) == [
+    assert spec.diff(sl.SequenceSpec(sl.TextSpec(8, 5), sl.TextSpec(9, 4))) == [
         "source: vocab_size 7 against 8"
     ]

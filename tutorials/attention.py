@@ -247,8 +247,8 @@ patched = one.states.clone()
 patched[:, day] = encode("Sunday, November 15, 2026").states[:, day]
 print("unchanged             ", greedy(one))
 print("the day's two states  ", greedy(one._replace(states=patched)))
-print("the context vector    ", greedy(one._replace(summary=other.summary)))
-print("all states            ", greedy(other._replace(summary=one.summary)))
+print("the context vector    ", greedy(one._replace(pooled=other.pooled)))
+print("all states            ", greedy(other._replace(pooled=one.pooled)))
 
 # %% [markdown]
 # ## Four scores
@@ -276,7 +276,7 @@ BY_HAND = {
 def is_equal(score, model):
     """Compare the scores of a model with the line above."""
     attention = model.decoder.combination.attention
-    by_model = attention.scores(states, attention.read(memory.states))[0, step]
+    by_model = attention.scores(states, attention.project_keys(memory.states))[0, step]
     by_hand = torch.stack([BY_HAND[score](s, h_i, attention) for h_i in h])
     return torch.allclose(by_model, by_hand, atol=1e-4)
 

@@ -86,7 +86,7 @@ print(lstm.generate(["3 1 4", "2 7 1 8"]))
 # ## The memory
 #
 # The output of an encoder is a `Memory`: its states, a mask of the real ones, and the context
-# vector, `summary`.
+# vector, `pooled`.
 
 # %%
 first, second = "3 1 4", "2 7 1 8 2 8"
@@ -101,7 +101,7 @@ def encode(model, text):
 
 for text in (first, second):
     memory = encode(lstm, text)
-    print(f"{text:12} states {tuple(memory.states.shape)}  summary {tuple(memory.summary.shape)}")
+    print(f"{text:12} states {tuple(memory.states.shape)}  pooled {tuple(memory.pooled.shape)}")
 
 # %% [markdown]
 # The decoder generates one token after another. Each step takes the previous token and the
@@ -131,7 +131,7 @@ a, b = encode(lstm, first), encode(lstm, second)
 noise = torch.randn_like(a.states)
 print("unchanged         ", greedy(lstm, a), "|", greedy(lstm, b))
 print("noise as states   ", greedy(lstm, a._replace(states=noise)))
-swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
+swapped = a._replace(pooled=b.pooled), b._replace(pooled=a.pooled)
 print("vectors swapped   ", greedy(lstm, swapped[0]), "|", greedy(lstm, swapped[1]))
 
 # %% [markdown]
@@ -220,7 +220,7 @@ for name, model in models.items():
 attentive = models["LSTM with attention"]
 a, b = encode(attentive, first), encode(attentive, second)
 print("unchanged        ", greedy(attentive, a), "|", greedy(attentive, b))
-swapped = a._replace(summary=b.summary), b._replace(summary=a.summary)
+swapped = a._replace(pooled=b.pooled), b._replace(pooled=a.pooled)
 print("vectors swapped  ", greedy(attentive, swapped[0]), "|", greedy(attentive, swapped[1]))
 
 # %% [markdown]

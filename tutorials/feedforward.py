@@ -54,7 +54,7 @@ for text, language in examples[:3]:
 # to one vector $x$, and applies a hidden layer, $\tanh(H x + d)$. Computed by hand:
 
 # %%
-model = sl.FeedForward(data.spec, window=16, d_model=32, longer="cut").eval()
+model = sl.FeedForward(data.spec, window=16, d_model=32, overflow="truncate").eval()
 text = examples[0][0]
 ids = torch.tensor(data.spec.source.encode([text]))
 embedded = model.source_embedding(ids)  # batch time d_model
@@ -65,8 +65,8 @@ by_hand = torch.tanh(hidden_layer(side_by_side))
 print("embedded", tuple(embedded.shape), " side by side", tuple(side_by_side.shape))
 
 real = torch.ones_like(ids, dtype=torch.bool)
-summary = model.encoder(embedded, real).summary
-print("equal to the encoder:", torch.allclose(by_hand, summary, atol=1e-6))
+pooled = model.encoder(embedded, real).pooled
+print("equal to the encoder:", torch.allclose(by_hand, pooled, atol=1e-6))
 
 # %% [markdown]
 # (The embedding is scaled by $\sqrt{d}$, because its entries are initialized with small values.)
@@ -95,7 +95,7 @@ except ValueError as error:
     print(error)
 
 # %% [markdown]
-# With `longer="cut"` the model gives a warning and reads the last words of the text:
+# With `overflow="truncate"` the model gives a warning and reads the last words of the text:
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -126,8 +126,8 @@ print("another word in the window same bits:", torch.equal(cut, inside))
 # %%
 ids = torch.tensor(data.spec.source.encode([long_text]))
 embedded = model.source_embedding(ids).detach().requires_grad_()
-summary = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).summary
-(gradient,) = torch.autograd.grad(summary.sum(), embedded)
+pooled = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
+(gradient,) = torch.autograd.grad(pooled.sum(), embedded)
 sizes = gradient[0].norm(dim=-1)
 print("positions with a gradient of exactly zero:", int((sizes == 0).sum()), "of", len(sizes))
 
@@ -163,7 +163,7 @@ def trained(model, data, epochs=3):
 
 
 recipe = sl.Recipe(lr=3e-3, warmup_steps=20, schedule="cosine")
-settings = {"d_model": 64, "dropout": 0.0, "longer": "cut", "recipe": recipe}
+settings = {"d_model": 64, "dropout": 0.0, "overflow": "truncate", "recipe": recipe}
 accuracy = {}
 for distance in (2, 4, 8, 11, 12, 13, 14, 16, 24):
     data = sl.data.Recall(distance, batch_tokens=64 * (distance + 12))

@@ -244,7 +244,7 @@ place = ids.shape[1] - 1 - torch.arange(ids.shape[1])  # words before the last o
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 for name, model in models.items():
     embedded = model.source_embedding(ids).detach().requires_grad_()
-    answer = model.head(model.encoder(embedded, real).summary).log_softmax(-1)
+    answer = model.head(model.encoder(embedded, real).pooled).log_softmax(-1)
     (gradient,) = torch.autograd.grad(answer.amax(-1).sum(), embedded)
     sizes = gradient.norm(dim=-1).mean(0)
     axes.plot(place, sizes / sizes[-1], label=name)

@@ -232,8 +232,8 @@ ids = torch.tensor(both_ways.spec.source.encode([text]))
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 for name in ("sequence-to-sequence", "both ways"):
     embedded = models[name].source_embedding(ids).detach().requires_grad_()
-    summary = models[name].encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).summary
-    (gradient,) = torch.autograd.grad((summary @ direction.float()).sum(), embedded)
+    pooled = models[name].encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
+    (gradient,) = torch.autograd.grad((pooled @ direction.float()).sum(), embedded)
     axes.plot(gradient[0].norm(dim=-1), "o-", label=name)
 axes.set_xticks(range(len(text)), list(text.replace(" ", "␣")))
 axes.set(yscale="log", xlabel="source, character by character", ylabel="size of the gradient")

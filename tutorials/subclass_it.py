@@ -93,8 +93,8 @@ class Encoder(nn.Module):
         one, last = self.forwards(inputs, zeros, mask)
         other, first = self.backwards(self.turn(inputs, mask), zeros, mask)
         states = self.join(torch.cat([one, self.turn(other, mask)], -1))
-        summary = self.join(torch.cat([last, first], -1)).tanh()
-        return sl.Memory(states, mask, summary * mask.any(1, keepdim=True))
+        pooled = self.join(torch.cat([last, first], -1)).tanh()
+        return sl.Memory(states, mask, pooled * mask.any(1, keepdim=True))
 
 
 class Decoder(nn.Module):
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
     def forward(self, inputs, memory, state=None):
         if state is None:
             zeros = inputs.new_zeros(inputs.shape[0], inputs.shape[2])
-            state = zeros if memory is None else memory.summary
+            state = zeros if memory is None else memory.pooled
         return self.layer(inputs, state)
 
 
@@ -194,7 +194,7 @@ for words, probabilities in (("alone", alone), ("in company", beside)):
 # %%
 class Turning(Encoder):
     def turn(self, x, mask):
-        return sl.nn.flip(x, mask)
+        return sl.nn.reverse_padded(x, mask)
 
 
 class Mine(sl.SequenceModule):

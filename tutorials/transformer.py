@@ -127,7 +127,7 @@ for name, weights in recording.attention.items():
 # name look at the month of the source, those of the day at the day.
 
 # %%
-recording.plot("decoder.layers.1.cross")
+recording.plot("decoder.layers.1.cross_attention")
 
 # %% [markdown]
 # Played back, all heads at each character that it writes: above what they see of the source, below

@@ -134,7 +134,7 @@ class LSTMWriter(nn.Module):
 
     def forward(self, inputs: Tensor, memory: sl.Memory | None, state: Any = None) -> Any:
         zeros = inputs.new_zeros(inputs.shape[0], inputs.shape[2])
-        first = (zeros if memory is None else memory.summary, zeros) if state is None else state
+        first = (zeros if memory is None else memory.pooled, zeros) if state is None else state
         answers, last = self.lstm(inputs, tuple(part[None].contiguous() for part in first))
         return answers, tuple(part[0] for part in last)
 
@@ -157,8 +157,8 @@ class PackingReader(LSTMReader):
         packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
         states, (last, _) = self.lstm(packed)
         states, _ = pad_packed_sequence(states, batch_first=True, total_length=inputs.shape[1])
-        summary = torch.cat([last[0], last[1]], -1) * mask.any(1, keepdim=True)
-        return sl.Memory(states, mask, summary)
+        pooled = torch.cat([last[0], last[1]], -1) * mask.any(1, keepdim=True)
+        return sl.Memory(states, mask, pooled)
 
 
 class PatientWriter(LSTMWriter):

@@ -96,7 +96,9 @@ def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) 
     print(f"\nExact match on {len(examples):,} dates it never saw: {exact_match:.1%}\n")
     for source, answer, (_, truth) in zip(sources, answers, examples, strict=False):
         print(f"  {source}  →  {answer}" + ("" if answer == truth else f"   (expected: {truth})"))
-    name = next(name for name in reversed(list(recording.attention)) if name.endswith("cross"))
+    name = next(
+        name for name in reversed(list(recording.attention)) if name.endswith("cross_attention")
+    )
     picture = directory / "attention.png"
     recording.plot(name, example=0).savefig(picture, dpi=150)
     print(f"\nWhat it looked at while it wrote the first one: {picture}")

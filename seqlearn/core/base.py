@@ -24,9 +24,9 @@ from seqlearn.core.recipe import Recipe
 from seqlearn.core.steps import LossOutput, TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import begin as announce_begin
-from seqlearn.instrumentation import end_known as announce_known
+from seqlearn.instrumentation import end_teacher_forcing as announce_end_teacher_forcing
+from seqlearn.instrumentation import muted
 from seqlearn.instrumentation import step as announce_step
-from seqlearn.instrumentation import unheard
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
@@ -159,13 +159,13 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         if self.target_embedding is None:
             raise ValueError(
                 f"decode needs a target that is text, and the target of this model is "
-                f"{type(self.spec.target).__name__}; read `encode(…).summary` instead"
+                f"{type(self.spec.target).__name__}; read `encode(…).pooled` instead"
             )
         if tokens.shape[1] > 0:
             return self.decoder(self.target_embedding(tokens), memory, state)
         if not torch.is_grad_enabled():
             return self.target_embedding(tokens), state
-        with unheard():
+        with muted():
             start = self.target_embedding(tokens.new_full((len(tokens), 1), START))
             return self.decoder(start, memory, None)[0][:, :0], state
 
@@ -200,18 +200,18 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         memory = self.encode(batch.source, batch.source_lengths)
         if not isinstance(self.spec.target, TextSpec):
             assert memory is not None
-            announce_known(batch.size)
-            return memory.summary, None
+            announce_end_teacher_forcing(batch.size)
+            return memory.pooled, None
         announce_step(None)
         hidden, state = self.decode(batch.target[:, :-1], memory, state)
-        announce_known(batch.size, batch.target, batch.target_lengths)
+        announce_end_teacher_forcing(batch.size, batch.target, batch.target_lengths)
         return hidden, state
 
     def compute_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
         """Compare the predictions of a batch with its targets.
 
         Args:
-            batch: The batch; its repeats do not count.
+            batch: The batch; its duplicates do not count.
             smoothing: Label smoothing of the loss.
 
         Raises:
@@ -223,13 +223,16 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
             assert batch.target_lengths is not None
             self._carried.update(state)
             labels = batch.target[:, 1:]
-            mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & batch.kept[:, None]
+            mask = (
+                length_mask(batch.target_lengths - 1, labels.shape[1])
+                & ~batch.is_duplicate[:, None]
+            )
             mask &= labels != START  # which stands between the documents of a stream
         else:
             hidden, labels, mask = (
                 hidden[:, None],
                 batch.target[:, None],
-                batch.kept[:, None],
+                ~batch.is_duplicate[:, None],
             )
         if isinstance(self.spec.target, VectorSpec):
             error = (self.head(hidden[mask]) - labels[mask]).square()

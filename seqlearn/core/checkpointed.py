@@ -50,7 +50,7 @@ class Checkpointed(Pretrained):
             )
         written = kept["class"]
         other = checkpoints.check_class(where, LOADED, written, type(self), Pretrained)
-        if differences := self.spec.differences(SequenceSpec.from_dict(kept["spec"])):
+        if differences := self.spec.diff(SequenceSpec.from_dict(kept["spec"])):
             raise ValueError(
                 f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
                 "against the checkpoint); take the data module and the seed of its training"

@@ -108,7 +108,7 @@ def prompt_ids(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> l
     prompts = check_list(prompts, "prompt")
     if len(prompts) != count:
         raise ValueError(f"expected {count} prompts, one a source, got {len(prompts)}")
-    return [[START, *ids] for ids in target.encode(prompts, what="prompt")]
+    return [[START, *ids] for ids in target.encode(prompts, label="prompt")]
 
 
 def encode_sources(
@@ -140,8 +140,8 @@ def encode_sources(
     if sources is None:
         raise ValueError("expected a list of sources, got none")
     if isinstance(side, VectorSpec):
-        return [torch.from_numpy(vector) for vector in side.encode(sources, what="source")]
-    return side.encode(sources, what="source")
+        return [torch.from_numpy(vector) for vector in side.encode(sources, label="source")]
+    return side.encode(sources, label="source")
 
 
 def batch_sources(batch: SequenceBatch) -> list[Any]:

@@ -19,7 +19,7 @@ from seqlearn.core.generation import (
 )
 from seqlearn.core.scoring import class_probabilities, log_probabilities
 from seqlearn.decoding import Strategy, StrategyName
-from seqlearn.instrumentation import unheard
+from seqlearn.instrumentation import muted
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_list
@@ -120,7 +120,7 @@ class GenerationMixin:
             return texts
         rows = [row for row, found in enumerate(answers) for _ in found]
         places = [place for found in answers for place in range(len(found))]
-        with unheard():  # for what is recorded is how the answers were made
+        with muted():  # for what is recorded is how the answers were made
             made = log_probabilities(
                 self,
                 [source_ids[row] for row in rows],
@@ -163,7 +163,7 @@ class GenerationMixin:
             raise ValueError(
                 f"expected {len(source_ids)} targets, one a source, got {len(targets)}"
             )
-        ids = target.encode(targets, what="target")
+        ids = target.encode(targets, label="target")
         return log_probabilities(self, source_ids, [[START, *each, END] for each in ids])
 
     def classify(

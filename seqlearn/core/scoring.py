@@ -13,7 +13,7 @@ from seqlearn.batch import length_mask, pad
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation import SupportsGeneration, batches, collate
 from seqlearn.instrumentation import begin as announce_begin
-from seqlearn.instrumentation import end_known as announce_known
+from seqlearn.instrumentation import end_teacher_forcing as announce_end_teacher_forcing
 from seqlearn.instrumentation import step as announce_step
 from seqlearn.nn import linear_cross_entropy
 
@@ -41,7 +41,7 @@ def log_probabilities(
             memory = module.encode(*source)
             announce_step(None)
             hidden, _ = module.decode(ids[:, :-1], memory)
-            announce_known(len(rows), ids, lengths)
+            announce_end_teacher_forcing(len(rows), ids, lengths)
             labels = ids[:, 1:]
             mask = length_mask(lengths - 1, labels.shape[1])
             nll = torch.zeros_like(labels, dtype=dtype)
@@ -64,7 +64,7 @@ def class_probabilities(
             announce_begin(rows, len(source_ids), *source)
             memory = module.encode(*source)
             assert memory is not None
-            announce_known(len(rows))
-            logits = module.head(memory.summary)
+            announce_end_teacher_forcing(len(rows))
+            logits = module.head(memory.pooled)
             probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
     return probabilities

@@ -85,7 +85,7 @@ class TrainingSteps(FiniteSteps):
     def setup(self, stage: str) -> None:
         """Check that the data fit, and switch off gradients of a half that is not used."""
         for other in _specs_of_data(self.trainer, stage):
-            if differences := self.spec.differences(other):
+            if differences := self.spec.diff(other):
                 raise ValueError(
                     f"the model's spec does not fit the data: {'; '.join(differences)} (model "
                     "against data); build the model with this data module's spec, or use the data "
@@ -156,7 +156,7 @@ class TrainingSteps(FiniteSteps):
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
         if (side := self._reference_spec) is not None:
-            kept = batch.kept.tolist()
+            kept = (~batch.is_duplicate).tolist()
             texts = [
                 text for text, keep in zip(self.generate_batch(batch), kept, strict=True) if keep
             ]
@@ -184,7 +184,7 @@ class TrainingSteps(FiniteSteps):
             answers = self.classify(batch_sources(batch))[0]
         else:
             answers = list(self(batch).cpu())
-        return [a for a, keep in zip(answers, batch.kept.tolist(), strict=True) if keep]
+        return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
 
     @property
     def _reference_spec(self) -> TextSpec | None:

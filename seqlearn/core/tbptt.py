@@ -1,7 +1,7 @@
 """The state that a recurrent language model carries from one batch of a long text to the next.
 
-Where a batch says that it continues the one before (`SequenceBatch.continues`), and the decoder
-has an attribute `stateful` that is true, decoding begins with the state in which the batch
+Where a batch says that it continues the one before (`SequenceBatch.continues_previous`), and the
+decoder has an attribute `stateful` that is true, decoding begins with the state in which the batch
 before ended, without its gradient (truncated backpropagation through time, Williams & Peng 1990).
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core.eval_mode import is_evaluating
-from seqlearn.nn import State, map_state
+from seqlearn.nn import State, tree_map
 
 
 class CarriedState:
@@ -39,16 +39,16 @@ class CarriedState:
         training = self._in_training()
         if training is None:
             return None
-        if not batch.continues:
+        if not batch.continues_previous:
             self._states[training] = None
         device = batch.target.device
-        return map_state(lambda part: part.to(device), self._states[training])
+        return tree_map(lambda part: part.to(device), self._states[training])
 
     def update(self, state: State) -> None:
         """Keep the state in which a batch ended, without its gradient."""
         training = self._in_training()
         if self._carries and training is not None:
-            self._states[training] = map_state(lambda part: part.detach(), state)
+            self._states[training] = tree_map(lambda part: part.detach(), state)
 
     def mark(self, batches_done: int) -> None:
         """Keep the training state before an accumulation group; no gradient of it is saved.
@@ -90,7 +90,7 @@ class CarriedState:
         marked, state = self._marked
         if batches_done is None or marked != batches_done:
             state = self._states[True]
-        ranks: list[Any] = [map_state(lambda part: part.detach().cpu(), state)]
+        ranks: list[Any] = [tree_map(lambda part: part.detach().cpu(), state)]
         if _world_size() > 1:
             mine, ranks = ranks[0], [None] * _world_size()
             torch.distributed.all_gather_object(ranks, mine)

@@ -260,7 +260,7 @@ class EncodedDataset(BatchDataset):
 
         Args:
             rows: Positions in the split, in the order wanted; one number is a batch of one. A
-                negative entry `~row` is that row, marked as a repeat that only evens out ranks.
+                negative entry `~row` is that row, marked as a duplicate that only evens out ranks.
 
         Raises:
             IndexError: If a row is outside the split.
@@ -277,7 +277,7 @@ class EncodedDataset(BatchDataset):
             source_lengths=source_lengths,
             target=target,
             target_lengths=target_lengths,
-            rows=torch.from_numpy(marked),
+            indices=torch.from_numpy(marked),
             references=None if references is None else tuple(references[row] for row in real),
         )
 
@@ -289,7 +289,7 @@ class EncodedDataset(BatchDataset):
 
         Returns:
             Of texts the tokens after the start, of classes one for each example, of vectors their
-            numbers; repeats that only even out ranks count nothing. `batches`.
+            numbers; duplicates that only even out ranks count nothing. `batches`.
         """
         sizes = [len(rows) for rows in batches]
         marked = np.fromiter(chain.from_iterable(batches), dtype=np.int64, count=sum(sizes))

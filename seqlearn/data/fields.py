@@ -14,7 +14,7 @@ import numpy as np
 
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.plain_data import convert_fields
-from seqlearn.spec.raw_inputs import refuse_surrogates
+from seqlearn.spec.raw_inputs import check_surrogates
 
 OVERFLOW = ("error", "drop", "truncate")
 TRAINED = ("char", "word", "bpe")
@@ -85,7 +85,7 @@ class Text:
             raise ValueError(  # noqa: TRY004 (bad data)
                 f"expected a string, got {_brief(value)}; convert it with str"
             )
-        refuse_surrogates(value)
+        check_surrogates(value)
 
 
 @dataclass(frozen=True)

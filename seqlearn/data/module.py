@@ -39,7 +39,7 @@ from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, shape_of
+from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, task_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
@@ -84,7 +84,7 @@ class SequenceDataModule(PlainArguments, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        shape_of(_spec_type(source), _spec_type(target))
+        task_of(_spec_type(source), _spec_type(target))
         self.source = source
         self.target = target
         if batch_tokens is not None:

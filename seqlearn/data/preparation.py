@@ -36,7 +36,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 2  # of the prepared files; another number has everything prepared anew
+_FORMAT = 3  # of the prepared files; another number has everything prepared anew
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
 
@@ -138,8 +138,8 @@ def _build(data: Source, folder: Path) -> None:
             side = sides[name]
             assert isinstance(side, TextSpec)
             longest = max(side.max_length, column.longest)
-            seen = side.unknown_seen or (split == "train" and column.unknown > 0)
-            sides[name] = replace(side, max_length=longest, unknown_seen=seen)
+            seen = side.unk_in_training or (split == "train" and column.unknown > 0)
+            sides[name] = replace(side, max_length=longest, unk_in_training=seen)
     joint = data.source is data.target
     spec = SequenceSpec(sides["source"], sides["target"], joint)  # type: ignore[arg-type]
     overflow = limit.summary()

@@ -41,13 +41,13 @@ class BPTTWindow(NamedTuple):
         streams: Index of each row's stream, `batch`.
         starts: Position of each row's first id in the circular token stream, `batch`.
         predicted: Number of ids that each row predicts, `batch`; a row has one id more.
-        continues: Whether each row continues the same row of the previous batch.
+        continues_previous: Whether each row continues the same row of the previous batch.
     """
 
     streams: Ints
     starts: Ints
     predicted: Ints
-    continues: bool
+    continues_previous: bool
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ class StreamDataset(BatchDataset):
             source_lengths=None,
             target=torch.from_numpy(target),
             target_lengths=torch.from_numpy(window.predicted + 1),
-            rows=torch.from_numpy(window.streams),
-            continues=window.continues,
+            indices=torch.from_numpy(window.streams),
+            continues_previous=window.continues_previous,
         )
 
     def counted(self, windows: Sequence[BPTTWindow]) -> Ints:

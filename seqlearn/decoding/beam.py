@@ -252,7 +252,7 @@ def _backtrack(
     scores, log_p = finished.score.flatten().tolist(), finished.log_probability.flatten().tolist()
     ids, last, ended_in = tokens.tolist(), step.tolist(), row.tolist()
     found: list[list[Hypothesis]] = []
-    histories = []
+    beam_paths = []
     for source in range(len(first)):
         real = [at for at in range(source * size, (source + 1) * size) if scores[at] > NEG_INF]
         if not real:
@@ -260,11 +260,11 @@ def _backtrack(
                 f"row {source + 1}: expected logits that are numbers, got NaN; load a checkpoint "
                 "of before the training went wrong"
             )
-        histories.append([(last[at], ended_in[at]) for at in real])
+        beam_paths.append([(last[at], ended_in[at]) for at in real])
         ended = {at: ids[at][last[at]] == END for at in real}
         found.append(
             [Hypothesis(ids[at][: last[at] + 1 - ended[at]], log_p[at], ended[at]) for at in real]
         )
     whole = [[*given, *best[0].ids] for given, best in zip(first.tolist(), found, strict=True)]
-    announce_end(histories, whole)
+    announce_end(beam_paths, whole)
     return found

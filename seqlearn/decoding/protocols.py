@@ -35,7 +35,7 @@ def suppressed_tokens(target: TextSpec) -> tuple[int, ...]:
     Args:
         target: What is generated.
     """
-    return SUPPRESSED if target.unknown_seen else (*SUPPRESSED, UNKNOWN)
+    return SUPPRESSED if target.unk_in_training else (*SUPPRESSED, UNKNOWN)
 
 
 def check_max_new_tokens(max_new_tokens: int) -> None:

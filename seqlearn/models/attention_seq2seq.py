@@ -26,7 +26,8 @@ Departures from the papers:
   `input_feeding=True` feeds the last step's answer to the cell (Luong et al., section 3.3): a loop.
 - "global" attention only; one vector also passes from encoder to decoder as its first state.
 - For a class or vector target there is no decoder: the encoder's context vector looks back at the
-  states, and the combination is the summary (after Yang et al. 2016, equations 5 to 7).
+  states, and the attentional hidden state is the pooled vector (after Yang et al. 2016, equations 5
+  to 7).
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from torch import Tensor, nn
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.instrumentation import Axis, loop, offer
-from seqlearn.nn import Attention, Cell, CellState, Dropout, ScoreName
+from seqlearn.instrumentation import Axis, emit, time_loop
+from seqlearn.nn import Cell, CellState, Dropout, LuongAttention, ScoreName
 from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 from seqlearn.spec import SequenceSpec, TextSpec
 
 
-class Combination(nn.Module):
+class AttentionalHidden(nn.Module):
     """Look at the source, concatenate what is seen with the state that looked, feed forward.
 
     `h̃_t = tanh(W_c [context_t; s_t] + b)` (Luong et al. 2015, equation 5).
@@ -54,7 +55,7 @@ class Combination(nn.Module):
 
     def __init__(self, score: ScoreName, d_model: int, dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(score, d_model)
+        self.attention = LuongAttention(score, d_model)
         self.feedforward = nn.Linear(2 * d_model, d_model)
         self.dropout = Dropout(dropout)
 
@@ -65,17 +66,17 @@ class Combination(nn.Module):
         memory: Memory,
         axis: Axis = "target",
     ) -> Float[Tensor, "batch target d_model"]:
-        """Answer each state; `key` is what `attention.read` made of `memory.states`.
+        """Answer each state; `key` is what `attention.project_keys` made of `memory.states`.
 
         `axis` is what a recording calls the steps of `state`.
         """
         context = self.attention(state, key, memory.states, memory.mask, axes=(axis, "source"))
         answer = self.feedforward(torch.cat([context, state], -1)).tanh()
-        offer("states", self, answer, (axis,))
+        emit("states", self, answer, (axis,))
         return self.dropout(answer)
 
 
-class AttentiveState(NamedTuple):
+class AttentionDecoderState(NamedTuple):
     """What the decoder carries: its layers' states, the keys of the source, its last answer."""
 
     layers: list[CellState] | list[None]
@@ -109,14 +110,14 @@ class AttentionDecoder(nn.Module):
         self.input_feeding = input_feeding
         d_input = 2 * d_model if input_feeding else d_model
         self.recurrence = RecurrentDecoder(cell, d_model, num_layers, dropout, d_input)
-        self.combination = Combination(score, d_model, dropout)
+        self.combination = AttentionalHidden(score, d_model, dropout)
 
     def forward(
         self,
         inputs: Float[Tensor, "batch target d_model"],
         memory: Memory,
-        state: AttentiveState | None = None,
-    ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
+        state: AttentionDecoderState | None = None,
+    ) -> tuple[Float[Tensor, "batch target d_model"], AttentionDecoderState]:
         """Answer each embedded token with a vector from which the next token is read.
 
         Args:
@@ -125,23 +126,23 @@ class AttentionDecoder(nn.Module):
             state: What the call before returned. `None` at the start.
         """
         if state is None:
-            first = self.recurrence.first_states(memory)
-            key = self.combination.attention.read(memory.states)
-            state = AttentiveState(first, key, torch.zeros_like(memory.summary))
+            first = self.recurrence.initial_states(memory)
+            key = self.combination.attention.project_keys(memory.states)
+            state = AttentionDecoderState(first, key, torch.zeros_like(memory.pooled))
         if not self.input_feeding:
             states, layers = self.recurrence(inputs, memory, state.layers)
             return self.combination(states, state.key, memory), state._replace(layers=layers)
-        return self.step_by_step(inputs, memory, state)
+        return self.forward_input_feeding(inputs, memory, state)
 
-    def step_by_step(
+    def forward_input_feeding(
         self,
         inputs: Float[Tensor, "batch target d_model"],
         memory: Memory,
-        state: AttentiveState,
-    ) -> tuple[Float[Tensor, "batch target d_model"], AttentiveState]:
+        state: AttentionDecoderState,
+    ) -> tuple[Float[Tensor, "batch target d_model"], AttentionDecoderState]:
         """The loop of input feeding: each step's answer enters the cell of the next."""
         answers = []
-        with loop():
+        with time_loop():
             for token in inputs.unbind(1):
                 # The recurrence multiplies what it reads by √d_model, which embeddings need.
                 fed = torch.cat([token, state.answer / self.recurrence.scale], -1)[:, None]
@@ -152,14 +153,14 @@ class AttentionDecoder(nn.Module):
         return torch.cat(answers, 1), state
 
 
-class AttentiveEncoder(nn.Module):
-    """The left half of the figure, whose summary is one look back at all states.
+class AttentionPoolingEncoder(nn.Module):
+    """The left half of the figure, which pools all states by attention.
 
     Args:
         encoder: The left half itself.
         score: How the context vector and an encoder state are compared.
         d_model: Width of everything.
-        dropout: Of the summary.
+        dropout: Of the pooled vector.
     """
 
     def __init__(
@@ -167,16 +168,16 @@ class AttentiveEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.recurrence = encoder
-        self.combination = Combination(score, d_model, dropout)
+        self.combination = AttentionalHidden(score, d_model, dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
         """Read embedded tokens, of which those are real where `mask` is True."""
         memory = self.recurrence(inputs, mask)
-        key = self.combination.attention.read(memory.states)
-        summary = self.combination(memory.summary[:, None], key, memory, "summary").squeeze(1)
-        return memory._replace(summary=summary)
+        key = self.combination.attention.project_keys(memory.states)
+        pooled = self.combination(memory.pooled[:, None], key, memory, "pooled").squeeze(1)
+        return memory._replace(pooled=pooled)
 
 
 class AttentionSeq2Seq(SequenceModule):
@@ -230,7 +231,7 @@ class AttentionSeq2Seq(SequenceModule):
         self.encoder = (
             encoder
             if isinstance(spec.target, TextSpec)
-            else AttentiveEncoder(encoder, score, d_model, dropout)
+            else AttentionPoolingEncoder(encoder, score, d_model, dropout)
         )
         self.decoder = AttentionDecoder(
             cell, score, d_model, num_layers, dropout, input_feeding=input_feeding

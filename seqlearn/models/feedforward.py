@@ -1,6 +1,6 @@
 """The feed-forward network over a fixed window (Bengio et al. 2003, figure 1).
 
-                next token, or memory.summary
+                next token, or memory.pooled
                            │
               [ tanh(H · + d) ]  × num_layers
                            │
@@ -33,13 +33,13 @@ from torch.nn import functional
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.instrumentation import offer
+from seqlearn.instrumentation import emit
 from seqlearn.nn import Dropout
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
 
 
-class Hidden(nn.Sequential):
+class MLP(nn.Sequential):
     """`tanh(H x + d)`, `num_layers` times (Bengio et al. 2003, equation 1)."""
 
     def __init__(self, d_input: int, d_model: int, num_layers: int, dropout: float) -> None:
@@ -58,11 +58,11 @@ class FeedForwardEncoder(nn.Module):
     """Reads the last tokens of a source, at once.
 
     Args:
-        d_model: Width of the embeddings and of the summary.
+        d_model: Width of the embeddings and of the pooled vector.
         window: How many tokens it reads.
         num_layers: Layers.
         dropout: Share of what is dropped before and after each layer.
-        longer: What becomes of a longer source: `"refuse"` raises, `"cut"` warns.
+        overflow: What becomes of a longer source: `"error"` raises, `"truncate"` warns.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class FeedForwardEncoder(nn.Module):
         window: int,
         num_layers: int,
         dropout: float,
-        longer: Literal["refuse", "cut"],
+        overflow: Literal["error", "truncate"],
     ) -> None:
         super().__init__()
-        self.window, self.longer = window, longer
-        self.hidden = Hidden(window * d_model, d_model, num_layers, dropout)
+        self.window, self.overflow = window, overflow
+        self.hidden = MLP(window * d_model, d_model, num_layers, dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
@@ -83,7 +83,7 @@ class FeedForwardEncoder(nn.Module):
         """Read embedded tokens, of which those are real where `mask` is True.
 
         Raises:
-            ValueError: If a source is longer than the window, and `longer` is `"refuse"`.
+            ValueError: If a source is longer than the window, and `overflow` is `"error"`.
         """
         lengths = mask.sum(1, keepdim=True)
         if inputs.shape[1] > self.window:
@@ -93,17 +93,17 @@ class FeedForwardEncoder(nn.Module):
         padded = functional.pad(inputs, (0, 0, 0, max(0, self.window - inputs.shape[1])))
         read = padded.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, inputs.shape[-1]))
         read = read * (place >= 0)[..., None] * math.sqrt(inputs.shape[-1])
-        summary = self.hidden(read.flatten(1))
-        offer("states", self.hidden, summary, ("summary",))
-        return Memory(summary[:, None], mask[:, :1], summary)
+        pooled = self.hidden(read.flatten(1))
+        emit("states", self.hidden, pooled, ("pooled",))
+        return Memory(pooled[:, None], mask[:, :1], pooled)
 
     def _check(self, longest: int) -> None:
         if longest <= self.window:
             return
-        if self.longer == "refuse":
+        if self.overflow == "error":
             raise ValueError(
                 f"FeedForward reads at most window={self.window} tokens, got a source of {longest};"
-                f" set window to at least {longest}, or longer='cut' to read its last "
+                f" set window to at least {longest}, or overflow='truncate' to read its last "
                 f"{self.window} only"
             )
         warnings.warn(
@@ -114,22 +114,22 @@ class FeedForwardEncoder(nn.Module):
 
 
 class FeedForwardDecoder(nn.Module):
-    """Reads the last tokens of the target, and the source's summary.
+    """Reads the last tokens of the target, and the source's pooled vector.
 
     Args:
-        d_model: Width of the embeddings, the summary and the answers.
+        d_model: Width of the embeddings, the pooled vector and the answers.
         window: How many tokens it reads.
         num_layers: Layers.
         dropout: Share of what is dropped before and after each layer.
-        reads_source: Whether there is a summary to read.
+        has_source: Whether there is a pooled vector to read.
     """
 
     def __init__(
-        self, d_model: int, window: int, num_layers: int, dropout: float, *, reads_source: bool
+        self, d_model: int, window: int, num_layers: int, dropout: float, *, has_source: bool
     ) -> None:
         super().__init__()
         self.window = window
-        self.hidden = Hidden((window + reads_source) * d_model, d_model, num_layers, dropout)
+        self.hidden = MLP((window + has_source) * d_model, d_model, num_layers, dropout)
 
     def forward(
         self,
@@ -141,7 +141,7 @@ class FeedForwardDecoder(nn.Module):
 
         Args:
             inputs: The new tokens, embedded.
-            memory: The source, of which only the summary is looked at; `None` without one.
+            memory: The source, of which only the pooled vector is read; `None` without one.
             state: The `window - 1` tokens before, which the call before returned; `None` (and
                 zeros) at the start.
         """
@@ -150,9 +150,9 @@ class FeedForwardDecoder(nn.Module):
         tokens = torch.cat([past, inputs], 1)
         read = tokens.unfold(1, self.window, 1).transpose(2, 3).flatten(2) * math.sqrt(d_model)
         if memory is not None:
-            read = torch.cat([read, memory.summary[:, None].expand(-1, target, -1)], -1)
+            read = torch.cat([read, memory.pooled[:, None].expand(-1, target, -1)], -1)
         answers = self.hidden(read)
-        offer("states", self.hidden, answers, ("target",))
+        emit("states", self.hidden, answers, ("target",))
         return answers, tokens[:, target:]
 
 
@@ -167,15 +167,15 @@ class FeedForward(SequenceModule):
         window: Tokens that it reads, of the source and of the target.
         d_model: Width of embeddings, hidden layers and answers.
         num_layers: Hidden layers of the encoder, and of the decoder.
-        longer: What becomes of a source longer than the window: `"refuse"` raises an error,
-            `"cut"` warns and reads its last tokens.
+        overflow: What becomes of a source longer than the window: `"error"` raises an error,
+            `"truncate"` warns and reads its last tokens.
         dropout: Share of what is dropped before and after each hidden layer, in training.
         tie_embeddings: Share one matrix between the target's embedding, the output layer and,
             with a joint vocabulary, the source's embedding.
         recipe: How to train.
 
     Raises:
-        ValueError: If `window` or `num_layers` is below one, or `longer` is none of the two.
+        ValueError: If `window` or `num_layers` is below one, or `overflow` is none of the two.
 
     Source: Bengio et al. 2003, section 2.
     """
@@ -187,16 +187,16 @@ class FeedForward(SequenceModule):
         window: int = 64,
         d_model: int = 128,
         num_layers: int = 1,
-        longer: Literal["refuse", "cut"] = "refuse",
+        overflow: Literal["error", "truncate"] = "error",
         dropout: float = 0.1,
         tie_embeddings: bool = False,
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
         window = check_whole_number(window, "window", 1)
-        if longer not in ("refuse", "cut"):
-            raise ValueError(f"expected longer 'refuse' or 'cut', got {longer!r}")
-        self.encoder = FeedForwardEncoder(d_model, window, num_layers, dropout, longer)
+        if overflow not in ("error", "truncate"):
+            raise ValueError(f"expected overflow 'error' or 'truncate', got {overflow!r}")
+        self.encoder = FeedForwardEncoder(d_model, window, num_layers, dropout, overflow)
         self.decoder = FeedForwardDecoder(
-            d_model, window, num_layers, dropout, reads_source=spec.source is not None
+            d_model, window, num_layers, dropout, has_source=spec.source is not None
         )

@@ -17,7 +17,11 @@ from __future__ import annotations
 
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.nn.recurrent_encoder_decoder import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    freeze_context_projection,
+)
 from seqlearn.spec import SequenceSpec
 
 
@@ -58,8 +62,8 @@ class GRU(SequenceModule):
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
         sizes = (d_model, num_layers, dropout)
         self.encoder = RecurrentEncoder(
-            "gru", *sizes, bidirectional=bidirectional, keep_bias=update_bias
+            "gru", *sizes, bidirectional=bidirectional, gate_bias=update_bias
         )
-        self.decoder = RecurrentDecoder("gru", *sizes, keep_bias=update_bias)
+        self.decoder = RecurrentDecoder("gru", *sizes, gate_bias=update_bias)
         if spec.source is None:
-            unread(self.decoder)
+            freeze_context_projection(self.decoder)

@@ -20,7 +20,11 @@ from __future__ import annotations
 
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.nn.recurrent_encoder_decoder import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    freeze_context_projection,
+)
 from seqlearn.spec import SequenceSpec
 
 
@@ -61,8 +65,8 @@ class LSTM(SequenceModule):
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
         sizes = (d_model, num_layers, dropout)
         self.encoder = RecurrentEncoder(
-            "lstm", *sizes, bidirectional=bidirectional, keep_bias=forget_bias
+            "lstm", *sizes, bidirectional=bidirectional, gate_bias=forget_bias
         )
-        self.decoder = RecurrentDecoder("lstm", *sizes, keep_bias=forget_bias)
+        self.decoder = RecurrentDecoder("lstm", *sizes, gate_bias=forget_bias)
         if spec.source is None:
-            unread(self.decoder)
+            freeze_context_projection(self.decoder)

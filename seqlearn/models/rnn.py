@@ -18,7 +18,11 @@ from __future__ import annotations
 
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder, unread
+from seqlearn.nn.recurrent_encoder_decoder import (
+    RecurrentDecoder,
+    RecurrentEncoder,
+    freeze_context_projection,
+)
 from seqlearn.spec import SequenceSpec
 
 
@@ -58,4 +62,4 @@ class RNN(SequenceModule):
         )
         self.decoder = RecurrentDecoder("rnn", d_model, num_layers, dropout)
         if spec.source is None:
-            unread(self.decoder)
+            freeze_context_projection(self.decoder)

@@ -27,7 +27,7 @@ Departures from the paper:
 - `activation="gelu"` has the exact x·Φ(x) (Hendrycks & Gimpel 2016) in place of max(0, x).
 - The paper always shares one matrix between both embeddings and the output; here that is
   `tie_embeddings=True` (with a joint vocabulary), and an output bias stays.
-- `Memory.summary` (the mean of the encoder's states) is there for class and vector targets; the
+- `Memory.pooled` (the mean of the encoder's states) is there for class and vector targets; the
   decoder does not look at it.
 """
 
@@ -43,14 +43,14 @@ from torch.nn import functional
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.instrumentation import offer
+from seqlearn.instrumentation import emit
 from seqlearn.nn import (
     Dropout,
     KeyValue,
     KeyValueCache,
     MultiHeadAttention,
     Positions,
-    position_layer,
+    make_position_encoding,
 )
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, TextSpec
@@ -101,8 +101,8 @@ class EncoderLayer(nn.Module):
         rotary: bool,
     ) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
-        self.norm_attention = nn.LayerNorm(d_model)
+        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
+        self.norm_self_attention = nn.LayerNorm(d_model)
         self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
         self.norm_feedforward = nn.LayerNorm(d_model)
         self.dropout = Dropout(dropout)
@@ -111,7 +111,7 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Float[Tensor, "batch source d_model"]:
         """Look around, then think at each position."""
-        x = self.norm_attention(x + self.dropout(self.attention(x, mask)))
+        x = self.norm_self_attention(x + self.dropout(self.self_attention(x, mask)))
         return self.norm_feedforward(x + self.dropout(self.feedforward(x)))
 
 
@@ -122,7 +122,7 @@ class PreNormEncoderLayer(EncoderLayer):
         self, x: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Float[Tensor, "batch source d_model"]:
         """Look around, then think at each position."""
-        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
+        x = x + self.dropout(self.self_attention(self.norm_self_attention(x), mask))
         return x + self.dropout(self.feedforward(self.norm_feedforward(x)))
 
 
@@ -147,10 +147,10 @@ class DecoderLayer(nn.Module):
         rotary: bool,
     ) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
-        self.norm_attention = nn.LayerNorm(d_model)
-        self.cross = MultiHeadAttention(d_model, num_heads, dropout)
-        self.norm_cross = nn.LayerNorm(d_model)
+        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
+        self.norm_self_attention = nn.LayerNorm(d_model)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads, dropout)
+        self.norm_cross_attention = nn.LayerNorm(d_model)
         self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
         self.norm_feedforward = nn.LayerNorm(d_model)
         self.dropout = Dropout(dropout)
@@ -162,22 +162,22 @@ class DecoderLayer(nn.Module):
         state: LayerState | None,
     ) -> tuple[Float[Tensor, "batch target d_model"], LayerState]:
         """Look back, look at the source (if there is one), then think at each position."""
-        past, source = self.recall(memory, state)
-        looked, past = self.attention.look_back(x, past)
-        x = self.norm_attention(x + self.dropout(looked))
+        past, source = self.unpack_state(memory, state)
+        attn_out, past = self.self_attention.causal_self_attention(x, past)
+        x = self.norm_self_attention(x + self.dropout(attn_out))
         if memory is not None and source is not None:
-            looked = self.cross.look_at(x, source, memory.mask)
-            x = self.norm_cross(x + self.dropout(looked))
+            attn_out = self.cross_attention.cross_attention(x, source, memory.mask)
+            x = self.norm_cross_attention(x + self.dropout(attn_out))
         x = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
         return x, LayerState(past, source)
 
-    def recall(
+    def unpack_state(
         self, memory: Memory | None, state: LayerState | None
     ) -> tuple[KeyValueCache | None, KeyValue | None]:
         """The past and the projected source; the source is projected at the first call alone."""
         if state is not None:
             return state.past, state.source
-        return None, None if memory is None else self.cross.read(memory.states)
+        return None, None if memory is None else self.cross_attention.project_memory(memory.states)
 
 
 class PreNormDecoderLayer(DecoderLayer):
@@ -190,11 +190,17 @@ class PreNormDecoderLayer(DecoderLayer):
         state: LayerState | None,
     ) -> tuple[Float[Tensor, "batch target d_model"], LayerState]:
         """Look back, look at the source (if there is one), then think at each position."""
-        past, source = self.recall(memory, state)
-        looked, past = self.attention.look_back(self.norm_attention(x), past)
-        x = x + self.dropout(looked)
+        past, source = self.unpack_state(memory, state)
+        attn_out, past = self.self_attention.causal_self_attention(
+            self.norm_self_attention(x), past
+        )
+        x = x + self.dropout(attn_out)
         if memory is not None and source is not None:
-            x = x + self.dropout(self.cross.look_at(self.norm_cross(x), source, memory.mask))
+            x = x + self.dropout(
+                self.cross_attention.cross_attention(
+                    self.norm_cross_attention(x), source, memory.mask
+                )
+            )
         x = x + self.dropout(self.feedforward(self.norm_feedforward(x)))
         return x, LayerState(past, source)
 
@@ -229,7 +235,7 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(self.positions(inputs, 0))
         for layer in self.layers:
             x = layer(x, mask)
-            offer("states", layer, x, ("source",))
+            emit("states", layer, x, ("source",))
         x = x if self.norm is None else self.norm(x)
         real = x * mask[..., None]
         return Memory(x, mask, real.sum(1) / mask.sum(1, keepdim=True))
@@ -284,13 +290,13 @@ class TransformerDecoder(nn.Module):
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, memory, layer_state)
-            offer("states", layer, x, ("target",))
+            emit("states", layer, x, ("target",))
             new_states.append(new_state)
         x = x if self.norm is None else self.norm(x)
         return x, TransformerState(position + inputs.shape[1], new_states)
 
 
-def reach(spec: SequenceSpec) -> tuple[int, int]:
+def max_positions(spec: SequenceSpec) -> tuple[int, int]:
     """How many positions are learned in the source and in the target, if they are.
 
     As many as the longest source seen has tokens; and in the target the start symbol, a prompt as
@@ -315,8 +321,8 @@ class Transformer(SequenceModule):
         dropout: Share of what is dropped in training.
         norm: `"post"` normalises after each sum, as the paper does; `"pre"` before each part.
         positions: `"sinusoidal"`, as in the paper, and `"rotary"` serve any length; `"learned"`
-            as many positions as `reach` says (in the source the longest text seen, in the target
-            three times that), and refuses more.
+            as many positions as `max_positions` says (in the source the longest text seen, in the
+            target three times that), and refuses more.
         activation: Of the feed-forward networks: `"relu"`, as in the paper, or `"gelu"`.
         tie_embeddings: Share one matrix between the target's embedding, the output layer and,
             with a joint vocabulary, the source's embedding.
@@ -353,26 +359,26 @@ class Transformer(SequenceModule):
         inner = 4 * d_model if d_feedforward is None else d_feedforward
         sizes = (d_model, num_heads, inner, dropout, activation)
         rotary = positions == "rotary"
-        source, target = reach(spec)
-        reading, writing = (
+        source, target = max_positions(spec)
+        encoder_layer, decoder_layer = (
             (EncoderLayer, DecoderLayer)
             if norm == "post"
             else (PreNormEncoderLayer, PreNormDecoderLayer)
         )
         last = (nn.LayerNorm(d_model), nn.LayerNorm(d_model)) if norm == "pre" else (None, None)
         self.encoder = TransformerEncoder(
-            position_layer(positions, d_model, source),
-            [reading(*sizes, rotary=rotary) for _ in range(num_layers)],
+            make_position_encoding(positions, d_model, source),
+            [encoder_layer(*sizes, rotary=rotary) for _ in range(num_layers)],
             last[0],
             dropout,
         )
         self.decoder = TransformerDecoder(
-            position_layer(positions, d_model, target),
-            [writing(*sizes, rotary=rotary) for _ in range(num_layers)],
+            make_position_encoding(positions, d_model, target),
+            [decoder_layer(*sizes, rotary=rotary) for _ in range(num_layers)],
             last[1],
             dropout,
         )
         if spec.source is None:  # nothing to look at: no gradients that other ranks would wait for
             for name, part in self.decoder.named_modules():
-                if name.endswith(("cross", "norm_cross")):
+                if name.endswith(("cross_attention", "norm_cross_attention")):
                     part.requires_grad_(requires_grad=False)

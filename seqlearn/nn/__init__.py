@@ -11,31 +11,30 @@ from seqlearn.nn.attention import (
 )
 from seqlearn.nn.dropout_layer import Dropout, dropout
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
-from seqlearn.nn.luong_attention import Attention, ScoreName, additive_scores, dot_scores
+from seqlearn.nn.luong_attention import LuongAttention, ScoreName, additive_scores, dot_scores
 from seqlearn.nn.positions import (
     LearnedPositions,
-    NoPositions,
     Positions,
+    ScaledEmbedding,
     SinusoidalPositions,
-    position_layer,
+    apply_rotary,
+    make_position_encoding,
     rotary,
-    rotate,
     sinusoidal,
 )
-from seqlearn.nn.protocols import Decoder, Encoder, State, map_state, select
+from seqlearn.nn.protocols import Decoder, Encoder, State, select, tree_map
 from seqlearn.nn.recurrent import (
     BidirectionalLayer,
     Cell,
     CellState,
     RecurrentLayer,
-    flip,
     gru_step,
     lstm_step,
+    reverse_padded,
     rnn_step,
 )
 
 __all__ = [
-    "Attention",
     "BidirectionalLayer",
     "Cell",
     "CellState",
@@ -45,31 +44,32 @@ __all__ = [
     "KeyValue",
     "KeyValueCache",
     "LearnedPositions",
+    "LuongAttention",
     "MultiHeadAttention",
-    "NoPositions",
     "Positions",
     "RecurrentLayer",
+    "ScaledEmbedding",
     "ScoreName",
     "SinusoidalPositions",
     "State",
     "TokenLoss",
     "additive_scores",
+    "apply_rotary",
     "attend",
     "attention_scores",
     "attention_weights",
     "cross_entropy",
     "dot_scores",
     "dropout",
-    "flip",
     "gru_step",
     "linear_cross_entropy",
     "lstm_step",
-    "map_state",
+    "make_position_encoding",
     "masked_softmax",
-    "position_layer",
+    "reverse_padded",
     "rnn_step",
     "rotary",
-    "rotate",
     "select",
     "sinusoidal",
+    "tree_map",
 ]

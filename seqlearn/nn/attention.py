@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlearn.batch import causal_mask
-from seqlearn.instrumentation import Axes, offer
+from seqlearn.instrumentation import Axes, emit
 from seqlearn.nn.dropout_layer import dropout
-from seqlearn.nn.positions import rotate
+from seqlearn.nn.positions import apply_rotary
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
@@ -71,7 +71,7 @@ def attend(
     mask: Bool[Tensor, "#batch 1 #query key"] | None = None,
     *,
     causal: bool = False,
-    drop: float = 0.0,
+    dropout_p: float = 0.0,
 ) -> Float[Tensor, "batch heads query d_head"]:
     """The fast path: what `attention_weights(…) @ value` gives, on the fastest kernel.
 
@@ -82,7 +82,7 @@ def attend(
         mask: True where a query may see a key; all, if `None`.
         causal: Whether query `i` sees only the keys up to its own, the queries being the last of
             the keys. Not together with `mask`.
-        drop: Probability with which a weight is dropped (after the softmax).
+        dropout_p: Probability with which a weight is dropped (after the softmax).
 
     Returns:
         One vector per query; zero where nothing may be seen.
@@ -96,9 +96,9 @@ def attend(
     square = causal and queries == keys
     if causal and queries > 1 and not square:
         mask = causal_mask(queries, keys, query.device)[None, None]
-    if not _explicit_is_faster(query, keys, drop):
+    if not _explicit_is_faster(query, keys, dropout_p):
         output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=drop, is_causal=square and queries > 1
+            query, key, value, attn_mask=mask, dropout_p=dropout_p, is_causal=square and queries > 1
         )
     else:
         if square and queries > 1:
@@ -107,13 +107,13 @@ def attend(
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1)
-        output = (dropout(weights, drop) if drop > 0 else weights) @ value
+        output = (dropout(weights, dropout_p) if dropout_p > 0 else weights) @ value
     if mask is not None and not causal:
         output = output * mask.any(-1, keepdim=True)
     return output
 
 
-def _explicit_is_faster(query: Tensor, keys: int, drop: float) -> bool:
+def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
     """Whether to multiply by hand: on a CPU in training, when short or when weights are dropped.
 
     With dropout the CPU's fused kernel is none: torch makes the weights there too, and draws its
@@ -122,7 +122,7 @@ def _explicit_is_faster(query: Tensor, keys: int, drop: float) -> bool:
     if keys == 0:
         return True
     learning = query.requires_grad and keys <= EXPLICIT_KEYS
-    return query.device.type == "cpu" and (drop > 0 or learning)
+    return query.device.type == "cpu" and (dropout_p > 0 or learning)
 
 
 class KeyValueCache:
@@ -211,12 +211,12 @@ class MultiHeadAttention(nn.Module):
         Args:
             inputs: One vector per position.
             mask: True where a position is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
         """
         query, key, value = self._project(inputs, 0)
         return self._attend(query, key, value, mask[:, None, None], axes)
 
-    def look_back(
+    def causal_self_attention(
         self,
         inputs: Float[Tensor, "batch time d_model"],
         cache: KeyValueCache | None,
@@ -238,12 +238,12 @@ class MultiHeadAttention(nn.Module):
             key, value = cache.append(key, value)
         return self._attend(query, key, value, None, ("target", "target"), causal=True), cache
 
-    def read(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
-        """Project the states of a memory to keys and values, for `look_at`."""
+    def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
+        """Project the states of a memory to keys and values, for `cross_attention`."""
         weight, bias = self.projection.weight[self.d_model :], self.projection.bias[self.d_model :]
         return KeyValue(*self._split(functional.linear(states, weight, bias), 2))
 
-    def look_at(
+    def cross_attention(
         self,
         inputs: Float[Tensor, "batch time d_model"],
         memory: KeyValue,
@@ -255,9 +255,9 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             inputs: One vector per position.
-            memory: What `read` made of the memory's states.
+            memory: What `project_memory` made of the memory's states.
             mask: True where a state is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
         """
         weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
         (query,) = self._split(functional.linear(inputs, weight, bias), 1)
@@ -268,7 +268,7 @@ class MultiHeadAttention(nn.Module):
         heads = self._split(self.projection(inputs), 3)
         if not self.rotary:
             return heads.unbind(0)
-        return *rotate(heads[:2], start).unbind(0), heads[2]
+        return *apply_rotary(heads[:2], start).unbind(0), heads[2]
 
     def _split(self, projected: Tensor, parts: int) -> Tensor:
         """Cut `batch time (parts heads d_head)` into `parts batch heads time d_head`."""
@@ -286,12 +286,12 @@ class MultiHeadAttention(nn.Module):
         *,
         causal: bool = False,
     ) -> Tensor:
-        drop = self.dropout if self.training else 0.0
-        heads = attend(query, key, value, mask, causal=causal, drop=drop)
+        dropout_p = self.dropout if self.training else 0.0
+        heads = attend(query, key, value, mask, causal=causal, dropout_p=dropout_p)
 
         def weights() -> Tensor:
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
             return attention_weights(query, key, seen)
 
-        offer("attention", self, weights, axes)
+        emit("attention", self, weights, axes)
         return self.output(heads.transpose(1, 2).flatten(2))

@@ -17,7 +17,7 @@ from torch.nn import functional
 _LEVELS = 1 << 16
 
 
-class _CheapDropout(torch.autograd.Function):
+class _PackedBitsDropout(torch.autograd.Function):
     """Zero each element with a probability that is a multiple of 1/65536, and rescale the rest."""
 
     @staticmethod
@@ -45,7 +45,7 @@ def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor
     keep_levels = round((1 - probability) * _LEVELS)
     if inputs.device.type != "cpu" or torch.compiler.is_compiling() or keep_levels == 0:
         return functional.dropout(inputs, probability)
-    result: Tensor = _CheapDropout.apply(inputs, keep_levels)  # type: ignore[no-untyped-call]
+    result: Tensor = _PackedBitsDropout.apply(inputs, keep_levels)  # type: ignore[no-untyped-call]
     return result
 
 

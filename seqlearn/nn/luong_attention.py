@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from seqlearn.instrumentation import Axes, offer
+from seqlearn.instrumentation import Axes, emit
 from seqlearn.nn.attention import attention_scores, masked_softmax
 
 ScoreName = Literal["dot", "general", "additive", "scaled_dot"]
@@ -48,7 +48,7 @@ def additive_scores(
     return (query[:, :, None] + key[:, None]).tanh() @ v
 
 
-class Attention(nn.Module):
+class LuongAttention(nn.Module):
     """Look at every state of the source, by one of the four scores; no heads, no value projection.
 
     Weights: `key` is Luong's W ("general") or Bahdanau's U ("additive"), `query` is Bahdanau's W,
@@ -78,7 +78,7 @@ class Attention(nn.Module):
             self.v = nn.Parameter(torch.empty(d_model))
             nn.init.normal_(self.v, std=d_model**-0.5)
 
-    def read(
+    def project_keys(
         self, states: Float[Tensor, "batch source d_model"]
     ) -> Float[Tensor, "batch source d_model"]:
         """What queries are compared with: the states themselves, or their projections."""
@@ -87,7 +87,7 @@ class Attention(nn.Module):
     def scores(
         self, query: Float[Tensor, "batch query d_model"], key: Float[Tensor, "batch key d_model"]
     ) -> Float[Tensor, "batch query key"]:
-        """How well each decoder state fits each key that `read` made."""
+        """How well each decoder state fits each key that `project_keys` made."""
         if self.score == "additive":
             return additive_scores(self.query(query), key, self.v)
         if self.score == "scaled_dot":
@@ -116,14 +116,14 @@ class Attention(nn.Module):
 
         Args:
             query: Decoder states, one per target position.
-            key: What `read` made of the encoder's states.
+            key: What `project_keys` made of the encoder's states.
             states: The encoder's states, of which the context is made.
             mask: True where a state is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.offer`).
+            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
 
         Returns:
             One context per query; zeros where the source is empty.
         """
         weights = self.weights(query, key, mask)
-        offer("attention", self, lambda: weights[:, None], axes)
+        emit("attention", self, lambda: weights[:, None], axes)
         return weights @ states

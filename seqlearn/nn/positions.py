@@ -82,7 +82,7 @@ def rotary(
     return turned.flatten(-2).to(inputs.dtype)
 
 
-def rotate(
+def apply_rotary(
     inputs: Float[Tensor, "*batch time d_head"], start: int
 ) -> Float[Tensor, "*batch time d_head"]:
     """The fast path: what `rotary` gives, each pair as one complex number times `exp(i m θ)`.
@@ -148,7 +148,7 @@ class LearnedPositions(nn.Module):
         return inputs + self.weight[start:end]
 
 
-class NoPositions(nn.Module):
+class ScaledEmbedding(nn.Module):
     """√d_model times the embeddings: the positions are turned into queries and keys later."""
 
     def forward(
@@ -160,7 +160,7 @@ class NoPositions(nn.Module):
         return inputs * math.sqrt(inputs.shape[-1])
 
 
-def position_layer(positions: Positions, d_model: int, max_length: int) -> nn.Module:
+def make_position_encoding(positions: Positions, d_model: int, max_length: int) -> nn.Module:
     """What is done to embeddings below the first layer: a module of `(inputs, start)`.
 
     Args:
@@ -175,4 +175,4 @@ def position_layer(positions: Positions, d_model: int, max_length: int) -> nn.Mo
         return LearnedPositions(max_length, d_model)
     if positions not in POSITIONS:
         raise ValueError(f"expected positions to be one of {POSITIONS}, got {positions!r}")
-    return SinusoidalPositions() if positions == "sinusoidal" else NoPositions()
+    return SinusoidalPositions() if positions == "sinusoidal" else ScaledEmbedding()

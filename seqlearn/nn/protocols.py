@@ -39,7 +39,7 @@ class Decoder(Protocol):
     It is causal: fed `T` tokens with `state=None` it answers what it answers when fed the same
     tokens one by one, threading `state`. A call consumes the state that it is given. It is never
     called without tokens; an empty source has a memory whose mask is False throughout the row, with
-    states and summary of zero.
+    states and pooled vector of zero.
 
     A decoder with an attribute `stateful` that is true goes on from batch to batch of a long
     text, where its state is made of tensors, ints and plain containers.
@@ -55,14 +55,14 @@ class Decoder(Protocol):
         ...
 
 
-def map_state(function: Callable[[Any], Any], state: State) -> State:
+def tree_map(function: Callable[[Any], Any], state: State) -> State:
     """Apply a function to every tensor of a state, and to every object that is no container."""
     if state is None or isinstance(state, int):
         return state
     if isinstance(state, dict):
-        return {name: map_state(function, part) for name, part in state.items()}
+        return {name: tree_map(function, part) for name, part in state.items()}
     if isinstance(state, tuple | list):
-        parts = [map_state(function, part) for part in state]
+        parts = [tree_map(function, part) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
     return function(state)
 
@@ -85,4 +85,4 @@ def select(state: State, rows: Int[Tensor, " rows"]) -> State:
             f"objects with select(rows); got {type(part).__name__}"
         )
 
-    return map_state(take, state)
+    return tree_map(take, state)

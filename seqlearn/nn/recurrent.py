@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlearn.instrumentation import Axis, offer
+from seqlearn.instrumentation import Axis, emit
 
 Cell = Literal["rnn", "gru", "lstm"]
 CELLS = ("rnn", "gru", "lstm")
@@ -33,7 +33,10 @@ CELLS = ("rnn", "gru", "lstm")
 CellState = tuple[Tensor, ...]
 """What a layer carries: `(h,)`, or `(h, c)` of an LSTM, each `batch hidden`."""
 
-_SHUT, _OPEN = -1e4, 1e4  # σ of these is 0 and 1, to the last bit, beside any pre-activation
+_GATE_CLOSED, _GATE_OPEN = (
+    -1e4,
+    1e4,
+)  # σ of these is 0 and 1, to the last bit, beside any pre-activation
 
 
 class RNNStep(NamedTuple):
@@ -107,10 +110,10 @@ def lstm_step(
         cell: `c_{t-1}`.
     """
     gates = (from_input + from_state).chunk(4, -1)
-    take, keep, show = gates[0].sigmoid(), gates[1].sigmoid(), gates[3].sigmoid()
+    i, f, o = gates[0].sigmoid(), gates[1].sigmoid(), gates[3].sigmoid()
     candidate = gates[2].tanh()
-    cell = keep * cell + take * candidate
-    return LSTMStep(show * cell.tanh(), cell, take, keep, show, candidate)
+    cell = f * cell + i * candidate
+    return LSTMStep(o * cell.tanh(), cell, i, f, o, candidate)
 
 
 class RecurrentLayer(nn.Module):
@@ -120,14 +123,14 @@ class RecurrentLayer(nn.Module):
     below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. They start as Glorot uniform (W),
     orthogonal (U, each gate its own; Saxe et al. 2014) and zero (b), but the forget gate's bias as
     one, so that an untrained LSTM remembers (Jozefowicz et al. 2015, section 2.2). With a larger
-    `keep_bias` it remembers longer from the start (Tallec & Ollivier 2018, section 2).
+    `gate_bias` it remembers longer from the start (Tallec & Ollivier 2018, section 2).
 
     Args:
         cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
         d_input: Width of the inputs.
         d_hidden: Width of the states.
         reverse: Whether it reads from the last real step to the first.
-        keep_bias: Where the bias of the gate that keeps the state starts: an LSTM's forget gate (1
+        gate_bias: Where the bias of the gate that keeps the state starts: an LSTM's forget gate (1
             by default), a GRU's update gate (0). A plain network has none.
         axis: The sequence that a recording says its steps follow; inferred from their number, if
             `None`.
@@ -143,7 +146,7 @@ class RecurrentLayer(nn.Module):
         d_hidden: int,
         *,
         reverse: bool = False,
-        keep_bias: float | None = None,
+        gate_bias: float | None = None,
         axis: Axis | None = None,
     ) -> None:
         super().__init__()
@@ -159,10 +162,10 @@ class RecurrentLayer(nn.Module):
         nn.init.zeros_(self.kernel.bias_ih_l0)
         nn.init.zeros_(self.kernel.bias_hh_l0)
         if cell != "rnn":  # in both kernels it is the second gate
-            bias = float(cell == "lstm") if keep_bias is None else keep_bias
+            bias = float(cell == "lstm") if gate_bias is None else gate_bias
             nn.init.constant_(self.kernel.bias_ih_l0[d_hidden : 2 * d_hidden], bias)
 
-    def start(self, inputs: Float[Tensor, "batch time d_input"]) -> CellState:
+    def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> CellState:
         """The state before the first step: zeros."""
         zeros = inputs.new_zeros(len(inputs), self.d_hidden)
         return (zeros, zeros) if self.cell == "lstm" else (zeros,)
@@ -191,26 +194,28 @@ class RecurrentLayer(nn.Module):
             state = None if state is None else tuple(part.to(dtype) for part in state)
             with torch.autocast("cpu", enabled=False):
                 return self.forward(inputs.to(dtype), state, mask)
-        state = self.start(inputs) if state is None else state
+        state = self.initial_state(inputs) if state is None else state
         real = mask
         if self.reverse and real is None:
             real = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
 
-        def turned(steps: Tensor) -> Tensor:
-            return flip(steps, real) if self.reverse and real is not None else steps
+        def maybe_reverse(steps: Tensor) -> Tensor:
+            return reverse_padded(steps, real) if self.reverse and real is not None else steps
 
-        read = turned(inputs)
+        read = maybe_reverse(inputs)
         hidden, final = self._run(read, state, mask)
-        offer("states", self, lambda: turned(hidden), self.axes)
+        emit("states", self, lambda: maybe_reverse(hidden), self.axes)
         if self.cell != "rnn":
             gates = self.gates
-            offer(
+            emit(
                 "gates",
                 self,
-                lambda: {name: turned(gate) for name, gate in gates(read, hidden, state).items()},
+                lambda: {
+                    name: maybe_reverse(gate) for name, gate in gates(read, hidden, state).items()
+                },
                 self.axes,
             )
-        return turned(hidden), final
+        return maybe_reverse(hidden), final
 
     def gates(
         self,
@@ -279,21 +284,24 @@ class RecurrentLayer(nn.Module):
             hidden, (_, c) = self.kernel(inputs, (h, c))
             return hidden, c[0]
         w = self.kernel.weight_ih_l0
-        mark = w.new_zeros(len(w), 1)
-        mark[: self.d_hidden], mark[self.d_hidden : 2 * self.d_hidden] = _SHUT, _OPEN
+        pad_flag = w.new_zeros(len(w), 1)
+        pad_flag[: self.d_hidden], pad_flag[self.d_hidden : 2 * self.d_hidden] = (
+            _GATE_CLOSED,
+            _GATE_OPEN,
+        )
         marked = torch.cat([inputs, ~mask[..., None]], -1)
-        weights = [torch.cat([w, mark], 1), *list(self.kernel.parameters())[1:]]
+        weights = [torch.cat([w, pad_flag], 1), *list(self.kernel.parameters())[1:]]
         hidden, _, c = torch.lstm(marked, (h, c), weights, True, 1, 0.0, self.training, False, True)
         return hidden, c[0]
 
 
-def flip(
+def reverse_padded(
     inputs: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch time width"]:
     """Turn each row round within its real steps, which are its first; padding stays in place."""
     place = torch.arange(inputs.shape[1], device=inputs.device)
-    turned = torch.where(mask, mask.sum(1, keepdim=True) - 1 - place, place)
-    return inputs.gather(1, turned[..., None].expand_as(inputs))
+    place = torch.where(mask, mask.sum(1, keepdim=True) - 1 - place, place)
+    return inputs.gather(1, place[..., None].expand_as(inputs))
 
 
 class BidirectionalLayer(nn.Module):
@@ -303,7 +311,7 @@ class BidirectionalLayer(nn.Module):
         cell: Which cell.
         d_input: Width of the inputs.
         d_hidden: Width of both directions together; must be even.
-        keep_bias: As in `RecurrentLayer`.
+        gate_bias: As in `RecurrentLayer`.
         axis: As in `RecurrentLayer`.
 
     Raises:
@@ -316,7 +324,7 @@ class BidirectionalLayer(nn.Module):
         d_input: int,
         d_hidden: int,
         *,
-        keep_bias: float | None = None,
+        gate_bias: float | None = None,
         axis: Axis | None = None,
     ) -> None:
         super().__init__()
@@ -326,9 +334,9 @@ class BidirectionalLayer(nn.Module):
                 f"width, got {d_hidden}"
             )
         self.axes = None if axis is None else (axis,)
-        self.forwards, self.backwards = (
+        self.forward_layer, self.backward_layer = (
             RecurrentLayer(
-                cell, d_input, d_hidden // 2, reverse=reverse, keep_bias=keep_bias, axis=axis
+                cell, d_input, d_hidden // 2, reverse=reverse, gate_bias=gate_bias, axis=axis
             )
             for reverse in (False, True)
         )
@@ -347,8 +355,8 @@ class BidirectionalLayer(nn.Module):
         Returns:
             h of both directions at every step, and the final states of both side by side.
         """
-        there, end = self.forwards(inputs, mask=mask)
-        back, start = self.backwards(inputs, mask=mask)
-        both = torch.cat([there, back], -1)
-        offer("states", self, both, self.axes)
+        fwd, end = self.forward_layer(inputs, mask=mask)
+        bwd, start = self.backward_layer(inputs, mask=mask)
+        both = torch.cat([fwd, bwd], -1)
+        emit("states", self, both, self.axes)
         return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))

@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory
-from seqlearn.instrumentation import offer
+from seqlearn.instrumentation import emit
 from seqlearn.nn import BidirectionalLayer, Cell, CellState, Dropout, RecurrentLayer
 from seqlearn.plain_data import check_whole_number
 
@@ -37,11 +37,11 @@ class RecurrentEncoder(nn.Module):
 
     Args:
         cell: `"rnn"`, `"gru"` or `"lstm"`.
-        d_model: Width of inputs, states and summary.
+        d_model: Width of inputs, states and the pooled vector.
         num_layers: Layers, each reading the states of the one below.
         bidirectional: Whether each layer reads in both directions, `d_model // 2` wide each.
         dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
-        keep_bias: As in `RecurrentLayer`.
+        gate_bias: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
@@ -55,14 +55,14 @@ class RecurrentEncoder(nn.Module):
         dropout: float,
         *,
         bidirectional: bool,
-        keep_bias: float | None = None,
+        gate_bias: float | None = None,
     ) -> None:
         super().__init__()
         num_layers = check_whole_number(num_layers, "num_layers", 1)
         layer = BidirectionalLayer if bidirectional else RecurrentLayer
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            layer(cell, d_model, d_model, keep_bias=keep_bias, axis="source")
+            layer(cell, d_model, d_model, gate_bias=gate_bias, axis="source")
             for _ in range(num_layers)
         )
         parts = num_layers * (2 if cell == "lstm" else 1)
@@ -78,9 +78,9 @@ class RecurrentEncoder(nn.Module):
             x, state = layer(x, mask=mask)
             x = self.dropout(x)
             final += state
-        summary = self.context(torch.cat(final, -1)).tanh()
-        offer("states", self.context, summary, ("summary",))
-        return Memory(x, mask, summary)
+        pooled = self.context(torch.cat(final, -1)).tanh()
+        emit("states", self.context, pooled, ("pooled",))
+        return Memory(x, mask, pooled)
 
 
 class RecurrentDecoder(nn.Module):
@@ -92,7 +92,7 @@ class RecurrentDecoder(nn.Module):
         num_layers: Layers, each reading the states of the one below.
         dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
         d_input: Width of what enters the lowest layer, if it is not `d_model`.
-        keep_bias: As in `RecurrentLayer`.
+        gate_bias: As in `RecurrentLayer`.
 
     Raises:
         ValueError: If there is no layer.
@@ -108,19 +108,19 @@ class RecurrentDecoder(nn.Module):
         dropout: float,
         d_input: int | None = None,
         *,
-        keep_bias: float | None = None,
+        gate_bias: float | None = None,
     ) -> None:
         super().__init__()
         num_layers = check_whole_number(num_layers, "num_layers", 1)
         widths = [d_input or d_model] + [d_model] * (num_layers - 1)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
-            RecurrentLayer(cell, width, d_model, keep_bias=keep_bias, axis="target")
+            RecurrentLayer(cell, width, d_model, gate_bias=gate_bias, axis="target")
             for width in widths
         )
         self.scale = math.sqrt(d_model)
-        self.parts = 2 if cell == "lstm" else 1
-        self.begin = nn.Linear(d_model, num_layers * self.parts * d_model)
+        self.states_per_layer = 2 if cell == "lstm" else 1
+        self.context_to_state = nn.Linear(d_model, num_layers * self.states_per_layer * d_model)
 
     def forward(
         self,
@@ -132,11 +132,11 @@ class RecurrentDecoder(nn.Module):
 
         Args:
             inputs: The new tokens, embedded.
-            memory: The source, of which only the summary is looked at, and only at the start;
+            memory: The source, of which only the pooled vector is read, and only at the start;
                 `None` for a language model.
             state: What the call before returned. `None` at the start.
         """
-        states = self.first_states(memory) if state is None else state
+        states = self.initial_states(memory) if state is None else state
         x = self.dropout(inputs * self.scale)
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
@@ -145,18 +145,20 @@ class RecurrentDecoder(nn.Module):
             new_states.append(new_state)
         return x, new_states
 
-    def first_states(self, memory: Memory | None) -> list[CellState] | list[None]:
+    def initial_states(self, memory: Memory | None) -> list[CellState] | list[None]:
         """Each layer's state before the first token: from the context, or zeros without one."""
         if memory is None:
             return [None] * len(self.layers)
-        parts = self.begin(memory.summary).chunk(len(self.layers) * self.parts, -1)
+        parts = self.context_to_state(memory.pooled).chunk(
+            len(self.layers) * self.states_per_layer, -1
+        )
         # h lies between -1 and 1, as a cell would make it; c may be anything.
         return [
-            (parts[at].tanh(), *parts[at + 1 : at + self.parts])
-            for at in range(0, len(parts), self.parts)
+            (parts[at].tanh(), *parts[at + 1 : at + self.states_per_layer])
+            for at in range(0, len(parts), self.states_per_layer)
         ]
 
 
-def unread(decoder: RecurrentDecoder) -> None:
+def freeze_context_projection(decoder: RecurrentDecoder) -> None:
     """Without a source nothing begins with a context: no gradients that other ranks wait for."""
-    decoder.begin.requires_grad_(requires_grad=False)
+    decoder.context_to_state.requires_grad_(requires_grad=False)

@@ -6,7 +6,7 @@ included), so that a trained model needs nothing else to answer raw text.
 """
 
 from seqlearn.spec.classes import ClassesSpec
-from seqlearn.spec.sequence import SequenceSpec, Side, shape_of
+from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.text import TextSpec
 from seqlearn.spec.vector import VectorSpec
 
@@ -16,5 +16,5 @@ __all__ = [
     "Side",
     "TextSpec",
     "VectorSpec",
-    "shape_of",
+    "task_of",
 ]

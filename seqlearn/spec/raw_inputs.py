@@ -30,7 +30,7 @@ class EncodedIds(list[int]):
     """The ids of one row of a batch. A data module has encoded them, so nothing is checked."""
 
 
-def refuse_surrogates(text: str) -> None:
+def check_surrogates(text: str) -> None:
     """Refuse half of a surrogate pair, which is no character.
 
     Raises:

@@ -19,12 +19,12 @@ _SHAPES = {
     (TextSpec, ClassesSpec): "sequence-to-vector",
     (TextSpec, VectorSpec): "sequence-to-vector",
     (VectorSpec, TextSpec): "vector-to-sequence",
-    (type(None), TextSpec): "nothing-to-sequence",
+    (type(None), TextSpec): "language-modeling",
 }
 
 
-def shape_of(source: type, target: type) -> str:
-    """The name of the shape with these two kinds of sides, such as `TextSpec` and `ClassesSpec`.
+def task_of(source: type, target: type) -> str:
+    """The task with these two kinds of sides, such as `TextSpec` and `ClassesSpec`.
 
     Raises:
         ValueError: If the two make no model; the message names those that do.
@@ -58,7 +58,7 @@ class SequenceSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "joint_vocabulary", to_builtin(self.joint_vocabulary))
-        shape_of(type(self.source), type(self.target))
+        task_of(type(self.source), type(self.target))
         if self.joint_vocabulary and not (
             isinstance(self.source, TextSpec)
             and isinstance(self.target, TextSpec)
@@ -68,13 +68,13 @@ class SequenceSpec:
             raise ValueError("joint_vocabulary=True needs text on both sides with one vocabulary")
 
     @property
-    def shape(self) -> str:
+    def task(self) -> str:
         """What goes in and out, by name.
 
         `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
-        `"nothing-to-sequence"`.
+        `"language-modeling"`.
         """
-        return shape_of(type(self.source), type(self.target))
+        return task_of(type(self.source), type(self.target))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (strings, numbers, lists, dictionaries) that `from_dict` reads back."""
@@ -102,7 +102,7 @@ class SequenceSpec:
                 f"expected a spec written by SequenceSpec.to_dict, got {error}"
             ) from error
 
-    def differences(self, other: SequenceSpec) -> list[str]:
+    def diff(self, other: SequenceSpec) -> list[str]:
         """Say, a line each, where `other` differs in a way that changes what ids mean.
 
         The longest length seen may differ: it changes no id. (How many positions a Transformer

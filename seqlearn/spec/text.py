@@ -15,7 +15,7 @@ from seqlearn.spec.raw_inputs import (
     EncodedIds,
     check_list,
     check_no_special_ids,
-    refuse_surrogates,
+    check_surrogates,
     to_ids,
     unknown_symbols,
     warn_unknown,
@@ -37,7 +37,7 @@ class TextSpec:
         max_length: Tokens in the longest text seen, start and end not counted.
         tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for a side that
             takes and gives lists of ids.
-        unknown_seen: Whether the training split held tokens outside the vocabulary. A model that
+        unk_in_training: Whether the training split held tokens outside the vocabulary. A model that
             never saw the unknown symbol cannot know what it means: raw text that needs it is
             encoded with a warning, and no decoding generates it.
 
@@ -49,7 +49,7 @@ class TextSpec:
     vocab_size: int
     max_length: int
     tokenizer: str | None = None
-    unknown_seen: bool = False
+    unk_in_training: bool = False
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -63,10 +63,10 @@ class TextSpec:
         held = "None" if self.tokenizer is None else f"<{len(self.tokenizer)} characters of JSON>"
         return (
             f"TextSpec(vocab_size={self.vocab_size}, max_length={self.max_length}, "
-            f"tokenizer={held}, unknown_seen={self.unknown_seen})"
+            f"tokenizer={held}, unk_in_training={self.unk_in_training})"
         )
 
-    def encode(self, texts: Iterable[Any], *, what: str = "input") -> list[list[int]]:
+    def encode(self, texts: Iterable[Any], *, label: str = "input") -> list[list[int]]:
         """Turn raw texts into lists of ids, without start and end.
 
         A symbol outside the vocabulary becomes the unknown symbol. Where training never showed
@@ -74,7 +74,7 @@ class TextSpec:
 
         Args:
             texts: Strings, or lists (arrays, tensors) of ids that are checked and passed through.
-            what: How error messages name one of the texts.
+            label: How error messages name one of the texts.
 
         Raises:
             TypeError: If it is not a list of strings or of lists of integers.
@@ -86,8 +86,8 @@ class TextSpec:
             [[4, 6], []]
         """
         encoded, unknown = [], []
-        for number, text in enumerate(check_list(texts, what), 1):
-            where = f"{what} {number}"
+        for number, text in enumerate(check_list(texts, label), 1):
+            where = f"{label} {number}"
             if isinstance(text, EncodedIds):
                 encoded.append(list(text))
                 continue
@@ -101,8 +101,8 @@ class TextSpec:
             encoded.append(ids)
             if symbol:
                 unknown.append((where, symbol))
-        if unknown and not self.unknown_seen:
-            warn_unknown(unknown, len(encoded), what)
+        if unknown and not self.unk_in_training:
+            warn_unknown(unknown, len(encoded), label)
         return encoded
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -117,7 +117,7 @@ class TextSpec:
                 "pass lists of ids, or train with a data module whose side is Text(...)"
             )
         try:
-            refuse_surrogates(text)
+            check_surrogates(text)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         encoding = _tokenizer(self.tokenizer).encode(str(text), add_special_tokens=False)

@@ -32,12 +32,12 @@ class VectorSpec:
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
 
-    def encode(self, vectors: Iterable[Any], *, what: str = "input") -> list[NDArray[np.float32]]:
+    def encode(self, vectors: Iterable[Any], *, label: str = "input") -> list[NDArray[np.float32]]:
         """Check raw vectors, and turn each into an array of `size` numbers.
 
         Args:
             vectors: Lists, arrays or tensors of numbers.
-            what: How error messages name one of them.
+            label: How error messages name one of them.
 
         Raises:
             TypeError: If it is not a list of vectors, or one is not made of numbers.
@@ -47,5 +47,5 @@ class VectorSpec:
             >>> VectorSpec(2).encode([[0, 1]])
             [array([0., 1.], dtype=float32)]
         """
-        listed = check_list(vectors, what)
-        return [to_vector(each, self.size, f"{what} {n}") for n, each in enumerate(listed, 1)]
+        listed = check_list(vectors, label)
+        return [to_vector(each, self.size, f"{label} {n}") for n, each in enumerate(listed, 1)]

@@ -19,11 +19,11 @@ from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 
 SHAPES: dict[str, SequenceSpec] = {
-    "text to text": SequenceSpec(_SOURCE, _TARGET),
-    "text to class": SequenceSpec(_SOURCE, ClassesSpec(("a", "b", "c"))),
-    "text to vector": SequenceSpec(_SOURCE, VectorSpec(2)),
-    "vector to text": SequenceSpec(VectorSpec(3), _TARGET),
-    "nothing to text": SequenceSpec(None, _TARGET),
+    "sequence-to-sequence": SequenceSpec(_SOURCE, _TARGET),
+    "sequence-to-vector (classes)": SequenceSpec(_SOURCE, ClassesSpec(("a", "b", "c"))),
+    "sequence-to-vector": SequenceSpec(_SOURCE, VectorSpec(2)),
+    "vector-to-sequence": SequenceSpec(VectorSpec(3), _TARGET),
+    "language-modeling": SequenceSpec(None, _TARGET),
 }
 """The five shapes on which a module is tried, small, in the order of trying."""
 
@@ -98,10 +98,10 @@ def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
 def counted_targets(batch: SequenceBatch) -> int:
     """How many targets count in a loss: tokens after the start, classes, or numbers of vectors."""
     if batch.target_lengths is None:
-        return int(batch.target[batch.kept].numel())
+        return int(batch.target[~batch.is_duplicate].numel())
     labels = batch.target[:, 1:]
     mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & (labels != START)
-    return int(mask[batch.kept].sum())
+    return int(mask[~batch.is_duplicate].sum())
 
 
 def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ _TOLERANCE = {torch.float64: (1e-9, 1e-7), torch.float32: (1e-4, 1e-4)}
 _Drawn = TypeVar("_Drawn")
 
 ALL = tuple(SHAPES)
-TEXT_SOURCE = ("text to text", "text to class", "text to vector")
-TEXT_TARGET = ("text to text", "vector to text", "nothing to text")
+TEXT_SOURCE = ("sequence-to-sequence", "sequence-to-vector (classes)", "sequence-to-vector")
+TEXT_TARGET = ("sequence-to-sequence", "vector-to-sequence", "language-modeling")
 
 
 class LawViolation(Exception):  # noqa: N818 -- a finding, not an error of the kit

@@ -19,7 +19,7 @@ class Counterexample:
     """A case on which a law does not hold, as small as it could be made.
 
     Attributes:
-        shape: The name of the shape, such as `"text to text"`.
+        shape: The name of the shape, such as `"sequence-to-sequence"`.
         seed: From which the module was built.
         drawn: All that was drawn, by name; `"examples"` among them, where there are any.
         found: What was seen.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks import AttentionMonitor
-from seqlearn.instrumentation import offer
+from seqlearn.instrumentation import emit
 
 
 class Cross(nn.Module):
@@ -25,7 +25,7 @@ class Cross(nn.Module):
     def forward(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
         scores = torch.stack([query @ key.mT, -query @ key.mT], 1)
         weights = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1)
-        offer("attention", self, lambda: weights)
+        emit("attention", self, lambda: weights)
         return weights.mean(1) @ key
 
 

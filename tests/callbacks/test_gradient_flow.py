@@ -54,7 +54,10 @@ def test_the_loss_is_that_of_the_last_target(module, batches, name: str, shape: 
 
 
 def test_the_norms_are_those_of_finite_differences(module, batches) -> None:
-    model, batch = module("LSTM", "text to text").double().eval(), batches("text to text")[0]
+    model, batch = (
+        module("LSTM", "sequence-to-sequence").double().eval(),
+        batches("sequence-to-sequence")[0],
+    )
     loss, embedded, _ = last_loss(model, batch)
     norms, width = gradient_flow(loss, embedded), 1e-5
     for row, step in ((0, 0), (0, 3), (1, 5), (2, 0)):
@@ -78,7 +81,7 @@ def last_loss_of(model: sl.SequenceModule, batch: sl.SequenceBatch, row: int) ->
 
 
 def test_a_start_between_two_documents_is_no_target(module) -> None:
-    model = module("GRU", "nothing to text").eval()
+    model = module("GRU", "language-modeling").eval()
     stream = torch.tensor([[2, 5, 6, 3, 2], [2, 5, 6, 3, 2]])
     loss, _, lengths = last_loss(model, sl.SequenceBatch(None, None, stream, torch.tensor([5, 4])))
     assert lengths.tolist() == [3, 3]
@@ -102,7 +105,12 @@ def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, 
 def test_numbers_and_figures_go_to_the_loggers(fit, module, batches, tmp_path: Path) -> None:
     loggers = [TensorBoardLogger(tmp_path, name="tb"), CSVLogger(tmp_path, name="csv")]
     flow = GradientFlow()
-    fit(module("RNN", "text to class"), batches("text to class"), flow, logger=loggers)
+    fit(
+        module("RNN", "sequence-to-vector (classes)"),
+        batches("sequence-to-vector (classes)"),
+        flow,
+        logger=loggers,
+    )
     events = EventAccumulator(loggers[0].log_dir, size_guidance={"images": 0})
     events.Reload()
     assert [image.step for image in events.Images("gradient_flow/norms")] == [2, 4]
@@ -160,21 +168,21 @@ def test_another_module_needs_a_callable(fit) -> None:
 
 
 def test_a_subclass_that_embeds_otherwise_is_told_of_the_callable(fit, module, batches) -> None:
-    model = module("RNN", "text to class")
+    model = module("RNN", "sequence-to-vector (classes)")
     model.source_embedding, embedding = nn.Identity(), (model.source_embedding,)
     model.encode = lambda source, lengths: type(model).encode(model, embedding[0](source), lengths)
     model.forward = lambda batch: model.head(embedding[0](batch.source).mean(1))
     with pytest.raises(RuntimeError, match="call its source_embedding once, got 0 calls; pass run"):
-        last_loss(model, batches("text to class")[0])
+        last_loss(model, batches("sequence-to-vector (classes)")[0])
     assert not model.source_embedding._forward_hooks
 
 
 def test_curves_go_on_from_a_checkpoint(fit, module, batches, tmp_path: Path) -> None:
-    data, path = batches("text to class"), tmp_path / "last.ckpt"
+    data, path = batches("sequence-to-vector (classes)"), tmp_path / "last.ckpt"
     first, second = GradientFlow(), GradientFlow()
-    fit(module("RNN", "text to class"), data, first).save_checkpoint(path)
-    fit(module("RNN", "text to class"), data, second, max_epochs=3, ckpt_path=path)
+    fit(module("RNN", "sequence-to-vector (classes)"), data, first).save_checkpoint(path)
+    fit(module("RNN", "sequence-to-vector (classes)"), data, second, max_epochs=3, ckpt_path=path)
     assert list(second.curves) == [2, 4, 6]
     assert np.array_equal(second.curves[4], first.curves[4])
-    fit(module("RNN", "text to class"), data, second, max_epochs=1)
+    fit(module("RNN", "sequence-to-vector (classes)"), data, second, max_epochs=1)
     assert list(second.curves) == [2]

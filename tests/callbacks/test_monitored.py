@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqlearn.callbacks import AttentionMonitor, GradientFlow, SampleLogger, StateMonitor
 
-ENTROPY = "attention_entropy/decoder.layers.0.cross/head0"
+ENTROPY = "attention_entropy/decoder.layers.0.cross_attention/head0"
 
 
 @pytest.mark.parametrize("looks", [{}, {"every_n_epochs": None, "every_n_steps": 1}])
@@ -23,8 +23,8 @@ def test_every_scalar_is_in_callback_metrics_without_any_logger(
     fit, module, batches, looks: dict[str, Any]
 ) -> None:
     callbacks = [AttentionMonitor(**looks), GradientFlow(**looks), StateMonitor(name="a", **looks)]
-    model = module("Transformer", "text to text")
-    metrics = fit(model, batches("text to text"), *callbacks, max_epochs=1).callback_metrics
+    model = module("Transformer", "sequence-to-sequence")
+    metrics = fit(model, batches("sequence-to-sequence"), *callbacks, max_epochs=1).callback_metrics
     for tag in (ENTROPY, "gradient_flow/last", "a/states/encoder.layers.0/norm"):
         assert isinstance(metrics[tag], Tensor)
         assert metrics[tag] > 0
@@ -38,9 +38,9 @@ def test_early_stopping_sees_the_look_of_its_own_epoch_in_any_order(fit, module,
             seen.append(float(trainer.callback_metrics["gradient_flow/last"]))
             super().on_train_epoch_end(trainer, pl_module)
 
-    model, flow = module("LSTM", "text to text"), GradientFlow()
+    model, flow = module("LSTM", "sequence-to-sequence"), GradientFlow()
     stop = Stop("gradient_flow/last", patience=1, min_delta=1e9, check_on_train_epoch_end=True)
-    trainer = fit(model, batches("text to text"), stop, flow, max_epochs=5)
+    trainer = fit(model, batches("sequence-to-sequence"), stop, flow, max_epochs=5)
     assert trainer.current_epoch == 2  # The first look sets the mark; the second is no better.
     assert stop.stopped_epoch == 1
     assert seen == pytest.approx([curve[0] for curve in flow.curves.values()])
@@ -49,7 +49,7 @@ def test_early_stopping_sees_the_look_of_its_own_epoch_in_any_order(fit, module,
 
 def test_a_checkpoint_is_chosen_by_an_entropy(fit, module, batches, tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, "{epoch}", monitor=ENTROPY, save_top_k=1)
-    model, data = module("Transformer", "text to text"), batches("text to text")
+    model, data = module("Transformer", "sequence-to-sequence"), batches("sequence-to-sequence")
     trainer = fit(model, data, best, AttentionMonitor(), enable_checkpointing=True)
     assert best.best_model_score is not None
     assert float(best.best_model_score) <= float(trainer.callback_metrics[ENTROPY])
@@ -68,8 +68,8 @@ def test_all_ranks_have_the_numbers_of_rank_zero(fit, module, batches, monkeypat
 
     monkeypatch.setattr(SingleDeviceStrategy, "broadcast", broadcast)
     monkeypatch.setattr(SingleDeviceStrategy, "is_global_zero", False)
-    model = module("RNN", "text to text")
-    trainer = fit(model, batches("text to text"), GradientFlow(), max_epochs=1)
+    model = module("RNN", "sequence-to-sequence")
+    trainer = fit(model, batches("sequence-to-sequence"), GradientFlow(), max_epochs=1)
     assert sent == [{}]
     assert trainer.callback_metrics["gradient_flow/last"] == 0.5
 
@@ -114,7 +114,11 @@ def test_a_forward_that_takes_no_batch_is_told_to_pass_run(fit) -> None:
 def test_a_module_without_attention_is_warned_of_once(fit, module, batches) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(module("RNN", "text to text"), batches("text to text"), AttentionMonitor())
+        fit(
+            module("RNN", "sequence-to-sequence"),
+            batches("sequence-to-sequence"),
+            AttentionMonitor(),
+        )
     found = [str(one.message) for one in caught if "captured nothing" in str(one.message)]
     assert len(found) == 1
     assert found[0].startswith("AttentionMonitor: record() captured nothing from RNN: ")

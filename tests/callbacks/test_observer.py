@@ -43,7 +43,9 @@ class Watch(Observer):
 
 def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> None:
     watch, logger = Watch(every_n_steps=1, name="mine"), CSVLogger(tmp_path)
-    fit(module("GRU", "text to text"), batches("text to text"), watch, logger=logger)
+    fit(
+        module("GRU", "sequence-to-sequence"), batches("sequence-to-sequence"), watch, logger=logger
+    )
     assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
     assert (
         Path(logger.log_dir, "metrics.csv").read_text(encoding="utf-8").count("mine/watched") == 1
@@ -54,8 +56,8 @@ def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> N
 def test_looking_leaves_nothing_behind(fit, module: Make, batches, tmp_path: Path, name) -> None:
     def trained(*callbacks: L.Callback) -> list[torch.Tensor]:
         L.seed_everything(3, verbose=False)
-        model = module(name, "text to text")
-        fit(model, batches("text to text"), *callbacks)
+        model = module(name, "sequence-to-sequence")
+        fit(model, batches("sequence-to-sequence"), *callbacks)
         assert all(part.training for part in model.modules())
         hooks = [
             hook
@@ -86,7 +88,7 @@ def test_gradients_of_training_are_not_touched(fit, module: Make, batches) -> No
             )
 
     # Two micro-batches to a step: gradients of the first wait while the callback looks.
-    model, data = module("LSTM", "text to text"), batches("text to text")
+    model, data = module("LSTM", "sequence-to-sequence"), batches("sequence-to-sequence")
     fit(model, data * 2, Keep(), GradientFlow(every_n_steps=1), Keep(), accumulate_grad_batches=2)
     assert len(seen) == 16
     for before, after in zip(seen[::2], seen[1::2], strict=True):
@@ -103,25 +105,25 @@ def test_steps_between_looks_cost_nothing(fit, module: Make, batches, monkeypatc
     for callback in callbacks:
         monkeypatch.setattr(callback, "observe", refuse)
         monkeypatch.setattr(callback, "_look", refuse)
-    model = module("Transformer", "text to text")
-    fit(model, batches("text to text"), *callbacks)
+    model = module("Transformer", "sequence-to-sequence")
+    fit(model, batches("sequence-to-sequence"), *callbacks)
     copies = [callback._validation_rows for callback in callbacks]
     assert all(len(rows.target) == 3 for rows in copies)  # All that there are.
 
 
 def test_a_given_probe_is_not_replaced(fit, module: Make, batches) -> None:
-    probe, data = batches("text to text")[1], batches("text to text")
+    probe, data = batches("sequence-to-sequence")[1], batches("sequence-to-sequence")
     watch = Watch(probe=probe)
-    fit(module("RNN", "text to text"), data, watch)
+    fit(module("RNN", "sequence-to-sequence"), data, watch)
     assert all(torch.equal(seen.target, probe.target) for _, seen in watch.calls)
     assert watch._validation_rows is watch._training_rows is None
 
 
 def test_another_fit_takes_another_probe(fit, module: Make, batches) -> None:
     watch = Watch()
-    first, second = batches("text to text"), batches("text to text")[::-1]
-    fit(module("RNN", "text to text"), first, watch)
-    fit(module("RNN", "text to text"), second, watch)
+    first, second = batches("sequence-to-sequence"), batches("sequence-to-sequence")[::-1]
+    fit(module("RNN", "sequence-to-sequence"), first, watch)
+    fit(module("RNN", "sequence-to-sequence"), second, watch)
     assert [step for step, _ in watch.calls] == [2, 4, 2, 4]
     probes = [probe.target for _, probe in watch.calls]
     assert torch.equal(probes[0], first[0].target)
@@ -132,9 +134,14 @@ def test_without_validation_the_probe_is_of_the_training_batches(
     fit, module: Make, batches
 ) -> None:
     watch = Watch(examples=2)
-    fit(module("RNN", "text to text"), batches("text to text"), watch, limit_val_batches=0)
+    fit(
+        module("RNN", "sequence-to-sequence"),
+        batches("sequence-to-sequence"),
+        watch,
+        limit_val_batches=0,
+    )
     assert [step for step, _ in watch.calls] == [2, 4]
-    assert torch.equal(watch.calls[0][1].source, batches("text to text")[0].source[:2])
+    assert torch.equal(watch.calls[0][1].source, batches("sequence-to-sequence")[0].source[:2])
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -145,7 +152,7 @@ def test_every_rank_looks_and_rank_zero_shows(
     shown: list[int] = []
     monkeypatch.setattr(watch, "show", lambda observed, report: shown.append(report.step))
     monkeypatch.setattr(L.Trainer, "is_global_zero", property(lambda self: rank == 0))
-    fit(module("RNN", "text to text"), batches("text to text"), watch)
+    fit(module("RNN", "sequence-to-sequence"), batches("sequence-to-sequence"), watch)
     assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
     assert shown == ([1, 2, 3, 4] if rank == 0 else [])
 
@@ -155,8 +162,8 @@ def test_a_development_run_looks_and_writes_nothing(
 ) -> None:
     callbacks = [kind(every_n_steps=1) for kind in ALL]
     watch = Watch(every_n_steps=1)
-    model = module("Transformer", "text to text")
-    fit(model, batches("text to text"), watch, *callbacks, fast_dev_run=True)
+    model = module("Transformer", "sequence-to-sequence")
+    fit(model, batches("sequence-to-sequence"), watch, *callbacks, fast_dev_run=True)
     assert [step for step, _ in watch.calls] == [1]
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +171,7 @@ def test_a_development_run_looks_and_writes_nothing(
 def test_two_of_one_class_are_told_apart_by_name(
     fit, module: Make, batches, tmp_path: Path
 ) -> None:
-    model, data = module("Transformer", "text to text"), batches("text to text")
+    model, data = module("Transformer", "sequence-to-sequence"), batches("sequence-to-sequence")
     fit(model, data, GradientFlow(name="a"), GradientFlow(name="b"), StateMonitor(), max_epochs=1)
     assert (tmp_path / "a/gradient_flow/norms-step000002.png").exists()
     assert (tmp_path / "b/gradient_flow/norms-step000002.png").exists()

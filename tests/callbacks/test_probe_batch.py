@@ -25,9 +25,9 @@ def test_first_rows_of_any_batch() -> None:
     assert taken["y"][1].item() == 7
     given["x"].zero_()
     assert taken["x"].tolist() == [[0, 1], [2, 3]]
-    kept = first_rows(batch()._replace(references=tuple("abcdef"), rows=torch.arange(6)), 2)
+    kept = first_rows(batch()._replace(references=tuple("abcdef"), indices=torch.arange(6)), 2)
     assert kept.references == ("a", "b")
-    assert kept.rows.tolist() == [0, 1]
+    assert kept.indices.tolist() == [0, 1]
 
 
 def test_tokens_of_a_batch() -> None:

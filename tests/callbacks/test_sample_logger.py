@@ -30,22 +30,22 @@ def test_every_architecture_answers(module, batches, name: str, shape: str) -> N
     first = dict(zip(columns, rows[0], strict=True))
     if shape.startswith("text"):
         assert first["source"] == "5 6 7 8"
-    if shape == "vector to text":
+    if shape == "vector-to-sequence":
         assert first["source"] == "0.5 -1 2"
     if shape.endswith("text"):
         assert first["expected"] == "5 6 4"
-    if shape in ("text to text", "vector to text"):
+    if shape in ("sequence-to-sequence", "vector-to-sequence"):
         assert first["predicted"] == text(model.generate_batch(batch)[0])
-    if shape == "nothing to text":
+    if shape == "language-modeling":
         assert first["prompt"] == "5"
         assert first["predicted"].split()[0] == "5"
         assert len(first["predicted"].split()) <= 4
-    if shape == "text to class":
+    if shape == "sequence-to-vector (classes)":
         probabilities = model(batch)[0].softmax(-1)
         assert first["expected"] == "abc"[batch.target[0]]
         assert first["predicted"] == "abc"[probabilities.argmax()]
         assert float(first["probability"]) == pytest.approx(probabilities.max().item(), abs=6e-4)
-    if shape == "text to vector":
+    if shape == "sequence-to-vector":
         assert first["expected"] == "0.5 1"
         predicted = list(map(float, first["predicted"].split()))
         assert predicted == pytest.approx(model(batch)[0].tolist(), rel=6e-3)
@@ -56,7 +56,7 @@ def test_raw_sources_are_answered_as_they_are(module, shape: str) -> None:
     model = module("GRU", shape).eval()
     sources = [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]] if "vector to" in shape else [[4, 5], [6]]
     columns, rows = predict_samples(model, sources)
-    assert columns[0] == ("prompt" if shape == "nothing to text" else "source")
+    assert columns[0] == ("prompt" if shape == "language-modeling" else "source")
     assert "expected" not in columns
     assert [row[0] for row in rows] == (
         ["0.1 0.2 0.3", "1 0 -1"] if "vector to" in shape else ["4 5", "6"]
@@ -80,7 +80,12 @@ def test_texts_are_shown_as_texts(tmp_path: Path) -> None:
 def test_tables_go_to_tensorboard_and_files(fit, module, batches, tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, name="tb")
     samples = SampleLogger(examples=2, directory=tmp_path / "mine")
-    fit(module("GRU", "text to text"), batches("text to text"), samples, logger=logger)
+    fit(
+        module("GRU", "sequence-to-sequence"),
+        batches("sequence-to-sequence"),
+        samples,
+        logger=logger,
+    )
     events = EventAccumulator(logger.log_dir)
     events.Reload()
     tables = events.Tensors("samples/text_summary")
@@ -96,7 +101,12 @@ def test_tables_go_to_tensorboard_and_files(fit, module, batches, tmp_path: Path
 
 def test_sources_of_ones_own(fit, module, batches, tmp_path: Path) -> None:
     samples = SampleLogger(sources=[[4, 4, 5]])
-    fit(module("GRU", "text to class"), batches("text to class"), samples, max_epochs=1)
+    fit(
+        module("GRU", "sequence-to-vector (classes)"),
+        batches("sequence-to-vector (classes)"),
+        samples,
+        max_epochs=1,
+    )
     (path,) = (tmp_path / "samples").iterdir()
     assert path.read_text(encoding="utf-8").startswith("source:      4 4 5\npredicted:   ")
     with pytest.raises(TypeError, match=r"expected a list of sources, got one string; pass \['a"):
@@ -136,6 +146,6 @@ def test_another_module_joins_with_a_callable(fit, module, batches, tmp_path: Pa
 def test_an_unfinished_text_of_a_stream_is_cut_at_the_next_start(module) -> None:
     stream = torch.tensor([[4, 5, 6, 5, 3, 2, 4, 4]])
     batch = sl.SequenceBatch(None, None, stream, torch.tensor([8]))
-    (row,) = compare_to_targets(module("RNN", "nothing to text").eval(), batch).rows
+    (row,) = compare_to_targets(module("RNN", "language-modeling").eval(), batch).rows
     assert row[:2] == ("4 5", "4 5 6 5")
-    assert isinstance(compare_to_targets(module("RNN", "nothing to text"), batch), Samples)
+    assert isinstance(compare_to_targets(module("RNN", "language-modeling"), batch), Samples)

@@ -52,7 +52,7 @@ def test_every_architecture_shows_its_states(module, batches, name: str, shape: 
 
 
 def test_numbers_are_of_real_steps(module, batches) -> None:
-    model, batch = module("GRU", "text to text"), batches("text to text")[0]
+    model, batch = module("GRU", "sequence-to-sequence"), batches("sequence-to-sequence")[0]
     numbers = looked(model, batch).numbers
     norms, updates = [], []
     with torch.no_grad(), sl.record(model.eval()) as recording:
@@ -71,17 +71,20 @@ def test_numbers_are_of_real_steps(module, batches) -> None:
 
 
 def test_saturation_is_of_cells_that_end_in_tanh(module, batches) -> None:
-    model, batch = module("RNN", "text to class"), batches("text to class")[0]
+    model, batch = (
+        module("RNN", "sequence-to-vector (classes)"),
+        batches("sequence-to-vector (classes)")[0],
+    )
     with torch.no_grad():
         for parameter in model.encoder.layers.parameters():
             parameter.mul_(1000.0)
     assert looked(model, batch).numbers["states/encoder.layers.0/saturated"] > 0.9
-    transformer = looked(module("Transformer", "text to class"), batch).numbers
+    transformer = looked(module("Transformer", "sequence-to-vector (classes)"), batch).numbers
     assert not [tag for tag in transformer if tag.endswith("saturated")]
 
 
 def test_the_figure_shows_the_first_example_with_its_tokens(module, batches) -> None:
-    model, batch = module("LSTM", "text to text"), batches("text to text")[0]
+    model, batch = module("LSTM", "sequence-to-sequence"), batches("sequence-to-sequence")[0]
     kept = looked(model, batch)
     assert list(kept.figures) == [
         "states/encoder.layers.0",
@@ -103,7 +106,12 @@ def test_the_figure_shows_the_first_example_with_its_tokens(module, batches) -> 
 def test_tensorboard_gets_figures_and_numbers(fit, module, batches, tmp_path: Path) -> None:
     logger, name = TensorBoardLogger(tmp_path, name="tb"), "encoder.layers.0"
     monitor = StateMonitor(layers=[name])
-    fit(module("LSTM", "text to class"), batches("text to class"), monitor, logger=logger)
+    fit(
+        module("LSTM", "sequence-to-vector (classes)"),
+        batches("sequence-to-vector (classes)"),
+        monitor,
+        logger=logger,
+    )
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     events.Reload()
     assert [image.step for image in events.Images(f"states/{name}")] == [2, 4]
@@ -113,7 +121,10 @@ def test_tensorboard_gets_figures_and_numbers(fit, module, batches, tmp_path: Pa
 
 
 def test_a_layer_that_was_not_heard_is_an_error(fit, module, batches) -> None:
-    model, data = module("LSTM", "text to class"), batches("text to class")
+    model, data = (
+        module("LSTM", "sequence-to-vector (classes)"),
+        batches("sequence-to-vector (classes)"),
+    )
     with pytest.raises(ValueError, match=r"no states of \['lstm'\] were heard; heard: \['encoder"):
         fit(model, data, StateMonitor(layers=["lstm"]))
 
@@ -123,8 +134,8 @@ def test_states_of_ones_own_join_through_the_probe(module, batches) -> None:
         sl.probe("mine", torch.full((1, 2, 4), 0.5), "states")
         sl.probe("mine", {"gate": torch.tensor([[[0.05, 0.95], [0.5, 0.99]]])}, "gates")
 
-    model = module("FeedForward", "text to class")
-    kept = looked(model, batches("text to class")[0], run=run)
+    model = module("FeedForward", "sequence-to-vector (classes)")
+    kept = looked(model, batches("sequence-to-vector (classes)")[0], run=run)
     assert kept.numbers == pytest.approx(
         {
             "states/mine/norm": 1.0,

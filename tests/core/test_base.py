@@ -66,7 +66,7 @@ def test_loss_equals_torch() -> None:
 
 def test_repeats_count_in_nothing() -> None:
     model = sl.Transformer(SPEC, **SIZES)
-    batch = BATCHES[0]._replace(rows=torch.tensor([0, ~1]))
+    batch = BATCHES[0]._replace(indices=torch.tensor([0, ~1]))
     alone = batch_of(([4, 5], [6]))
     torch.testing.assert_close(model.compute_loss(batch).loss, model.compute_loss(alone).loss)
     assert model.predict_step(batch, 0) == model.predict_step(alone, 0)

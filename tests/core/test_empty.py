@@ -35,11 +35,11 @@ def test_the_memory_of_an_empty_source_is_masked_and_zero(
     for row, source in enumerate(sources):
         if source:
             alone = model.encode(*pad([source]))
-            torch.testing.assert_close(memory.summary[row], alone.summary[0])
+            torch.testing.assert_close(memory.pooled[row], alone.pooled[0])
         else:
             assert not memory.mask[row].any()
             assert not memory.states[row].any()
-            assert not memory.summary[row].any()
+            assert not memory.pooled[row].any()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -85,7 +85,7 @@ def assert_exact(model: WithPenalty, sizes: list[int], accumulate: list[int]) ->
             weight = int(part.num_tokens) * nominal / total
             assert batch.loss_weight == pytest.approx(weight, rel=1e-15)
         model.zero_grad()
-        carried = model._carried.initial_state(group[0]._replace(continues=False))
+        carried = model._carried.initial_state(group[0]._replace(continues_previous=False))
         assert carried is None
         losses = [sl.GRU.compute_loss(model, batch, 0.0).loss for batch in group]
         (sum(losses) / total).backward()

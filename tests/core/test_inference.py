@@ -69,7 +69,7 @@ def test_score_of_a_language_model_and_of_a_vector_source() -> None:
 
 def test_scores_of_all_texts_sum_to_one() -> None:
     """Over all that end within two tokens, and the mass that goes on after them."""
-    language = transformer(sl.SequenceSpec(None, sl.TextSpec(6, 4, unknown_seen=True))).eval()
+    language = transformer(sl.SequenceSpec(None, sl.TextSpec(6, 4, unk_in_training=True))).eval()
     reserved, texts = [0, 2], [[], [1], [4], [5]]
     mass = language.score(None, texts).exp().sum().item()
     with torch.no_grad():
@@ -278,7 +278,7 @@ WRITERS = [{}, BEAM, {"strategy": "sample"}, {"strategy": "sample", "top_k": 2}]
 @pytest.mark.parametrize("options", WRITERS)
 def test_unknown_is_written_only_where_training_saw_it(options: dict[str, object]) -> None:
     for seen in (False, True):
-        model = transformer(sl.SequenceSpec(TEXT.source, sl.TextSpec(9, 6, unknown_seen=seen)))
+        model = transformer(sl.SequenceSpec(TEXT.source, sl.TextSpec(9, 6, unk_in_training=seen)))
         with torch.no_grad():
             model.head.bias[1] += 50
         for answer in model.generate(SOURCES, **options, max_new_tokens=3):

@@ -24,7 +24,7 @@ from seqlearn.testing.cases import rich_examples
 
 def transformer(**options: Any) -> sl.Transformer:
     return sl.Transformer(
-        SHAPES["text to text"], d_model=8, num_layers=1, num_heads=2, **options
+        SHAPES["sequence-to-sequence"], d_model=8, num_layers=1, num_heads=2, **options
     ).eval()
 
 
@@ -66,7 +66,7 @@ def test_raw_text_in_a_new_process(tmp_path: Path) -> None:
 
 
 def test_a_module_of_ones_own_and_overrides(tmp_path: Path) -> None:
-    MyModel(SHAPES["text to text"], d_model=6).save_pretrained(tmp_path)
+    MyModel(SHAPES["sequence-to-sequence"], d_model=6).save_pretrained(tmp_path)
     assert MyModel.from_pretrained(tmp_path).d_model == 6
     transformer(dropout=0.5).save_pretrained(tmp_path)
     loaded = sl.Transformer.from_pretrained(tmp_path, dropout=0.0)

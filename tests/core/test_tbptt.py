@@ -43,7 +43,7 @@ def windows(ids: Tensor, *lengths: int) -> list[SequenceBatch]:
             None,
             ids[:, start : stop + 1],
             torch.full((len(ids),), stop + 1 - start),
-            continues=start > 0,
+            continues_previous=start > 0,
         )
         for start, stop in pairwise(bounds)
     ]
@@ -97,11 +97,11 @@ def test_no_gradient_flows_from_one_batch_into_the_one_before(
 def test_a_batch_that_does_not_continue_begins_anew() -> None:
     model = model_of().eval()
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.compute_loss(second._replace(continues=False)).loss
+    alone = model.compute_loss(second._replace(continues_previous=False)).loss
     model.compute_loss(first)
     carried = model.compute_loss(second).loss
     model.compute_loss(first)
-    assert model.compute_loss(second._replace(continues=False)).loss == alone
+    assert model.compute_loss(second._replace(continues_previous=False)).loss == alone
     assert carried != alone
     # Another number of rows is no matter where nothing continues.
     assert model.compute_loss(windows(ids_of(5, 4), 3)[0]).loss.isfinite()
@@ -269,7 +269,7 @@ def test_a_checkpoint_loads_alone_and_its_model_begins_anew(
     assert [tuple(part.shape) for layer in state for part in layer] == [(4, 6)] * 4
     loaded = sl.LSTM.load_from_checkpoint(folder / "step=2.ckpt").train()
     batch = next(iter(data_of(tmp_path / "data").train_dataloader()))
-    fresh = loaded.compute_loss(batch._replace(continues=False)).num_tokens
+    fresh = loaded.compute_loss(batch._replace(continues_previous=False)).num_tokens
     assert fresh == loaded.compute_loss(batch).num_tokens
     assert loaded.generate(prompts=["ab"], max_new_tokens=2)[0].startswith("ab")
 
@@ -321,7 +321,7 @@ class Using(L.Callback):
         module.score(None, ["abc"])
         with eval_context(trainer, module):
             module.compute_loss(batch)
-            module.validation_step(batch._replace(continues=True), batch_idx)
+            module.validation_step(batch._replace(continues_previous=True), batch_idx)
 
 
 @pytest.mark.parametrize("callback", [Evaluating, Using])
@@ -405,7 +405,7 @@ def test_another_number_of_ranks_begins_anew(tmp_path: Path) -> None:
     model = model_of().train()
     model.trainer = trainer_of(tmp_path)
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.compute_loss(second._replace(continues=False)).loss
+    alone = model.compute_loss(second._replace(continues_previous=False)).loss
     model.compute_loss(first)
     (mine,) = model._carried.gather()
     other = model_of().train()

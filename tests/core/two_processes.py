@@ -129,7 +129,7 @@ class Loading(sl.Transformer):
         return Pairs(sl.data.Text()).train_dataloader()
 
     def training_step(self, batch: sl.SequenceBatch, batch_idx: int) -> Tensor:
-        self.seen += batch.rows.tolist()
+        self.seen += batch.indices.tolist()
         return super().training_step(batch, batch_idx)
 
 

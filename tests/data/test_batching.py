@@ -50,10 +50,10 @@ def test_every_example_exactly_once_per_epoch(
     counts = Counter(row for batches in dealt for batch in batches for row in batch)
     kept = sorted(row for row in counts.elements() if row >= 0)
     assert kept == list(range(len(both[0])))
-    repeats = len(list(counts.elements())) - len(kept)
-    assert repeats < world
+    duplicates = len(list(counts.elements())) - len(kept)
+    assert duplicates < world
     # Repeats only where even batches of one example cannot be shared evenly.
-    if repeats:
+    if duplicates:
         assert all(len(batch) == 1 for batches in dealt for batch in batches)
 
 

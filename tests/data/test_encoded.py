@@ -61,9 +61,9 @@ def test_a_batch_holds_what_its_rows_hold(
 ) -> None:
     dataset = texts(tmp_path_factory.mktemp("rows"))
     batch = dataset[rows]
-    assert batch.rows is not None
-    assert batch.rows.tolist() == rows
-    assert batch.kept.tolist() == [row >= 0 for row in rows]
+    assert batch.indices is not None
+    assert batch.indices.tolist() == rows
+    assert batch.is_duplicate.tolist() == [row < 0 for row in rows]
     real = [row if row >= 0 else ~row for row in rows]
     assert batch.references == tuple(TARGETS[row] for row in real)
     assert batch.source is not None

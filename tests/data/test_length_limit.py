@@ -167,7 +167,7 @@ def test_class_weights_are_balanced() -> None:
     ):
         with pytest.raises(ValueError, match=f"'[az]' is only in {said}"):
             data(weights).setup("fit")
-    assert spec.differences(data("balanced").spec) == []  # ids mean the same
+    assert spec.diff(data("balanced").spec) == []  # ids mean the same
 
 
 @pytest.mark.parametrize("weights", [{"x": 0.0}, {"x": -1.0}, {"x": float("inf")}])

@@ -48,11 +48,11 @@ class Seen(sl.GRU):
         self.validated: list[list[int]] = []
 
     def training_step(self, batch: sl.SequenceBatch, batch_idx: int) -> torch.Tensor:
-        self.seen.append((batch.rows.tolist(), batch.loss_weight))
+        self.seen.append((batch.indices.tolist(), batch.loss_weight))
         return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch: sl.SequenceBatch, batch_idx: int) -> None:
-        self.validated.append(batch.rows.tolist())
+        self.validated.append(batch.indices.tolist())
         super().validation_step(batch, batch_idx)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -103,7 +103,7 @@ class Peek(L.Callback):
         loaders = [trainer.datamodule.train_dataloader(), trainer.train_dataloader]
         for loader in [*loaders, trainer.datamodule.val_dataloader(), trainer.val_dataloaders]:
             if loader is not None:
-                self.found.add(tuple(next(iter(loader)).rows.tolist()))
+                self.found.add(tuple(next(iter(loader)).indices.tolist()))
 
     on_train_start = on_train_epoch_start = on_train_batch_start = peek
     on_train_batch_end = on_validation_start = on_validation_batch_end = peek
@@ -174,11 +174,11 @@ def test_a_search_of_the_learning_rate_changes_nothing(
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_iterations_side_by_side(num_workers: int) -> None:
     loader = Squares(num_workers=num_workers).train_dataloader()
-    rows = [batch.rows.tolist() for batch in loader]
+    rows = [batch.indices.tolist() for batch in loader]
     one, other = iter(loader), iter(loader)
     found: tuple[list[list[int]], list[list[int]]] = ([], [])
     for turn in (0, 0, 1, 0, 1, 1, 0, 1, 0, 1):
-        found[turn].append(next((one, other)[turn]).rows.tolist())
+        found[turn].append(next((one, other)[turn]).indices.tolist())
     assert found == (rows, rows)
     for ended in (one, other):
         with pytest.raises(StopIteration):
@@ -188,9 +188,9 @@ def test_iterations_side_by_side(num_workers: int) -> None:
 def test_a_loader_made_aside_shows_the_whole_current_epoch(tmp_path: Path) -> None:
     class Whole(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-            shown = [each.rows.tolist() for each in trainer.datamodule.train_dataloader()]
+            shown = [each.indices.tolist() for each in trainer.datamodule.train_dataloader()]
             shown_by_epoch.setdefault(trainer.current_epoch, []).append(shown)
-            rest.append([each.rows.tolist() for each in trainer.train_dataloader])
+            rest.append([each.indices.tolist() for each in trainer.train_dataloader])
 
     shown_by_epoch: dict[int, list[list[list[int]]]] = {}
     rest: list[list[list[int]]] = []
@@ -225,7 +225,7 @@ def test_a_second_source_that_is_shorter_goes_on_from_epoch_to_epoch(tmp_path: P
     expected: list[list[int]] = []
     for epoch in range(3):
         plain.sampler.set_epoch(epoch)
-        expected += [batch.rows.tolist() for batch in plain]
+        expected += [batch.indices.tolist() for batch in plain]
     assert [rows for rows, _ in model.seen] == expected[:14]
 
 
@@ -255,7 +255,7 @@ def test_it_follows_the_epochs_of_the_trainer_that_it_is_handed_to(tmp_path: Pat
     loader = data.train_dataloader()
     for epoch in range(2):
         loader.sampler.set_epoch(epoch)
-        rows = [batch.rows.tolist() for batch in loader]
+        rows = [batch.indices.tolist() for batch in loader]
         assert [seen for seen, _ in model.seen[5 * epoch :][:5]] == rows
 
 

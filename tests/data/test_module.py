@@ -62,12 +62,12 @@ def flat(lists: Iterable[list[int]]) -> list[int]:
 
 
 def rows(loader: Any) -> list[list[int]]:
-    return [batch.rows.tolist() for batch in loader]
+    return [batch.indices.tolist() for batch in loader]
 
 
 def test_two_texts() -> None:
     data = Given(Text(), Text(), PAIRS)
-    assert data.spec.shape == "sequence-to-sequence"
+    assert data.spec.task == "sequence-to-sequence"
     source, target = data.spec.source, data.spec.target
     assert isinstance(source, TextSpec)
     assert isinstance(target, TextSpec)
@@ -116,14 +116,14 @@ def test_the_tokenizer_sees_the_training_split_alone() -> None:
         "the target has tokens that do not occur in the training split (1 in val)",
     ]
     assert spec.source.vocab_size == 6
-    assert not spec.source.unknown_seen
+    assert not spec.source.unk_in_training
     assert data.dataset("val")[[0]].source.tolist() == [[4, 5, 1, 1]]
 
 
 def test_unknown_tokens_in_training_are_noted_and_then_no_surprise() -> None:
     data = Given(Text(vocab_size=5), Text(), {"train": [("aab", "x")], "val": [("c", "x")]})
-    assert data.spec.source.unknown_seen
-    assert not data.spec.target.unknown_seen
+    assert data.spec.source.unk_in_training
+    assert not data.spec.target.unk_in_training
 
 
 def test_preparing_costs_once() -> None:
@@ -316,8 +316,8 @@ class Seen(L.LightningModule):
     def training_step(self, batch: SequenceBatch, index: int) -> torch.Tensor:
         if len(self.seen) == self.fail_at:
             raise RuntimeError("power cut")
-        assert batch.rows is not None
-        self.seen.append(batch.rows.tolist())
+        assert batch.indices is not None
+        self.seen.append(batch.indices.tolist())
         return self.weight * batch.target.float().mean()
 
     def validation_step(self, batch: SequenceBatch, index: int) -> None:
@@ -327,8 +327,8 @@ class Seen(L.LightningModule):
         pass
 
     def predict_step(self, batch: SequenceBatch, index: int) -> list[int]:
-        assert batch.rows is not None
-        return batch.rows.tolist()
+        assert batch.indices is not None
+        return batch.indices.tolist()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self.asks_for_steps:  # which has Lightning set up the loader before it restores loops

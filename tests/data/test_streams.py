@@ -41,7 +41,8 @@ def dealt(plan: StreamPlan, epoch: int | None, seed: int = 0) -> list[list[BPTTW
 
 def plain(windows: Iterable[BPTTWindow]) -> list[tuple[list[int], list[int], list[int], bool]]:
     return [
-        (w.streams.tolist(), w.starts.tolist(), w.predicted.tolist(), w.continues) for w in windows
+        (w.streams.tolist(), w.starts.tolist(), w.predicted.tolist(), w.continues_previous)
+        for w in windows
     ]
 
 
@@ -65,7 +66,9 @@ def test_every_id_is_predicted_once(plan: StreamPlan, epoch: int | None) -> None
 @given(plans(), epochs)
 def test_every_row_goes_on_where_it_was(plan: StreamPlan, epoch: int | None) -> None:
     for windows in dealt(plan, epoch):
-        assert [window.continues for window in windows] == [i > 0 for i in range(len(windows))]
+        assert [window.continues_previous for window in windows] == [
+            i > 0 for i in range(len(windows))
+        ]
         for before, after in itertools.pairwise(windows):
             assert after.streams.tolist() == before.streams.tolist()
             assert (
@@ -131,7 +134,7 @@ def test_a_long_text_costs_nothing_before_it_is_read() -> None:
     windows = plan.epoch(0, 0)
     assert len(windows) == plan.steps == 1_302_083_334
     assert windows[-1].predicted.tolist() == [21, 21, 22] * 4
-    assert windows[5:][0].continues
+    assert windows[5:][0].continues_previous
     with pytest.raises(IndexError):
         windows[plan.steps]
 
@@ -180,9 +183,9 @@ def test_the_ids_of_two_texts_in_two_streams(tmp_path: Path) -> None:
     # The second stream goes round; the first is shorter.
     check(batches[1], [[12, 3, 0], [21, 3, 2]], [2, 3])
     assert len(batches) == 2
-    assert [batch.continues for batch in batches] == [False, True]
-    assert batches[0].rows.tolist() == [0, 1]
-    assert batches[0].kept.all()
+    assert [batch.continues_previous for batch in batches] == [False, True]
+    assert batches[0].indices.tolist() == [0, 1]
+    assert not batches[0].is_duplicate.any()
 
 
 def test_a_lane_that_has_ended_predicts_nothing(tmp_path: Path) -> None:
@@ -225,5 +228,7 @@ def test_long_texts_stay_on_disk_and_a_copy_is_only_the_name(tmp_path: Path) -> 
     assert isinstance(encoded.target_ids, np.memmap)
     copied = pickle.dumps(StreamDataset(encoded))
     assert len(copied) < 1000
-    window = BPTTWindow(np.array([0]), np.array([count - 5]), np.array([6]), continues=True)
+    window = BPTTWindow(
+        np.array([0]), np.array([count - 5]), np.array([6]), continues_previous=True
+    )
     check(pickle.loads(copied)[window], [[4, 5, 6, 7, 8, 0, 0]], [7])

@@ -109,7 +109,7 @@ def test_an_unknown_token_is_named_by_what_stands_in_the_text() -> None:
 
 
 def test_unknown_is_written_as_a_word_among_words() -> None:
-    spec = TextSpec(WORD.vocab_size, 0, WORD.tokenizer, unknown_seen=True)
+    spec = TextSpec(WORD.vocab_size, 0, WORD.tokenizer, unk_in_training=True)
     assert spec.decode(spec.encode(["Zwei Hunde schläft."])) == ["Zwei <unk> schläft."]
     assert spec.decode(spec.encode(["Hunde schläft."])) == ["<unk> schläft."]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import BeamSearch, Hypothesis, greedy
-from seqlearn.instrumentation import listening
+from seqlearn.instrumentation import add_listener
 
 VOCAB = 7
 FREE = [1, 4, 5, 6]  # what may be answered besides the end symbol
@@ -31,10 +31,10 @@ class Lookup:
         self, tokens: Tensor, memory: Memory | None, state: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         assert memory is not None
-        assert len(memory.summary) == len(tokens)
+        assert len(memory.pooled) == len(tokens)
         self.fed.append(tokens[:, -1].tolist())
         history = tokens if state is None else torch.cat([state, tokens], 1)
-        rows = zip(memory.summary[:, 0].tolist(), history.tolist(), strict=True)
+        rows = zip(memory.pooled[:, 0].tolist(), history.tolist(), strict=True)
         return torch.stack([logits(int(source), ids) for source, ids in rows]), history
 
 
@@ -48,8 +48,8 @@ def logits(source: int, history: Sequence[int]) -> Tensor:
 def sources(numbers: Sequence[int]) -> tuple[Tensor, Memory]:
     size = len(numbers)
     mask = torch.ones(size, 1, dtype=torch.bool)
-    summary = torch.tensor(numbers, dtype=torch.float32)[:, None]
-    return torch.full((size, 1), START), Memory(torch.zeros(size, 1, 1), mask, summary)
+    pooled = torch.tensor(numbers, dtype=torch.float32)[:, None]
+    return torch.full((size, 1), START), Memory(torch.zeros(size, 1, 1), mask, pooled)
 
 
 def run(beam: BeamSearch, numbers: Sequence[int], max_new_tokens: int) -> list[list[Hypothesis]]:
@@ -178,7 +178,7 @@ class Follower:
     def __init__(self) -> None:
         self.parents: list[list[int] | None] = []
 
-    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
+    def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:
@@ -190,16 +190,16 @@ class Follower:
     def step(self, parents: Tensor | None) -> None:
         self.parents.append(None if parents is None else parents.tolist())
 
-    def end(self, histories: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
-        self.histories, self.tokens = histories, tokens
+    def end(self, beam_paths: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
+        self.beam_paths, self.tokens = beam_paths, tokens
 
 
 def test_a_listener_can_follow_every_hypothesis() -> None:
     model, follower, numbers = Lookup(), Follower(), [1, 7, 8]
-    with listening(follower):
+    with add_listener(follower):
         found = BeamSearch(4)(model, *sources(numbers), max_new_tokens=6)
     assert follower.tokens == [[START, *hypotheses[0].ids] for hypotheses in found]
-    for hypotheses, history in zip(found, follower.histories, strict=True):
+    for hypotheses, history in zip(found, follower.beam_paths, strict=True):
         for hypothesis, (last, row) in zip(hypotheses, history, strict=True):
             fed, at = [], row
             for step in range(last, -1, -1):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqlearn.decoding import greedy
-from seqlearn.instrumentation import listening
+from seqlearn.instrumentation import add_listener
 
 SCRIPTS = [[5, 6, 3], [7, 3], [5, 5, 5, 5, 5, 5, 5, 5], [3]]
 
@@ -45,7 +45,7 @@ class Follower:
         self.parents: list[torch.Tensor | None] = []
         self.ended: tuple[object, object] | None = None
 
-    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
+    def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:
@@ -57,13 +57,13 @@ class Follower:
     def step(self, parents: torch.Tensor | None) -> None:
         self.parents.append(parents)
 
-    def end(self, histories: object, tokens: object) -> None:
-        self.ended = (histories, tokens)
+    def end(self, beam_paths: object, tokens: object) -> None:
+        self.ended = (beam_paths, tokens)
 
 
 def test_a_listener_can_follow_the_rows() -> None:
     follower = Follower()
-    with listening(follower):
+    with add_listener(follower):
         run(4)
     assert [p if p is None else p.tolist() for p in follower.parents] == [
         None,
@@ -71,6 +71,6 @@ def test_a_listener_can_follow_the_rows() -> None:
         [0, 2],
         [1],
     ]
-    histories, tokens = follower.ended
-    assert histories == [[(2, 0)], [(1, 1)], [(3, 0)], [(0, 3)]]
+    beam_paths, tokens = follower.ended
+    assert beam_paths == [[(2, 0)], [(1, 1)], [(3, 0)], [(0, 3)]]
     assert tokens == [[2, 5, 6], [2, 7], [2, 5, 5, 5, 5], [2]]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import Sampling, greedy
-from seqlearn.instrumentation import listening
+from seqlearn.instrumentation import add_listener
 
 LOGITS = torch.tensor([9.0, 0.3, 8.0, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
 GRID = (torch.arange(20_000) + 1) / 20_000  # above 0 and up to 1, evenly
@@ -74,7 +74,7 @@ def test_the_logits_given_stay_as_they_are() -> None:
 def markov(tokens: Tensor, memory: object, state: object) -> tuple[Tensor, Tensor]:
     """Depends on the source (a number) and the tokens so far."""
     total = tokens.sum(1) if state is None else state + tokens.sum(1)
-    shift = memory.summary[:, 0] if memory is not None else torch.zeros(len(tokens))
+    shift = memory.pooled[:, 0] if memory is not None else torch.zeros(len(tokens))
     return torch.sin((total + shift)[:, None] * torch.arange(1.0, 10.0) * 1.7) * 2, total
 
 
@@ -141,7 +141,7 @@ class Follower:
     def __init__(self) -> None:
         self.parents: list[Tensor | None] = []
 
-    def hear(self, kind: str, owner: object, make: object, axes: object) -> None:
+    def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
     def loop(self, *, begins: bool) -> None:
@@ -153,8 +153,8 @@ class Follower:
     def step(self, parents: Tensor | None) -> None:
         self.parents.append(parents)
 
-    def end(self, histories: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
-        self.histories, self.tokens = histories, tokens
+    def end(self, beam_paths: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
+        self.beam_paths, self.tokens = beam_paths, tokens
 
 
 def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
@@ -165,11 +165,11 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
         return markov(tokens, memory, state)
 
     follower = Follower()
-    with listening(follower):
+    with add_listener(follower):
         found = Sampling()(model, *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]])
     assert follower.tokens == [[START, *answers[0]] for answers in found]
     rows = 0
-    for answers, history in zip(found, follower.histories, strict=True):
+    for answers, history in zip(found, follower.beam_paths, strict=True):
         for answer, (last, row) in zip(answers, history, strict=True):
             path, at = [], row
             for step in range(last, -1, -1):

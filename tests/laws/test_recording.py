@@ -11,7 +11,7 @@ from modules import Case, cases
 import seqlearn as sl
 from seqlearn.batch import length_mask
 from seqlearn.introspect import Recording
-from seqlearn.nn import RecurrentLayer, flip
+from seqlearn.nn import RecurrentLayer, reverse_padded
 
 pytestmark = pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
 
@@ -53,7 +53,7 @@ def test_every_step_has_its_token(case: Case) -> None:
 
 
 @given(
-    cases(shapes=("text to text", "vector to text", "nothing to text")),
+    cases(shapes=("sequence-to-sequence", "vector-to-sequence", "language-modeling")),
     st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}, {"strategy": "sample"}]),
 )
 def test_generation_is_recorded_as_the_forward_call_over_its_answers(
@@ -63,7 +63,7 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
     model, batch = case.module(), case.batch()
     sources: object = [source for source, _ in case.examples]
     options: dict[str, object] = {}
-    if case.shape == "nothing to text":
+    if case.shape == "language-modeling":
         sources, options = None, {"prompts": [[]] * batch.size}
     if strategy.get("strategy") == "sample":
         options["generator"] = torch.Generator().manual_seed(1)
@@ -102,7 +102,10 @@ def test_gates_give_back_the_states(case: Case) -> None:
         mask = recording.mask(recording.time_axis[name])
         states, gates, layer = recording.states[name], recorded, layers[name]
         if layer.reverse:  # in the order of the text; back to that of reading
-            states, gates = flip(states, mask), {n: flip(g, mask) for n, g in recorded.items()}
+            states, gates = (
+                reverse_padded(states, mask),
+                {n: reverse_padded(g, mask) for n, g in recorded.items()},
+            )
         if layer.cell == "lstm":
             shown = gates["output"] * gates["cell"].tanh()
             torch.testing.assert_close(shown[mask], states[mask], **CLOSE)

@@ -47,7 +47,10 @@ def textbook(model: sl.AttentionSeq2Seq, memory: sl.Memory, row: int, ids: list[
     attention, feedforward = decoder.combination.attention, decoder.combination.feedforward
     real = memory.states[row][memory.mask[row]]
     parts = 2 if model.hparams.cell == "lstm" else 1
-    first = decoder.recurrence.begin.weight @ memory.summary[row] + decoder.recurrence.begin.bias
+    first = (
+        decoder.recurrence.context_to_state.weight @ memory.pooled[row]
+        + decoder.recurrence.context_to_state.bias
+    )
     begin = first.view(model.hparams.num_layers, parts, WIDTH)
     states = [(layer[0].tanh(), *layer[1:]) for layer in begin]
     answer, answers = torch.zeros(WIDTH).double(), []
@@ -61,7 +64,10 @@ def textbook(model: sl.AttentionSeq2Seq, memory: sl.Memory, row: int, ids: list[
         context = torch.zeros(WIDTH).double()
         if len(real):
             scores = torch.stack(
-                [attention.scores(x[None, None], attention.read(h[None, None])) for h in real]
+                [
+                    attention.scores(x[None, None], attention.project_keys(h[None, None]))
+                    for h in real
+                ]
             )
             context = (scores.flatten().softmax(0)[:, None] * real).sum(0)
         answer = torch.tanh(feedforward.weight @ torch.cat([context, x]) + feedforward.bias)
@@ -153,13 +159,13 @@ def test_a_class_is_told_from_one_look_back() -> None:
         )
         for row in range(2):
             real = before.states[row, : len(SOURCES[row])]
-            query = before.summary[row]
+            query = before.pooled[row]
             attention = combination.attention
             scores = (attention.query(query) + attention.key(real)).tanh() @ attention.v
             context = scores.softmax(0) @ real
             expected = combination.feedforward(torch.cat([context, query])).tanh()
-            torch.testing.assert_close(memory.summary[row], expected, **EXACT)
-    assert (memory.summary[2] == 0).all()
+            torch.testing.assert_close(memory.pooled[row], expected, **EXACT)
+    assert (memory.pooled[2] == 0).all()
     assert (looked[2] == 0).all()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
-from seqlearn.models.feedforward import Hidden
+from seqlearn.models.feedforward import MLP
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 8), sl.TextSpec(9, 8))
 LANGUAGE = sl.SequenceSpec(None, sl.TextSpec(9, 8))
@@ -24,7 +24,7 @@ def model_of(spec: sl.SequenceSpec, **options: object) -> sl.FeedForward:
     return model
 
 
-def textbook(hidden: Hidden, tokens: list[Tensor], window: int, *more: Tensor) -> Tensor:
+def textbook(hidden: MLP, tokens: list[Tensor], window: int, *more: Tensor) -> Tensor:
     """`tanh(d + H x)`, again and again; x is the last `window` tokens one after the other."""
     zeros = torch.zeros(4).double()
     words = [*[zeros] * window, *tokens][-window:]
@@ -40,7 +40,7 @@ def textbook(hidden: Hidden, tokens: list[Tensor], window: int, *more: Tensor) -
 @pytest.mark.parametrize("spec", [SPEC, LANGUAGE], ids=["translates", "language model"])
 def test_each_position_is_the_textbook(spec: sl.SequenceSpec, window: int, num_layers: int) -> None:
     """Also where the window is one token, and where it is longer than the text."""
-    model = model_of(spec, window=window, num_layers=num_layers, longer="cut")
+    model = model_of(spec, window=window, num_layers=num_layers, overflow="truncate")
     source = None if spec.source is None else pad([[4, 5, 6], [7], []])
     target = torch.tensor([[2, 4, 5, 6, 7, 8], [2, 8, 8, 8, 4, 3], [2, 3, 0, 0, 0, 0]])
     with torch.no_grad():
@@ -53,10 +53,10 @@ def test_each_position_is_the_textbook(spec: sl.SequenceSpec, window: int, num_l
         answers, _ = model.decode(target, memory)
         embedded = model.target_embedding(target)
     for row in range(3):
-        summary = () if memory is None else (memory.summary[row],)
+        pooled = () if memory is None else (memory.pooled[row],)
         for step in range(6):
             tokens = list(embedded[row, : step + 1])
-            expected = textbook(model.decoder.hidden, tokens, window, *summary)
+            expected = textbook(model.decoder.hidden, tokens, window, *pooled)
             torch.testing.assert_close(answers[row, step], expected, **EXACT)
 
 
@@ -72,17 +72,17 @@ def test_the_encoder_is_the_textbook_over_the_last_tokens(more: int) -> None:
         for row, source in enumerate(sources[:3]):
             tokens = list(model.source_embedding(torch.tensor(source)))
             expected = textbook(model.encoder.hidden, tokens, 4)
-            torch.testing.assert_close(memory.summary[row], expected, **EXACT)
-    assert (memory.summary[3] == 0).all()
+            torch.testing.assert_close(memory.pooled[row], expected, **EXACT)
+    assert (memory.pooled[3] == 0).all()
     assert memory.mask.tolist() == [[True], [True], [True], [False]]
-    assert torch.equal(memory.states[:, 0], memory.summary)
+    assert torch.equal(memory.states[:, 0], memory.pooled)
 
 
 def test_a_longer_source_is_refused_with_the_numbers() -> None:
     model = model_of(CLASSES, window=4)
     message = (
-        r"at most window=4 tokens, got a source of 6; set window to at least 6, or longer='cut' "
-        "to read its last 4 only"
+        r"at most window=4 tokens, got a source of 6; set window to at least 6, or "
+        "overflow='truncate' to read its last 4 only"
     )
     with pytest.raises(ValueError, match=message):
         model.encode(*pad([[4], [4, 5, 6, 7, 8, 9]]))
@@ -91,11 +91,11 @@ def test_a_longer_source_is_refused_with_the_numbers() -> None:
 
 
 def test_a_longer_source_is_cut_by_option() -> None:
-    model = model_of(CLASSES, window=4, longer="cut")
+    model = model_of(CLASSES, window=4, overflow="truncate")
     with pytest.warns(UserWarning, match="the last 4 tokens .* sources of up to 6 tokens are cut"):
         memory = model.encode(*pad([[4, 5, 6, 7, 8, 9], [10]]))
     cut = model.encode(*pad([[6, 7, 8, 9], [10]]))
-    torch.testing.assert_close(memory.summary, cut.summary, **EXACT)
+    torch.testing.assert_close(memory.pooled, cut.pooled, **EXACT)
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
@@ -135,7 +135,7 @@ def test_it_generates_and_learns_by_heart() -> None:
     ("options", "message"),
     [
         ({"window": 0}, "window of at least 1, got 0"),
-        ({"longer": "keep"}, "expected longer 'refuse' or 'cut', got 'keep'"),
+        ({"overflow": "keep"}, "expected overflow 'error' or 'truncate', got 'keep'"),
         ({"num_layers": 0}, "expected num_layers of at least 1, got 0"),
         ({"dropout": 1.0}, "dropout of at least 0 and below 1"),
         ({"d_model": 0}, "d_model of at least 1"),

@@ -18,17 +18,17 @@ BATCH = SequenceBatch(*pad(SOURCES), *pad([[2, *ids, 3] for ids in TARGETS]))
 
 @pytest.mark.parametrize("model_class", MODELS)
 def test_the_context_is_all_that_passes(model_class: type[sl.SequenceModule]) -> None:
-    """Other states under the same summary change nothing; another summary does."""
+    """Other states with the same pooled vector change nothing; another pooled vector does."""
     model = model_class(SPEC, d_model=8, num_layers=2).eval()
     with torch.no_grad():
         memory = model.encode(BATCH.source, BATCH.source_lengths)
         answers, _ = model.decode(BATCH.target, memory)
         noise = memory._replace(states=torch.randn_like(memory.states), mask=~memory.mask)
         same, _ = model.decode(BATCH.target, noise)
-        other, _ = model.decode(BATCH.target, memory._replace(summary=memory.summary + 0.1))
-    assert memory.summary.shape == (3, 8)
-    assert memory.summary.abs().max() < 1
-    assert (memory.summary[2] == 0).all()
+        other, _ = model.decode(BATCH.target, memory._replace(pooled=memory.pooled + 0.1))
+    assert memory.pooled.shape == (3, 8)
+    assert memory.pooled.abs().max() < 1
+    assert (memory.pooled[2] == 0).all()
     assert torch.equal(same, answers)
     assert ((other - answers).abs().amax(-1) > 0).all()
 
@@ -46,7 +46,7 @@ def test_the_summary_holds_the_final_state_of_every_layer_and_direction(
     hook = model.encoder.context.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     memory = model.encode(BATCH.source, BATCH.source_lengths)
     hook.remove()
-    memory.summary.sum().backward()
+    memory.pooled.sum().backward()
     kernels = [p for p in model.encoder.layers.parameters() if p.ndim == 2]
     assert len(kernels) == 3 * (1 + bidirectional) * 2
     assert all((p.grad != 0).any() for p in kernels)

@@ -26,7 +26,7 @@ SHAPES = {
     ),
     "sequence-to-vector": (TEXT, sl.VectorSpec(3), SequenceBatch(*pad(SOURCES), VECTORS, None)),
     "vector-to-sequence": (sl.VectorSpec(3), WORDS, SequenceBatch(VECTORS, None, *WRITTEN)),
-    "nothing-to-sequence": (None, WORDS, SequenceBatch(None, None, *WRITTEN)),
+    "language-modeling": (None, WORDS, SequenceBatch(None, None, *WRITTEN)),
 }
 
 
@@ -75,7 +75,7 @@ def test_it_learns_every_shape(shape: str) -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("shape", ["sequence-to-sequence", "nothing-to-sequence"])
+@pytest.mark.parametrize("shape", ["sequence-to-sequence", "language-modeling"])
 def test_one_token_at_a_time_equals_all_at_once(shape: str) -> None:
     model, batch = sru(shape)
     model.eval()
@@ -99,9 +99,9 @@ def test_padding_and_company_change_nothing() -> None:
         padded = model.encode(garbage, batch.source_lengths)
         for row, source in enumerate(SOURCES):
             alone = model.encode(*pad([source]))
-            torch.testing.assert_close(alone.summary[0], memory.summary[row])
-            torch.testing.assert_close(padded.summary[row], memory.summary[row])
-    assert (memory.summary[2] == 0).all()
+            torch.testing.assert_close(alone.pooled[0], memory.pooled[row])
+            torch.testing.assert_close(padded.pooled[row], memory.pooled[row])
+    assert (memory.pooled[2] == 0).all()
 
 
 def test_it_answers_by_every_strategy() -> None:
@@ -122,7 +122,7 @@ def test_it_answers_by_every_strategy() -> None:
     assert len(model.generate(SOURCES, strategy="sample", max_new_tokens=5)) == 3
     vectors, _ = sru("vector-to-sequence")
     assert len(vectors.generate(VECTORS, strategy="beam", max_new_tokens=3)) == 3
-    language, _ = sru("nothing-to-sequence")
+    language, _ = sru("language-modeling")
     (text,) = language.generate(prompts=[[5, 6]], max_new_tokens=3)
     assert text[:2] == [5, 6]
     labels, probabilities = sru("sequence-to-class")[0].classify(SOURCES)
@@ -131,20 +131,20 @@ def test_it_answers_by_every_strategy() -> None:
 
 
 def test_a_language_model_carries_its_state_from_batch_to_batch() -> None:
-    model, _ = sru("nothing-to-sequence")
+    model, _ = sru("language-modeling")
     model.eval()
     ids = torch.randint(4, 9, (2, 9))
     lengths = torch.tensor([5, 5])
 
-    def loss(first: int, *, continues: bool) -> torch.Tensor:
+    def loss(first: int, *, continues_previous: bool) -> torch.Tensor:
         part = ids[:, first : first + 5]
-        batch = SequenceBatch(None, None, part, lengths, continues=continues)
+        batch = SequenceBatch(None, None, part, lengths, continues_previous=continues_previous)
         return model.compute_loss(batch).loss
 
     with torch.no_grad():
         whole = model.compute_loss(SequenceBatch(None, None, ids, torch.tensor([9, 9]))).loss
-        parts = loss(0, continues=False) + loss(4, continues=True)
-        forgetful = loss(0, continues=False) + loss(4, continues=False)
+        parts = loss(0, continues_previous=False) + loss(4, continues_previous=True)
+        forgetful = loss(0, continues_previous=False) + loss(4, continues_previous=False)
     torch.testing.assert_close(parts, whole)
     assert (forgetful - whole).abs() > 1e-3
 

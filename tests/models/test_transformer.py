@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
-from seqlearn.models.transformer import reach
+from seqlearn.models.transformer import max_positions
 from seqlearn.nn import MultiHeadAttention
 
 TEXT, WORDS = sl.TextSpec(11, 6), sl.TextSpec(9, 6)
@@ -24,7 +24,7 @@ WRITTEN = pad([[2, *ids, 3] for ids in TARGETS])
 SHAPES = {
     "sequence-to-sequence": (TEXT, WORDS, SequenceBatch(*pad(SOURCES), *WRITTEN)),
     "vector-to-sequence": (sl.VectorSpec(3), WORDS, SequenceBatch(VECTORS, None, *WRITTEN)),
-    "nothing-to-sequence": (None, WORDS, SequenceBatch(None, None, *WRITTEN)),
+    "language-modeling": (None, WORDS, SequenceBatch(None, None, *WRITTEN)),
     "sequence-to-class": (
         TEXT,
         sl.ClassesSpec(("a", "b")),
@@ -52,7 +52,7 @@ def test_every_shape_is_learnt_by_heart_through_the_trainer(
     loader = DataLoader([batch], batch_size=None)
     fitter.fit(model, loader)
     (figures,) = fitter.validate(model, loader, verbose=False)
-    if shape == "nothing-to-sequence":  # the first token cannot be known
+    if shape == "language-modeling":  # the first token cannot be known
         assert figures["val/loss"] < 0.6
         assert model.generate(prompts=[[4], [8]]) == [TARGETS[0], TARGETS[2]]
     elif shape == "sequence-to-vector":
@@ -70,9 +70,9 @@ def test_without_a_source_nothing_looks_across(norm: str, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(MultiHeadAttention, "read", refuse)
-    monkeypatch.setattr(MultiHeadAttention, "look_at", refuse)
-    source, target, batch = SHAPES["nothing-to-sequence"]
+    monkeypatch.setattr(MultiHeadAttention, "project_memory", refuse)
+    monkeypatch.setattr(MultiHeadAttention, "cross_attention", refuse)
+    source, target, batch = SHAPES["language-modeling"]
     model = sl.Transformer(sl.SequenceSpec(source, target), **SIZES, norm=norm)
     model.compute_loss(batch).loss.backward()
     model.generate(max_new_tokens=3)
@@ -102,9 +102,9 @@ def test_generation_to_its_default_limit_needs_no_more_positions_than_are_learne
 
 
 def test_learned_positions_reach_as_far_as_the_texts_seen() -> None:
-    assert reach(sl.SequenceSpec(sl.TextSpec(9, 20), sl.TextSpec(9, 10))) == (20, 31)
-    assert reach(sl.SequenceSpec(sl.TextSpec(9, 0), sl.TextSpec(9, 1))) == (1, 10)
-    assert reach(sl.SequenceSpec(sl.VectorSpec(3), WORDS)) == (1, 19)
+    assert max_positions(sl.SequenceSpec(sl.TextSpec(9, 20), sl.TextSpec(9, 10))) == (20, 31)
+    assert max_positions(sl.SequenceSpec(sl.TextSpec(9, 0), sl.TextSpec(9, 1))) == (1, 10)
+    assert max_positions(sl.SequenceSpec(sl.VectorSpec(3), WORDS)) == (1, 19)
     model = sl.Transformer(sl.SequenceSpec(TEXT, WORDS), **SIZES, positions="learned")
     with pytest.raises(ValueError, match="expected at most 6 positions, got 7;"):
         model.generate([[4] * 7])
@@ -128,7 +128,7 @@ def test_without_positions_the_order_is_not_seen_and_with_any_it_is() -> None:
         for part in model.modules():
             if isinstance(part, MultiHeadAttention):
                 part.rotary = False
-        model.encoder.positions = sl.nn.NoPositions()
+        model.encoder.positions = sl.nn.ScaledEmbedding()
         torch.testing.assert_close(model(there), model(back))
 
 

@@ -86,11 +86,11 @@ def test_heads_must_divide_the_width() -> None:
 def test_cached_steps_equal_one_pass_for_any_cut() -> None:
     attention = MultiHeadAttention(8, 2).eval()
     x = torch.randn(2, 6, 8)
-    whole, _ = attention.look_back(x, None)
+    whole, _ = attention.causal_self_attention(x, None)
     for cuts in itertools.combinations(range(1, 6), 2):
         cache, parts = None, []
         for part in x.tensor_split(cuts, dim=1):
-            output, cache = attention.look_back(part, cache)
+            output, cache = attention.causal_self_attention(part, cache)
             parts.append(output)
         torch.testing.assert_close(torch.cat(parts, 1), whole)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
-from seqlearn.nn import Attention
+from seqlearn.nn import LuongAttention
 
 SCORES = ("dot", "general", "additive", "scaled_dot")
 WIDTH = 4
@@ -23,7 +23,7 @@ def times(matrix: list[Numbers], vector: Numbers) -> Numbers:
     return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
 
 
-def score_by_hand(attention: Attention, s: Numbers, h: Numbers) -> float:
+def score_by_hand(attention: LuongAttention, s: Numbers, h: Numbers) -> float:
     """How well the decoder state `s` fits the encoder state `h`."""
     weights = {name: value.tolist() for name, value in attention.state_dict().items()}
     if attention.score == "general":  # s · W h
@@ -36,7 +36,7 @@ def score_by_hand(attention: Attention, s: Numbers, h: Numbers) -> float:
 
 
 def attend_by_hand(
-    attention: Attention, s: Numbers, states: list[Numbers]
+    attention: LuongAttention, s: Numbers, states: list[Numbers]
 ) -> tuple[Numbers, Numbers]:
     """Weights over the states, and their weighted sum."""
     powers = [math.exp(score_by_hand(attention, s, h)) for h in states]
@@ -59,13 +59,13 @@ def test_equals_a_loop_over_the_equation(
 ) -> None:
     """Scores, weights and contexts of sources of any lengths, with garbage in the padding."""
     torch.manual_seed(seed)
-    attention = Attention(score, WIDTH).double()
+    attention = LuongAttention(score, WIDTH).double()
     time = max(lengths) + more
     query = torch.randn(len(lengths), queries, WIDTH).double()
     states = torch.randn(len(lengths), time, WIDTH).double()
     mask = length_mask(torch.tensor(lengths), time)
     with torch.no_grad(), sl.record(attention) as recording:
-        key = attention.read(states)
+        key = attention.project_keys(states)
         scores = attention.scores(query, key)
         contexts = attention(query, key, states, mask)
     weights = recording.attention[""]
@@ -86,11 +86,11 @@ def test_equals_a_loop_over_the_equation(
 @pytest.mark.parametrize("time", [0, 3])
 @pytest.mark.parametrize("score", SCORES)
 def test_an_empty_source_gives_zeros_and_finite_gradients(score: str, time: int) -> None:
-    attention = Attention(score, WIDTH)
+    attention = LuongAttention(score, WIDTH)
     query = torch.randn(2, 3, WIDTH, requires_grad=True)
     states = torch.randn(2, time, WIDTH, requires_grad=True)
     mask = length_mask(torch.tensor([time, 0]), time)
-    context = attention(query, attention.read(states), states, mask)
+    context = attention(query, attention.project_keys(states), states, mask)
     assert context.shape == (2, 3, WIDTH)
     assert (context[1] == 0).all()
     context.square().sum().backward()
@@ -102,17 +102,17 @@ def test_an_empty_source_gives_zeros_and_finite_gradients(score: str, time: int)
 
 @pytest.mark.parametrize("score", SCORES)
 def test_recording_changes_no_bit(score: str) -> None:
-    attention = Attention(score, WIDTH)
+    attention = LuongAttention(score, WIDTH)
     query, states = torch.randn(2, 3, WIDTH), torch.randn(2, 5, WIDTH)
     mask = length_mask(torch.tensor([5, 2]), 5)
-    alone = attention(query, attention.read(states), states, mask)
+    alone = attention(query, attention.project_keys(states), states, mask)
     with sl.record(attention):
-        heard = attention(query, attention.read(states), states, mask)
+        heard = attention(query, attention.project_keys(states), states, mask)
     assert torch.equal(heard, alone)
 
 
 def test_weights_of_each_score() -> None:
-    names = {score: set(dict(Attention(score, WIDTH).named_parameters())) for score in SCORES}
+    names = {score: set(dict(LuongAttention(score, WIDTH).named_parameters())) for score in SCORES}
     assert names == {
         "dot": set(),
         "scaled_dot": set(),
@@ -124,4 +124,4 @@ def test_weights_of_each_score() -> None:
 def test_a_wrong_score_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
     with pytest.raises(ValueError, match="'additive' or 'scaled_dot', got 'concat'"):
-        Attention("concat", WIDTH)
+        LuongAttention("concat", WIDTH)

@@ -13,9 +13,9 @@ from seqlearn.nn import (
     LearnedPositions,
     MultiHeadAttention,
     SinusoidalPositions,
-    position_layer,
+    apply_rotary,
+    make_position_encoding,
     rotary,
-    rotate,
     sinusoidal,
 )
 
@@ -53,7 +53,7 @@ def test_fast_path_equals_textbook(
     # Cut from a wider tensor and permuted, as heads are cut from a projection.
     x = torch.randn(2, time, 3, 2 * pairs).to(dtype).transpose(1, 2)
     x.requires_grad_()
-    fast, textbook = rotate(x, start), rotary(x, start)
+    fast, textbook = apply_rotary(x, start), rotary(x, start)
     assert fast.dtype == textbook.dtype == dtype
     torch.testing.assert_close(fast, textbook)
     direction = torch.randn(fast.shape).to(dtype)
@@ -72,16 +72,18 @@ def test_a_compiler_sees_the_textbook_form() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
         patch.setattr(torch, "view_as_complex", no_complex)
-        torch.testing.assert_close(rotate(x, 7), rotary(x, 7))
+        torch.testing.assert_close(apply_rotary(x, 7), rotary(x, 7))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 500), st.integers(0, 500))
 def test_rotary_products_depend_on_the_distance_alone(seed: int, at: int, later: int) -> None:
     torch.manual_seed(seed)
     query, key = torch.randn(2, 1, 8)
-    here = rotate(query, at + later) @ rotate(key, at).T
-    torch.testing.assert_close(here, rotate(query, later) @ rotate(key, 0).T, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(rotate(query, at).norm(), query.norm())
+    here = apply_rotary(query, at + later) @ apply_rotary(key, at).T
+    torch.testing.assert_close(
+        here, apply_rotary(query, later) @ apply_rotary(key, 0).T, atol=1e-3, rtol=1e-3
+    )
+    torch.testing.assert_close(apply_rotary(query, at).norm(), query.norm())
 
 
 def test_rotary_attention_turns_queries_and_keys_but_no_values_and_no_memory() -> None:
@@ -94,21 +96,22 @@ def test_rotary_attention_turns_queries_and_keys_but_no_values_and_no_memory() -
     expected = plain.output((weights @ value).transpose(1, 2).flatten(2))
     torch.testing.assert_close(turning(x, mask), expected)
     assert not torch.allclose(plain(x, mask), expected, atol=1e-3)
-    memory = turning.read(x)
+    memory = turning.project_memory(x)
     torch.testing.assert_close(
-        turning.look_at(x, memory, mask), plain.look_at(x, plain.read(x), mask)
+        turning.cross_attention(x, memory, mask),
+        plain.cross_attention(x, plain.project_memory(x), mask),
     )
 
 
 def test_keys_are_cached_as_turned() -> None:
     attention = MultiHeadAttention(8, 2, rotary=True).eval()
     x = torch.randn(2, 6, 8)
-    whole, _ = attention.look_back(x, None)
-    _, cache = attention.look_back(x[:, :4], None)
+    whole, _ = attention.causal_self_attention(x, None)
+    _, cache = attention.causal_self_attention(x[:, :4], None)
     kept = cache.select(torch.tensor([1, 0]))
     _, key, _ = attention._split(attention.projection(x), 3)
     torch.testing.assert_close(cache._key[:, :, :4], rotary(key[:, :, :4], 0))
-    rest, _ = attention.look_back(x[[1, 0], 4:], kept)
+    rest, _ = attention.causal_self_attention(x[[1, 0], 4:], kept)
     torch.testing.assert_close(rest, whole[[1, 0], 4:])
 
 
@@ -133,11 +136,11 @@ def test_each_layer_adds_what_it_says() -> None:
     torch.testing.assert_close(SinusoidalPositions()(x, 5), 2 * x + sinusoidal(5, 3, 4))
     learned = LearnedPositions(8, 4)
     torch.testing.assert_close(learned(x, 5), x + learned.weight[5:8])
-    torch.testing.assert_close(position_layer("rotary", 4, 8)(x, 5), 2 * x)
+    torch.testing.assert_close(make_position_encoding("rotary", 4, 8)(x, 5), 2 * x)
 
 
 def test_learned_positions_end() -> None:
-    learned = position_layer("learned", 4, 8)
+    learned = make_position_encoding("learned", 4, 8)
     assert learned(torch.zeros(1, 0, 4), 8).shape == (1, 0, 4)
     with pytest.raises(ValueError, match="expected at most 8 positions, got 9;"):
         learned(torch.zeros(1, 1, 4), 8)
@@ -146,4 +149,4 @@ def test_learned_positions_end() -> None:
 def test_an_unknown_encoding_is_refused() -> None:
     # Unwrapped, for the run-time check of types would refuse it first.
     with pytest.raises(ValueError, match=r"'learned', 'rotary'.* got 'alibi'"):
-        position_layer.__wrapped__("alibi", 4, 8)
+        make_position_encoding.__wrapped__("alibi", 4, 8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqlearn.batch import Memory
-from seqlearn.nn import KeyValueCache, map_state, select
+from seqlearn.nn import KeyValueCache, select, tree_map
 
 
 class Pair(NamedTuple):
@@ -64,7 +64,7 @@ def test_what_a_state_may_not_hold() -> None:
         select(0.5, torch.tensor([0]))
 
 
-def test_map_state_reaches_every_tensor_once_and_builds_anew() -> None:
+def test_tree_map_reaches_every_tensor_once_and_builds_anew() -> None:
     seen: list[object] = []
 
     def note(part: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def test_map_state_reaches_every_tensor_once_and_builds_anew() -> None:
 
     a, b, c = torch.zeros(3, 2)
     state = [(a, b), {"c": c, "n": 3}, None]
-    mapped = map_state(note, state)
+    mapped = tree_map(note, state)
     assert [id(part) for part in seen] == [id(a), id(b), id(c)]
     assert mapped[1]["n"] == 3
     assert mapped[2] is None

@@ -14,9 +14,9 @@ from seqlearn.nn import (
     BidirectionalLayer,
     CellState,
     RecurrentLayer,
-    flip,
     gru_step,
     lstm_step,
+    reverse_padded,
     rnn_step,
 )
 
@@ -117,7 +117,7 @@ def test_layer_equals_a_loop_over_the_textbook(
     layer = layer_of(cell, seed)
     batch, time = len(lengths), max(lengths) + more
     inputs = torch.randn(batch, time, WIDTH).double().requires_grad_()
-    state = state_of(cell, batch) if given_state else layer.start(inputs)
+    state = state_of(cell, batch) if given_state else layer.initial_state(inputs)
     state = tuple(part.requires_grad_() for part in state)
     mask = length_mask(torch.tensor(lengths), time)
     hidden, final = layer(inputs, state if given_state else None, mask)
@@ -208,11 +208,11 @@ def test_flip_turns_each_row_within_its_length(seed: int, lengths: list[int]) ->
     torch.manual_seed(seed)
     inputs = torch.randn(len(lengths), 6, 2)
     mask = length_mask(torch.tensor(lengths), 6)
-    flipped = flip(inputs, mask)
+    flipped = reverse_padded(inputs, mask)
     for row, length in enumerate(lengths):
         assert torch.equal(flipped[row, :length], inputs[row, :length].flip(0))
         assert torch.equal(flipped[row, length:], inputs[row, length:])
-    assert torch.equal(flip(flipped, mask), inputs)
+    assert torch.equal(reverse_padded(flipped, mask), inputs)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -221,12 +221,12 @@ def test_both_directions_side_by_side(cell: str) -> None:
     inputs, lengths = torch.randn(3, 5, WIDTH).double(), [5, 2, 0]
     mask = length_mask(torch.tensor(lengths), 5)
     hidden, final = layer(inputs, mask=mask)
-    start = layer.forwards.start(inputs)
-    there, end = steps(layer.forwards, inputs, start, lengths)
+    start = layer.forward_layer.initial_state(inputs)
+    there, end = steps(layer.forward_layer, inputs, start, lengths)
     mirrored = inputs.clone()
     for row, length in enumerate(lengths):
         mirrored[row, :length] = inputs[row, :length].flip(0)
-    back, begin = steps(layer.backwards, mirrored, start, lengths)
+    back, begin = steps(layer.backward_layer, mirrored, start, lengths)
     expected = [torch.cat([a, b.flip(0)], -1) for a, b in zip(there, back, strict=True)]
     torch.testing.assert_close(hidden[mask], torch.cat(expected), **EXACT)
     for found, first, second in zip(final, end, begin, strict=True):
@@ -269,13 +269,13 @@ def test_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_gate_that_keeps_the_state_starts_where_it_is_told(cell: str, default: float) -> None:
     """The others start at zero."""
     for bias in (None, 6.0):
-        layer = RecurrentLayer(cell, WIDTH, HIDDEN, keep_bias=bias)
+        layer = RecurrentLayer(cell, WIDTH, HIDDEN, gate_bias=bias)
         gates = layer.kernel.bias_ih_l0.split(HIDDEN)
         assert [gate.unique().tolist() for gate in gates] == [
             [(default if bias is None else bias) if place == 1 else 0.0]
             for place in range(len(gates))
         ]
     inputs = torch.randn(2, 5, WIDTH)
-    state = layer.start(inputs)
+    state = layer.initial_state(inputs)
     gates = layer.gates(inputs, layer(inputs, state)[0], state)
     assert gates["forget" if cell == "lstm" else "update"].min() > 0.95

@@ -64,11 +64,13 @@ def as_marian(model: sl.Transformer) -> nn.Module:
     for side, half in halves:
         side.embed_positions.weight.data.copy_(sinusoidal(0, 32, 16))
         for layer, mine in zip(side.layers, half.layers, strict=True):
-            copy_attention(layer.self_attn, mine.attention)
-            layer.self_attn_layer_norm.load_state_dict(mine.norm_attention.state_dict())
-            if hasattr(mine, "cross"):
-                copy_attention(layer.encoder_attn, mine.cross)
-                layer.encoder_attn_layer_norm.load_state_dict(mine.norm_cross.state_dict())
+            copy_attention(layer.self_attn, mine.self_attention)
+            layer.self_attn_layer_norm.load_state_dict(mine.norm_self_attention.state_dict())
+            if hasattr(mine, "cross_attention"):
+                copy_attention(layer.encoder_attn, mine.cross_attention)
+                layer.encoder_attn_layer_norm.load_state_dict(
+                    mine.norm_cross_attention.state_dict()
+                )
             layer.fc1.load_state_dict(mine.feedforward.inner.state_dict())
             layer.fc2.load_state_dict(mine.feedforward.outer.state_dict())
             layer.final_layer_norm.load_state_dict(mine.norm_feedforward.state_dict())

@@ -41,11 +41,11 @@ def as_seqlearn(theirs: nn.Module) -> sl.Transformer:
     model.decoder.positions.weight.data.copy_(body.wpe.weight)
     model.head.bias.data.zero_()
     for mine, block in zip(model.decoder.layers, body.h, strict=True):
-        copy(mine.attention.projection, block.attn.c_attn)
-        copy(mine.attention.output, block.attn.c_proj)
+        copy(mine.self_attention.projection, block.attn.c_attn)
+        copy(mine.self_attention.output, block.attn.c_proj)
         copy(mine.feedforward.inner, block.mlp.c_fc)
         copy(mine.feedforward.outer, block.mlp.c_proj)
-        mine.norm_attention.load_state_dict(block.ln_1.state_dict())
+        mine.norm_self_attention.load_state_dict(block.ln_1.state_dict())
         mine.norm_feedforward.load_state_dict(block.ln_2.state_dict())
     model.decoder.norm.load_state_dict(body.ln_f.state_dict())
     return model

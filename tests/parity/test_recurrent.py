@@ -24,7 +24,11 @@ Layer = RecurrentLayer | BidirectionalLayer
 
 
 def directions(layer: Layer) -> list[RecurrentLayer]:
-    return [layer] if isinstance(layer, RecurrentLayer) else [layer.forwards, layer.backwards]
+    return (
+        [layer]
+        if isinstance(layer, RecurrentLayer)
+        else [layer.forward_layer, layer.backward_layer]
+    )
 
 
 def as_torch(layers: list[Layer]) -> nn.RNNBase:
@@ -137,17 +141,17 @@ def test_the_encoder_is_a_packed_layer_and_a_linear_map(cell: str, both: bool) -
         [part[layer * ways + way] for layer in range(2) for part in states for way in range(ways)],
         -1,
     )
-    summary = torch.tanh(side_by_side @ encoder.context.weight.T + encoder.context.bias)
-    torch.testing.assert_close(memory.summary, summary, **_DOUBLE)
+    pooled = torch.tanh(side_by_side @ encoder.context.weight.T + encoder.context.bias)
+    torch.testing.assert_close(memory.pooled, pooled, **_DOUBLE)
 
 
 @pytest.mark.parametrize("cell", KERNELS)
 def test_the_decoder_is_a_layer_that_begins_with_the_context(cell: str) -> None:
     decoder = RecurrentDecoder(cell, WIDTH, 2, 0.0).double()
-    inputs, summary = torch.randn(3, 5, WIDTH).double(), torch.randn(3, WIDTH).double()
-    memory = Memory(torch.zeros(3, 0, WIDTH), torch.zeros(3, 0, dtype=torch.bool), summary)
+    inputs, pooled = torch.randn(3, 5, WIDTH).double(), torch.randn(3, WIDTH).double()
+    memory = Memory(torch.zeros(3, 0, WIDTH), torch.zeros(3, 0, dtype=torch.bool), pooled)
     hidden, final = decoder(inputs, memory)
-    first = summary @ decoder.begin.weight.T + decoder.begin.bias
+    first = pooled @ decoder.context_to_state.weight.T + decoder.context_to_state.bias
     if cell == "lstm":
         h, c = first.view(3, 2, 2, WIDTH).permute(2, 1, 0, 3)
         begin = (h.tanh().contiguous(), c.contiguous())

@@ -34,13 +34,13 @@ def as_torch(model: sl.Transformer, norm: str) -> nn.Transformer:
     for side, half in ((theirs.encoder, model.encoder), (theirs.decoder, model.decoder)):
         side.norm = half.norm
         for layer, mine in zip(side.layers, half.layers, strict=True):
-            copy_attention(layer.self_attn, mine.attention)
+            copy_attention(layer.self_attn, mine.self_attention)
             layer.linear1.load_state_dict(mine.feedforward.inner.state_dict())
             layer.linear2.load_state_dict(mine.feedforward.outer.state_dict())
-            norms = [mine.norm_attention, mine.norm_feedforward]
-            if hasattr(mine, "cross"):
-                copy_attention(layer.multihead_attn, mine.cross)
-                norms.insert(1, mine.norm_cross)
+            norms = [mine.norm_self_attention, mine.norm_feedforward]
+            if hasattr(mine, "cross_attention"):
+                copy_attention(layer.multihead_attn, mine.cross_attention)
+                norms.insert(1, mine.norm_cross_attention)
             for number, my_norm in enumerate(norms, 1):
                 getattr(layer, f"norm{number}").load_state_dict(my_norm.state_dict())
     return theirs.eval()

@@ -15,11 +15,15 @@ from torch import Tensor, nn
 import seqlearn as sl
 from seqlearn.batch import length_mask
 from seqlearn.core.steps import LossOutput
-from seqlearn.instrumentation import offer
+from seqlearn.instrumentation import emit
 from seqlearn.testing import SHAPES
 
 Module = type[sl.SequenceModule]
-TEXT, CLASS, TEXT_TARGET = "text to text", "text to class", ("text to text", "nothing to text")
+TEXT, CLASS, TEXT_TARGET = (
+    "sequence-to-sequence",
+    "sequence-to-vector (classes)",
+    ("sequence-to-sequence", "language-modeling"),
+)
 
 
 class Broken(NamedTuple):
@@ -125,7 +129,7 @@ class OutputOfOtherWeights(sl.AttentionSeq2Seq):
 class SummaryOfNothing(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        return memory._replace(summary=memory.summary + 1)
+        return memory._replace(pooled=memory.pooled + 1)
 
 
 @breaks(
@@ -156,7 +160,7 @@ class MeanOfNoWords(Small):
         memory = super().encode(source, source_lengths)
         real = memory.mask[..., None]
         mean = (memory.states * real).sum(1) / real.sum(1)  # of none: 0 / 0
-        return memory._replace(summary=mean)
+        return memory._replace(pooled=mean)
 
 
 @breaks("empty target")
@@ -178,8 +182,8 @@ class MaskForgottenByTheEncoder(SmallTransformer):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, torch.full_like(source_lengths, source.shape[1]))
         mask = length_mask(source_lengths, memory.mask.shape[1])
-        summary = memory.summary * mask.any(1, keepdim=True)
-        return memory._replace(mask=mask, summary=summary)
+        pooled = memory.pooled * mask.any(1, keepdim=True)
+        return memory._replace(mask=mask, pooled=pooled)
 
 
 @breaks(*PADDED)
@@ -191,7 +195,7 @@ class PaddedBackwardDirection(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
         _, last = self.backwards(memory.states.flip(1))  # padding first
-        return memory._replace(summary=memory.summary + last[0] * memory.mask.any(1, keepdim=True))
+        return memory._replace(pooled=memory.pooled + last[0] * memory.mask.any(1, keepdim=True))
 
 
 @breaks(
@@ -212,7 +216,7 @@ class PositionsCountedFromThePadding(Small):
         inputs = self.source_embedding(source) + self.places(from_the_end)
         memory = self.encoder(inputs, length_mask(source_lengths, source.shape[1]))
         # So that the places have a gradient also where there are none.
-        return memory._replace(summary=memory.summary + 0 * self.places.weight.sum())
+        return memory._replace(pooled=memory.pooled + 0 * self.places.weight.sum())
 
 
 @breaks(
@@ -239,8 +243,8 @@ class PaddingCountsInTheLoss(Small):
 class MeanOverTheBatch(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        mean = memory.summary.mean(0, keepdim=True)  # as a batch normalisation does
-        return memory._replace(summary=(memory.summary - mean) * memory.mask.any(1, keepdim=True))
+        mean = memory.pooled.mean(0, keepdim=True)  # as a batch normalisation does
+        return memory._replace(pooled=(memory.pooled - mean) * memory.mask.any(1, keepdim=True))
 
 
 @breaks(
@@ -300,8 +304,8 @@ class LearnsFromTheFuture(Small):
 class LearnsFromTheNeighbours(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        mean = memory.summary.mean(0, keepdim=True)
-        return memory._replace(summary=memory.summary + (mean - mean.detach()))
+        mean = memory.pooled.mean(0, keepdim=True)
+        return memory._replace(pooled=memory.pooled + (mean - mean.detach()))
 
 
 # 5: steps
@@ -391,7 +395,7 @@ class DrawsWhenLookedAt(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
         # Made for a listener alone, and with a random number that moves all that come after.
-        offer("states", "noisy", lambda: memory.states + 0 * torch.rand(1))
+        emit("states", "noisy", lambda: memory.states + 0 * torch.rand(1))
         return memory
 
 
@@ -463,7 +467,7 @@ class MeanOfMeans(Small):
 class DoesNotSeeTheSource(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        return memory._replace(summary=torch.zeros_like(memory.summary))
+        return memory._replace(pooled=torch.zeros_like(memory.pooled))
 
 
 @breaks("overfit a small batch")

@@ -32,7 +32,7 @@ def test_a_report_is_a_table() -> None:
     assert report.not_checked == {"attention weights": "it reports no attention weights"}
     lines = str(report).splitlines()
     assert lines[0] == f"GRU: 3 laws held, 0 broken, 1 not checked; {report.cases} cases"
-    assert lines[1].startswith("tried on text to text, text to class, text to vector, vector to")
+    assert lines[1].startswith("tried on sequence-to-sequence, sequence-to-vector")
     assert [line.split()[:2] for line in lines[3:]] == [
         ["1", "attention"],
         ["2", "shapes"],
@@ -54,7 +54,7 @@ def test_one_error_lists_all_that_are_broken() -> None:
     assert words.startswith("MeanOfMeans breaks 2 of 5 laws\nlaw 8, split: The loss of a batch is")
     assert "\nlaw 10, together: " in words
     assert "check_module(factory, laws=['split', 'together'], examples=20, seed=0)" in words
-    assert "with     text to text, seed " in words
+    assert "with     sequence-to-sequence, seed " in words
     assert "; examples [(" in words
     with pytest.raises(LawsViolated) as again:
         check_module(
@@ -74,11 +74,13 @@ def test_laws_are_chosen_by_what_a_module_can_do() -> None:
         return gru(spec)
 
     report = check_module(reader, laws=["shapes", "incremental decoding", "scores"], examples=3)
-    assert report.serves == ["text to class"]
-    assert report.refuses["text to text"] == "ValueError: only classes"
+    assert report.serves == ["sequence-to-vector (classes)"]
+    assert report.refuses["sequence-to-sequence"] == "ValueError: only classes"
     assert report.held == ["shapes"]
-    assert report.not_checked["scores"].startswith("it serves none of text to text, vector to")
-    assert "not on text to text (ValueError: only classes)" in str(report)
+    assert report.not_checked["scores"].startswith(
+        "it serves none of sequence-to-sequence, vector-to"
+    )
+    assert "not on sequence-to-sequence (ValueError: only classes)" in str(report)
 
 
 class NoDecoder(sl.SequenceModule):
@@ -94,8 +96,8 @@ def test_a_half_that_is_missing_is_told() -> None:
         return NoDecoder(spec)
 
     report = check_module(make, laws=["shapes"], examples=3)
-    assert report.serves == ["text to class", "text to vector"]
-    assert report.refuses["text to text"] == "it has no decoder"
+    assert report.serves == ["sequence-to-vector (classes)", "sequence-to-vector"]
+    assert report.refuses["sequence-to-sequence"] == "it has no decoder"
 
 
 def test_a_stated_maximum_is_kept_to() -> None:
@@ -112,8 +114,8 @@ def test_a_stated_maximum_is_kept_to() -> None:
 class InSinglePrecision(sl.GRU):
     def encode(self, source, source_lengths):
         memory = super().encode(source, source_lengths)
-        mixed = memory.summary @ torch.eye(self.d_model)  # of single precision, always
-        return memory._replace(summary=mixed)
+        mixed = memory.pooled @ torch.eye(self.d_model)  # of single precision, always
+        return memory._replace(pooled=mixed)
 
 
 def test_what_computes_in_single_precision_is_tried_there() -> None:
@@ -155,7 +157,7 @@ def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
     class Loud(InSinglePrecision):
         def encode(self, source, source_lengths):
             memory = super().encode(source, source_lengths)
-            return memory._replace(summary=memory.summary + 1)  # of nothing too
+            return memory._replace(pooled=memory.pooled + 1)  # of nothing too
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec.source is None:
@@ -179,7 +181,7 @@ def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
         def encode(self, source, source_lengths):
             memory = super().encode(source, source_lengths)
             nothing = 0 * (self.idle.weight.sum() + self.idle.bias.sum())
-            return memory._replace(summary=memory.summary + nothing, states=memory.states + nothing)
+            return memory._replace(pooled=memory.pooled + nothing, states=memory.states + nothing)
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec.source is None:

@@ -38,7 +38,7 @@ class SkipsEmptyTargets(Small):
 
 
 def language_model(spec: sl.SequenceSpec) -> sl.SequenceModule:
-    if spec != SHAPES["nothing to text"]:
+    if spec != SHAPES["language-modeling"]:
         raise ValueError("tried as a language model alone")
     return SkipsEmptyTargets(spec)
 
@@ -58,7 +58,7 @@ def test_an_error_within_a_batch_names_it() -> None:
             return super().compute_loss(batch, smoothing)
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
-        if spec != SHAPES["text to text"]:
+        if spec != SHAPES["sequence-to-sequence"]:
             raise ValueError("tried on texts alone")
         return Refuses(spec)
 

@@ -24,7 +24,7 @@ class GruDecoder(nn.Module):
         self.gru = nn.GRU(d_model, d_model, batch_first=True)
 
     def forward(self, inputs, memory, state=None):
-        first = torch.zeros_like(inputs[:, 0]) if memory is None else memory.summary
+        first = torch.zeros_like(inputs[:, 0]) if memory is None else memory.pooled
         outputs, last = self.gru(inputs, (first if state is None else state)[None].contiguous())
         return outputs, last[0]
 

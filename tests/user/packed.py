@@ -26,7 +26,7 @@ class GruDecoder(nn.Module):
 
     def forward(self, inputs, memory, state=None):
         if state is None:
-            state = torch.zeros_like(inputs[:, 0]) if memory is None else memory.summary
+            state = torch.zeros_like(inputs[:, 0]) if memory is None else memory.pooled
         outputs, last = self.gru(inputs, state[None].contiguous())
         return outputs, last[0]
 

@@ -55,7 +55,7 @@ class Decoder(Stack):
 
     def forward(self, inputs, memory, state=None):
         zeros = inputs.new_zeros(len(inputs), inputs.shape[-1])
-        first = [zeros if memory is None else memory.summary] * len(self.layers)
+        first = [zeros if memory is None else memory.pooled] * len(self.layers)
         return super().forward(inputs, state or first)
 
 

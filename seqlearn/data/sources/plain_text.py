@@ -36,7 +36,7 @@ _CHARS = Text("char")
 
 
 class PlainText(SequenceDataModule):
-    """Text files, for language models ("nothing-to-sequence").
+    """Text files, for language models ("language-modeling").
 
     Each file (plain or `.gz`) is one text, with everything that is in it; it stands as start … end.
     A split can also be a table in memory (a pandas `DataFrame`, a dictionary of lists, a Hugging
@@ -45,9 +45,9 @@ class PlainText(SequenceDataModule):
     The texts of a split follow one another in a circle, which is cut into
     `batch_tokens // window` streams on each process (fewer, if the text is too short for so many).
     Every batch holds the next window of each stream, so a recurrent model carries its state on
-    (`SequenceBatch.continues`). Every token is predicted once in an epoch, in training from another
-    starting point in each epoch. How many streams a split is cut into depends on the number of
-    processes, and so do, a little, the figures of validation.
+    (`SequenceBatch.continues_previous`). Every token is predicted once in an epoch, in training
+    from another starting point in each epoch. How many streams a split is cut into depends on the
+    number of processes, and so do, a little, the figures of validation.
 
     Args:
         train: The training split.

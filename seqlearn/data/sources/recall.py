@@ -20,9 +20,9 @@ from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
 
-RecallShape = Literal["sequence-to-vector", "nothing-to-sequence"]
+RecallShape = Literal["sequence-to-vector", "language-modeling"]
 
-_SHAPES = ("sequence-to-vector", "nothing-to-sequence")
+_SHAPES = ("sequence-to-vector", "language-modeling")
 _LANGUAGES = ("en", "fr", "es", "ar", "pt", "de", "nl", "it", "ru", "ja")
 _FACT = ("I", "grew", "up", "in")
 _QUESTION = ("I", "speak", "fluent")
@@ -45,7 +45,7 @@ class Recall(SequenceDataModule):
     uniformly from 64, and says nothing of the answer.
 
     - `"sequence-to-vector"`: the text to the language, as a class.
-    - `"nothing-to-sequence"`: the same text with the language as its last word, for language
+    - `"language-modeling"`: the same text with the language as its last word, for language
       models. The least possible loss is ln 64 = 4.16 nats for each filler word; the answer is one
       token among all of them.
 
@@ -65,7 +65,7 @@ class Recall(SequenceDataModule):
 
     Args:
         distance: Filler words between the country and the question.
-        shape: `"sequence-to-vector"` or `"nothing-to-sequence"`.
+        shape: `"sequence-to-vector"` or `"language-modeling"`.
         languages: Codes of the languages to tell apart, two or more.
         prefix_length: Filler words before the first sentence.
         train_examples: Training examples.
@@ -121,7 +121,7 @@ class Recall(SequenceDataModule):
                 f"{prefix_length + distance} filler words, too few to make {total} texts "
                 "different; set prefix_length=4 or more"
             )
-        language_model = shape == "nothing-to-sequence"
+        language_model = shape == "language-modeling"
         longest = prefix_length + len(_FACT) + 1 + distance + len(_QUESTION) + 3 * language_model
         super().__init__(
             source=None if language_model else Text("word"),

@@ -125,13 +125,13 @@ def _states(recording: Recorded, example: int, count: int) -> _Drawn | None:
 def _sides(recording: Recorded, example: int) -> dict[str, list[str] | None]:
     """What labels the places of an axis; `None` where that is not known."""
     if not recording.tokens:
-        return {"source": None, "target": None, "decoder_output": None, "summary": ["summary"]}
+        return {"source": None, "target": None, "decoder_output": None, "pooled": ["pooled"]}
     tokens = recording.tokens[example]
     return {
         "source": tokens.source,
         "target": tokens.decoder_input,
         "decoder_output": tokens.decoder_output,
-        "summary": ["summary"],
+        "pooled": ["pooled"],
     }
 
 

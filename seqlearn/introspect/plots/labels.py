@@ -9,7 +9,7 @@ from torch import Tensor
 from seqlearn.instrumentation import Axis
 
 Axes = tuple[Axis, Axis]
-"""What the queries and the keys of a module's weights are; one query makes a summary."""
+"""What the queries and the keys of a module's weights are; one query makes a pooled vector."""
 
 
 @dataclass(frozen=True)

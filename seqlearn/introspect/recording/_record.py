@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
 
-from seqlearn.instrumentation import listening
+from seqlearn.instrumentation import add_listener
 from seqlearn.introspect.recording.compile_stance import force_eager
 from seqlearn.introspect.recording.recorder import Recorder, RecordOptions
 from seqlearn.introspect.recording.recording import Recording
@@ -34,7 +34,7 @@ def record(
 
         with sl.record(model) as recording:
             model.generate(["Sunday, November 22, 2026"])
-        recording.attention["decoder.layers.3.cross"]      # batch heads query key
+        recording.attention["decoder.layers.3.cross_attention"]      # batch heads query key
 
     All is computed beside the fast kernels, whose outputs are kept: recording changes no output
     and no random state, and leaves nothing on the model. In training mode weights are those before
@@ -58,8 +58,8 @@ def record(
     Args:
         model: Any module.
         what: Kinds to record, of `"attention"`, `"states"` and `"gates"`.
-        modules: Names of the modules to record, or patterns such as `"decoder.*.cross"`; all, if
-            `None`.
+        modules: Names of the modules to record, or patterns such as `"decoder.*.cross_attention"`;
+            all, if `None`.
         device: Where to keep what is heard; where it was computed, if `None`.
         dtype: In which type to keep it; as computed, if `None`.
         top_k: Keep only so many of the greatest weights of each row of attention; all, if `None`.
@@ -89,7 +89,7 @@ def record(
     )
     recording, recorder = Recording(), Recorder(model, options)
     elsewhere = capture_torch_attention(model) if "attention" in what else nullcontext()
-    with force_eager(), listening(recorder), elsewhere:
+    with force_eager(), add_listener(recorder), elsewhere:
         yield recording
     recorder.finalize(recording)
     empty = not (recording.attention or recording.states or recording.gates)

@@ -33,7 +33,7 @@ def encoder_axes(
     times = {piece.values.shape[2] for piece in pieces}
     sizes = [times, {piece.width for piece in pieces}]
     if stated is not None:
-        expected = {"source": {width}, "summary": {1}}
+        expected = {"source": {width}, "pooled": {1}}
         fit = all(
             size == expected.get(axis, size) for axis, size in zip(stated, sizes, strict=False)
         )
@@ -46,7 +46,7 @@ def encoder_axes(
         return None
     if times == {width}:
         return "source", "source"
-    return ("summary", "source") if times == {1} else None
+    return ("pooled", "source") if times == {1} else None
 
 
 def decoder_axes(
@@ -73,10 +73,10 @@ def decoder_axes(
     keys = [None if piece is None else piece.width for piece in pieces]
     read = [sum(fed[: number + 1]) for number in range(len(fed))]
     if stated is not None:
-        # What follows the source or a summary does not grow from step to step.
+        # What follows the source or a pooled vector does not grow from step to step.
         once = [[size] if len(steps) == 1 else [] for size in (width, 1)]
-        as_query = {"target": list(fed), "source": once[0], "summary": once[1]}
-        as_key = {"target": read, "source": [width] * len(fed), "summary": [1] * len(fed)}
+        as_query = {"target": list(fed), "source": once[0], "pooled": once[1]}
+        as_key = {"target": read, "source": [width] * len(fed), "pooled": [1] * len(fed)}
         fit = queries == as_query[stated[0]]
         fit = fit and (len(stated) == 1 or keys == as_key[stated[1]])
         return stated if fit else None

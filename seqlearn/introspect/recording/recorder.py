@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlearn.batch import END
-from seqlearn.instrumentation import Axes, Offered
+from seqlearn.instrumentation import Activation, Axes
 from seqlearn.introspect.plots.labels import Tokens
 from seqlearn.introspect.recording.assembly import (
     Activations,
@@ -81,11 +81,11 @@ class Recorder:
 
     # What a listener hears
 
-    def hear(
+    def on_activation(
         self,
         kind: str,
         owner: nn.Module | str,
-        make: Callable[[], Offered],
+        make: Callable[[], Activation],
         axes: Axes | None,
     ) -> None:
         """Compute and keep what is offered, if it is the model's."""
@@ -245,7 +245,7 @@ class Recorder:
                 continue
             if kind == "attention":
                 recording.axes[name] = (axes[0], axes[1])
-            elif axes[0] != "summary":
+            elif axes[0] != "pooled":
                 recording.time_axis[name] = axes[0]
         recording.stated = frozenset(
             name for key, axes in self._stated.items() for name in key[1:] if axes is not None

@@ -145,7 +145,7 @@ class Recording:
         if axes is None or len(weights) != len(self.tokens):
             return None, None
         tokens = self.tokens[example]
-        by_axis = {"source": tokens.source, "target": tokens.decoder_input, "summary": ["summary"]}
+        by_axis = {"source": tokens.source, "target": tokens.decoder_input, "pooled": ["pooled"]}
         queries, keys = by_axis[axes[0]], by_axis[axes[1]]
         return (tokens.decoder_output if axes == ("target", "source") else queries), keys
 

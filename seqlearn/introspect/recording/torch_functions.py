@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from seqlearn.instrumentation import listeners, offer, unheard
+from seqlearn.instrumentation import active_listeners, emit, muted
 from seqlearn.nn.attention import MultiHeadAttention
 
 _FUSED = functional.scaled_dot_product_attention
@@ -31,7 +31,7 @@ _MULTI_HEAD_ARGUMENTS = inspect.signature(_MULTI_HEAD)
 def capture_torch_attention(model: nn.Module) -> TorchFunctionMode:
     """Offer the weights of each attention that a module of `model` computes through torch.
 
-        with listening(listener), capture_torch_attention(model):
+        with add_listener(listener), capture_torch_attention(model):
             model(inputs)
 
     It captures `torch.nn.functional.scaled_dot_product_attention` and
@@ -69,7 +69,7 @@ class _CaptureTorchAttention(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if (func is not _FUSED and func is not _MULTI_HEAD) or not listeners():
+        if (func is not _FUSED and func is not _MULTI_HEAD) or not active_listeners():
             return func(*args, **kwargs)
         owner = self._owner(sys._getframe(1))  # noqa: SLF001
         if owner is None or isinstance(owner, MultiHeadAttention):
@@ -78,13 +78,13 @@ class _CaptureTorchAttention(TorchFunctionMode):
         # Where two recordings are nested, the outer mode sees the calls made in here again.
         @torch.no_grad()
         def weights() -> Tensor:
-            with unheard():
+            with muted():
                 of = fused_weights if func is _FUSED else multi_head_weights
                 return of(*args, **kwargs)
 
-        with unheard():
+        with muted():
             output = func(*args, **kwargs)
-        offer("attention", owner, weights)
+        emit("attention", owner, weights)
         return output
 
     def _owner(self, frame: FrameType | None) -> nn.Module | None:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seqlearn.batch import SequenceBatch, causal_mask
 from seqlearn.introspect import Recording
-from seqlearn.nn import Attention, MultiHeadAttention
+from seqlearn.nn import LuongAttention, MultiHeadAttention
 from seqlearn.testing.law import Law, NotApplicable, Trial, law
 from seqlearn.testing.laws.side_effects import recording_of
 
@@ -34,7 +34,7 @@ def recorded(trial: Trial) -> tuple[SequenceBatch, Recording]:
 def labelled(recording: Recording, name: str) -> bool:
     """Whether it is known which tokens the queries and keys of a module are."""
     axes = recording.axes.get(name, ())
-    return bool(axes) and all(axis == "summary" or recording.knows(axis) for axis in axes)
+    return bool(axes) and all(axis == "pooled" or recording.knows(axis) for axis in axes)
 
 
 @law(1, "attention weights")
@@ -54,9 +54,9 @@ def attention_weights(trial: Trial) -> None:
         queries, keys = recording.axes[name]
         seen = torch.ones_like(weights, dtype=torch.bool)
         real = torch.ones(weights.shape[0], weights.shape[2], dtype=torch.bool)
-        if keys != "summary":
+        if keys != "pooled":
             seen &= recording.mask(keys)[:, None, None]
-        if queries != "summary":
+        if queries != "pooled":
             real = recording.mask(queries)
         if (queries, keys) == ("target", "target"):
             seen &= causal_mask(weights.shape[2], weights.shape[3])
@@ -85,7 +85,7 @@ class Heard:
         """Listen while the block runs."""
         hooks: list[RemovableHandle] = []
         for name, part in module.named_modules():
-            if isinstance(part, Attention):
+            if isinstance(part, LuongAttention):
                 hooks.append(part.register_forward_hook(partial(self._single, name)))
             elif isinstance(part, MultiHeadAttention):
                 projected = partial(self._projected, name, part.num_heads)
@@ -138,11 +138,11 @@ def attention_output(trial: Trial) -> None:
         weights, part = recording.attention[name], module.get_submodule(name)
         if name not in values and memory is not None and isinstance(part, MultiHeadAttention):
             with torch.no_grad():
-                values[name] = part.read(memory.states).value
+                values[name] = part.project_memory(memory.states).value
         if outputs[name].shape[2] != weights.shape[2] or name not in values:
             continue  # called in parts, or on what is not known
         real = torch.ones(weights.shape[0], weights.shape[2], dtype=torch.bool)
-        if labelled(recording, name) and recording.axes[name][0] != "summary":
+        if labelled(recording, name) and recording.axes[name][0] != "pooled":
             real = recording.mask(recording.axes[name][0])
         elif name in recording.axes and batch.source_lengths is not None:
             real &= batch.source_lengths[:, None] > 0  # of an empty source nothing is recorded

@@ -53,11 +53,11 @@ def gradients(trial: Trial) -> None:
     rich, nothing = trial.rich(), emptied(trial, trial.rich())
     batches = [("full texts", rich, trial.batch(rich))] * 3
     batches.append(("empty texts", nothing, trial.batch(nothing)))
-    repeats = trial.batch(rich)._replace(rows=torch.tensor([~0, ~1, ~2, ~3]))
-    batches.append(("repeats only, which do not count", rich, repeats))
+    duplicates = trial.batch(rich)._replace(indices=torch.tensor([~0, ~1, ~2, ~3]))
+    batches.append(("duplicates only, which do not count", rich, duplicates))
     if trial.spec.source is None:  # nothing to predict, as where the streams of a text have ended
-        first = repeats.target[:, :1]
-        ended = repeats._replace(rows=None, target=first, target_lengths=torch.ones(4).long())
+        first = duplicates.target[:, :1]
+        ended = duplicates._replace(indices=None, target=first, target_lengths=torch.ones(4).long())
         batches.append(("start symbols only", nothing, ended))
     for kind, examples, batch in batches:
         trial.drawn |= {"a batch of": kind, "examples": examples}
@@ -75,7 +75,10 @@ def gradients(trial: Trial) -> None:
             continue
         # Of one state the weight is one whatever the score; and a sequence of one has no past.
         # What reads a vector only so may rest there, if it learns from a text.
-        if trial.shape == "vector to text" and "text to text" in trial.under_test.serves:
+        if (
+            trial.shape == "vector-to-sequence"
+            and "sequence-to-sequence" in trial.under_test.serves
+        ):
             continue
         trial.expect(
             holds=False,

@@ -40,7 +40,7 @@ def padding(trial: Trial) -> None:
             memory, again = (module.encode(b.source, b.source_lengths) for b in (batch, wide))
             assert memory is not None
             assert again is not None
-            trial.close(again.summary, memory.summary, "summaries with and without more padding")
+            trial.close(again.pooled, memory.pooled, "pooled vectors with and without more padding")
         measured, padded = module.compute_loss(batch), module.compute_loss(wide)
     trial.close(padded.loss, measured.loss, "losses with and without more padding")
     trial.expect(

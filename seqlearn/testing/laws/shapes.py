@@ -29,17 +29,17 @@ def shapes(trial: Trial) -> None:
         )
         trial.expect(memory.mask.dtype == torch.bool, f"memory.mask is {memory.mask.dtype}")
         trial.expect(
-            memory.summary.shape == (size, d_model),
-            f"expected memory.summary as ({size}, {d_model}), got {tuple(memory.summary.shape)}",
+            memory.pooled.shape == (size, d_model),
+            f"expected memory.pooled as ({size}, {d_model}), got {tuple(memory.pooled.shape)}",
         )
-        trial.expect(memory.summary.isfinite().all(), "memory.summary: numbers that are not finite")
+        trial.expect(memory.pooled.isfinite().all(), "memory.pooled: numbers that are not finite")
         trial.expect(
             memory.states[memory.mask].isfinite().all(),
             "memory.states: numbers that are not finite, where real",
         )
     if memory is not None and batch.source_lengths is not None:
         empty = batch.source_lengths == 0
-        trial.zero(memory.summary[empty], "memory.summary of an empty source")
+        trial.zero(memory.pooled[empty], "memory.pooled of an empty source")
         trial.expect(
             torch.equal(memory.mask.any(1), ~empty),
             "memory.mask: real states where the source is empty, or none where it is not",

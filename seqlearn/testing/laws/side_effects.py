@@ -72,7 +72,7 @@ def recording(trial: Trial) -> None:
     trial.expect(traces(module) == before, "recording leaves a hook or an attribute on the module")
 
 
-@law(7, "train and eval mode", shapes=(*TEXT_TARGET, "text to class"))
+@law(7, "train and eval mode", shapes=(*TEXT_TARGET, "sequence-to-vector (classes)"))
 def modes(trial: Trial) -> None:
     """Answering works in eval mode, and leaves each part in the mode in which it was."""
     drawn = trial.examples(max_size=2)

@@ -235,7 +235,7 @@ def test_wrong_shape_names_the_three():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_prepares_a_spec_and_batches(shape: str):
     data = Dates(shape=shape, first_year=2000, last_year=2003)
-    assert data.spec.shape == shape
+    assert data.spec.task == shape
     batch = next(iter(data.val_dataloader()))
     assert batch.size > 1
     if shape == "sequence-to-sequence":
@@ -243,7 +243,7 @@ def test_prepares_a_spec_and_batches(shape: str):
         source = data.spec.source.decode([batch.source[0].tolist()])[0]
         target = data.spec.target.decode([batch.target[0].tolist()])[0]
         assert (source, target) in set(data.examples("val"))
-        assert not data.spec.source.unknown_seen
+        assert not data.spec.source.unk_in_training
 
 
 def test_a_character_that_no_date_holds_is_unknown():

@@ -43,7 +43,7 @@ def test_a_label_at_the_start_of_each_line(suffix: str, tmp_path: Path) -> None:
     assert read(data) == read(data, "test") == ROWS
     assert read(data, "val") == []
     assert data.describe_location("test", 2) == f"{path}, line 3"
-    assert data.spec.shape == "sequence-to-vector"
+    assert data.spec.task == "sequence-to-vector"
     assert data.spec.target.labels == ("LOC:city", "NUM:age", "NUM:other")
     coarse = LabelledText(path, label_separator=":")
     assert [label for _, label in read(coarse)] == ["NUM", "LOC", "NUM"]
@@ -137,7 +137,7 @@ def test_a_share_of_train_is_drawn(tmp_path: Path) -> None:
     for split, rows in (("train", train), ("val", val)):
         line = whole.index(rows[7]) + 1
         assert data.describe_location(split, 7) == f"{path}, line {line}"
-        assert data.dataset(split)[[0]].rows.tolist() == [0]
+        assert data.dataset(split)[[0]].indices.tolist() == [0]
         assert len(data.dataset(split)) == len(rows)
     again = LabelledText(path, 0.25, label_separator=":")
     assert (read(again), read(again, "val")) == (train, val)

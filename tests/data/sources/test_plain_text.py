@@ -43,7 +43,8 @@ def texts(data: PlainText, split: Any) -> list[str]:
 
 def plain(loader: Any) -> list[tuple[Any, ...]]:
     return [
-        (batch.target.tolist(), batch.target_lengths.tolist(), batch.continues) for batch in loader
+        (batch.target.tolist(), batch.target_lengths.tolist(), batch.continues_previous)
+        for batch in loader
     ]
 
 
@@ -72,7 +73,7 @@ def test_files_are_texts_with_all_that_is_in_them(tmp_path: Path) -> None:
     data = PlainText([one, str(two)], one, two, window=3, batch_tokens=6)
     assert texts(data, "train") == ["ab\r\n\n b\u2028", "\nba"]
     assert texts(data, "test") == ["\nba"]
-    assert data.spec.shape == "nothing-to-sequence"
+    assert data.spec.task == "language-modeling"
     assert data.spec.source is None
     target = data.spec.target
     assert isinstance(target, sl.TextSpec)
@@ -102,7 +103,7 @@ def test_validation_and_test_are_read_from_the_start_in_streams(rhyme: Path) -> 
     batch = next(iter(data.test_dataloader()))
     assert isinstance(batch, SequenceBatch)
     assert batch.source is batch.references is None
-    assert batch.kept.all()
+    assert not batch.is_duplicate.any()
 
 
 def test_training_starts_elsewhere_in_each_epoch(rhyme: Path) -> None:

@@ -19,7 +19,7 @@ from seqlearn.batch import END, START
 from seqlearn.data.sources.recall import FILLER, Recall
 
 SPLITS = ("train", "val", "test")
-SHAPES = ("sequence-to-vector", "nothing-to-sequence")
+SHAPES = ("sequence-to-vector", "language-modeling")
 SMALL = {"languages": ["de", "fr", "es"], "train_examples": 60, "held_out_examples": 12}
 
 
@@ -163,7 +163,7 @@ def test_fingerprint_tells_apart_what_differs(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_batch_holds_texts_and_classes():
     data = Recall(20, **SMALL)
-    assert data.spec.shape == "sequence-to-vector"
+    assert data.spec.task == "sequence-to-vector"
     assert data.spec.target.labels == ("French", "German", "Spanish")
     length = 4 + 5 + 20 + 3
     batch = next(iter(data.train_dataloader()))
@@ -177,7 +177,7 @@ def test_a_batch_holds_texts_and_classes():
 
 def test_a_batch_for_a_language_model_is_text_with_its_answer():
     data = Recall(20, shape=SHAPES[1], **SMALL)
-    assert data.spec.shape == "nothing-to-sequence"
+    assert data.spec.task == "language-modeling"
     length = 4 + 5 + 20 + 3 + 1
     batch = next(iter(data.train_dataloader()))
     assert batch.source is None

@@ -168,7 +168,7 @@ def test_fingerprint_tells_apart_what_differs():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_batch_of_texts(task: str):
     data = Synthetic(task, **SMALL)
-    assert data.spec.shape == "sequence-to-sequence"
+    assert data.spec.task == "sequence-to-sequence"
     assert data.spec.joint_vocabulary
     assert data.spec.source.vocab_size == 4 + 10 + (task == "add")
     pairs = set(data.examples("train"))
@@ -185,7 +185,7 @@ def test_a_batch_of_texts(task: str):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_batch_of_texts_and_classes(task: str):
     data = Synthetic(task, shape=SHAPES[1], **SMALL)
-    assert data.spec.shape == "sequence-to-vector"
+    assert data.spec.task == "sequence-to-vector"
     pairs = set(data.examples("train"))
     for batch in data.train_dataloader():
         assert batch.source.shape == (batch.size, batch.source_lengths.max())

@@ -48,7 +48,7 @@ def test_two_files(suffix: str, end: str, last: str, tmp_path: Path) -> None:
     data = TextPairs(pair(tmp_path, german, suffix=suffix), **CHARS)
     assert read(data) == PAIRS
     assert list(data.examples("val")) == list(data.examples("test")) == []
-    assert data.spec.shape == "sequence-to-sequence"
+    assert data.spec.task == "sequence-to-sequence"
     assert data.describe_location("train", 2) == f"{tmp_path / 'train.en'}{suffix}, line 3"
 
 

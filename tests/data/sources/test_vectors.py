@@ -57,7 +57,7 @@ def test_what_goes_in_comes_out(kind: str, shape: Any, tmp_path: Path) -> None:
         vectors = write(tmp_path / f"x.{kind}", CSV.replace("\n", "\r\n"))
     texts = TEXTS if kind == "memory" else write(tmp_path / "t.txt.gz", LINES)
     data = Vectors((vectors, texts), test=(vectors, texts), shape=shape)
-    assert data.spec.shape == shape
+    assert data.spec.task == shape
     forward = shape == "vector-to-sequence"
     side = data.spec.source if forward else data.spec.target
     assert (side.size, data.source if forward else data.target) == (3, Vector(3))
@@ -231,7 +231,7 @@ def test_a_configuration_file_can_say_it(shape: str, tmp_path: Path) -> None:
     for one in (configuration, again):
         assert one.data.init_args.train == (x, t)
         data = parser.instantiate(one).data
-        assert data.spec.shape == shape
+        assert data.spec.task == shape
         assert Text("word") in (data.source, data.target)
 
 

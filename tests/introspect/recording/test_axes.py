@@ -32,10 +32,12 @@ VECTORS = ("context", "encoder.hidden", "encoder.combination")
 def expected_axes(recording: Recording, spec: SequenceSpec) -> dict[str, tuple[str, str]]:
     found = {}
     for name in recording.attention:
-        if name.startswith("decoder.") and name.endswith(("cross", "combination.attention")):
+        if name.startswith("decoder.") and name.endswith(
+            ("cross_attention", "combination.attention")
+        ):
             found[name] = ("target", "source")
         elif name == "encoder.combination.attention":
-            found[name] = ("summary", "source")
+            found[name] = ("pooled", "source")
         else:
             side = "source" if name.startswith("encoder.") else "target"
             found[name] = (side, side)
@@ -86,7 +88,8 @@ def test_a_forward_call_of_any_lengths(name: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [(n, s) for n, s in buildable() if s in ("text to text", "vector to text")]
+    ("name", "shape"),
+    [(n, s) for n, s in buildable() if s in ("sequence-to-sequence", "vector-to-sequence")],
 )
 @pytest.mark.parametrize("strategy", [{}, {"strategy": "beam", "beam_size": 2}])
 def test_generation_step_by_step(name: str, shape: str, strategy: dict[str, object]) -> None:
@@ -133,7 +136,7 @@ class Cross(nn.Module):
 
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_a_probe_of_cross_attention_over_a_source_as_long_as_the_target(tokens: int) -> None:
-    model, spec = build("Transformer", "text to text")
+    model, spec = build("Transformer", "sequence-to-sequence")
     model.decoder = Cross(("target", "source"))
     batch = batch_of(spec, [([4] * tokens, [5] * (tokens - 1))])
     with torch.no_grad(), sl.record(model) as recording:
@@ -164,7 +167,7 @@ def test_statements_that_contradict_one_another_leave_the_axes_unknown() -> None
 
 def test_a_statement_that_does_not_fit_the_sizes_labels_nothing() -> None:
     """A memory shorter than its source has no token for each of its states."""
-    model, spec = build("Transformer", "text to text")
+    model, spec = build("Transformer", "sequence-to-sequence")
 
     class Pooled(nn.Module):
         def forward(self, inputs: Tensor, mask: Tensor) -> sl.Memory:
@@ -174,8 +177,8 @@ def test_a_statement_that_does_not_fit_the_sizes_labels_nothing() -> None:
     model.encoder = Pooled()
     with torch.no_grad(), sl.record(model) as recording:
         model(batch_of(spec, [([4, 5, 6], [4, 5])]))
-    assert "decoder.layers.0.cross" not in recording.axes
-    assert recording.axes["decoder.layers.0.attention"] == ("target", "target")
+    assert "decoder.layers.0.cross_attention" not in recording.axes
+    assert recording.axes["decoder.layers.0.self_attention"] == ("target", "target")
 
 
 def test_parts_of_ours_in_a_module_of_ones_own_state_their_axes() -> None:

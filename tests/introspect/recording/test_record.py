@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo import eval_frame
 
 from seqlearn.batch import END, START, SequenceBatch, pad
-from seqlearn.instrumentation import listeners, offer, probe
+from seqlearn.instrumentation import active_listeners, emit, probe
 from seqlearn.introspect import Tokens, record
 from seqlearn.models import Transformer
 from seqlearn.spec import SequenceSpec, TextSpec
@@ -36,7 +36,7 @@ class Mixer(nn.Module):
             scores = scores.masked_fill(torch.ones(time, time).triu(1).bool(), -1e9)
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None, None], -1e9)
-        offer("attention", self, lambda: scores.softmax(-1))
+        emit("attention", self, lambda: scores.softmax(-1))
         return nn.functional.dropout(scores.softmax(-1), 0.5, self.training).mean(1) @ inputs
 
 
@@ -55,7 +55,7 @@ def offered(*values: float, heads: int = 1, query: int = 1, key: int = 2) -> Ten
 
 
 def tell(method: str, *arguments: object) -> None:
-    for listener in listeners():
+    for listener in active_listeners():
         getattr(listener, method)(*arguments)
 
 
@@ -70,12 +70,12 @@ def chunk(
     """Generate outputs that no row leaves; every weight is the output's position plus 1."""
     values = [float(position + 1) for position in outputs]
     tell("begin", outputs, len(outputs) if total is None else total, source, lengths)
-    offer("attention", "encoder", lambda: offered(*values, query=2))
+    emit("attention", "encoder", lambda: offered(*values, query=2))
     for step in range(steps):
         tell("step", None)
-        offer("attention", "cross", lambda: offered(*values))
+        emit("attention", "cross", lambda: offered(*values))
         keys = step + 1
-        offer("attention", "self", lambda keys=keys: offered(*values, key=keys))
+        emit("attention", "self", lambda keys=keys: offered(*values, key=keys))
     fed = [[2, *[10 + position] * (steps - 1)] for position in outputs]
     tell("end", [[(steps - 1, row)] for row in range(len(outputs))], fed)
 
@@ -190,7 +190,7 @@ def test_an_exception_leaves_no_listener_and_an_empty_recording() -> None:
     with pytest.raises(ZeroDivisionError), record(model) as recording:  # noqa: PT012
         model(torch.randn(1, 2, 8))
         raise ZeroDivisionError
-    assert listeners() == ()
+    assert active_listeners() == ()
     assert recording.attention == {}
 
 
@@ -264,11 +264,11 @@ def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
     with record(nn.Identity()) as recording:
         tell("begin", [0, 1, 2], 3, None, None)
         tell("step", None)
-        offer("attention", "self", lambda: offered(0.1, 1.1, 2.1, key=1))
+        emit("attention", "self", lambda: offered(0.1, 1.1, 2.1, key=1))
         tell("step", torch.tensor([0, 2]))
-        offer("attention", "self", lambda: offered(0.2, 2.2, key=2))
+        emit("attention", "self", lambda: offered(0.2, 2.2, key=2))
         tell("step", torch.tensor([1]))
-        offer("attention", "self", lambda: offered(2.3, key=3))
+        emit("attention", "self", lambda: offered(2.3, key=3))
         tell("end", [[(1, 0)], [(0, 1)], [(2, 0)]], [[2, 7], [2], [2, 8, 9]])
     weights = recording.attention["self"][:, 0]
     expected = torch.tensor(
@@ -293,11 +293,11 @@ def test_generation_follows_the_best_hypothesis_of_a_beam() -> None:
     with record(nn.Identity()) as recording:
         tell("begin", [0], 1, None, None)
         tell("step", None)
-        offer("attention", "cross", lambda: offered(0.1))
+        emit("attention", "cross", lambda: offered(0.1))
         tell("step", torch.tensor([0, 0]))
-        offer("attention", "cross", lambda: offered(0.2, 0.3))
+        emit("attention", "cross", lambda: offered(0.2, 0.3))
         tell("step", torch.tensor([1, 1]))
-        offer("attention", "cross", lambda: offered(0.4, 0.5))
+        emit("attention", "cross", lambda: offered(0.4, 0.5))
         tell("end", [[(2, 1), (2, 0)]], [[2, 5, 6, 7]])
     assert torch.equal(recording.attention["cross"][0, 0, :, 0], torch.tensor([0.1, 0.3, 0.5]))
 
@@ -306,9 +306,9 @@ def test_a_prompt_gives_several_queries_in_one_step_and_the_limit_ends_without_a
     with record(nn.Identity()) as recording:
         tell("begin", [0], 1, None, None)
         tell("step", None)
-        offer("attention", "self", lambda: offered(0.5, query=3, key=3))
+        emit("attention", "self", lambda: offered(0.5, query=3, key=3))
         tell("step", None)
-        offer("attention", "self", lambda: offered(0.25, key=4))
+        emit("attention", "self", lambda: offered(0.25, key=4))
         tell("end", [[(1, 0)]], [[2, 5, 6, 7, 8]])
     assert recording.attention["self"].shape == (1, 1, 4, 4)
     assert not recording.attention["self"][0, 0, :3, 3].any()
@@ -407,9 +407,9 @@ def test_generate_of_the_transformer_is_what_its_forward_call_attends_to() -> No
             assert torch.allclose(weights, one.attention[name], atol=1e-6), name
             visible = (weights != 0).any(-1)
             assert torch.allclose(weights.sum(-1)[visible], torch.ones(()))
-    assert generated.axes["encoder.layers.0.attention"] == ("source", "source")
-    assert generated.axes["decoder.layers.1.attention"] == ("target", "target")
-    assert generated.axes["decoder.layers.1.cross"] == ("target", "source")
+    assert generated.axes["encoder.layers.0.self_attention"] == ("source", "source")
+    assert generated.axes["decoder.layers.1.self_attention"] == ("target", "target")
+    assert generated.axes["decoder.layers.1.cross_attention"] == ("target", "source")
     answered = [[i for i in ids or [] if i != "</s>"] for ids in generated.target]
     assert answered == [[str(i) for i in ids] for ids in answers]
     assert len({len(ids) for ids in answers}) > 1
@@ -419,7 +419,7 @@ def test_recording_a_forward_without_a_listener_costs_no_computation() -> None:
     def never() -> Tensor:
         raise AssertionError
 
-    offer("attention", "mine", never)
+    emit("attention", "mine", never)
     with warnings.catch_warnings(), record(nn.Identity(), what=("attention", "gates")):
         warnings.simplefilter("ignore")
-        offer("states", "mine", never)
+        emit("states", "mine", never)

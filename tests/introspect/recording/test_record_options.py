@@ -8,7 +8,7 @@ from torch import nn
 
 import seqlearn as sl
 from seqlearn.batch import END, START, SequenceBatch, pad
-from seqlearn.instrumentation import loop, offer
+from seqlearn.instrumentation import emit, time_loop
 from seqlearn.introspect import Recording, record
 from seqlearn.models import LSTM, AttentionSeq2Seq, Transformer
 from seqlearn.spec import SequenceSpec, TextSpec
@@ -26,9 +26,12 @@ def transformer() -> Transformer:
 
 def test_only_some_modules() -> None:
     model = transformer()
-    with record(model, modules=["decoder.*.cross", "encoder.layers.1"]) as recording:
+    with record(model, modules=["decoder.*.cross_attention", "encoder.layers.1"]) as recording:
         model(BATCH)
-    assert list(recording.attention) == ["decoder.layers.0.cross", "decoder.layers.1.cross"]
+    assert list(recording.attention) == [
+        "decoder.layers.0.cross_attention",
+        "decoder.layers.1.cross_attention",
+    ]
     assert list(recording.states) == ["encoder.layers.1"]
     with pytest.warns(UserWarning, match=r"fits modules=\['nowhere'\]; these did: \['decoder\.lay"):
         _record_nowhere(model)
@@ -69,7 +72,7 @@ def test_the_greatest_of_each_row(*, generates: bool) -> None:
         found, places = weights.topk(min(2, weights.shape[-1]), -1)
         kept.scatter_(-1, places, found)
         assert torch.equal(top.attention[name], kept), name
-    assert top.select(1).attention["decoder.layers.0.cross"].shape[-1] == 2
+    assert top.select(1).attention["decoder.layers.0.cross_attention"].shape[-1] == 2
 
 
 def test_the_greatest_are_saved_as_they_are_kept(tmp_path: object) -> None:
@@ -126,7 +129,7 @@ def test_options_out_of_range(
 def test_a_loop_over_time_is_one_history() -> None:
     with record(nn.Identity()) as recording:
         for _ in range(2):
-            with loop():
+            with time_loop():
                 for step in range(3):
                     sl.probe("mine", torch.full((2, 1, step + 1), 1.0))
                     sl.probe("cell", torch.full((2, 1, 4), float(step)), kind="states")
@@ -168,7 +171,7 @@ def test_states_and_gates_with_wrong_axes() -> None:
         pytest.raises(ValueError, match=r"states of 'mine' as batch time width .* \(3,\)"),
         record(nn.Identity()),
     ):
-        offer("states", "mine", lambda: torch.ones(3))
+        emit("states", "mine", lambda: torch.ones(3))
 
 
 def test_classes_are_recorded_in_the_callers_order() -> None:
@@ -178,8 +181,8 @@ def test_classes_are_recorded_in_the_callers_order() -> None:
         model.classify([[4, 5, 6], [7], [8, 9]])
     assert recording.source == [["4", "5", "6"], ["7"], ["8", "9"]]
     name = "encoder.combination.attention"
-    assert recording.axes[name] == ("summary", "source")
-    assert recording.labels(name, 2) == (["summary"], ["8", "9"])
+    assert recording.axes[name] == ("pooled", "source")
+    assert recording.labels(name, 2) == (["pooled"], ["8", "9"])
     assert (recording.attention[name] > 0).sum(-1).flatten().tolist() == [3, 1, 2]
 
 

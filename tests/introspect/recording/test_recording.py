@@ -19,9 +19,9 @@ def causal(batch: int, size: int) -> torch.Tensor:
 def recording() -> Recording:
     made = Recording(
         {
-            "encoder.layers.0.attention": torch.rand(2, 2, 4, 4) + 0.1,
-            "decoder.layers.0.attention": causal(2, 3),
-            "decoder.layers.0.cross": torch.rand(2, 1, 3, 4) + 0.1,
+            "encoder.layers.0.self_attention": torch.rand(2, 2, 4, 4) + 0.1,
+            "decoder.layers.0.self_attention": causal(2, 3),
+            "decoder.layers.0.cross_attention": torch.rand(2, 1, 3, 4) + 0.1,
             "other": torch.rand(5, 1, 2, 2),
         }
     )
@@ -36,9 +36,9 @@ def recording() -> Recording:
 
 def test_axes_are_told_by_size(recording: Recording) -> None:
     assert recording.axes == {
-        "encoder.layers.0.attention": ("source", "source"),
-        "decoder.layers.0.attention": ("target", "target"),
-        "decoder.layers.0.cross": ("target", "source"),
+        "encoder.layers.0.self_attention": ("source", "source"),
+        "decoder.layers.0.self_attention": ("target", "target"),
+        "decoder.layers.0.cross_attention": ("target", "source"),
     }
 
 
@@ -63,33 +63,36 @@ def test_labels_for_another_number_of_examples_are_refused(recording: Recording)
 
 
 def test_queries_leave_out_padding_and_rows_with_nothing_to_see(recording: Recording) -> None:
-    recording.attention["decoder.layers.0.cross"][0, :, 1] = 0
-    found = recording.queries("decoder.layers.0.cross")
+    recording.attention["decoder.layers.0.cross_attention"][0, :, 1] = 0
+    found = recording.queries("decoder.layers.0.cross_attention")
     assert found.tolist() == [[True, False, True], [True, True, False]]
     assert recording.queries("other").all()
 
 
 def test_select_cuts_padding(recording: Recording) -> None:
     one = recording.select(1)
-    assert one.attention["encoder.layers.0.attention"].shape == (1, 2, 1, 1)
-    assert one.attention["decoder.layers.0.cross"].shape == (1, 1, 2, 1)
+    assert one.attention["encoder.layers.0.self_attention"].shape == (1, 2, 1, 1)
+    assert one.attention["decoder.layers.0.cross_attention"].shape == (1, 1, 2, 1)
     assert one.source == [["\ud800"]]
     assert one.target == [["z", "</s>"]]
     assert "other" not in one.attention
-    assert one.labels("decoder.layers.0.cross") == (["z", "</s>"], ["\ud800"])
+    assert one.labels("decoder.layers.0.cross_attention") == (["z", "</s>"], ["\ud800"])
     with pytest.raises(IndexError, match="from 0 to 1, got 2"):
         recording.select(2)
 
 
 def test_select_modules_and_a_head(recording: Recording) -> None:
     decoder = recording.select(modules="decoder.*")
-    assert list(decoder.attention) == ["decoder.layers.0.attention", "decoder.layers.0.cross"]
+    assert list(decoder.attention) == [
+        "decoder.layers.0.self_attention",
+        "decoder.layers.0.cross_attention",
+    ]
     assert list(decoder.axes) == list(decoder.attention)
     assert decoder.tokens == recording.tokens
     head = recording.select(1, modules=["decoder.*"], head=1)
-    assert list(head.attention) == ["decoder.layers.0.attention"]  # the other one has one head
-    whole = recording.attention["decoder.layers.0.attention"]
-    assert torch.equal(head.attention["decoder.layers.0.attention"], whole[1:2, 1:2, :2, :2])
+    assert list(head.attention) == ["decoder.layers.0.self_attention"]  # the other one has one head
+    whole = recording.attention["decoder.layers.0.self_attention"]
+    assert torch.equal(head.attention["decoder.layers.0.self_attention"], whole[1:2, 1:2, :2, :2])
     with pytest.raises(ValueError, match=r"nothing of 'cross' was heard; heard: \['enc"):
         recording.select(modules="cross")
     with pytest.raises(IndexError, match="head from 0 to 1, got 2"):
@@ -97,12 +100,12 @@ def test_select_modules_and_a_head(recording: Recording) -> None:
 
 
 def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
-    figure = recording.plot("decoder.layers.0.cross", example=0)
+    figure = recording.plot("decoder.layers.0.cross_attention", example=0)
     (panel, _) = figure.axes
     assert panel.images[0].get_array().shape == (3, 4)
     assert [label.get_text() for label in panel.texts] == [*"abcd", "x", "y", "</s>"]
-    assert len(recording.plot("decoder.layers.0.attention", 1).axes) == 3
-    (panel, _) = recording.plot("decoder.layers.0.attention", 1, head=1).axes
+    assert len(recording.plot("decoder.layers.0.self_attention", 1).axes) == 3
+    (panel, _) = recording.plot("decoder.layers.0.self_attention", 1, head=1).axes
     assert panel.images[0].get_array().shape == (2, 2)
     assert panel.images[0].get_array().tolist() == [[1, 0], [0.5, 0.5]]
 
@@ -111,9 +114,9 @@ def test_plot_of_what_is_not_there_is_a_clear_error(recording: Recording) -> Non
     with pytest.raises(ValueError, match=r"'nowhere' was heard; heard: \['encoder"):
         recording.plot("nowhere")
     with pytest.raises(IndexError, match="example from 0 to 1, got 7"):
-        recording.plot("decoder.layers.0.cross", example=7)
+        recording.plot("decoder.layers.0.cross_attention", example=7)
     with pytest.raises(IndexError, match="head from 0 to 0, got 4"):
-        recording.plot("decoder.layers.0.cross", head=4)
+        recording.plot("decoder.layers.0.cross_attention", head=4)
 
 
 def test_saved_and_loaded_is_the_same(recording: Recording, tmp_path: Path) -> None:
@@ -129,8 +132,8 @@ def test_saved_and_loaded_is_the_same(recording: Recording, tmp_path: Path) -> N
     assert loaded.axes == recording.axes
     recording.select(0).save(path)  # Over the old one; views of larger tensors.
     assert torch.equal(
-        Recording.load(path).attention["decoder.layers.0.cross"],
-        recording.attention["decoder.layers.0.cross"][:1],
+        Recording.load(path).attention["decoder.layers.0.cross_attention"],
+        recording.attention["decoder.layers.0.cross_attention"][:1],
     )
     assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
 
@@ -161,7 +164,7 @@ def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: P
 
 
 def test_repr_is_short(recording: Recording) -> None:
-    assert "'decoder.layers.0.cross': (2, 1, 3, 4)" in repr(recording)
+    assert "'decoder.layers.0.cross_attention': (2, 1, 3, 4)" in repr(recording)
     assert len(repr(recording)) < 300
 
 

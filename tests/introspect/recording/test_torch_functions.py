@@ -13,18 +13,20 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention as alias
 
 import seqlearn as sl
-from seqlearn.instrumentation import Listener, listening
+from seqlearn.instrumentation import ActivationListener, add_listener
 from seqlearn.introspect.recording.torch_functions import capture_torch_attention
 from seqlearn.nn import MultiHeadAttention
 
 
-class Ear(Listener):
+class Ear(ActivationListener):
     """Keeps all that it hears, with the module that offered it."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, Tensor]] = []
 
-    def hear(self, kind: str, owner: object, make: Callable[[], Tensor], axes: object) -> None:
+    def on_activation(
+        self, kind: str, owner: object, make: Callable[[], Tensor], axes: object
+    ) -> None:
         assert kind == "attention"
         self.heard.append((owner, make()))
 
@@ -42,7 +44,7 @@ class Attention(nn.Module):
 
 def heard_of(model: nn.Module, *inputs: Tensor, **options: object) -> tuple[Tensor, Ear]:
     ear = Ear()
-    with listening(ear), capture_torch_attention(model):
+    with add_listener(ear), capture_torch_attention(model):
         output = model(*inputs, **options)
     return output, ear
 
@@ -218,7 +220,7 @@ def test_the_owner_is_the_innermost_running_module_of_the_model() -> None:
 
 def test_calls_of_others_are_not_offered() -> None:
     ear, model, inputs = Ear(), Outer(), torch.randn(1, 2, 3, 4)
-    with listening(ear), capture_torch_attention(model):
+    with add_listener(ear), capture_torch_attention(model):
         Attention()(inputs, inputs, inputs)
         functional.scaled_dot_product_attention(inputs, inputs, inputs)
     assert ear.heard == []
@@ -238,7 +240,7 @@ def test_nested_recordings_hear_each_call_once() -> None:
     ear, inputs = Ear(), torch.randn(2, 3, 8)
     with ExitStack() as stack:
         for entered in (
-            listening(ear),
+            add_listener(ear),
             capture_torch_attention(model),
             capture_torch_attention(layer),
         ):
@@ -254,7 +256,7 @@ def test_nested_recordings_hear_each_call_once() -> None:
 
 def test_another_thread_is_not_heard() -> None:
     model, inputs, ear = Attention(), torch.randn(1, 2, 3, 4), Ear()
-    with listening(ear), capture_torch_attention(model):
+    with add_listener(ear), capture_torch_attention(model):
         other = threading.Thread(target=model, args=(inputs, inputs, inputs))
         other.start()
         other.join()
@@ -269,12 +271,12 @@ def test_nothing_is_left_and_an_exception_ends_it() -> None:
     ear = Ear()
     with (
         pytest.raises(AssertionError, match="embedding dimension"),
-        listening(ear),
+        add_listener(ear),
         capture_torch_attention(model),
     ):
         model(inputs[..., :7])
     assert ear.heard == []
-    with listening(ear):
+    with add_listener(ear):
         model(inputs)
         assert ear.heard == []
         with capture_torch_attention(model):

@@ -40,8 +40,10 @@ def recording(examples: int = 2) -> Recording:
     heard = Recording(
         {
             "decoder.mix.attention": torch.randn(examples, 1, target, source).softmax(-1),
-            "decoder.layers.0.cross": torch.randn(examples, 3, target, source).softmax(-1),
-            "decoder.layers.0.attention": torch.rand(examples, 3, target, target).tril(),
+            "decoder.layers.0.cross_attention": torch.randn(examples, 3, target, source).softmax(
+                -1
+            ),
+            "decoder.layers.0.self_attention": torch.rand(examples, 3, target, target).tril(),
         },
         {
             "encoder.lstm": torch.randn(examples, source, width).tanh(),
@@ -56,13 +58,13 @@ def recording(examples: int = 2) -> Recording:
         [Tokens(SOURCE, FED, [*FED[1:], "</s>"])] * examples,
         {
             "decoder.mix.attention": ("target", "source"),
-            "decoder.layers.0.cross": ("target", "source"),
-            "decoder.layers.0.attention": ("target", "target"),
+            "decoder.layers.0.cross_attention": ("target", "source"),
+            "decoder.layers.0.self_attention": ("target", "target"),
         },
         {"encoder.lstm": "source", "decoder.lstm": "target", "decoder.mix": "target"},
     )
-    heard.attention["decoder.layers.0.attention"] /= heard.attention[
-        "decoder.layers.0.attention"
+    heard.attention["decoder.layers.0.self_attention"] /= heard.attention[
+        "decoder.layers.0.self_attention"
     ].sum(-1, keepdim=True)
     return heard
 
@@ -184,12 +186,12 @@ def test_example_layer_and_head_can_be_chosen(page: Any, path: Path) -> None:
         assert shown(page)[0] != changed[0]
         pick(page, "Example", "0")
     page.click(one("[data-kind=all_heads]"))
-    pick(page, "Module", "decoder.layers.0.cross")
+    pick(page, "Module", "decoder.layers.0.cross_attention")
     first = shown(page)
     pick(page, "Head", "2")
     second = shown(page)
     assert second[0] != first[0]
-    thumbnail = "[data-module='decoder.layers.0.cross'][data-head='0']"
+    thumbnail = "[data-module='decoder.layers.0.cross_attention'][data-head='0']"
     page.click(one(thumbnail))
     assert shown(page) == first
     assert page.run(f"{one(thumbnail)}.getAttribute('aria-pressed')") == "true"

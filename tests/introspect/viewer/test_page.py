@@ -201,8 +201,10 @@ def test_the_pictures_follow_from_what_was_heard() -> None:
     attend.axes = {"decoder.mix.attention": ("target", "source")}
     assert kinds(attend) == ["cross_attention_steps", "unrolled_rnn", "all_heads"]
     # A Transformer's blocks have states as well, and are not recurrent.
-    blocks = Recording({"decoder.layers.0.cross": many}, states, tokens=tokens, time_axis=times)
-    blocks.axes = {"decoder.layers.0.cross": ("target", "source")}
+    blocks = Recording(
+        {"decoder.layers.0.cross_attention": many}, states, tokens=tokens, time_axis=times
+    )
+    blocks.axes = {"decoder.layers.0.cross_attention": ("target", "source")}
     blocks.time_axis = {"decoder.layers.0": "target"}
     assert kinds(blocks) == ["multi_head_per_token", "all_heads"]
     # Nothing is known of somebody else's model.

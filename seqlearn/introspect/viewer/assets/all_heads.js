@@ -28,7 +28,7 @@ PICTURES.all_heads = {
 // Queries on the left, keys on the right; of many keys those with the greatest weights.
 function lines(scene, y, width, module, head, queries, keys, row) {
   const {palette} = scene, high = 23, top = y + 30, xQuery = width * 0.36, xKey = width * 0.6;
-  const names = {source: "source", target: "target", summary: "summary"};
+  const names = {source: "source", target: "target", pooled: "pooled"};
   heading(scene, xQuery, y, names[module.axes[0]] ?? "queries", {align: "right"});
   heading(scene, xKey, y, names[module.axes[1]] ?? "keys");
   const [first, stop] = stretch(module.rows, LINES, row), all = module.columns <= LINES;

@@ -109,7 +109,7 @@ const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
 
 // What the steps of a sequence are called; numbers where the tokens are not known.
 function tokensOf(example, axis, count) {
-  const tokens = axis === "source" ? example.source : axis === "target" ? example.decoder_input : axis === "decoder_output" ? example.decoder_output : axis === "summary" ? ["summary"] : null;
+  const tokens = axis === "source" ? example.source : axis === "target" ? example.decoder_input : axis === "decoder_output" ? example.decoder_output : axis === "pooled" ? ["pooled"] : null;
   return Array.from({length: count}, (_, i) => tokens && i < tokens.length ? tokens[i] : String(i));
 }
 

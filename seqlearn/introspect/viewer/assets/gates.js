@@ -12,7 +12,7 @@ PICTURES.gates = {
     const gates = Object.fromEntries(Object.entries(packed.gates).map(([name, gate]) => [name, vectorsOf(gate)]));
     const {steps} = gates.candidate;
     if (!steps) return empty(scene);
-    const backwards = view.choice.endsWith(".backwards"), step = backwards ? steps - 1 - frame : frame;
+    const backwards = view.choice.endsWith(".backward_layer"), step = backwards ? steps - 1 - frame : frame;
     const before = backwards ? step + 1 : step - 1;
     const reads = tokensOf(example, packed.time, steps), states = named(example.states, view.choice);
     const hidden = states ? vectorsOf(states) : null;

@@ -48,7 +48,7 @@ PICTURES.unrolled_rnn = {
     const says = packed.time === "target" && example.decoder_output ? tokensOf(example, "decoder_output", vectors.steps) : null;
     if (!vectors.steps) return empty(scene);
     // What reads a text backwards is played from its end.
-    const backwards = view.choice.endsWith(".backwards");
+    const backwards = view.choice.endsWith(".backward_layer");
     const step = backwards ? vectors.steps - 1 - frame : frame;
     heading(scene, 12, 14, backwards ? "The same cell A at every step, from the end to the beginning" : "The same cell A at every step; its state goes on to the next", {room: scene.width - 24});
     const drawn = backwards
