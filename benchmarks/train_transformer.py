@@ -80,7 +80,7 @@ def main() -> None:
     def seconds(number: int, batch: SequenceBatch) -> float:
         start = time.perf_counter()
         if number == 0:
-            measured = mine.compute_loss(batch, 0.1)
+            measured = mine.compute_loss(batch, smoothing=0.1)
             loss = measured.loss / measured.num_tokens
         else:
             loss = peer.loss(batch)

@@ -207,21 +207,26 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         announce_end_teacher_forcing(batch.size, batch.target, batch.target_lengths)
         return hidden, state
 
-    def compute_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
-        """Compare the predictions of a batch with its targets.
+    def compute_loss(
+        self, batch: SequenceBatch, state: State | None = None, *, smoothing: float = 0.0
+    ) -> LossOutput:
+        """Compute the summed loss and per-token statistics of a batch.
+
+        The result depends on the arguments alone, and nothing is kept: training and validation
+        steps pass the state that a stateful decoder carries through a long text.
 
         Args:
-            batch: The batch; its duplicates do not count.
+            batch: The batch. Examples duplicated to give all ranks equally many are excluded.
+            state: The decoder's state before the batch; `None` at the start of a text.
             smoothing: Label smoothing of the loss.
 
         Raises:
-            TypeError: If `batch` is no `SequenceBatch`.
+            TypeError: If `batch` is not a `SequenceBatch`.
         """
         check_batch(batch)
-        hidden, state = self.forward_hidden(batch, self._carried.initial_state(batch))
+        hidden, state = self.forward_hidden(batch, state)
         if isinstance(self.spec.target, TextSpec):
             assert batch.target_lengths is not None
-            self._carried.update(state)
             labels = batch.target[:, 1:]
             mask = (
                 length_mask(batch.target_lengths - 1, labels.shape[1])
@@ -245,7 +250,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
             smoothing,
             self._class_weight(),
         )
-        return LossOutput(measured.loss, mask.sum(), measured.nll, measured.correct, mask)
+        return LossOutput(measured.loss, mask.sum(), measured.nll, measured.correct, mask, state)
 
     def _class_weight(self) -> Tensor | None:
         """The weights of the classes in the training loss, `labels`."""

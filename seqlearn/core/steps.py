@@ -25,19 +25,21 @@ from seqlearn.core.optimizer import (
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
-from seqlearn.nn import Decoder, Encoder
+from seqlearn.nn import Decoder, Encoder, State
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
 
 
 class LossOutput(NamedTuple):
-    """What a batch shows of a module.
+    """The summed loss and the per-token statistics of a batch.
 
     Attributes:
-        loss: Summed over what counts, in nats (for vectors: squared errors), with its gradient.
-        num_tokens: How many tokens, examples or numbers were summed.
-        nll: Negative log-likelihood of each token or class that counts, in nats.
-        correct: Whether each was the likeliest.
-        mask: Which tokens (or examples, `batch 1`) count.
+        loss: The loss summed over all counted targets, in nats (squared errors for vectors); it
+            has a gradient.
+        num_tokens: Number of counted targets: tokens, examples or elements of vectors.
+        nll: Negative log-likelihood of each counted token or class, in nats.
+        correct: Whether each of these was predicted with the highest probability.
+        mask: `batch time` (`batch 1` for classes and vectors), True where a target counts.
+        state: The decoder's state after the batch; `None` for a target that is not text.
     """
 
     loss: Tensor
@@ -45,6 +47,7 @@ class LossOutput(NamedTuple):
     nll: Tensor
     correct: Tensor
     mask: Tensor
+    state: State | None = None
 
 
 class TrainingSteps(FiniteSteps):
@@ -71,8 +74,10 @@ class TrainingSteps(FiniteSteps):
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
 
     @abstractmethod
-    def compute_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
-        """Compute the summed loss of a batch and what counts in it."""
+    def compute_loss(
+        self, batch: SequenceBatch, state: State | None = None, *, smoothing: float = 0.0
+    ) -> LossOutput:
+        """Compute the summed loss and per-token statistics of a batch."""
 
     @abstractmethod
     def generate_batch(self, batch: SequenceBatch) -> list[Any]:
@@ -127,14 +132,22 @@ class TrainingSteps(FiniteSteps):
         Returns:
             `batch.loss_weight` times the mean; a batch without any target that counts gives 0.
         """
-        measured = self.compute_loss(batch, self.recipe.label_smoothing)
+        measured = self._step_loss(batch, self.recipe.label_smoothing)
         mean = measured.loss / measured.num_tokens.clamp(min=1)
         self.log("train/loss", mean.detach(), prog_bar=True, batch_size=batch.size)
         return batch.loss_weight * mean
 
+    def _step_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
+        """Compute the loss of a step, which begins with the carried state and updates it."""
+        check_batch(batch)
+        state = self._carried.initial_state(batch)
+        output = self.compute_loss(batch, state, smoothing=smoothing)
+        self._carried.update(output.state)
+        return output
+
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the epoch's statistics."""
-        measured = self.compute_loss(batch)
+        measured = self._step_loss(batch)
         if isinstance(self.spec.target, VectorSpec):
             self.squared_errors.update(measured.nll)
         else:

@@ -51,7 +51,7 @@ ignore_workers = pytest.mark.filterwarnings(
 def test_loss_equals_torch() -> None:
     model = sl.Transformer(SPEC, **SIZES)
     for smoothing in (0.0, 0.1):
-        measured = model.compute_loss(BATCHES[0], smoothing)
+        measured = model.compute_loss(BATCHES[0], smoothing=smoothing)
         labels = BATCHES[0].target[:, 1:]
         peer = functional.cross_entropy(
             model(BATCHES[0]).transpose(1, 2),

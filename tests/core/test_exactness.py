@@ -12,6 +12,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.core.steps import LossOutput
+from seqlearn.nn import State
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
@@ -37,8 +38,10 @@ class WithPenalty(sl.GRU):
         self.measured: list[LossOutput] = []
         self.gradients: list[dict[str, torch.Tensor]] = []
 
-    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
-        self.measured.append(super().compute_loss(batch, smoothing))
+    def compute_loss(
+        self, batch: sl.SequenceBatch, state: State | None = None, *, smoothing: float = 0.0
+    ) -> LossOutput:
+        self.measured.append(super().compute_loss(batch, state, smoothing=smoothing))
         return self.measured[-1]
 
     def training_step(self, batch: sl.SequenceBatch, batch_idx: int) -> torch.Tensor:
@@ -85,9 +88,7 @@ def assert_exact(model: WithPenalty, sizes: list[int], accumulate: list[int]) ->
             weight = int(part.num_tokens) * nominal / total
             assert batch.loss_weight == pytest.approx(weight, rel=1e-15)
         model.zero_grad()
-        carried = model._carried.initial_state(group[0]._replace(continues_previous=False))
-        assert carried is None
-        losses = [sl.GRU.compute_loss(model, batch, 0.0).loss for batch in group]
+        losses = [sl.GRU.compute_loss(model, batch).loss for batch in group]
         (sum(losses) / total).backward()
         for name, parameter in model.named_parameters():
             if name != "extra" and parameter.grad is not None:

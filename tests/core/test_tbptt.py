@@ -22,6 +22,7 @@ from torch import Tensor
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks.observer import eval_context
+from seqlearn.nn import tree_map
 
 # The resumed run writes no checkpoints, which Lightning remarks on.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
@@ -66,7 +67,7 @@ def test_windows_give_the_states_of_the_whole_text(
     model, ids = model_of(model_class).eval(), ids_of(3, 13)
     seen: list[Tensor] = []
     hook = model.decoder.register_forward_hook(lambda _, __, output: seen.append(output[0]))
-    measured = [model.compute_loss(batch) for batch in windows(ids, *lengths)]
+    measured = [model._step_loss(batch) for batch in windows(ids, *lengths)]
     hook.remove()
     whole, _ = model.decode(ids[:, :-1], None)
     torch.testing.assert_close(torch.cat(seen, 1), whole, **EXACT)
@@ -80,9 +81,9 @@ def test_no_gradient_flows_from_one_batch_into_the_one_before(
 ) -> None:
     model = model_of(model_class).train()
     first, second = windows(ids_of(2, 9), 4, 4)
-    model.compute_loss(first).loss.backward()
+    model._step_loss(first).loss.backward()
     model.zero_grad()
-    model.compute_loss(second).loss.backward()  # would need the first graph again, if it reached it
+    model._step_loss(second).loss.backward()  # would need the first graph again, if it reached it
     found = [p.grad for p in model.decoder.layers.parameters()]
     model.zero_grad()
     with torch.no_grad():
@@ -97,27 +98,46 @@ def test_no_gradient_flows_from_one_batch_into_the_one_before(
 def test_a_batch_that_does_not_continue_begins_anew() -> None:
     model = model_of().eval()
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.compute_loss(second._replace(continues_previous=False)).loss
-    model.compute_loss(first)
-    carried = model.compute_loss(second).loss
-    model.compute_loss(first)
-    assert model.compute_loss(second._replace(continues_previous=False)).loss == alone
+    alone = model._step_loss(second._replace(continues_previous=False)).loss
+    model._step_loss(first)
+    carried = model._step_loss(second).loss
+    model._step_loss(first)
+    assert model._step_loss(second._replace(continues_previous=False)).loss == alone
     assert carried != alone
     # Another number of rows is no matter where nothing continues.
-    assert model.compute_loss(windows(ids_of(5, 4), 3)[0]).loss.isfinite()
+    assert model._step_loss(windows(ids_of(5, 4), 3)[0]).loss.isfinite()
+
+
+def test_compute_loss_depends_on_its_arguments_alone() -> None:
+    """It neither reads nor changes what the steps carry."""
+    model = model_of().train()
+    first, second = windows(ids_of(2, 9), 4, 4)
+    model._step_loss(first)
+    (carried,) = copy.deepcopy(model._carried.gather())
+    alone = [model.compute_loss(second).loss for _ in range(2)]
+    assert (
+        alone[0] == alone[1] == model.compute_loss(second._replace(continues_previous=False)).loss
+    )
+    given = [model.compute_loss(second, carried) for _ in range(2)]
+    assert given[0].loss == given[1].loss != alone[0]
+    torch.testing.assert_close(model._carried.gather(), [carried], atol=0, rtol=0)
+    assert model._step_loss(second).loss == given[0].loss
+    torch.testing.assert_close(
+        model._carried.gather(), [tree_map(Tensor.detach, given[0].state)], atol=0, rtol=0
+    )
 
 
 def test_training_and_evaluation_carry_apart() -> None:
     batches, others = windows(ids_of(2, 13), 4, 4, 4), windows(ids_of(3, 9), 4, 4)
     model = model_of().train()
-    alone = [model.compute_loss(batch).loss for batch in batches]
-    evaluated = [model.eval().compute_loss(batch).loss for batch in others]
+    alone = [model._step_loss(batch).loss for batch in batches]
+    evaluated = [model.eval()._step_loss(batch).loss for batch in others]
     model = model_of()
-    mixed = [model.train().compute_loss(batches[0]).loss]
-    mixed_eval = [model.eval().compute_loss(others[0]).loss]
-    mixed.append(model.train().compute_loss(batches[1]).loss)
-    mixed_eval.append(model.eval().compute_loss(others[1]).loss)
-    mixed.append(model.train().compute_loss(batches[2]).loss)
+    mixed = [model.train()._step_loss(batches[0]).loss]
+    mixed_eval = [model.eval()._step_loss(others[0]).loss]
+    mixed.append(model.train()._step_loss(batches[1]).loss)
+    mixed_eval.append(model.eval()._step_loss(others[1]).loss)
+    mixed.append(model.train()._step_loss(batches[2]).loss)
     assert mixed == alone
     assert mixed_eval == evaluated
 
@@ -129,9 +149,9 @@ def test_what_carries_nothing_begins_every_batch_anew(
     options = {"num_heads": 2} if model_class is sl.Transformer else {"window": 3}
     model = model_class(LANGUAGE, d_model=4, dropout=0.0, **options)
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.compute_loss(second).loss
-    model.compute_loss(first)
-    assert model.compute_loss(second).loss == alone
+    alone = model._step_loss(second).loss
+    model._step_loss(first)
+    assert model._step_loss(second).loss == alone
     # It saves without waiting for other ranks, which may be gone.
     monkeypatch.setattr("seqlearn.core.tbptt._world_size", lambda: 2)
     assert model._carried.gather() is None
@@ -144,9 +164,9 @@ def test_a_source_is_read_anew_for_every_batch() -> None:
         batch._replace(source=ids_of(2, 3), source_lengths=torch.tensor([3, 2]))
         for batch in windows(ids_of(2, 9), 4, 4)
     )
-    alone = model.compute_loss(second).loss
-    model.compute_loss(first)
-    assert model.compute_loss(second).loss == alone
+    alone = model._step_loss(second).loss
+    model._step_loss(first)
+    assert model._step_loss(second).loss == alone
 
 
 def test_start_is_never_predicted_between_documents() -> None:
@@ -168,15 +188,15 @@ def test_start_is_never_predicted_between_documents() -> None:
 def test_a_copy_carries_on_by_itself(copier: Any) -> None:
     model = model_of().eval()
     first, second, third = windows(ids_of(2, 13), 4, 4, 4)
-    expected = [model.compute_loss(batch).loss for batch in (first, second, third)]
-    model.compute_loss(first)
+    expected = [model._step_loss(batch).loss for batch in (first, second, third)]
+    model._step_loss(first)
     other = copier(model)
-    assert other.compute_loss(second).loss == expected[1]
+    assert other._step_loss(second).loss == expected[1]
     other.train()
-    other.compute_loss(first)  # disturbs the copy alone
-    assert model.compute_loss(second).loss == expected[1]
-    assert model.compute_loss(third).loss == expected[2]
-    assert other.eval().compute_loss(third).loss == expected[2]
+    other._step_loss(first)  # disturbs the copy alone
+    assert model._step_loss(second).loss == expected[1]
+    assert model._step_loss(third).loss == expected[2]
+    assert other.eval()._step_loss(third).loss == expected[2]
 
 
 # With a Trainer
@@ -405,15 +425,15 @@ def test_another_number_of_ranks_begins_anew(tmp_path: Path) -> None:
     model = model_of().train()
     model.trainer = trainer_of(tmp_path)
     first, second = windows(ids_of(2, 9), 4, 4)
-    alone = model.compute_loss(second._replace(continues_previous=False)).loss
-    model.compute_loss(first)
+    alone = model._step_loss(second._replace(continues_previous=False)).loss
+    model._step_loss(first)
     (mine,) = model._carried.gather()
     other = model_of().train()
     other.trainer = trainer_of(tmp_path)
     other._carried.resume([mine, mine])
-    assert other.compute_loss(second).loss == alone
+    assert other._step_loss(second).loss == alone
     other._carried.resume([mine])
-    assert other.compute_loss(second).loss == model.compute_loss(second).loss != alone
+    assert other._step_loss(second).loss == model._step_loss(second).loss != alone
 
 
 if __name__ == "__main__":

@@ -223,9 +223,12 @@ class PositionsCountedFromThePadding(Small):
     "padding", "batch invariance", "loss additivity", "distributed and accumulation equivalence"
 )
 class PaddingCountsInTheLoss(Small):
-    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
+    def compute_loss(
+        self, batch: sl.SequenceBatch, state: Any = None, *, smoothing: float = 0.0
+    ) -> LossOutput:
         lengths = torch.full_like(batch.target_lengths, batch.target.shape[1])
-        return super().compute_loss(batch._replace(target_lengths=lengths), smoothing)
+        batch = batch._replace(target_lengths=lengths)
+        return super().compute_loss(batch, state, smoothing=smoothing)
 
 
 @breaks(
@@ -458,8 +461,10 @@ class AParameterLeftOut(Small):
 
 @breaks("loss additivity", "distributed and accumulation equivalence", "initial loss")
 class MeanOfMeans(Small):
-    def compute_loss(self, batch: sl.SequenceBatch, smoothing: float = 0.0) -> LossOutput:
-        measured = super().compute_loss(batch, smoothing)
+    def compute_loss(
+        self, batch: sl.SequenceBatch, state: Any = None, *, smoothing: float = 0.0
+    ) -> LossOutput:
+        measured = super().compute_loss(batch, state, smoothing=smoothing)
         return measured._replace(loss=measured.loss / measured.num_tokens.clamp(min=1))
 
 

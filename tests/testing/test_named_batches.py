@@ -52,10 +52,10 @@ def test_a_batch_of_empty_targets_is_blamed_and_no_parameter() -> None:
 
 def test_an_error_within_a_batch_names_it() -> None:
     class Refuses(Small):
-        def compute_loss(self, batch: Any, smoothing: float = 0.0) -> Any:
+        def compute_loss(self, batch: Any, state: Any = None, *, smoothing: float = 0.0) -> Any:
             if int(batch.source_lengths.max()) == 0:
                 raise RuntimeError("expected some tokens")
-            return super().compute_loss(batch, smoothing)
+            return super().compute_loss(batch, state, smoothing=smoothing)
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec != SHAPES["sequence-to-sequence"]:
