@@ -264,7 +264,7 @@ for length in (100, 1_000, 10_000):
 # ## What comes next
 #
 # [Vanishing gradients](vanishing_gradients.md) puts all stops of the road on one axis, and
-# [Looking inside](looking_inside.md) plays back what your own model does. Here the road ends, and
+# [Looking inside](introspection.md) plays back what your own model does. Here the road ends, and
 # yours begins: every stop of it is compared on the same data on its
 # [architecture page](../architectures/transformer.md), and
 # [your own architecture](../get-started.md#your-own-architecture) is an encoder and a decoder.

@@ -6,16 +6,15 @@
 # ---
 
 # %% [markdown]
-# # Vanishing gradients, on your own network
+# # Vanishing gradients in your own network
 #
-# **Claim.** "The clouds are in the …" needs a word that stands a few steps back, and a recurrent
-# network learns it. "I grew up in Germany … I speak fluent …" needs one that stands far back, and
-# the same network does not, although nothing else is different: on its way back through time the
-# gradient has vanished before it gets there.
+# **Claim.** "The clouds are in the …" needs a word a few steps back, and a recurrent network learns
+# it. "I grew up in Germany … I speak fluent …" needs one far back, and the same network does not
+# learn it, although nothing else differs: on its way back through time, the gradient vanishes
+# before it reaches the word.
 #
-# In this tutorial a callback measures that gradient while a network learns, in your own training
-# run; then five architectures stand on one axis. It takes about two minutes on two cores and
-# downloads nothing.
+# In this tutorial a callback measures that gradient during a training run of your own; then five
+# architectures are compared. It takes about two minutes on two cores and downloads nothing.
 
 # %%
 import logging
@@ -34,14 +33,14 @@ torch.set_num_threads(1)  # networks as small as these gain nothing from more
 _ = L.seed_everything(0, verbose=False)
 
 # %% [markdown]
-# ## Near and far
+# ## Short and long distance
 #
-# `Recall` makes both sentences: a country, so many words that say nothing, and the question which
-# language is spoken. With one word between they are neighbours, as clouds and sky are; with 40 they
-# are not. All else is the same: countries, languages, words, number of texts.
+# `Recall` generates both kinds of sentence: a country, a number of filler words, and the question
+# which language is spoken. With one filler word the two are close, with 40 they are not. Everything
+# else is equal: countries, languages, words, number of texts.
 
 # %%
-distances = {"near": 1, "far": 40}
+distances = {"short": 1, "long": 40}
 data = {
     name: sl.data.Recall(distance, batch_tokens=64 * (distance + 12))
     for name, distance in distances.items()
@@ -53,12 +52,12 @@ for name, module in data.items():
     print(f"{name:5} {shown} → {language}")
 
 # %% [markdown]
-# ## A callback that looks back
+# ## The callback
 #
-# After each epoch `GradientFlow` takes the loss at the last target of a few texts and asks how it
-# depends on every word that was read: $\lVert \partial\, \text{loss} / \partial\, x_t \rVert$, one
-# number for each step $t$. It does so beside the training: no gradient of a weight is touched. With
-# any logger that takes figures it draws there, otherwise into files.
+# After each epoch, `GradientFlow` takes the loss at the last target of a few texts and computes its
+# gradient with respect to every input: $\lVert \partial\, \text{loss} / \partial\, x_t \rVert$, one
+# number per step $t$. This does not affect the training: gradients of weights are not touched.
+# Figures go to any logger that accepts them, and otherwise to files.
 
 # %%
 recipe = sl.Recipe(lr=3e-3, warmup_steps=20, schedule="cosine")
@@ -66,7 +65,7 @@ logs = tempfile.TemporaryDirectory()
 
 
 def trained(architecture, data, epochs, **arguments):
-    """Train an architecture; answer with it and with what the callback saw."""
+    """Train an architecture; return the model and the callback."""
     settings = {"d_model": 64, "dropout": 0.0, "recipe": recipe} | arguments
     flow = sl.callbacks.GradientFlow(examples=32, directory=logs.name)
     model = architecture(data.spec, **settings)
@@ -87,10 +86,10 @@ def trained(architecture, data, epochs, **arguments):
 
 
 def accuracy(model, data):
-    """The share of unseen texts that the model answers right."""
+    """The accuracy on unseen texts."""
     texts, languages = zip(*data.examples("test"), strict=True)
-    answers, _ = model.classify(texts)
-    return sum(a == b for a, b in zip(answers, languages, strict=True)) / len(texts)
+    predictions, _ = model.classify(texts)
+    return sum(a == b for a, b in zip(predictions, languages, strict=True)) / len(texts)
 
 
 flows = {}
@@ -100,34 +99,34 @@ for name, module in data.items():
     print(f"RNN, {name:5} {accuracy(model, module):6.1%} right; the gradient is {flow.verdict}")
 
 # %% [markdown]
-# One word away, the network learns; forty words away, it guesses one language in ten. The callback
-# kept a curve for each look. Its last one, of both networks: how much does the loss depend on the
-# word so many steps before the last?
+# With one filler word the network learns; with forty it guesses one language in ten. The callback
+# stores one curve per epoch. The last curve of both networks shows how much the loss depends on the
+# word a given number of steps before the last:
 
 
 # %%
-def newest(flow):
-    """The curve of the last look."""
+def last_curve(flow):
+    """The curve of the last epoch."""
     return flow.curves[max(flow.curves)]
 
 
-figure = gradient_curves({f"RNN, {name}": newest(flow) for name, flow in flows.items()})
+figure = gradient_curves({f"RNN, {name}": last_curve(flow) for name, flow in flows.items()})
 figure
 
 # %% [markdown]
-# A straight line on a logarithmic axis: at every step back the gradient is multiplied by about the
-# same factor below one. Near, the country is four steps from the end and gets its share. Far, it
-# stands 43 steps from the end, and what arrives there is a rounding error beside what the last
-# words get. So training changes what the network does with the words near the end, which say
-# nothing.
+# On a logarithmic axis this is a straight line: at every step back, the gradient is multiplied by
+# about the same factor below one. At the short distance, the country is four steps from the end and
+# receives a part of the gradient. At the long distance it is 43 steps from the end, and its
+# gradient is negligible compared with that of the last words. Training therefore changes how the
+# network uses the words near the end, which carry no information.
 #
-# The rule by which the callback says "vanishing": a straight line is fitted to the logarithm of
-# the norms; if it falls by more than a factor of ten over the text, the gradient is vanishing, if
-# it rises by more than that, exploding.
+# The callback classifies the curve by a rule: it fits a straight line to the logarithm of the
+# norms. If the line falls by more than a factor of ten over the text, the gradient is vanishing; if
+# it rises by more than that, it is exploding.
 #
-# ## Five architectures on one axis
+# ## Five architectures
 #
-# The same far texts, the same number of epochs, the same measurement:
+# The same long-distance texts, the same number of epochs, the same measurement:
 
 # %%
 architectures = {
@@ -136,22 +135,22 @@ architectures = {
     "attention": (sl.AttentionSeq2Seq, {"bidirectional": False}),
     "Transformer": (sl.Transformer, {"num_layers": 2, "num_heads": 4}),
 }
-curves = {"RNN": newest(flows["far"])}
+curves = {"RNN": last_curve(flows["long"])}
 for name, (architecture, arguments) in architectures.items():
-    model, flow = trained(architecture, data["far"], epochs=4, **arguments)
-    curves[name] = newest(flow)
-    right = accuracy(model, data["far"])
+    model, flow = trained(architecture, data["long"], epochs=4, **arguments)
+    curves[name] = last_curve(flow)
+    right = accuracy(model, data["long"])
     print(f"{name:12} {right:6.1%} right; the gradient is {flow.verdict}")
 figure = gradient_curves(curves)
 figure
 
 # %% [markdown]
-# With attention, and in the Transformer, a word far back is as near as any other: the loss reaches
-# it in one step, and its curve has its peak at the country, wherever that stands. Gates hold the
-# gradient better than the plain network does, as far as they are open
-# ([LSTM and GRU](lstm_gru.md) shows when they are).
+# With attention and in the Transformer, a distant word is as close as any other: the loss reaches
+# it in one step, and the curve has its peak at the country, wherever that is. Gates preserve the
+# gradient better than the plain network does, to the extent that they are open ([LSTM and
+# GRU](lstm_gru.md) shows when they are).
 #
-# ## What comes next
+# ## Next
 #
-# The gradient is one thing to look at. [Looking inside](looking_inside.md) records all the others:
-# attention, states and gates of a trained model, and plays them back.
+# [Introspection](introspection.md) records everything else: attention weights, states and gates of
+# a trained model.
