@@ -205,8 +205,11 @@ model = sl.FeedForward(data.spec, window=32, **settings)
 trained(model, data)
 for distance in (4, 5, 6, 8):
     examples = list(sl.data.Recall(distance).examples("test"))
-    answers, _ = model.classify([text for text, _ in examples])
-    right = sum(answer == language for answer, (_, language) in zip(answers, examples, strict=True))
+    predictions, _ = model.classify([text for text, _ in examples])
+    right = sum(
+        prediction == language
+        for prediction, (_, language) in zip(predictions, examples, strict=True)
+    )
     print(f"trained at distance 4, tested at distance {distance}: {right / len(examples):6.1%}")
 
 # %% [markdown]

@@ -143,8 +143,8 @@ def accuracy(model, distance):
     """The accuracy on test texts of this distance."""
     examples = sl.data.Recall(distance, held_out_examples=200).examples("test")
     texts, languages = zip(*examples, strict=True)
-    answers, _ = model.classify(texts)
-    return sum(a == b for a, b in zip(answers, languages, strict=True)) / len(texts)
+    predictions, _ = model.classify(texts)
+    return sum(a == b for a, b in zip(predictions, languages, strict=True)) / len(texts)
 
 
 def draw(curves, title):
@@ -244,8 +244,8 @@ place = ids.shape[1] - 1 - torch.arange(ids.shape[1])  # words before the last o
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 for name, model in models.items():
     embedded = model.source_embedding(ids).detach().requires_grad_()
-    answer = model.head(model.encoder(embedded, real).pooled).log_softmax(-1)
-    (gradient,) = torch.autograd.grad(answer.amax(-1).sum(), embedded)
+    log_probabilities = model.head(model.encoder(embedded, real).pooled).log_softmax(-1)
+    (gradient,) = torch.autograd.grad(log_probabilities.amax(-1).sum(), embedded)
     sizes = gradient.norm(dim=-1).mean(0)
     axes.plot(place, sizes / sizes[-1], label=name)
 axes.axvline(53, color="0.6", linestyle=":", label="the country")

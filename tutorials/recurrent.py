@@ -116,21 +116,23 @@ for shape, epochs in zip(shapes, (4, 2, 2), strict=True):
 
 # %%
 texts, languages = zip(*data["sequence-to-vector"].examples("test"), strict=True)
-answers, _ = models["sequence-to-vector"].classify(texts)
-right = sum(answer == language for answer, language in zip(answers, languages, strict=True))
+predictions, _ = models["sequence-to-vector"].classify(texts)
+right = sum(
+    prediction == language for prediction, language in zip(predictions, languages, strict=True)
+)
 print(f"languages recognized: {right / len(texts):.1%} (chance: one in {len(set(languages))})")
 
 # %% [markdown]
 # The generated texts look like dates. Are they the right ones?
 
 # %%
-written = {}
+generated = {}
 for shape in shapes[1:]:
     sources, targets = zip(*data[shape].examples("test"), strict=True)
-    written[shape] = models[shape].generate(sources)
+    generated[shape] = models[shape].generate(sources)
     print(shape)
-    for target, answer in list(zip(targets, written[shape], strict=True))[:3]:
-        print(f"    {answer:30} right: {target}")
+    for target, prediction in list(zip(targets, generated[shape], strict=True))[:3]:
+        print(f"    {prediction:30} target: {target}")
 
 # %% [markdown]
 # The viewer shows the trained model unrolled in time. Press play, or step with the arrow keys. At
@@ -154,31 +156,31 @@ recording
 # %%
 both_ways = sl.RNN(data["sequence-to-sequence"].spec, bidirectional=True, **settings)
 models["both ways"] = trained(both_ways, data["sequence-to-sequence"], epochs=2)
-written["both ways"] = both_ways.generate(sources)
+generated["both ways"] = both_ways.generate(sources)
 
 parts = ["weekday", "day", "month", "year"]
 columns = list(zip(*(target.split() for target in targets), strict=True))  # one for each part
 guess = [Counter(column).most_common(1)[0][1] / len(targets) for column in columns]
 
 
-def shares_right(answers):
+def accuracy_by_part(predictions):
     """Of each part, and of whole dates, the share that is right."""
-    rows = [(a.split() + [""] * 4, t.split()) for a, t in zip(answers, targets, strict=True)]
+    rows = [(a.split() + [""] * 4, t.split()) for a, t in zip(predictions, targets, strict=True)]
     right = [sum(a[i] == t[i] for a, t in rows) / len(rows) for i in range(4)]
     return right, sum(a[:4] == t for a, t in rows) / len(rows)
 
 
 print(f"{'':20}", *(f"{part:>9}" for part in parts), "   whole dates")
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-for offset, (name, answers) in enumerate(written.items(), -1):
-    right, whole = shares_right(answers)
+for offset, (name, predictions) in enumerate(generated.items(), -1):
+    right, whole = accuracy_by_part(predictions)
     print(f"{name:20}", *(f"{share:9.1%}" for share in right), f"{whole:14.1%}")
     axes.bar([i + 0.27 * offset for i in range(4)], right, 0.25, label=name)
 print(f"{'guess':20}", *(f"{share:9.1%}" for share in guess))
 for i, share in enumerate(guess):
     axes.hlines(share, i - 0.42, i + 0.42, "black", "dashed", label="" if i else "guess")
 axes.set_xticks(range(4), parts)
-axes.set(ylabel="share right", ylim=(0, 1.05))
+axes.set(ylabel="accuracy", ylim=(0, 1.05))
 _ = axes.legend()
 
 # %% [markdown]

@@ -8,12 +8,12 @@
 # %% [markdown]
 # # The Transformer
 #
-# **Claim.** Attention alone, without any recurrence, learns to translate; all positions of a
-# target are trained in parallel; and what the model looks at can be seen. The price is a cost that
-# grows with the square of the length.
+# **Claim.** A model with attention and no recurrence learns to translate; all positions of a target
+# are trained in parallel ([teacher forcing](../glossary.md#teacher-forcing)); and its attention can
+# be inspected. The price is a cost that grows with the square of the length.
 #
-# In this tutorial we train a small Transformer (Vaswani et al. 2017) to translate written-out
-# dates, measure it on dates it never saw, look at its attention, and time it against an LSTM as
+# This tutorial trains a small Transformer (Vaswani et al. 2017) to translate written-out dates,
+# tests it on unseen dates, inspects its attention, and compares its speed with that of an LSTM as
 # the length grows. It takes about two minutes on two cores and downloads nothing.
 
 # %%
@@ -30,9 +30,9 @@ warnings.filterwarnings("ignore", module="lightning")
 _ = L.seed_everything(0, verbose=False)
 
 # %% [markdown]
-# ## The data
+# ## Data
 #
-# `Dates` writes dates in any two locales of the CLDR. Every date is in one split only.
+# `Dates` writes dates in any two locales of the CLDR. No date occurs in two splits.
 
 # %%
 data = sl.data.Dates("en", "de", batch_tokens=2048)
@@ -41,8 +41,8 @@ for source, target in list(data.examples("train"))[:3]:
 print(data.spec.source)
 
 # %% [markdown]
-# A batch is planned, not collated: examples of similar length stand together, so that little of a
-# batch is padding.
+# Batches are planned before they are built: examples of similar length are put together, so that a
+# batch has little padding.
 
 # %%
 data.setup("fit")
@@ -54,8 +54,8 @@ print(f"padding on the source side: {padding:.1%}")
 # %% [markdown]
 # ## Attention, step by step
 #
-# One attention is three lines: scores, softmax, weighted sum. `seqlearn.nn` holds the textbook
-# form; the model itself runs on the fastest kernel, and the tests hold one to the other.
+# Attention takes three lines: scores, softmax, weighted sum. `seqlearn.nn` has this textbook form.
+# The model uses the fastest kernel; tests compare the two.
 
 # %%
 from seqlearn.nn import attend, attention_scores, attention_weights
@@ -71,8 +71,8 @@ print("equal to the fast path:", torch.allclose(context, attend(query, key, valu
 # %% [markdown]
 # ## The model
 #
-# Encoder and decoder stand behind two small protocols; `Transformer` names them, and the base
-# module does the rest.
+# `Transformer` names an encoder and a decoder, which follow two small protocols. The base module
+# provides the rest.
 
 # %%
 model = sl.Transformer(
@@ -96,63 +96,63 @@ trainer = L.Trainer(
 trainer.fit(model, data)
 
 # %% [markdown]
-# ## What it has learned
+# ## Accuracy
 #
-# A sentence counts only if every character is right.
+# A translation counts as correct only if every character is correct.
 
 # %%
 (figures,) = trainer.test(model, data, verbose=False)
-print(f"exact match on dates it never saw: {figures['test/exact_match']:.1%}")
+print(f"exact match on unseen dates: {figures['test/exact_match']:.1%}")
 examples = list(data.examples("test"))[:4]
-answers = model.generate([source for source, _ in examples])
-for (source, _), answer in zip(examples, answers, strict=True):
-    print(f"{source:35} {answer}")
+outputs = model.generate([source for source, _ in examples])
+for (source, _), output in zip(examples, outputs, strict=True):
+    print(f"{source:35} {output}")
 
 # %% [markdown]
-# ## What it looks at
+# ## Attention maps
 #
-# `record` keeps the attention of every layer and head while the model answers. The weights are
-# computed beside the kernel: recording changes no output.
+# `record` captures the attention weights of every layer and head during generation. They are
+# computed in addition to the kernel, so recording does not change any output.
 
 # %%
 source = examples[0][0]
 with sl.record(model) as recording:
-    answer = model.generate([source])
-print(answer[0])
+    output = model.generate([source])
+print(output[0])
 for name, weights in recording.attention.items():
     print(f"{name:30} {tuple(weights.shape)}")
 
 # %% [markdown]
-# Each row is a character that was written, each column one that was read. The rows of the month's
-# name look at the month of the source, those of the day at the day.
+# Each row is a generated character, each column a source character. This is the
+# [cross-attention](../glossary.md#cross-attention) of the last layer: rows of the month's name
+# attend to the month in the source, rows of the day to the day.
 
 # %%
 recording.plot("decoder.layers.1.cross_attention")
 
 # %% [markdown]
-# Played back, all heads at each character that it writes: above what they see of the source, below
-# what they see of the answer so far. Press play, or step with the arrow keys.
+# The viewer shows all heads for each generated character: above their attention to the source,
+# below their [causal self-attention](../glossary.md#causal-self-attention) to the output so far.
+# Press play, or step with the arrow keys.
 
 # %%
 recording
 
 # %% [markdown]
-# ## Its speed against the LSTM
+# ## Speed compared with the LSTM
 #
-# An LSTM reads a text of $n$ tokens in $n$ steps, each of which waits for the one before. A
-# Transformer reads it in as many steps as it has layers, however long the text is. But its
-# attention compares each token with every other. Per layer of width $d$ (Vaswani et al. 2017,
-# table 1):
+# An LSTM processes a text of $n$ tokens in $n$ sequential steps. A Transformer processes it in as
+# many steps as it has layers, however long the text is. But its attention compares each token with
+# every other. Per layer of width $d$ (Vaswani et al. 2017, table 1):
 #
-# | | work | steps that wait for one another |
+# | | operations | sequential steps |
 # |---|---|---|
 # | recurrent | $n \cdot d^2$ | $n$ |
 # | self-attention | $n^2 \cdot d$ | 1 |
 #
-# So there are two claims to measure, and they pull in opposite directions. We take two language
-# models with about as many parameters, and time a training step, forward and backward, on one
-# thread: in one series with 2,048 tokens in each batch (many short texts, or a few long ones), in
-# the other with one text at a time.
+# The two columns predict opposite results. We take two language models with about the same number
+# of parameters and time a training step, forward and backward, on one thread. One series has 2,048
+# tokens in each batch (many short texts, or a few long ones), the other one text at a time.
 
 # %%
 text = sl.TextSpec(vocab_size=64, max_length=1024)
@@ -167,8 +167,8 @@ for name, language_model in models.items():
     print(f"{name:12} {used:,} parameters")  # a language model uses no encoder
 
 # %% [markdown]
-# A clock is disturbed by whatever else the machine does. So we count CPU time instead of the time
-# on the wall, let the models take turns, and keep the shortest of several times.
+# Other processes disturb wall-clock time. We therefore measure CPU time, alternate between the
+# models, and take the minimum of several measurements.
 
 
 # %%
@@ -183,7 +183,7 @@ def step_time(model, batch_size, length):
 
 
 def compare(tokens, repeats=5):
-    """Microseconds for each token, by model and length; at least so many tokens in a batch."""
+    """Microseconds per token, by model and length; with at least this many tokens in a batch."""
     times = {name: {} for name in models}
     for length in (16, 32, 64, 128, 256, 512, 1024):
         for _ in range(repeats):
@@ -224,25 +224,22 @@ axes[0].set_ylabel("CPU time for each token (µs)")
 _ = axes[0].legend()
 
 # %% [markdown]
-# (Figures of speed are those of one machine. The text below says what we found on ours; above is
-# what the machine found that made this page.)
+# (Speed depends on the machine. The text below describes our results; the figures above are from
+# the machine that built this page.)
 #
-# The left picture first. With full batches the Transformer is *not* the faster one, at any length.
-# What it need not wait for, a single thread does one after another all the same; and
-# one step of the LSTM over many texts at once is a matrix product of good size, which keeps the
-# thread as busy as it can be. With one text at a time (right) a step of the LSTM is a thin product
-# of a matrix and a vector, while the Transformer still multiplies the whole text at once. There
-# the two are close for short texts, and both pay the fixed cost of a call: a few tokens cannot
-# share it.
+# First the left plot. With full batches the Transformer is *not* faster, at any length. A single
+# thread executes its parallel operations one after another; and one step of the LSTM over many
+# texts is a matrix product large enough to keep the thread busy. With one text at a time (right), a
+# step of the LSTM is a matrix–vector product, while the Transformer still multiplies the whole text
+# at once. There the two are close for short texts, where the fixed overhead of a call dominates.
 #
-# So "the Transformer is faster" is a sentence about machines that compute thousands of numbers at
-# the same time, and then about the second column of the table above. One thread shows the first
-# column.
+# So "the Transformer is faster" holds for hardware that computes thousands of numbers in parallel,
+# where the second column of the table matters. A single thread shows the first column.
 #
-# ## And where it falls short
+# ## Limitations
 #
-# For the LSTM a token costs about the same in a short text and in a long one. For the Transformer
-# it costs more, the more tokens there are to look at:
+# With the LSTM, a token costs about the same in a short text and in a long one. With the
+# Transformer it costs more, the more tokens there are to attend to:
 
 # %%
 times = series["2,048 tokens in a batch"]
@@ -250,21 +247,22 @@ for name, taken in times.items():
     print(f"{name:12} a token among 1,024 costs {taken[1024] / taken[16]:.1f} × one among 16")
 
 # %% [markdown]
-# Each token of a longer text costs more, and there are more of them: the whole text costs the
-# square. With memory it is the same. The table of weights alone has `heads × length²` entries:
+# Each token of a longer text costs more, and there are more of them: the cost of the whole text
+# grows with the square of its length. So does memory. The matrix of weights alone has `heads ×
+# length²` entries:
 
 # %%
 for length in (100, 1_000, 10_000):
     print(f"{length:6} tokens: {4 * length**2 * 4 / 2**20:8.1f} MiB of weights for 4 heads")
 
 # %% [markdown]
-# (The fused kernel, which runs for longer texts, makes the table piece by piece and never holds
-# the whole: that saves the memory, not the work.)
+# (The fused kernel, which is used for longer texts, computes this matrix in blocks and never stores
+# all of it. That saves memory, not operations.)
 #
-# ## What comes next
+# ## Next
 #
-# [Vanishing gradients](vanishing_gradients.md) puts all stops of the road on one axis, and
-# [Looking inside](introspection.md) plays back what your own model does. Here the road ends, and
-# yours begins: every stop of it is compared on the same data on its
-# [architecture page](../architectures/transformer.md), and
-# [your own architecture](../get-started.md#your-own-architecture) is an encoder and a decoder.
+# [Vanishing gradients](vanishing_gradients.md) compares the gradients of all architectures, and
+# [Introspection](introspection.md) records what your own model computes. The pages of the
+# architectures compare their results on the same data
+# ([Transformer](../architectures/transformer.md)). [Your own
+# architecture](../get-started.md#your-own-architecture) is an encoder and a decoder.
