@@ -1,7 +1,7 @@
-"""Look at every page of the built site in Chromium, wide and narrow, and report what is wrong.
+"""Load every page of the built site in Chromium, wide and narrow, and report errors.
 
-Wrong are: messages on the console, exceptions, requests to another host or that fail, pages wider
-than the window, and a search that finds nothing. Screenshots go to `.cache/screenshots/`.
+Errors are console messages, exceptions, requests to other hosts, failed requests, pages wider than
+the window, and a search without results. Screenshots are written to `.cache/screenshots/`.
 
     python docs/check_site.py [PATH TO CHROMIUM]
 """
@@ -52,14 +52,14 @@ SEARCH = """new Promise(done => {
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves the site without a line for each request."""
+    """Serves the site without logging requests."""
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 class Page:
-    """One tab, spoken to through the DevTools protocol."""
+    """One tab, controlled through the DevTools protocol."""
 
     def __init__(self, connection: WebSocketClientConnection, host: str) -> None:
         self.connection, self.host = connection, host
@@ -67,25 +67,25 @@ class Page:
         self.wrong: set[str] = set()
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and give its result; what happens meanwhile is judged."""
+        """Send a command and return its result; check all events until then."""
         number = next(self.numbers)
         message = {"id": number, "method": method, "params": parameters}
         await self.connection.write_message(json.dumps(message))
-        return await self.until(lambda answer: answer.get("id") == number)
+        return await self.until(lambda message: message.get("id") == number)
 
     async def until(self, wanted: Any) -> dict[str, Any]:
-        """Read messages up to the one that is wanted."""
+        """Read messages until one satisfies `wanted`; return its result."""
         while True:
             text = await self.connection.read_message()
             if text is None:
                 raise SystemExit("docs: Chromium closed the connection")
             message = json.loads(text)
-            self.judge(message.get("method"), message.get("params", {}))
+            self.check_event(message.get("method"), message.get("params", {}))
             if wanted(message):
                 return message.get("result", {})
 
-    def judge(self, event: str | None, about: dict[str, Any]) -> None:
-        """Note what should not have happened."""
+    def check_event(self, event: str | None, about: dict[str, Any]) -> None:
+        """Record an event that is an error."""
         if event == "Runtime.exceptionThrown":
             details = about["exceptionDetails"]
             self.wrong.add(f"exception: {details.get('exception', {}).get('description', details)}")
@@ -96,19 +96,19 @@ class Page:
         elif event == "Network.requestWillBeSent":
             url = urlsplit(about["request"]["url"])
             if url.scheme not in {"data", "blob"} and url.netloc != self.host:
-                self.wrong.add(f"asks another host: {url.geturl()}")
+                self.wrong.add(f"request to another host: {url.geturl()}")
         elif event == "Network.loadingFailed" and not about.get("canceled"):
             self.wrong.add(f"failed request: {about['errorText']}")
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        answer = await self.call(
+        """The value of a JavaScript expression in the page."""
+        reply = await self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
-        return answer["result"].get("value")
+        return reply["result"].get("value")
 
-    async def look(self, path: str, width: int) -> None:
-        """Open a page at a width, measure it and take its picture."""
+    async def visit(self, path: str, width: int) -> None:
+        """Load a page at a width, measure it and take a screenshot."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
@@ -118,13 +118,13 @@ class Page:
         await asyncio.sleep(0.3)
         if (wide := await self.evaluate("document.documentElement.scrollWidth")) > width:
             self.wrong.add(f"{wide} pixels wide in a window of {width}")
-        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        reply = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         name = (path.strip("/") or "index").replace("/", "-").removesuffix(".html")
-        (PICTURES / f"{name}-{width}.png").write_bytes(base64.b64decode(answer["data"]))
+        (PICTURES / f"{name}-{width}.png").write_bytes(base64.b64decode(reply["data"]))
 
 
 async def check(address: str, host: str) -> int:
-    """Look at all pages; print what is wrong and give how many pages have something."""
+    """Load all pages, print all errors, and return the number of pages with errors."""
     connection = await websocket_connect(address, max_message_size=1 << 28)
     page, bad = Page(connection, host), 0
     for domain in ("Page", "Runtime", "Network", "Log"):
@@ -132,22 +132,22 @@ async def check(address: str, host: str) -> int:
     paths = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
     for path, width in itertools.product(paths, WIDTHS):
         page.wrong.clear()
-        await page.look(path.removesuffix("index.html"), width)
+        await page.visit(path.removesuffix("index.html"), width)
         if path == "index.html" and width == max(WIDTHS) and not await page.evaluate(SEARCH):
-            page.wrong.add("the search for 'attention' finds nothing")
+            page.wrong.add("the search for 'attention' has no results")
         bad += bool(page.wrong)
         for wrong in sorted(page.wrong):
             print(f"{path} at {width}: {wrong}")
-    print(f"{len(paths)} pages at {WIDTHS} pixels: {bad} bad; pictures in {PICTURES}")
+    print(f"{len(paths)} pages at {WIDTHS} pixels: {bad} with errors; screenshots in {PICTURES}")
     return bad
 
 
 def main() -> None:
-    """Serve the site, start Chromium, look at all pages."""
+    """Serve the site, start Chromium, check all pages."""
     names = [*sys.argv[1:], "chromium", "chromium-browser", "google-chrome"]
     browser = next((found for name in names if (found := shutil.which(name))), None)
     if browser is None or not SITE.is_dir():
-        raise SystemExit("docs: expected Chromium, and a site made by `make docs`")
+        raise SystemExit("docs: expected Chromium, and the site that `make docs` builds")
     PICTURES.mkdir(parents=True, exist_ok=True)
     handler = functools.partial(Quiet, directory=SITE)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -168,8 +168,8 @@ def main() -> None:
 
 
 async def _checked(port: str, host: str) -> int:
-    answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json/list")
-    tab = next(tab for tab in json.loads(answer.body) if tab["type"] == "page")
+    reply = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json/list")
+    tab = next(tab for tab in json.loads(reply.body) if tab["type"] == "page")
     return await check(tab["webSocketDebuggerUrl"], host)
 
 

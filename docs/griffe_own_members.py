@@ -1,4 +1,4 @@
-"""Show what a package exports where it is written, and not in the package's own section too."""
+"""Document an exported name where it is defined, and not a second time in its package."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import griffe
 
 
 class OwnMembers(griffe.Extension):
-    """Lets the names that a package imports and lists in `__all__` count as imports alone."""
+    """Treats names that a package imports and lists in `__all__` as plain imports."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Forget the lists."""
+        """Clear `__all__` of the package and its subpackages."""
         modules = [pkg]
         while modules:
             module = modules.pop()

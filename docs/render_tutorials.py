@@ -1,15 +1,15 @@
-"""Run the tutorials and write each as a page: its text, its code, and what the code showed.
+"""Execute the tutorials and write each as a page: its text, its code, and its output.
 
-`tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md` with its pictures beside it. A
-page is made anew when the tutorial, the package or this file has changed; otherwise it comes from
-`.cache/tutorials/`. A cell that fails fails the build. What goes to standard error (warnings, log
-lines) is no part of a page: it is shown to whoever builds.
+`tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md`, with its pictures next to it. A
+page is rendered again when the tutorial, the package or this file has changed; otherwise it is
+copied from `.cache/tutorials/`. An error in a cell fails the build. Standard error (warnings, log
+lines) is printed during the build and is not part of the page.
 
     python docs/render_tutorials.py [--imports-only] [FOLDER OF TUTORIALS [FOLDER FOR PAGES]]
 
-With `--imports-only` nothing but the import statements of each tutorial runs, in seconds: enough to
-see that every package is installed and that the site builds. These pages show no outputs, say so,
-and never enter the cache.
+With `--imports-only`, only the import statements of each tutorial are executed, in seconds. This
+verifies that every package is installed and that the site builds. These pages have no output, say
+so, and are not cached.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PICTURES = {
     "image/png": ("png", True),
     "text/html": ("html", False),
 }
-"""What is kept as a picture: its suffix, and whether it comes in base 64."""
+"""MIME types of pictures: the file suffix, and whether the data are base64."""
 CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])|([\r\n\b])")
 
 
@@ -52,7 +52,7 @@ def main(
     *,
     imports_only: bool = False,
 ) -> None:
-    """Write the page of every tutorial, and leave no other page."""
+    """Write the page of every tutorial, and remove all other pages."""
     scripts = sorted(tutorials.glob("*.py"))
     if not scripts:
         raise SystemExit(f"docs: expected tutorials in {tutorials}, found none")
@@ -68,7 +68,7 @@ def main(
 
 
 def _rendered(script: Path) -> Path:
-    """The folder in the cache that holds a tutorial's page and pictures; made if need be."""
+    """The cache folder of a tutorial's page and pictures; created if necessary."""
     package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
     sources = [script, Path(__file__), *sorted(path for path in package if path.is_file())]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
@@ -94,14 +94,14 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
     Args:
         script: A py:percent file.
         pictures: The folder for its pictures.
-        imports_only: Run nothing but the import statements.
+        imports_only: Execute only the import statements.
 
     Raises:
         SystemExit: If a cell fails; the message names file and cell.
     """
     notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.cells.insert(0, new_code_cell(SET_UP))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's Python, not another one's
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the Python of this environment
     os.environ.pop("MPLBACKEND", None)
     parts: list[str] = []
     heading, shown = script.stem, 0
@@ -110,7 +110,7 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
         client = NotebookClient(
             notebook, km=kernel, timeout=None, resources={"metadata": {"path": folder}}
         )
-        client.owns_km = True  # it ends the kernel too
+        client.owns_km = True  # so that it also ends the kernel
         with client.setup_kernel():
             client.execute_cell(notebook.cells[0], 0)
             for index, cell in enumerate(notebook.cells[1:], 1):
@@ -124,20 +124,22 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
                         if picture is None:
                             parts.append(f"```{{.text .output}}\n{text}\n```")
                             continue
-                        if text == "html":  # stands in the page itself
+                        if text == "html":  # embedded in the page
                             parts.append(picture.decode())
                             continue
                         shown += 1
                         name = f"{script.stem}-{shown}.{text}"
                         (pictures / name).write_bytes(picture)
                         parts.append(f"![{heading}: picture {shown}]({name})")
-    how = "of which only the imports were run" if imports_only else "run from top to bottom"
+    how = (
+        "of which only the imports were executed" if imports_only else "executed from top to bottom"
+    )
     parts.append(f"---\n\nThis page is [`tutorials/{script.name}`]({script.name}), {how}.")
     return "\n\n".join(parts) + "\n"
 
 
 def import_statements(source: str) -> str:
-    """The import statements of a cell, also those within functions, in order."""
+    """The import statements of a cell, including those in functions, in order."""
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
     return "\n".join(ast.unparse(node) for node in sorted(nodes, key=lambda node: node.lineno))
 
@@ -145,7 +147,7 @@ def import_statements(source: str) -> str:
 def _execute(
     client: NotebookClient, cell: Any, index: int, script: Path, *, imports_only: bool
 ) -> None:
-    """Run one cell, or its imports; fail with its place if it fails."""
+    """Execute one cell, or its imports; an error names the cell."""
     executed = new_code_cell(import_statements(cell.source)) if imports_only else cell
     try:
         if executed.source:
@@ -159,7 +161,7 @@ def _execute(
 
 
 def _outputs(outputs: list[Any]) -> Iterator[tuple[str, bytes | None]]:
-    """What a cell showed: texts, and pictures as (suffix, bytes), in order."""
+    """The output of a cell: texts, and pictures as (suffix, bytes), in order."""
     text = ""
     for output in [*outputs, None]:
         data = output.get("data", {}) if output else {}
@@ -179,9 +181,9 @@ def _outputs(outputs: list[Any]) -> Iterator[tuple[str, bytes | None]]:
 
 
 def on_screen(text: str) -> str:
-    """What a terminal shows of a text in the end.
+    """The text as a terminal shows it at the end.
 
-    Progress bars write over themselves, with carriage returns and moves of the cursor.
+    Progress bars overwrite themselves with carriage returns and cursor movements.
     """
     lines, row, column, start = [""], 0, 0, 0
     for match in [*CONTROL.finditer(text), None]:
@@ -206,8 +208,12 @@ def on_screen(text: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Run the tutorials and write each as a page.")
-    parser.add_argument("folders", nargs="*", type=Path, help="of tutorials, and for their pages")
-    parser.add_argument("--imports-only", action="store_true", help="run only import statements")
+    parser = argparse.ArgumentParser(description="Execute the tutorials and write each as a page.")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, help="folder of tutorials, folder for their pages"
+    )
+    parser.add_argument(
+        "--imports-only", action="store_true", help="execute only import statements"
+    )
     options = parser.parse_args()
     main(*options.folders, imports_only=options.imports_only)

@@ -48,7 +48,7 @@ def test_only_the_imports_run_and_the_cache_stays_as_it_is(
     rendering.main(tmp_path, tmp_path / "pages", imports_only=True)
     page = (tmp_path / "pages" / "one.md").read_text(encoding="utf-8")
     assert "math.nothing_of_this_name()" in page
-    assert "of which only the imports were run" in page
+    assert "of which only the imports were executed" in page
     assert not (tmp_path / "cache").exists()
     with pytest.raises(SystemExit, match="code cell 1"):
         rendering.main(tmp_path, tmp_path / "pages")
