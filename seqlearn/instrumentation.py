@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Literal, Protocol, TypeVar, cast, get_args, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeVar, cast, get_args, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -26,6 +26,20 @@ Axis = Literal["source", "target", "pooled"]
 
 Axes = tuple[Axis, ...]
 """Of attention what the queries and the keys are; of states and gates what their steps are."""
+
+
+class GenerationResult(NamedTuple):
+    """The outputs of a generation, and in which decoding step and row each of them ended.
+
+    Attributes:
+        beam_paths: For each output, in the order of `outputs`, each of its hypotheses (the best
+            first) as a pair: its last step (from 0) and its row in that step.
+        tokens: For each output the ids of its best hypothesis, including the first decoder input;
+            with or without the end symbol.
+    """
+
+    beam_paths: Sequence[Sequence[tuple[int, int]]]
+    tokens: Sequence[Sequence[int]]
 
 
 @runtime_checkable
@@ -49,46 +63,45 @@ class ActivationListener(Protocol):
             axes: Which sequences its axes follow; `None` if the module does not state it.
         """
 
-    def loop(self, *, begins: bool) -> None:
-        """A loop over time begins or ends: what one owner offers within it follows in time."""
+    def loop_start(self) -> None:
+        """A loop over time starts: values that one owner emits within it follow in time."""
 
-    def begin(
+    def loop_end(self) -> None:
+        """The innermost loop over time ends."""
+
+    def generation_start(
         self,
         outputs: Sequence[int],
         total: int,
         source: Tensor | None,
         source_lengths: Tensor | None,
     ) -> None:
-        """Generation, or the reading of a known target, starts: before the sources are encoded.
+        """A generation or a teacher-forced forward pass starts, before the sources are encoded.
 
         Args:
-            outputs: Position of each row's output among all that the caller asked for.
-            total: Outputs of the whole call, which may be made in several generations.
+            outputs: Position of each row's output among all outputs of the call.
+            total: Outputs of the whole call, which may be divided into several generations.
             source: Source ids or vectors, one row each; `None` without a source.
             source_lengths: Tokens in each source, where it is ids.
         """
 
-    def step(self, parents: Tensor | None) -> None:
-        """A decoding step starts; its row `i` continues row `parents[i]` of the step before.
+    def decoding_step(self, parents: Tensor | None) -> None:
+        """A decoding step starts; its row `i` continues row `parents[i]` of the previous step.
 
-        `None` says that no row has moved. A known target is one step.
+        `None` means that no row has moved. Teacher forcing is one step.
         """
 
-    def end(
-        self, beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
-    ) -> None:
-        """Generation, or the reading of a known target, ends.
+    def generation_end(self, result: GenerationResult | None) -> None:
+        """The generation or teacher-forced forward pass ends.
 
         Args:
-            beam_paths: For each output, in the order given to `begin`, each of its hypotheses (the
-                best first) as the last step (from 0) and the row in it.
-            tokens: For each output the ids of its best hypothesis, the first token fed included;
-                with or without the end symbol.
+            result: The decoded outputs; `None` if an exception ended it.
         """
 
 
 class _Listeners(threading.local):
     active: tuple[ActivationListener, ...] = ()
+    result: GenerationResult | None = None
 
 
 _listeners = _Listeners()
@@ -157,55 +170,99 @@ def time_loop() -> Iterator[None]:
     What one owner offers again and again within it is put together along time, as if it had been
     offered once for all steps.
     """
-    heard = _listeners.active
-    for listener in heard:
-        listener.loop(begins=True)
+    listeners = _listeners.active
+    for listener in listeners:
+        listener.loop_start()
     try:
         yield
     finally:
-        for listener in heard:
-            listener.loop(begins=False)
+        for listener in listeners:
+            listener.loop_end()
 
 
-def begin(
+def generation(
     outputs: Sequence[int], total: int, source: Tensor | None, source_lengths: Tensor | None
+) -> AbstractContextManager[None]:
+    """Report a generation, or a teacher-forced forward pass, to all listeners.
+
+    The sources are encoded within the block. `decoding_step` reports each step, and `end_decoding`
+    (or `end_teacher_forcing`) the result; the listeners receive it when the block ends. If an
+    exception ends the block, they receive `None`.
+
+    Args:
+        outputs: Position of each row's output among all outputs of the call.
+        total: Outputs of the whole call, which may be divided into several generations.
+        source: Source ids or vectors, one row each; `None` without a source.
+        source_lengths: Tokens in each source, where it is ids.
+
+    Raises:
+        RuntimeError: At the end of the block, if a listener is active and no result was reported.
+    """
+    if not _listeners.active:
+        return _NOT_LISTENING
+    return _generation(outputs, total, source, source_lengths)
+
+
+_NOT_LISTENING = nullcontext()
+
+
+@contextmanager
+def _generation(
+    outputs: Sequence[int], total: int, source: Tensor | None, source_lengths: Tensor | None
+) -> Iterator[None]:
+    listeners, outer = _listeners.active, _listeners.result
+    _listeners.result = None
+    for listener in listeners:
+        listener.generation_start(outputs, total, source, source_lengths)
+    try:
+        yield
+    except BaseException:
+        _listeners.result = None
+        raise
+    else:
+        if _listeners.result is None:
+            raise RuntimeError(
+                "the decoding strategy did not report its result; call "
+                "seqlearn.instrumentation.end_decoding(beam_paths, tokens) after its last step"
+            )
+    finally:
+        result, _listeners.result = _listeners.result, outer
+        for listener in listeners:
+            listener.generation_end(result)
+
+
+def decoding_step(parents: Tensor | None) -> None:
+    """Report the start of a decoding step; see `ActivationListener.decoding_step`."""
+    for listener in _listeners.active:
+        listener.decoding_step(parents)
+
+
+def end_decoding(
+    beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
 ) -> None:
-    """Tell all listeners that a generation begins; see `ActivationListener.begin`."""
-    for listener in _listeners.active:
-        listener.begin(outputs, total, source, source_lengths)
-
-
-def step(parents: Tensor | None) -> None:
-    """Tell all listeners that a decoding step begins; see `ActivationListener.step`."""
-    for listener in _listeners.active:
-        listener.step(parents)
-
-
-def end(beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]) -> None:
-    """Tell all listeners that a generation has ended; see `ActivationListener.end`."""
-    for listener in _listeners.active:
-        listener.end(beam_paths, tokens)
+    """Report the result of the current `generation`; see `GenerationResult` for the arguments."""
+    _listeners.result = GenerationResult(beam_paths, tokens)
 
 
 def end_teacher_forcing(
     rows: int, target: Tensor | None = None, lengths: Tensor | None = None
 ) -> None:
-    """Tell all listeners that a known target has been read, in one step; see `end`.
+    """Report the result of a teacher-forced forward pass, which is one step.
 
     Args:
-        rows: Outputs.
-        target: Target ids `rows time`, the first token fed first; `None` if there was no step.
-        lengths: Tokens in each target; all are whole, if `None`.
+        rows: Number of outputs.
+        target: Target ids `rows time`, the first decoder input first; `None` if there was no step.
+        lengths: Tokens in each target; `None` if no target is padded.
     """
     if not _listeners.active:
         return
     if target is None:
-        end([[]] * rows, [[]] * rows)
+        end_decoding([[]] * rows, [[]] * rows)
         return
     ids = target.tolist()
     if lengths is not None:
         ids = [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
-    end([[(0, row)] for row in range(rows)], ids)
+    end_decoding([[(0, row)] for row in range(rows)], ids)
 
 
 def probe(

@@ -23,10 +23,7 @@ from seqlearn.core.io_layers import input_layer, output_size
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.steps import LossOutput, TrainingSteps
 from seqlearn.core.tbptt import CarriedState
-from seqlearn.instrumentation import begin as announce_begin
-from seqlearn.instrumentation import end_teacher_forcing as announce_end_teacher_forcing
-from seqlearn.instrumentation import muted
-from seqlearn.instrumentation import step as announce_step
+from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
 from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
@@ -195,16 +192,15 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
             TypeError: If `batch` is no `SequenceBatch`.
         """
         check_batch(batch)
-        rows = range(batch.size)
-        announce_begin(rows, batch.size, batch.source, batch.source_lengths)
-        memory = self.encode(batch.source, batch.source_lengths)
-        if not isinstance(self.spec.target, TextSpec):
-            assert memory is not None
-            announce_end_teacher_forcing(batch.size)
-            return memory.pooled, None
-        announce_step(None)
-        hidden, state = self.decode(batch.target[:, :-1], memory, state)
-        announce_end_teacher_forcing(batch.size, batch.target, batch.target_lengths)
+        with generation(range(batch.size), batch.size, batch.source, batch.source_lengths):
+            memory = self.encode(batch.source, batch.source_lengths)
+            if not isinstance(self.spec.target, TextSpec):
+                assert memory is not None
+                end_teacher_forcing(batch.size)
+                return memory.pooled, None
+            decoding_step(None)
+            hidden, state = self.decode(batch.target[:, :-1], memory, state)
+            end_teacher_forcing(batch.size, batch.target, batch.target_lengths)
         return hidden, state
 
     def compute_loss(

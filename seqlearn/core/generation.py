@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqlearn.batch import START, Memory, SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.decoding import Strategy, suppressed_tokens
-from seqlearn.instrumentation import begin as announce_begin
+from seqlearn.instrumentation import generation
 from seqlearn.nn import State
 from seqlearn.spec import SequenceSpec, TextSpec, VectorSpec
 from seqlearn.spec.raw_inputs import EncodedIds, check_list
@@ -83,15 +83,15 @@ def generate(
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(source_ids, prefixes, strategy.rows, equal=True):
             source, lengths = collate(module, [source_ids[row] for row in rows])
-            announce_begin(rows, len(source_ids), source, lengths)
-            made = strategy.answer(
-                next_token,
-                torch.tensor([prefixes[row] for row in rows], device=module.device),
-                module.encode(source, lengths),
-                max_new_tokens=max_new_tokens,
-                seeds=[seeds[row] for row in rows],
-                suppress=suppress,
-            )
+            with generation(rows, len(source_ids), source, lengths):
+                made = strategy.answer(
+                    next_token,
+                    torch.tensor([prefixes[row] for row in rows], device=module.device),
+                    module.encode(source, lengths),
+                    max_new_tokens=max_new_tokens,
+                    seeds=[seeds[row] for row in rows],
+                    suppress=suppress,
+                )
             for row, found in zip(rows, made, strict=True):
                 answers[row] = [[*prefixes[row], *ids] for ids in found]
     return answers

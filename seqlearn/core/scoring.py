@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from seqlearn.batch import length_mask, pad
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation import SupportsGeneration, batches, collate
-from seqlearn.instrumentation import begin as announce_begin
-from seqlearn.instrumentation import end_teacher_forcing as announce_end_teacher_forcing
-from seqlearn.instrumentation import step as announce_step
+from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation
 from seqlearn.nn import linear_cross_entropy
 
 
@@ -37,11 +35,11 @@ def log_probabilities(
         for rows in batches(source_ids, targets, 1, equal=False):
             source = collate(module, [source_ids[row] for row in rows])
             ids, lengths = pad([targets[row] for row in rows], module.device)
-            announce_begin(rows, len(source_ids), *source)
-            memory = module.encode(*source)
-            announce_step(None)
-            hidden, _ = module.decode(ids[:, :-1], memory)
-            announce_end_teacher_forcing(len(rows), ids, lengths)
+            with generation(rows, len(source_ids), *source):
+                memory = module.encode(*source)
+                decoding_step(None)
+                hidden, _ = module.decode(ids[:, :-1], memory)
+                end_teacher_forcing(len(rows), ids, lengths)
             labels = ids[:, 1:]
             mask = length_mask(lengths - 1, labels.shape[1])
             nll = torch.zeros_like(labels, dtype=dtype)
@@ -61,10 +59,10 @@ def class_probabilities(
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(source_ids, [[]] * len(source_ids), 1, equal=False):
             source = collate(module, [source_ids[row] for row in rows])
-            announce_begin(rows, len(source_ids), *source)
-            memory = module.encode(*source)
-            assert memory is not None
-            announce_end_teacher_forcing(len(rows))
+            with generation(rows, len(source_ids), *source):
+                memory = module.encode(*source)
+                assert memory is not None
+                end_teacher_forcing(len(rows))
             logits = module.head(memory.pooled)
             probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
     return probabilities

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, Memory
 from seqlearn.decoding.protocols import SUPPRESSED, NextToken, check_max_new_tokens
-from seqlearn.instrumentation import end as announce_end
-from seqlearn.instrumentation import step as announce_step
+from seqlearn.instrumentation import decoding_step, end_decoding
 from seqlearn.nn.protocols import select
 
 NEG_INF = float("-inf")
@@ -143,7 +142,7 @@ class BeamSearch:
         parents: Tensor | None = None
         steps: list[tuple[Tensor | None, Tensor]] = []
         for step in range(max_new_tokens):
-            announce_step(parents)
+            decoding_step(parents)
             steps.append((parents, tokens[:, -1]))
             logits, state = next_token(tokens, memory, state)
             total, row, token = self._expand(beam_scores, logits, suppress)
@@ -266,5 +265,5 @@ def _backtrack(
             [Hypothesis(ids[at][: last[at] + 1 - ended[at]], log_p[at], ended[at]) for at in real]
         )
     whole = [[*given, *best[0].ids] for given, best in zip(first.tolist(), found, strict=True)]
-    announce_end(beam_paths, whole)
+    end_decoding(beam_paths, whole)
     return found

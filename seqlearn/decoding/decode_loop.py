@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, Memory
 from seqlearn.decoding.protocols import NextToken, check_max_new_tokens
-from seqlearn.instrumentation import step as announce_step
+from seqlearn.instrumentation import decoding_step
 from seqlearn.nn.protocols import select
 
 TokenSelector = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
@@ -51,7 +51,7 @@ def decode_loop(
     tokens, state = first, None
     parents: Tensor | None = None
     for step in range(max_new_tokens):
-        announce_step(parents)
+        decoding_step(parents)
         logits, state = next_token(tokens, memory, state)
         row_ids = active.tolist()
         chosen = choose(logits, row_ids)

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqlearn.batch import Memory
 from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import SUPPRESSED, NextToken
-from seqlearn.instrumentation import end as announce_end
+from seqlearn.instrumentation import end_decoding
 
 
 def greedy(
@@ -50,5 +50,5 @@ def greedy(
         next_token, first, memory, _argmax, max_new_tokens=max_new_tokens
     )
     fed = [[*given, *answer] for given, answer in zip(first.tolist(), answers, strict=True)]
-    announce_end([[at] for at in finish_step], fed)
+    end_decoding([[at] for at in finish_step], fed)
     return answers

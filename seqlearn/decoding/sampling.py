@@ -17,7 +17,7 @@ from torch import Tensor
 from seqlearn.batch import Memory
 from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import SUPPRESSED, NextToken
-from seqlearn.instrumentation import end as announce_end
+from seqlearn.instrumentation import end_decoding
 from seqlearn.nn.protocols import select
 
 
@@ -98,7 +98,7 @@ class Sampling:
         starts = range(0, len(answers), each)
         best = [answers[start] for start in starts]
         fed = [[*given, *answer] for given, answer in zip(first.tolist(), best, strict=True)]
-        announce_end([finish_step[start : start + each] for start in starts], fed)
+        end_decoding([finish_step[start : start + each] for start in starts], fed)
         return [answers[start : start + each] for start in starts]
 
     def choose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from seqlearn.plain_data import to_builtin
 
@@ -21,6 +22,8 @@ class ClassesSpec:
             positive weight for each.
         TypeError: If it is one string, or a label is not text.
     """
+
+    kind: ClassVar[str] = "classes"
 
     labels: tuple[str, ...]
     weights: tuple[float, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tokenizers import Encoding, Tokenizer
 
@@ -45,6 +45,8 @@ class TextSpec:
         TypeError: If a value is not of its type.
         ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
     """
+
+    kind: ClassVar[str] = "text"
 
     vocab_size: int
     max_length: int

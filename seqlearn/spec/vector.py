@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ class VectorSpec:
         TypeError: If `size` is no whole number.
         ValueError: If `size` is not positive.
     """
+
+    kind: ClassVar[str] = "vector"
 
     size: int
 

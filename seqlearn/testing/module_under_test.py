@@ -56,8 +56,8 @@ class ModuleUnderTest:
             reasons = "; ".join(f"{shape}: {reason}" for shape, reason in self.refuses.items())
             raise ValueError(f"expected a factory that serves at least one shape, got {reasons}")
         self._choose_dtype()
-        readers = [shape for shape in self.serves if shape.startswith("text")]
-        writers = [shape for shape in self.serves if shape.endswith("text")]
+        readers = [shape for shape in self.serves if isinstance(SHAPES[shape].source, TextSpec)]
+        writers = [shape for shape in self.serves if isinstance(SHAPES[shape].target, TextSpec)]
         self.widest_source = self._limit("source", readers)
         self.widest_target = self._limit("target", writers)
 

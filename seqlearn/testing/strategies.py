@@ -52,15 +52,15 @@ def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpe
 
     Vocabularies, labels and vectors are small; texts have no tokenizer, and are lists of ids.
     """
-    source, target = draw(st.sampled_from(list(shapes))).split(" to ")
+    example = SHAPES[draw(st.sampled_from(list(shapes)))]
     text = st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST))
     sides: dict[str, st.SearchStrategy[Any]] = {
         "text": text,
-        "class": st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
+        "classes": st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
         "vector": st.builds(VectorSpec, st.integers(1, 4)),
-        "nothing": st.none(),
     }
-    return SequenceSpec(draw(sides[source]), draw(sides[target]))
+    source = None if example.source is None else draw(sides[example.source.kind])
+    return SequenceSpec(source, draw(sides[example.target.kind]))
 
 
 @st.composite

@@ -21,7 +21,7 @@ SOURCES = {
 }
 TARGETS = {
     "text": [[5, 6, 4], [5, 4], [6, 5], [4, 4, 6, 5], [6], [5, 6, 4]],
-    "class": [0, 1, 2, 1, 0, 2],
+    "classes": [0, 1, 2, 1, 0, 2],
     "vector": [[0.5, 1.0], [-1.0, 0.0], [0.0, 1.5]] * 2,
 }
 
@@ -46,9 +46,10 @@ def batches() -> Callable[[str], list[sl.SequenceBatch]]:
     """Two small batches of a shape."""
 
     def make(shape: str) -> list[sl.SequenceBatch]:
-        source, target = shape.split(" to ")
-        pairs = list(zip(SOURCES[source], TARGETS[target], strict=True))
-        return [batch_of(SHAPES[shape], rows) for rows in (pairs[:3], pairs[3:])]
+        spec = SHAPES[shape]
+        sources = SOURCES["nothing" if spec.source is None else spec.source.kind]
+        pairs = list(zip(sources, TARGETS[spec.target.kind], strict=True))
+        return [batch_of(spec, rows) for rows in (pairs[:3], pairs[3:])]
 
     return make
 

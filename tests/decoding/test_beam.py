@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import BeamSearch, Hypothesis, greedy
-from seqlearn.instrumentation import add_listener
+from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 VOCAB = 7
 FREE = [1, 4, 5, 6]  # what may be answered besides the end symbol
@@ -181,22 +181,28 @@ class Follower:
     def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
-    def loop(self, *, begins: bool) -> None:
+    def loop_start(self) -> None:
         raise AssertionError("no loop over time is told of here")
 
-    def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
-        raise AssertionError("the caller says this, before it encodes")
+    def loop_end(self) -> None:
+        raise AssertionError("no loop over time is told of here")
 
-    def step(self, parents: Tensor | None) -> None:
+    def generation_start(
+        self, outputs: Sequence[int], total: int, source: object, lengths: object
+    ) -> None:
+        self.total = total
+
+    def decoding_step(self, parents: Tensor | None) -> None:
         self.parents.append(None if parents is None else parents.tolist())
 
-    def end(self, beam_paths: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
-        self.beam_paths, self.tokens = beam_paths, tokens
+    def generation_end(self, result: GenerationResult | None) -> None:
+        assert result is not None
+        self.beam_paths, self.tokens = result
 
 
 def test_a_listener_can_follow_every_hypothesis() -> None:
     model, follower, numbers = Lookup(), Follower(), [1, 7, 8]
-    with add_listener(follower):
+    with add_listener(follower), generation(range(3), 3, None, None):
         found = BeamSearch(4)(model, *sources(numbers), max_new_tokens=6)
     assert follower.tokens == [[START, *hypotheses[0].ids] for hypotheses in found]
     for hypotheses, history in zip(found, follower.beam_paths, strict=True):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqlearn.decoding import greedy
-from seqlearn.instrumentation import add_listener
+from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 SCRIPTS = [[5, 6, 3], [7, 3], [5, 5, 5, 5, 5, 5, 5, 5], [3]]
 
@@ -48,22 +48,28 @@ class Follower:
     def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
-    def loop(self, *, begins: bool) -> None:
+    def loop_start(self) -> None:
         raise AssertionError("no loop over time is told of here")
 
-    def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
-        raise AssertionError("the caller of greedy says this, before it encodes")
+    def loop_end(self) -> None:
+        raise AssertionError("no loop over time is told of here")
 
-    def step(self, parents: torch.Tensor | None) -> None:
+    def generation_start(
+        self, outputs: Sequence[int], total: int, source: object, lengths: object
+    ) -> None:
+        self.total = total
+
+    def decoding_step(self, parents: torch.Tensor | None) -> None:
         self.parents.append(parents)
 
-    def end(self, beam_paths: object, tokens: object) -> None:
-        self.ended = (beam_paths, tokens)
+    def generation_end(self, result: GenerationResult | None) -> None:
+        assert result is not None
+        self.ended = result
 
 
 def test_a_listener_can_follow_the_rows() -> None:
     follower = Follower()
-    with add_listener(follower):
+    with add_listener(follower), generation(range(3), 3, None, None):
         run(4)
     assert [p if p is None else p.tolist() for p in follower.parents] == [
         None,

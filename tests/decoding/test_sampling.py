@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import Sampling, greedy
-from seqlearn.instrumentation import add_listener
+from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 LOGITS = torch.tensor([9.0, 0.3, 8.0, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
 GRID = (torch.arange(20_000) + 1) / 20_000  # above 0 and up to 1, evenly
@@ -144,17 +144,23 @@ class Follower:
     def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
         raise AssertionError("nothing is offered here")
 
-    def loop(self, *, begins: bool) -> None:
+    def loop_start(self) -> None:
         raise AssertionError("no loop over time is told of here")
 
-    def begin(self, outputs: Sequence[int], total: int, source: object, lengths: object) -> None:
-        raise AssertionError("the caller says this, before it encodes")
+    def loop_end(self) -> None:
+        raise AssertionError("no loop over time is told of here")
 
-    def step(self, parents: Tensor | None) -> None:
+    def generation_start(
+        self, outputs: Sequence[int], total: int, source: object, lengths: object
+    ) -> None:
+        self.total = total
+
+    def decoding_step(self, parents: Tensor | None) -> None:
         self.parents.append(parents)
 
-    def end(self, beam_paths: list[list[tuple[int, int]]], tokens: list[list[int]]) -> None:
-        self.beam_paths, self.tokens = beam_paths, tokens
+    def generation_end(self, result: GenerationResult | None) -> None:
+        assert result is not None
+        self.beam_paths, self.tokens = result
 
 
 def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
@@ -165,7 +171,7 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
         return markov(tokens, memory, state)
 
     follower = Follower()
-    with add_listener(follower):
+    with add_listener(follower), generation(range(3), 3, None, None):
         found = Sampling()(model, *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]])
     assert follower.tokens == [[START, *answers[0]] for answers in found]
     rows = 0

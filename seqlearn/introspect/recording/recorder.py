@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlearn.batch import END
-from seqlearn.instrumentation import Activation, Axes
+from seqlearn.instrumentation import Activation, Axes, GenerationResult
 from seqlearn.introspect.plots.labels import Tokens
 from seqlearn.introspect.recording.assembly import (
     Activations,
@@ -104,15 +104,17 @@ class Recorder:
             for gate, tensor in tensors.items():
                 self._keep(Key(kind, name, gate), self._piece(kind, name, tensor))
 
-    def loop(self, *, begins: bool) -> None:
+    def loop_start(self) -> None:
+        """Collect separately what is emitted within a loop over time."""
+        self._loops.append({})
+
+    def loop_end(self) -> None:
         """What is heard within a loop is put together along time when it ends."""
-        if begins:
-            self._loops.append({})
-        elif self._loops:
+        if self._loops:
             for key, pieces in self._loops.pop().items():
                 self._keep(key, concat_time(pieces))
 
-    def begin(
+    def generation_start(
         self,
         outputs: Sequence[int],
         total: int,
@@ -126,21 +128,18 @@ class Recorder:
         sources = self._sources(source, source_lengths)
         self._running, self._loops = _Chunk(list(outputs), total, sources, width), []
 
-    def step(self, parents: Tensor | None) -> None:
+    def decoding_step(self, parents: Tensor | None) -> None:
         """Keep where the rows came from."""
         if self._running is not None:
             self._running.steps.append(Step(None if parents is None else parents.tolist()))
 
-    def end(
-        self,
-        paths_: Sequence[Sequence[tuple[int, int]]],
-        tokens: Sequence[Sequence[int]],
-    ) -> None:
+    def generation_end(self, result: GenerationResult | None) -> None:
         """Follow each best hypothesis back, and put its history together."""
-        if self._running is None:
-            return
         chunk, self._running = self._running, None
-        paths = [backtrack(chunk.steps, *found[0]) if found else [] for found in paths_]
+        if chunk is None or result is None:
+            return
+        tokens = result.tokens
+        paths = [backtrack(chunk.steps, *found[0]) if found else [] for found in result.beam_paths]
         chunk.decoded = assemble(chunk.steps, paths)
         fed = [step.num_inputs for step in chunk.steps]
         for row, path in enumerate(paths):

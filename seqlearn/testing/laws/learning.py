@@ -131,15 +131,14 @@ def by_heart_examples(trial: Trial) -> list[Example]:
     """Four examples that can be told from one another; of texts out of nothing only one."""
     sources: list[Any] = [[4, 5], [6], [7, 8, 4], [5, 4]]
     vectors: list[Any] = [[1.0, 0.0, -1.0], [-1.0, 1.0, 0.5], [0.0, -1.5, 1.0], [1.5, 1.5, 0.0]]
-    kind = trial.shape.split(" to ")[0]
     targets: list[Any] = [[4, 5], [6, 4], [5], [6, 6]]
     if isinstance(trial.spec.target, ClassesSpec):
         targets = [0, 1, 2, 0]
     elif not isinstance(trial.spec.target, TextSpec):
         targets = [[1.0, -1.0], [0.0, 0.5], [-1.0, 0.0], [0.5, 1.0]]
-    if kind == "nothing":
+    if trial.spec.source is None:
         return [(None, [4, 6])]
-    return list(zip(sources if kind == "text" else vectors, targets, strict=True))
+    return list(zip(sources if trial.text_source else vectors, targets, strict=True))
 
 
 class Learnt(NamedTuple):

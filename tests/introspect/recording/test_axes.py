@@ -77,11 +77,11 @@ def buildable() -> list[tuple[str, str]]:
 def test_a_forward_call_of_any_lengths(name: str, shape: str) -> None:
     """Among them a source of one token, one as long as what is fed, and an empty one."""
     model, spec = build(name, shape)
-    kinds = shape.split(" to ")
     for source, target in [(1, 0), (1, 1), (3, 2), (4, 2), (0, 0)]:
-        sources = {"text": [4] * source, "vector": [0.5, 1.0, -1.0], "nothing": None}
-        targets = {"text": [5] * target, "class": 1, "vector": [0.5, 1.0]}
-        batch = batch_of(spec, [(sources[kinds[0]], targets[kinds[1]])] * 2)
+        sources = {"text": [4] * source, "vector": [0.5, 1.0, -1.0]}
+        targets = {"text": [5] * target, "classes": 1, "vector": [0.5, 1.0]}
+        given = None if spec.source is None else sources[spec.source.kind]
+        batch = batch_of(spec, [(given, targets[spec.target.kind])] * 2)
         with torch.no_grad(), sl.record(model) as recording:
             model(batch)
         check(recording, spec)
