@@ -1,16 +1,16 @@
-"""The code blocks of README.md and of the pages in docs/, and how tests run them.
+"""The code blocks of README.md and of the pages in docs/, and the functions that run them.
 
-Python blocks run as written: all blocks of a page, in order, in one namespace, in a folder of
-their own. What a page assumes to be there (a file, say) is made by a comment right before the
-block, which no reader sees:
+Python blocks are executed as written: all blocks of a page, in order, in one namespace, in a
+separate folder. A comment directly before a block, invisible to readers, creates what the block
+requires, such as a file:
 
     <!-- setup:
     Path("book.txt").write_text("To be, or not to be.")
     -->
 
-A block with a title that ends in .py is also that file, which the blocks of every page can import;
-one that is named test_….py is run by pytest. A data module of files or tables that
-stands alone on a line is prepared.
+A block with a title that ends in .py is also written to that file, which the blocks of every page
+can import; pytest runs a block titled test_….py. A data module of files or tables as a statement
+of its own is prepared.
 
 To run one page in an empty folder: `python tests/snippets.py PAGE`.
 """
@@ -43,12 +43,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    if "tutorials" not in path.relative_to(ROOT).parts  # made from files that tests run
+    if "tutorials" not in path.relative_to(ROOT).parts  # generated from files that tests run
 )
 FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\w*) *(?P<attributes>.*)")
 TITLE = re.compile(r'title="(.*)"')
 EXAMPLES = 5
-"""Cases of each law that are drawn here; 25 are the default."""
+"""Number of cases drawn for each law; the default is 25."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Block:
     Attributes:
         page: The file, from the root of the repository.
         line: Of the first line of code, from 1.
-        language: What follows the fence.
-        title: As shown above the block, or "".
+        language: The word after the fence.
+        title: The title above the block, or "".
         code: Without the indentation of the fence.
         setup: The code of the comment before the block, or "".
     """
@@ -76,7 +76,7 @@ def blocks(page: str) -> list[Block]:
     """All fenced blocks of a page.
 
     Raises:
-        ValueError: If a block does not end, or if no Python block follows a set-up.
+        ValueError: If a block has no end, or if no Python block follows a set-up comment.
     """
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     found: list[Block] = []
@@ -95,31 +95,31 @@ def blocks(page: str) -> list[Block]:
             found.append(Block(page, at + 2, fence["language"], name, code + "\n", setup))
             setup, at = "", end
         if setup and line.strip() and line != "-->" and not line.startswith("<!-- setup:"):
-            raise ValueError(f"{page}:{at + 1}: expected a block right after the set-up")
+            raise ValueError(f"{page}:{at + 1}: expected a block directly after the set-up")
         at += 1
     for block in found:
         if block.setup and block.language != "python":
-            raise ValueError(f"{page}:{block.line}: a set-up belongs before a Python block")
+            raise ValueError(f"{page}:{block.line}: expected a Python block after the set-up")
     if setup:
         raise ValueError(f"{page}: expected a block after the last set-up")
     return found
 
 
 def _end(lines: list[str], start: int, mark: str, page: str) -> int:
-    """The first line after `start` that is this mark."""
+    """The number of the first line after `start` that equals `mark`."""
     for at in range(start + 1, len(lines)):
         if lines[at].rstrip() == mark:
             return at
-    raise ValueError(f"{page}:{start + 1}: expected {mark!r} below it, which ends what begins here")
+    raise ValueError(f"{page}:{start + 1}: expected {mark!r} as the end of what begins here")
 
 
 def run_page(page: str, folder: Path) -> int:
-    """Run the Python blocks of a page in a folder, and count them.
+    """Run the Python blocks of a page in a folder, and return their number.
 
-    These are changed, so that it takes seconds and no network:
+    Three things are replaced, so that a page takes seconds and needs no network:
 
     - `lightning.Trainer` trains for two batches on the CPU, without logger, bars and checkpoints;
-    - the Hugging Face Hub is a folder;
+    - a folder serves as the Hugging Face Hub;
     - `check_module` and `module_checks` draw 5 cases for each law.
     """
     count = 0
@@ -145,20 +145,20 @@ def run_page(page: str, folder: Path) -> int:
 
 
 def _run(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
-    """Run code as at a prompt: what stands alone on a line goes to `sys.displayhook`."""
+    """Run code as in an interactive session: values of expressions go to `sys.displayhook`."""
     tree = ast.parse(code, page)
     ast.increment_lineno(tree, line - 1)
     exec(compile(ast.Interactive(tree.body), str(ROOT / page), "single"), namespace)
 
 
 def _prepare(value: object) -> None:
-    """Prepare a data module of files or tables, so that these are read as the page says."""
+    """Prepare a data module of files or tables, so that its files are read."""
     if type(value) in (sl.data.TextPairs, sl.data.LabelledText, sl.data.PlainText, sl.data.Vectors):
         assert value.spec
 
 
 class ShortTrainer(L.Trainer):
-    """Two batches on the CPU; nothing is written but what the page writes."""
+    """Trains for two batches on the CPU and writes no files."""
 
     def __init__(self, **options: Any) -> None:
         short = dict.fromkeys(("train", "val", "test", "predict"), 2)
@@ -173,7 +173,7 @@ class ShortTrainer(L.Trainer):
 
 @contextlib.contextmanager
 def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
-    """In the folder, with the files that pages name, and with what `run_page` changes."""
+    """Enter the folder, write the titled files, and apply the replacements of `run_page`."""
     named = [each for page in PAGES for each in blocks(page) if each.title.endswith(".py")]
     for block in named:
         (folder / block.title).write_text(block.code, encoding="utf-8")
@@ -214,4 +214,4 @@ def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
 if __name__ == "__main__":
     os.environ.setdefault("MPLBACKEND", "agg")
     with tempfile.TemporaryDirectory() as empty:
-        print(f"{run_page(sys.argv[1], Path(empty))} blocks were run")
+        print(f"{run_page(sys.argv[1], Path(empty))} blocks executed")

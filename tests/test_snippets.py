@@ -1,4 +1,4 @@
-"""Every code block of README.md and of the pages in docs/ is what it seems to be, and runs."""
+"""Every code block of README.md and of the pages in docs/ is valid, and Python blocks run."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from seqlearn.testing import LAWS
 INCLUDED = re.compile(r'--8<-- "(.*)"')
 LANGUAGES = {"python", "console", "text", "yaml", "toml"}
 OWN_PROCESS = {"docs/laws.md"}
-"""Pages that check the law `compiled`: torch.compile cannot trace the run-time check of shapes."""
+"""Pages that check the law `compiled`; torch.compile cannot trace run-time checks of shapes."""
 
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
-def written(language: str) -> list:
-    """The blocks of one language, as parameters."""
+def blocks_in(language: str) -> list:
+    """The blocks of one language, as pytest parameters."""
     chosen = [block for block in ALL if block.language == language]
     return [pytest.param(block, id=f"{block.page}:{block.line}") for block in chosen]
 
@@ -66,7 +66,7 @@ def test_the_python_of_a_page_runs_in_a_process_of_its_own(page):
     )
     count = sum(block.page == page and block.language == "python" for block in ALL)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{count} blocks were run" in done.stdout
+    assert f"{count} blocks executed" in done.stdout
 
 
 def test_a_block_that_fails_names_page_and_line(tmp_path, monkeypatch):
@@ -80,13 +80,16 @@ def test_a_block_that_fails_names_page_and_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("```python\nx = 1\n", "page.md:1: expected '```' below it"),
-        ("<!-- setup:\nx = 1\n-->\nWords.\n", "page.md:4: expected a block right after the set-up"),
-        ("<!-- setup:\nx = 1\n-->\n```text\nx\n```\n", "a set-up belongs before a Python block"),
+        ("```python\nx = 1\n", "page.md:1: expected '```' as the end"),
+        (
+            "<!-- setup:\nx = 1\n-->\nWords.\n",
+            ":4: expected a block directly after the set-up",
+        ),
+        ("<!-- setup:\nx = 1\n-->\n```text\nx\n```\n", "expected a Python block after the set-up"),
         ("<!-- setup:\nx = 1\n-->\n", "expected a block after the last set-up"),
     ],
 )
-def test_a_page_that_is_written_wrongly_is_an_error(tmp_path, text, message):
+def test_an_invalid_page_is_an_error(tmp_path, text, message):
     page = tmp_path / "page.md"
     page.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -99,18 +102,18 @@ def test_files_that_a_page_includes_exist(page):
         assert (ROOT / path).is_file(), f"{page}: {path}"
 
 
-@pytest.mark.parametrize("block", written("yaml"))
+@pytest.mark.parametrize("block", blocks_in("yaml"))
 def test_yaml_is_a_mapping(block: Block):
     text = INCLUDED.sub(lambda found: (ROOT / found[1]).read_text(encoding="utf-8"), block.code)
     assert isinstance(yaml.safe_load(text), dict)
 
 
-@pytest.mark.parametrize("block", written("toml"))
+@pytest.mark.parametrize("block", blocks_in("toml"))
 def test_toml_is_toml(block: Block):
     assert tomllib.loads(block.code)
 
 
-@pytest.mark.parametrize("block", written("console"))
+@pytest.mark.parametrize("block", blocks_in("console"))
 def test_what_a_command_names_exists(block: Block):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)

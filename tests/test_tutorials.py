@@ -11,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"feedforward.py", "recurrent.py"}
-"""The two that `make test` runs; `make test-all` runs all."""
+"""The tutorials that `make test` runs; `make test-all` runs all."""
 
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 
 
-def test_the_quick_ones_exist():
+def test_quick_tutorials_exist():
     assert {path.name for path in TUTORIALS} >= QUICK
 
 

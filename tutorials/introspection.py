@@ -121,17 +121,17 @@ for gate in ("input", "forget", "output"):
     closed, opened = gate_saturation(gates[gate], steps)
     print(f"{gate:7} closed {closed.mean():5.1%} of the time, open {opened.mean():5.1%}")
 
-on_it = beside = 0
+on_month = next_to_month = 0
 keys = hard_alignment(weights)[:, 0]
 for row, (date, output) in enumerate(zip(dates, outputs, strict=True)):
-    there = date.index(", ") + 2  # "Sunday, November 22" or "Sun, 11/22"
-    month = range(there, there + len(date[there:].replace("/", " ").split()[0]))
-    here = output.find(". ") + 2  # "22. November"
-    key = int(keys[row, here])
-    on_it += key in month
-    beside += key in (month.start - 1, month.stop)
-print(f"first letter of the month: attention on the month {on_it / len(dates):.0%},")
-print(f"on the character next to it {beside / len(dates):.0%}")
+    start = date.index(", ") + 2  # "Sunday, November 22" or "Sun, 11/22"
+    month = range(start, start + len(date[start:].replace("/", " ").split()[0]))
+    step = output.find(". ") + 2  # "22. November"
+    key = int(keys[row, step])
+    on_month += key in month
+    next_to_month += key in (month.start - 1, month.stop)
+print(f"first letter of the month: attention on the month {on_month / len(dates):.0%},")
+print(f"on the character next to it {next_to_month / len(dates):.0%}")
 
 # %% [markdown]
 # Attention next to the month is not an error: the encoder is bidirectional, so the state at a comma

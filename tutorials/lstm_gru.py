@@ -268,18 +268,19 @@ with torch.no_grad():
     hidden, _ = lstm(x)
     before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], 1)  # h at t - 1
     step = lstm_step(*sums(lstm, x, before), torch.zeros_like(hidden))
-forget, take = step.forget.mean((0, 2)), step.input.mean((0, 2))
+forget_gate, input_gate = step.forget.mean((0, 2)), step.input.mean((0, 2))
 
 words = ["filler", "filler", "filler", "filler", "I", "grew", "up", "in", "COUNTRY"]
 words += ["filler"] * 7
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-axes.plot(forget[: len(words)], "o-", label="forget gate")
-axes.plot(take[: len(words)], "o-", label="input gate")
+axes.plot(forget_gate[: len(words)], "o-", label="forget gate")
+axes.plot(input_gate[: len(words)], "o-", label="input gate")
 axes.set_xticks(range(len(words)), words, rotation=60, ha="right")
 axes.set(ylabel="mean of the gate", ylim=(0, 1))
 _ = axes.legend()
 open_cells = (step.forget[:, 9:59] > 0.95).float().mean()
-print(f"forget gate over the filler: mean {forget[9:59].mean():.2f}; above 0.95: {open_cells:.0%}")
+filler = forget_gate[9:59].mean()
+print(f"forget gate over the filler words: mean {filler:.2f}; above 0.95: {open_cells:.0%}")
 
 # %% [markdown]
 # At "grew up in" the model lowers the forget gate, which clears the cells. At the country it opens

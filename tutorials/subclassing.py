@@ -178,9 +178,9 @@ except LawsViolated as error:
 # %%
 date = "Dec 25, 2026"
 alone = draft.classify([date])[1]
-beside = draft.classify([date, "Donnerstag, 31. Dezember 2026"])[1][:1]
-for words, probabilities in (("alone", alone), ("in a batch", beside)):
-    print(f"{date} {words:10}: " + ", ".join(f"{p:.4f}" for p in probabilities[0].tolist()))
+batched = draft.classify([date, "Donnerstag, 31. Dezember 2026"])[1][:1]
+for how, probabilities in (("alone", alone), ("in a batch", batched)):
+    print(f"{date} {how:10}: " + ", ".join(f"{p:.4f}" for p in probabilities[0].tolist()))
 
 # %% [markdown]
 # The output for a text depends on the other texts in the batch. Test accuracy does not show this,
