@@ -1,55 +1,23 @@
-"""Law 4: no output depends on a later target token, nor on another example of the batch."""
+"""Law 4: no output depends on a later target token or on another example of the batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from seqlearn.spec import TextSpec
-from seqlearn.testing.law import TEXT_TARGET, Law, NotApplicable, Trial, law
-
-
-@contextmanager
-def leaves_of(layer: nn.Module | None, what: str) -> Iterator[list[Tensor]]:
-    """Put a leaf of its own in the place of each output of a layer.
-
-    Raises:
-        NotApplicable: If the block ends and the layer has not been called.
-    """
-    leaves: list[Tensor] = []
-
-    def replace(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        leaves.append(output.detach().requires_grad_())
-        return leaves[-1]
-
-    if layer is None:
-        raise NotApplicable(f"it has no {what} of its own")
-    hook = layer.register_forward_hook(replace)
-    try:
-        yield leaves
-    finally:
-        hook.remove()
-    if not leaves:
-        raise NotApplicable(f"it does not read through its {what}")
-
-
-def gradient_at(leaves: list[Tensor], total: Tensor) -> Tensor:
-    """The size of the gradient at a layer's outputs, over all its calls of the same shape."""
-    leaves = [leaf for leaf in leaves if leaf.shape == leaves[0].shape]
-    found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    return torch.stack([gradient.abs() for gradient in found]).sum(0)
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.input_gradients import gradient_at, leaf_outputs
+from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
 @law(4, "causality", shapes=TEXT_TARGET)
 def causality(trial: Trial) -> None:
-    """Other target tokens from some step on change no earlier output, in training mode neither."""
+    """Changing later target tokens changes no earlier output, also in training mode."""
     drawn = trial.examples()
     batch = trial.batch(drawn)
-    step = trial.draw(st.integers(1, max(1, batch.target.shape[1] - 1)), "first other token")
+    step = trial.draw(st.integers(1, max(1, batch.target.shape[1] - 1)), "first changed token")
     training = trial.draw(st.booleans(), "training mode")
     bf16 = trial.draw(st.booleans(), "bf16")
     other = batch.target.clone()
@@ -59,12 +27,12 @@ def causality(trial: Trial) -> None:
     outputs = []
     for target in (batch.target, other):
         module = trial.module(training=training, dtype=dtype)
-        torch.manual_seed(1)  # what is dropped is the same
+        torch.manual_seed(1)  # the same dropout mask
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             memory = module.encode(batch.source, batch.source_lengths)
             hidden, _ = module.decode(target, memory)
         outputs.append(hidden[:, :step].to(trial.dtype))
-    trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the other tokens")
+    trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the changed tokens")
 
 
 @law(4, "causality by gradient", shapes=TEXT_TARGET)
@@ -73,13 +41,11 @@ def causality_by_gradient(trial: Trial) -> None:
     drawn = trial.examples()
     training = trial.draw(st.booleans(), "training mode")
     bf16 = trial.draw(st.booleans(), "bf16")
-    # In single precision: the fused kernels that training runs on.
-    module, batch = (
-        trial.module(training=training, dtype=torch.float32),
-        trial.batch(drawn, torch.float32),
-    )
+    # In single precision, so that the fused kernels of training run.
+    module = trial.module(training=training, dtype=torch.float32)
+    batch = trial.batch(drawn, torch.float32)
     with (
-        leaves_of(module.target_embedding, "target_embedding") as leaves,
+        leaf_outputs(module.target_embedding, "target_embedding") as leaves,
         torch.autocast("cpu", torch.bfloat16, enabled=bf16),
     ):
         memory = module.encode(batch.source, batch.source_lengths)
@@ -92,8 +58,8 @@ def causality_by_gradient(trial: Trial) -> None:
 
 
 @law(4, "no cross-example gradient")
-def examples_apart(trial: Trial) -> None:
-    """The gradient of one example's outputs is zero at all others, and where a source is padded."""
+def no_cross_example_gradient(trial: Trial) -> None:
+    """The gradient of one example's outputs is zero at other examples and at source padding."""
     drawn = trial.examples(min_size=2)
     training = trial.draw(st.booleans(), "training mode")
     module, batch = trial.module(training=training), trial.batch(drawn)
@@ -105,22 +71,22 @@ def examples_apart(trial: Trial) -> None:
         layers.append(("target_embedding", module.target_embedding))
     row = trial.draw(st.integers(0, batch.size - 1), "row")
     for name, layer in layers:
-        with leaves_of(layer, name) as leaves:
+        with leaf_outputs(layer, name) as leaves:
             outputs = module(batch)
         total = (outputs[row] * torch.randn_like(outputs[row])).sum()
         gradient = gradient_at(leaves, total)
         others = gradient[torch.arange(len(drawn)) != row]
-        trial.zero(others, f"the gradient of example {row} at the others' {name}")
+        trial.zero(others, f"the gradient of example {row} at the {name} of other examples")
         if name == "source_embedding" and batch.source_lengths is not None:
             padded = gradient[row, int(batch.source_lengths[row]) :]
-            trial.zero(padded, "the gradient at the padding of the source")
+            trial.zero(padded, "the gradient at padded source positions")
     if source is not None and source.is_floating_point():
         leaf = source.clone().requires_grad_()
         outputs = module(batch._replace(source=leaf))
         total = (outputs[row] * torch.randn_like(outputs[row])).sum()
         (gradient,) = torch.autograd.grad(total, leaf)
         others = gradient[torch.arange(len(drawn)) != row]
-        trial.zero(others, f"the gradient of example {row} at the others' vectors")
+        trial.zero(others, f"the gradient of example {row} at the vectors of other examples")
 
 
-LAWS: tuple[Law, ...] = (causality, causality_by_gradient, examples_apart)
+LAWS: tuple[Law, ...] = (causality, causality_by_gradient, no_cross_example_gradient)

@@ -1,4 +1,4 @@
-"""Law 9: saved and loaded is the same; interrupted and resumed is as never interrupted."""
+"""Law 9: a loaded checkpoint is the saved module; a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from seqlearn.testing.trainer_stub import silence_lightning, trainer
 
 
 @law(9, "checkpoint round trip", drawn=False)
-def saved(trial: Trial) -> None:
-    """What a checkpoint gives back has the same arguments and outputs."""
+def checkpoint_round_trip(trial: Trial) -> None:
+    """A loaded checkpoint has the same arguments and gives the same outputs."""
     module = trial.module(dtype=torch.float32)
     batch = trial.batch(trial.rich(), torch.float32)
     with TemporaryDirectory() as folder, silence_lightning():
@@ -28,30 +28,30 @@ def saved(trial: Trial) -> None:
         held.strategy.connect(module)
         module.trainer = held
         held.save_checkpoint(path)
-        torch.manual_seed(trial.seed + 1)  # another process
+        torch.manual_seed(trial.seed + 1)  # as in another process
         loaded = type(module).load_from_checkpoint(path).eval()
     kept, again = dict(module.hparams), dict(loaded.hparams)
     trial.expect(again == kept, f"saved with the arguments {kept}, loaded with {again}")
-    trial.expect(loaded.spec == module.spec, "loaded with another spec")
+    trial.expect(loaded.spec == module.spec, "the loaded module has another spec")
     with torch.no_grad():
-        trial.same(loaded(batch), module(batch), "outputs saved and loaded")
+        trial.same(loaded(batch), module(batch), "outputs before saving and after loading")
 
 
-class SaveOnce(L.Callback):
-    """Writes one checkpoint, when the first epoch ends."""
+class SaveAfterFirstEpoch(L.Callback):
+    """Saves one checkpoint at the end of the first epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        """Write it."""
+        """Save it."""
         if trainer.current_epoch == 0:
             trainer.save_checkpoint(self.path)
 
 
 @law(9, "resumed", drawn=False)
 def resumed(trial: Trial) -> None:
-    """A run that was interrupted and resumed ends with the weights of one that was not."""
+    """A run that is interrupted and resumed ends with the weights of an uninterrupted run."""
     batch = trial.batch(trial.rich(), torch.float32)
     batches = cast("Dataset[SequenceBatch]", [rows_of(batch, rows) for rows in ([0, 1], [2, 3])])
 
@@ -65,13 +65,13 @@ def resumed(trial: Trial) -> None:
 
     with TemporaryDirectory() as folder, silence_lightning():
         path = Path(folder) / "half.ckpt"
-        whole = fit([SaveOnce(path)])
-        torch.manual_seed(trial.seed + 1)  # another process
+        whole = fit([SaveAfterFirstEpoch(path)])
+        torch.manual_seed(trial.seed + 1)  # as in another process
         again = fit([], ckpt_path=path)
     state, other = whole.state_dict(), again.state_dict()
-    trial.expect(list(state) == list(other), "the resumed module has other weights by name")
+    trial.expect(list(state) == list(other), "the resumed module has parameters of other names")
     for name, tensor in state.items():
-        trial.same(other[name], tensor, f"{name} after a run resumed, and one never interrupted")
+        trial.same(other[name], tensor, f"{name} after a resumed and an uninterrupted run")
 
 
-LAWS: tuple[Law, ...] = (saved, resumed)
+LAWS: tuple[Law, ...] = (checkpoint_round_trip, resumed)

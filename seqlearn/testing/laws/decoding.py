@@ -1,4 +1,4 @@
-"""Law 6: beam search, scores and sampling mean what they say."""
+"""Law 6: beam search, scores and sampling return what their definitions say."""
 
 from __future__ import annotations
 
@@ -16,24 +16,12 @@ from seqlearn.testing.generation_helpers import GAP, asked, longest_answer, near
 from seqlearn.testing.law import TEXT_TARGET, Law, NotApplicable, Trial, law
 
 FREE = (4, 5, 6)
-"""What may be answered besides the end symbol."""
-
-
-def log_probabilities(
-    trial: Trial, module: SequenceModule, example: Example, texts: list[list[int]]
-) -> Tensor:
-    """Of every token of these texts, all read at once: `text time vocab`, in nats."""
-    batch = trial.batch([(example[0], []) for _ in texts])
-    fed, _ = pad([[START, *ids] for ids in texts])
-    with torch.no_grad():
-        memory = module.encode(batch.source, batch.source_lengths)
-        hidden, _ = module.decode(fed, memory)
-        return module.head(hidden).log_softmax(-1)
+"""The tokens that may be generated besides the end symbol."""
 
 
 @law(6, "beam 1 equals greedy", shapes=TEXT_TARGET)
-def beam_of_one(trial: Trial) -> None:
-    """A beam of width one answers as greedy search does."""
+def beam_1_equals_greedy(trial: Trial) -> None:
+    """Beam search with beam size 1 returns what greedy search returns."""
     drawn = trial.examples(max_size=3)
     options: dict[str, Any] = {
         "length_penalty": trial.draw(st.sampled_from([-1.0, 0.0, 1.0]), "length penalty"),
@@ -46,13 +34,13 @@ def beam_of_one(trial: Trial) -> None:
     for number, pair in enumerate(zip(greedy, beam, strict=True)):
         trial.expect(
             pair[0] == pair[1] or near_tie(trial, module, drawn[number], pair),
-            f"example {number}: greedy search answers {pair[0]}, a beam of one {pair[1]}",
+            f"example {number}: greedy search returns {pair[0]}, beam search {pair[1]}",
         )
 
 
 @law(6, "exhaustive beam", shapes=TEXT_TARGET)
-def whole_beam(trial: Trial) -> None:
-    """A beam that never prunes ranks all texts as trying them one by one does."""
+def exhaustive_beam(trial: Trial) -> None:
+    """A beam that never prunes ranks all texts as exhaustive search does."""
     (example,) = trial.examples(max_size=1)
     penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), "length penalty")
     stopping: Any = trial.draw(st.sampled_from([False, True, "never"]), "early stopping")
@@ -79,15 +67,15 @@ def whole_beam(trial: Trial) -> None:
     )
     trial.expect(
         sorted(map(tuple, found)) == sorted(scores),
-        f"expected each of {len(ranked)} texts once, got {len(found)}",
+        f"expected each of {len(ranked)} texts once, got {len(found)} texts",
     )
     for place, (mine, theirs) in enumerate(zip(map(tuple, found), ranked, strict=True)):
         gap = abs(scores[mine] - scores[theirs])
         trial.error = max(trial.error, gap)
         trial.expect(
             gap < GAP,
-            f"place {place} of all texts is {list(theirs)} ({scores[theirs]:.4g} nats), and the "
-            f"beam has {list(mine)} there ({scores[mine]:.4g})",
+            f"rank {place}: exhaustive search has {list(theirs)} ({scores[theirs]:.4g} nats), beam "
+            f"search {list(mine)} ({scores[mine]:.4g})",
         )
 
 
@@ -100,7 +88,7 @@ STRATEGIES: list[dict[str, Any]] = [
 
 @law(6, "scores", shapes=TEXT_TARGET)
 def scores(trial: Trial) -> None:
-    """Scores returned by generate are those of score, which are those of a forward call."""
+    """Scores from generate equal those from score, which equal those of a forward pass."""
     drawn = trial.examples(max_size=3)
     options = trial.draw(st.sampled_from(STRATEGIES), "options")
     module, given = trial.module(), asked(trial, drawn)
@@ -117,7 +105,7 @@ def scores(trial: Trial) -> None:
         texts = [answers[row][place] for row in rows]
         sources = None if trial.spec.source is None else [drawn[row][0] for row in rows]
         theirs = module.score(sources, texts)
-        trial.close(returned[rows, place], theirs, "scores of generate and of score")
+        trial.close(returned[rows, place], theirs, "scores from generate and from score")
         batch = trial.batch([(drawn[r][0], text) for r, text in zip(rows, texts, strict=True)])
         assert batch.target_lengths is not None
         with torch.no_grad():
@@ -125,12 +113,12 @@ def scores(trial: Trial) -> None:
         labels = batch.target[:, 1:]
         each = log_p.gather(-1, labels[..., None]).squeeze(-1)
         mine = (each * length_mask(batch.target_lengths - 1, labels.shape[1])).sum(1)
-        trial.close(theirs, mine.to(theirs.dtype), "scores of score and of a forward call")
+        trial.close(theirs, mine.to(theirs.dtype), "scores from score and from a forward pass")
 
 
 @law(6, "sampling", shapes=TEXT_TARGET)
 def sampling(trial: Trial) -> None:
-    """The same generator draws the same answers; a source keeps its draws in other company."""
+    """The same seed draws the same texts, and the draws of one source do not depend on others."""
     drawn = trial.examples(max_size=3)
     seed = trial.draw(st.integers(0, 99), "generator's seed")
     module, limit = trial.module(), longest_answer(trial, drawn)
@@ -143,21 +131,22 @@ def sampling(trial: Trial) -> None:
         )
 
     first, again, alone = answers(drawn), answers(drawn), answers(drawn[:1])
-    trial.expect(again == first, f"the same generator draws {first}, then {again}")
+    trial.expect(again == first, f"with the same seed: {first}, then {again}")
     trial.expect(
-        alone == first[:1], f"the first source draws {first[0]} in company, {alone[0]} alone"
+        alone == first[:1],
+        f"the first source draws {first[0]} in the batch and {alone[0]} alone",
     )
 
 
 @law(6, "end of sequence", shapes=TEXT_TARGET)
-def end_symbol(trial: Trial) -> None:
-    """Answers stop at the end symbol, go on without it, and only then up to the limit."""
+def end_of_sequence(trial: Trial) -> None:
+    """Generation stops at the end symbol and otherwise continues up to the length limit."""
     drawn = trial.examples(max_size=3)
     options = trial.draw(st.sampled_from(STRATEGIES), "options")
-    likely = trial.draw(st.booleans(), "the end is sure")
+    likely = trial.draw(st.booleans(), "end symbol is certain")
     module = trial.module()
     if module.head.bias is None:
-        raise NotApplicable("its head has no bias, by which the end would be made sure")
+        raise NotApplicable("its head has no bias with which to make the end symbol certain")
     with torch.no_grad():
         module.head.bias[END] += 1e4 if likely else -1e4
     limit = longest_answer(trial, drawn)
@@ -169,9 +158,9 @@ def end_symbol(trial: Trial) -> None:
         expected = 0 if likely else limit
         trial.expect(
             made == expected,
-            f"example {number}: expected {expected} tokens where the end is "
-            f"{'sure' if likely else 'out of reach'}, got {made}",
+            f"example {number}: expected {expected} tokens where the end symbol is "
+            f"{'certain' if likely else 'impossible'}, got {made}",
         )
 
 
-LAWS: tuple[Law, ...] = (beam_of_one, whole_beam, scores, sampling, end_symbol)
+LAWS: tuple[Law, ...] = (beam_1_equals_greedy, exhaustive_beam, scores, sampling, end_of_sequence)

@@ -1,4 +1,4 @@
-"""Law 5: one token at a time equals all at once; cached equals uncached."""
+"""Law 5: incremental decoding equals one parallel forward pass; cached equals uncached."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
 @law(5, "incremental decoding", shapes=TEXT_TARGET)
-def in_parts(trial: Trial) -> None:
-    """Tokens in parts, with the state of the part before, give what all at once give."""
+def incremental_decoding(trial: Trial) -> None:
+    """Decoding in several calls, with the state passed on, equals decoding all tokens in one call."""
     module, batch = trial.module(), trial.batch(trial.examples())
     tokens, start, state = batch.target, 0, None
     with torch.no_grad():
@@ -22,22 +22,22 @@ def in_parts(trial: Trial) -> None:
         number = 0
         while start < tokens.shape[1]:
             number += 1
-            size = trial.draw(st.integers(1, 3), f"tokens of part {number}")
+            size = trial.draw(st.integers(1, 3), f"tokens of call {number}")
             part, state = module.decode(tokens[:, start : start + size], memory, state)
-            what = f"answers from step {start} on, in parts and at once"
-            trial.close(part, whole[:, start : start + size], what)
+            label = f"outputs from step {start} on, incremental and in one call"
+            trial.close(part, whole[:, start : start + size], label)
             start += size
-            if start < tokens.shape[1] and trial.draw(st.booleans(), f"rows move after {number}"):
-                # As they do in beam search: about, away, and more than once.
-                places = st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)
-                rows = torch.tensor(trial.draw(places, f"rows after {number}"))
+            if start < tokens.shape[1] and trial.draw(st.booleans(), f"rows reordered after call {number}"):
+                # As in beam search: permuted, dropped and repeated.
+                order = st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)
+                rows = torch.tensor(trial.draw(order, f"rows after call {number}"))
                 state, memory = select(state, rows), select(memory, rows)
                 tokens, whole = tokens[rows], whole[rows]
 
 
 @law(5, "cached equals uncached", shapes=TEXT_TARGET)
-def cached_answers(trial: Trial) -> None:
-    """What generation answers greedily is the likeliest token of everything read at once."""
+def cached_equals_uncached(trial: Trial) -> None:
+    """Greedy generation picks the most likely token of a forward pass without a cache."""
     drawn = trial.examples(max_size=3)
     module = trial.module()
     limit = longest_answer(trial, drawn)
@@ -52,15 +52,15 @@ def cached_answers(trial: Trial) -> None:
             ended = len(tokens) == len(answer)
             if ended and len(answer) - len(example[1][:2]) == limit:
                 break
-            said = "the end" if ended else answer[len(tokens)]
+            picked = "the end symbol" if ended else answer[len(tokens)]
             trial.expect(
                 (token == END) == ended and (ended or answer[len(tokens)] == token),
-                f"example {number}: after {tokens} generate answers {said}, and the likeliest "
-                f"token is {'the end' if token == END else token}",
+                f"example {number}: after {tokens} generate picks {picked}, but the most likely "
+                f"token is {'the end symbol' if token == END else token}",
             )
             if ended:
                 break
             tokens.append(token)
 
 
-LAWS: tuple[Law, ...] = (in_parts, cached_answers)
+LAWS: tuple[Law, ...] = (incremental_decoding, cached_equals_uncached)

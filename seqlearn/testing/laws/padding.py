@@ -1,4 +1,4 @@
-"""Law 3: padding, garbage in it, the order and the company of a batch change nothing."""
+"""Law 3: padding, the order of a batch and its other examples change nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 @law(3, "padding")
 def padding(trial: Trial) -> None:
-    """More padding, and garbage in padded places, changes no output and no loss."""
+    """More padding, and arbitrary ids in padded positions, change no output and no loss."""
     drawn = trial.examples()
     batch = trial.batch(drawn)
     wide = batch
@@ -40,7 +40,7 @@ def padding(trial: Trial) -> None:
             memory, again = (module.encode(b.source, b.source_lengths) for b in (batch, wide))
             assert memory is not None
             assert again is not None
-            trial.close(again.pooled, memory.pooled, "pooled vectors with and without more padding")
+            trial.close(again.pooled, memory.pooled, "memory.pooled with and without more padding")
         measured, padded = module.compute_loss(batch), module.compute_loss(wide)
     trial.close(padded.loss, measured.loss, "losses with and without more padding")
     trial.expect(
@@ -51,8 +51,8 @@ def padding(trial: Trial) -> None:
 
 
 @law(3, "batch invariance")
-def company(trial: Trial) -> None:
-    """The order of a batch, and the other examples in it, change no output."""
+def batch_invariance(trial: Trial) -> None:
+    """Outputs do not depend on the order of a batch or on its other examples."""
     drawn = trial.examples(min_size=2)
     order = trial.draw(st.permutations(range(len(drawn))), "order")
     batch, module = trial.batch(drawn), trial.module()
@@ -69,8 +69,8 @@ def company(trial: Trial) -> None:
 
 
 @law(3, "batch-invariant generation", shapes=TEXT_TARGET)
-def company_of_answers(trial: Trial) -> None:
-    """The order and company of sources change no generated answer."""
+def batch_invariant_generation(trial: Trial) -> None:
+    """Generated texts do not depend on the order of the sources or on the other sources."""
     drawn = trial.examples(min_size=2, max_size=3)
     options: dict[str, Any] = trial.draw(
         st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}]), "options"
@@ -85,14 +85,14 @@ def company_of_answers(trial: Trial) -> None:
 
     rows = list(range(len(drawn)))
     together = answers(rows)
-    trial.expect(len(together) == len(drawn), f"{len(drawn)} sources have {len(together)} answers")
+    trial.expect(len(together) == len(drawn), f"{len(together)} texts for {len(drawn)} sources")
     for found, places in ((answers(rows[::-1])[::-1], rows), *((answers([r]), [r]) for r in rows)):
         for answer, row in zip(found, places, strict=True):
             other = together[row]
             trial.expect(
                 answer == other or near_tie(trial, module, drawn[row], [answer, other]),
-                f"example {row} is answered {other} in one company, {answer} in another",
+                f"example {row} gives {other} in one batch and {answer} in another",
             )
 
 
-LAWS: tuple[Law, ...] = (padding, company, company_of_answers)
+LAWS: tuple[Law, ...] = (padding, batch_invariance, batch_invariant_generation)

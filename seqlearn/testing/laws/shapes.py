@@ -1,4 +1,4 @@
-"""Law 2: the shapes of outputs follow those of inputs, at any length."""
+"""Law 2: output shapes follow input shapes for every length."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 @law(2, "shapes")
 def shapes(trial: Trial) -> None:
-    """Shapes follow the inputs at any length, none and one included; all numbers are finite."""
+    """Output shapes follow input shapes for every length, with 0 and 1; all values are finite."""
     module, batch = trial.module(), trial.batch(trial.examples())
     size, d_model = batch.size, module.d_model
     with torch.no_grad():
         memory = module.encode(batch.source, batch.source_lengths)
         outputs = module(batch)
     if trial.spec.source is None:
-        trial.expect(memory is None, "without a source, the memory is something else than None")
+        trial.expect(memory is None, "without a source, expected None as the memory")
     else:
         assert memory is not None
         trial.expect(
@@ -32,38 +32,38 @@ def shapes(trial: Trial) -> None:
             memory.pooled.shape == (size, d_model),
             f"expected memory.pooled as ({size}, {d_model}), got {tuple(memory.pooled.shape)}",
         )
-        trial.expect(memory.pooled.isfinite().all(), "memory.pooled: numbers that are not finite")
+        trial.expect(memory.pooled.isfinite().all(), "memory.pooled: values that are not finite")
         trial.expect(
             memory.states[memory.mask].isfinite().all(),
-            "memory.states: numbers that are not finite, where real",
+            "memory.states: values that are not finite at real positions",
         )
     if memory is not None and batch.source_lengths is not None:
         empty = batch.source_lengths == 0
         trial.zero(memory.pooled[empty], "memory.pooled of an empty source")
         trial.expect(
             torch.equal(memory.mask.any(1), ~empty),
-            "memory.mask: real states where the source is empty, or none where it is not",
+            "memory.mask: expected real positions exactly where the source is not empty",
         )
     expected: tuple[int, ...] = (size, module.head.out_features)
     if isinstance(trial.spec.target, TextSpec):
         expected = (size, batch.target.shape[1] - 1, trial.spec.target.vocab_size)
     found = tuple(outputs.shape)
     trial.expect(found == expected, f"expected outputs as {expected}, got {found}")
-    trial.expect(outputs.isfinite().all(), "outputs that are not finite")
+    trial.expect(outputs.isfinite().all(), "outputs: values that are not finite")
 
 
 @law(2, "empty target", shapes=TEXT_TARGET)
-def no_tokens(trial: Trial) -> None:
-    """A decoder that is fed no token answers none, and goes on as if nothing had been."""
+def empty_target(trial: Trial) -> None:
+    """Decoding zero tokens returns an empty output and leaves the state as it was."""
     module, batch = trial.module(), trial.batch(trial.examples())
     with torch.no_grad():
         memory = module.encode(batch.source, batch.source_lengths)
         none, state = module.decode(batch.target[:, :0], memory)
         found, expected = tuple(none.shape), (batch.size, 0, module.d_model)
-        trial.expect(found == expected, f"expected answers as {expected}, got {found}")
+        trial.expect(found == expected, f"expected the shape {expected} for zero tokens, got {found}")
         after, _ = module.decode(batch.target, memory, state)
         whole, _ = module.decode(batch.target, memory)
-    trial.close(after, whole, "answers after no token, and from the start")
+    trial.close(after, whole, "outputs after a call with zero tokens, and without that call")
 
 
-LAWS: tuple[Law, ...] = (shapes, no_tokens)
+LAWS: tuple[Law, ...] = (shapes, empty_target)

@@ -1,13 +1,10 @@
-"""Law 7: looking, copying, compiling and bf16 leave a module and its answers as they are."""
+"""Law 7: recording, copying, compiling and bf16 leave a module and its outputs as they are."""
 
 from __future__ import annotations
 
 import copy
 import io
 import pickle
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,24 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seqlearn.core import SequenceModule
-from seqlearn.introspect import Recording
-from seqlearn.introspect.recording._record import KINDS, record
 from seqlearn.testing.cases import real_outputs
+from seqlearn.testing.recorded_attention import record_quietly
 from seqlearn.testing.generation_helpers import asked, longest_answer
 from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
 
 
-@contextmanager
-def recording_of(module: SequenceModule, what: Sequence[str] = KINDS) -> Iterator[Recording]:
-    """`record`, for which it is no fault if there is nothing to hear."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
-        with record(module, what) as recording:
-            yield recording
-
-
-def traces(module: SequenceModule) -> list[tuple[Any, ...]]:
-    """What recording might leave on the parts of a module: attributes, hooks, modes."""
+def attributes_and_hooks(module: SequenceModule) -> list[tuple[Any, ...]]:
+    """What recording might leave on the submodules: attributes, hooks, modes."""
     return [
         (
             name,
@@ -46,7 +33,7 @@ def traces(module: SequenceModule) -> list[tuple[Any, ...]]:
 
 @law(7, "recording")
 def recording(trial: Trial) -> None:
-    """Recording changes no bit of outputs, gradients and random state, and leaves no trace."""
+    """Recording changes no output, gradient or random state, and leaves nothing on the module."""
     drawn = trial.examples()
     training = trial.draw(st.booleans(), "training mode")
     batch = trial.batch(drawn)
@@ -59,26 +46,29 @@ def recording(trial: Trial) -> None:
 
     outputs, gradients, state = run(trial.module(training=training))
     module = trial.module(training=training)
-    before = traces(module)
-    with recording_of(module):
-        heard, others, after = run(module)
-    trial.same(heard, outputs, "outputs recorded and not")
+    before = attributes_and_hooks(module)
+    with record_quietly(module):
+        recorded, others, after = run(module)
+    trial.same(recorded, outputs, "outputs with and without recording")
     trial.expect(torch.equal(after, state), "recording draws random numbers")
     names = [name for name, _ in module.named_parameters()]
     for name, mine, theirs in zip(names, others, gradients, strict=True):
-        trial.expect((mine is None) == (theirs is None), f"recording changes whether {name} learns")
+        trial.expect((mine is None) == (theirs is None), f"recording changes whether {name} has a gradient")
         if mine is not None and theirs is not None:
-            trial.same(mine, theirs, f"gradients of {name} recorded and not")
-    trial.expect(traces(module) == before, "recording leaves a hook or an attribute on the module")
+            trial.same(mine, theirs, f"the gradient of {name} with and without recording")
+    trial.expect(
+        attributes_and_hooks(module) == before,
+        "recording leaves a hook or an attribute on the module",
+    )
 
 
 @law(7, "train and eval mode", shapes=(*TEXT_TARGET, "sequence-to-vector (classes)"))
-def modes(trial: Trial) -> None:
-    """Answering works in eval mode, and leaves each part in the mode in which it was."""
+def train_and_eval_mode(trial: Trial) -> None:
+    """Generation runs in eval mode and restores the mode of every submodule."""
     drawn = trial.examples(max_size=2)
     module = trial.module()
     parts = list(module.modules())
-    count = trial.draw(st.integers(0, 2), "kind of modes")
+    count = trial.draw(st.integers(0, 2), "modes of the submodules")
     for number, part in enumerate(parts):  # all in eval, all in training, or mixed
         part.training = count == 1 or (count == 2 and number % 2 == 0)
     before = [part.training for part in parts]
@@ -93,21 +83,21 @@ def modes(trial: Trial) -> None:
 
     found = answers()
     after = [part.training for part in parts]
-    trial.expect(after == before, "some part is in another mode after the call than before it")
+    trial.expect(after == before, "a submodule has another mode after the call than before it")
     module.eval()
-    trial.same(found, answers(), "answers in other modes, and in eval")
+    trial.same(found, answers(), "results in other modes and in eval mode")
 
 
 @law(7, "copy and pickle")
-def copies(trial: Trial) -> None:
-    """A deep copy and a pickled copy give the same outputs, and share no parameter."""
+def copy_and_pickle(trial: Trial) -> None:
+    """A deep copy and a pickled copy give the same outputs and share no parameter."""
     module, batch = trial.module(), trial.batch(trial.examples())
     with torch.no_grad():
         expected = module(batch)
         file = io.BytesIO()
         torch.save(module, file, pickle_module=pickle)
         file.seek(0)
-        loaded = torch.load(file, weights_only=False)  # what the line before has written
+        loaded = torch.load(file, weights_only=False)  # written two lines above
         for how, other in (("deep", copy.deepcopy(module)), ("pickled", loaded)):
             trial.same(other(batch), expected, f"outputs of a {how} copy and of the module")
             for parameter in other.parameters():
@@ -118,33 +108,33 @@ def copies(trial: Trial) -> None:
 
 @law(7, "bf16")
 def bf16(trial: Trial) -> None:
-    """Under autocast to bf16 outputs are close to those in single precision."""
+    """Outputs under bf16 autocast are close to those in single precision."""
     module, batch = trial.module(dtype=torch.float32), trial.batch(trial.examples(), torch.float32)
     with torch.no_grad():
         exact = real_outputs(batch, module(batch))
         with torch.autocast("cpu", torch.bfloat16):
             rough = real_outputs(batch, module(batch)).float()
-    trial.expect(rough.isfinite().all(), "outputs under bf16 that are not finite")
+    trial.expect(rough.isfinite().all(), "outputs under bf16: values that are not finite")
     size = float(exact.square().mean().sqrt())
     off = float((rough - exact).square().mean().sqrt())
     trial.error = max(trial.error, off)
     trial.expect(
-        off < 0.05 + 0.1 * size, f"outputs under bf16 of size {size:.2g} are off by {off:.2g}"
+        off < 0.05 + 0.1 * size, f"outputs under bf16 differ by {off:.2g} (root mean square; outputs {size:.2g})"
     )
 
 
 @law(7, "compiled", drawn=False)
 def compiled(trial: Trial) -> None:
-    """A compiled encoder and decoder answer as they do uncompiled."""
+    """A compiled encoder and decoder give the same outputs as uncompiled ones."""
     batch = trial.batch(trial.rich())
     module = trial.module()
-    torch.compiler.reset()  # or after some modules it would no longer compile
+    torch.compiler.reset()  # torch stops compiling after too many recompilations
     with torch.no_grad():
         expected = module(batch)
         for half in (module.encoder, module.decoder):
             if isinstance(half, torch.nn.Module):
                 half.compile(backend="eager")
-        trial.close(module(batch), expected, "outputs compiled and not")
+        trial.close(module(batch), expected, "outputs of the compiled and the uncompiled module")
 
 
-LAWS: tuple[Law, ...] = (recording, modes, copies, bf16, compiled)
+LAWS: tuple[Law, ...] = (recording, train_and_eval_mode, copy_and_pickle, bf16, compiled)

@@ -1,10 +1,9 @@
-"""What a law is, and what it gets: a trial, of one module on one drawn case."""
+"""What a law checks: a trial, one module on one drawn case."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -28,11 +27,11 @@ TEXT_TARGET = ("sequence-to-sequence", "vector-to-sequence", "language-modeling"
 
 
 class LawViolation(Exception):  # noqa: N818 -- a finding, not an error of the kit
-    """A law does not hold; the message says what was seen."""
+    """A law does not hold; the message says what was found."""
 
 
 class NotApplicable(Exception):  # noqa: N818 -- as above
-    """A law says nothing of this trial; the message says why."""
+    """A law does not apply to this trial; the message says why."""
 
 
 class Trial:
@@ -40,14 +39,14 @@ class Trial:
 
     Args:
         module_under_test: The module under test.
-        shape: The name of the shape.
-        seed: From which the module is built.
-        draw: Draws from a strategy; `None` for a law that draws nothing.
+        shape: The name of the task, a key of `SHAPES`.
+        seed: The seed with which the module is built.
+        draw: Draws from a hypothesis strategy; `None` for a law that draws nothing.
 
     Attributes:
-        error: The greatest difference that was measured.
-        drawn: What was drawn, by name, in the order of drawing; of a law that draws nothing the
-            batch that it is at.
+        error: The largest difference that was measured.
+        drawn: The drawn values by name, in the order of drawing; for a law that draws nothing, the
+            examples of the batch that it checks.
     """
 
     def __init__(
@@ -65,12 +64,12 @@ class Trial:
 
     @property
     def spec(self) -> SequenceSpec:
-        """What goes in and what comes out."""
+        """The types of source and target."""
         return SHAPES[self.shape]
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which everything is computed unless a law says otherwise."""
+        """The dtype of all computation, unless a law chooses another."""
         return self.under_test.dtype
 
     @property
@@ -84,25 +83,25 @@ class Trial:
         return isinstance(self.spec.target, TextSpec)
 
     def draw(self, strategy: st.SearchStrategy[_Drawn], label: str) -> _Drawn:
-        """Draw a value; the label names it in the words of a counterexample."""
+        """Draw a value; the label names it in a counterexample."""
         assert self._draw is not None
         drawn: _Drawn = self._draw(strategy, label)
         self.drawn[label] = drawn
         return drawn
 
     def module(
-        self, *, training: bool = False, moved: bool = True, dtype: torch.dtype | None = None
+        self, *, training: bool = False, perturbed: bool = True, dtype: torch.dtype | None = None
     ) -> SequenceModule:
-        """A new module, the same at every call.
+        """Build the module; every call builds the same one.
 
         Args:
             training: Whether it is in training mode.
-            moved: Whether its parameters have moved a little from where they start.
-            dtype: In which it computes; that of the trial, if `None`.
+            perturbed: Whether small random numbers are added to its initial parameters.
+            dtype: The dtype of its parameters; that of the trial, if `None`.
         """
         state = torch.get_rng_state()
         module = self.under_test.build(self.spec, self.seed)
-        if moved:
+        if perturbed:
             perturb(module)
         torch.set_rng_state(state)
         return module.to(dtype or self.dtype).train(training)
@@ -119,13 +118,13 @@ class Trial:
         return self.draw(strategy, "examples")
 
     def batch(self, drawn: list[Example], dtype: torch.dtype | None = None) -> SequenceBatch:
-        """The batch of these examples; a law that draws nothing names the last one it made."""
+        """Build the batch of these examples; the report names the last one a law built."""
         if self._draw is None:
             self.drawn["examples"] = drawn
         return batch_of(self.spec, drawn, dtype or self.dtype)
 
     def rich(self) -> list[Example]:
-        """Four examples that differ, cut to what the module reads."""
+        """Four different examples, cut to the lengths that the module accepts."""
 
         def cut(side: Any, places: int) -> Any:
             return side[:places] if isinstance(side, list) else side
@@ -134,26 +133,33 @@ class Trial:
         target = self.under_test.widest_target - 2 if self.text_target else LONGEST
         return [(cut(s, source), cut(t, target)) for s, t in rich_examples(self.spec)]
 
-    # Findings
+    # Comparisons, which raise LawViolation
 
-    def expect(self, holds: object, said: str) -> None:
-        """Find the law broken unless `holds`.
+    def expect(self, holds: object, message: str) -> None:
+        """Report a violation unless `holds`.
 
         Raises:
-            LawViolation: With what was said.
+            LawViolation: With this message.
         """
         if not holds:
-            raise LawViolation(said)
+            raise LawViolation(message)
 
-    def close(self, got: Tensor, expected: Tensor, what: str) -> None:
-        """Find the law broken unless both are the same, to the tolerance of their type.
+    def close(self, got: Tensor, expected: Tensor, label: str) -> None:
+        """Report a violation unless both are equal within the tolerance of their dtype.
+
+        The tolerance is 1e-9 absolute and 1e-7 relative in float64, 1e-4 and 1e-4 in other dtypes.
+
+        Args:
+            got: What was computed.
+            expected: What it must equal; its dtype decides the tolerance.
+            label: What is compared, for the message.
 
         Raises:
-            LawViolation: With the greatest difference and its place.
+            LawViolation: With the largest difference and its index.
         """
         self.expect(
             got.shape == expected.shape,
-            f"{what}: expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}",
+            f"{label}: expected the shape {tuple(expected.shape)}, got {tuple(got.shape)}",
         )
         if got.numel() == 0:
             return
@@ -162,68 +168,30 @@ class Trial:
         worst = float(difference.max())
         self.error = max(self.error, worst)
         if bool((difference > absolute + relative * expected.abs()).any()):
-            place = torch.unravel_index(difference.argmax(), difference.shape)
-            where = ", ".join(str(int(at)) for at in place)
-            raise LawViolation(f"{what}: differ by {worst:.3g} (at [{where}] of {list(got.shape)})")
+            index = torch.unravel_index(difference.argmax(), difference.shape)
+            where = ", ".join(str(int(axis)) for axis in index)
+            raise LawViolation(
+                f"{label}: differ by {worst:.3g} (at index [{where}] of shape {list(got.shape)})"
+            )
 
-    def zero(self, tensor: Tensor, what: str) -> None:
-        """Find the law broken unless all is exactly zero.
+    def zero(self, tensor: Tensor, label: str) -> None:
+        """Report a violation unless every value is exactly zero.
 
         Raises:
-            LawViolation: With the greatest number.
+            LawViolation: With the largest absolute value.
         """
         if tensor.numel() == 0:
             return
         worst = float(tensor.abs().nan_to_num(math.inf, posinf=math.inf).max())
         self.error = max(self.error, worst)
-        self.expect(worst == 0, f"{what}: expected zero, got {worst:.3g}")
+        self.expect(worst == 0, f"{label}: expected zero, got {worst:.3g}")
 
-    def same(self, got: Tensor, expected: Tensor, what: str) -> None:
-        """Find the law broken unless both are the same to the bit.
+    def same(self, got: Tensor, expected: Tensor, label: str) -> None:
+        """Report a violation unless both are equal to the bit.
 
         Raises:
-            LawViolation: With the greatest difference.
+            LawViolation: With the largest difference.
         """
         if not torch.equal(got, expected):
             self.close(got, expected, what)
-            raise LawViolation(f"{what}: are not the same to the bit")
-
-
-@dataclass(frozen=True)
-class Law:
-    """One law.
-
-    Attributes:
-        number: Of the law of the library's design to which it belongs.
-        name: By which it is called.
-        says: What must hold, in one line.
-        check: Looks at one trial.
-        shapes: On which it can be checked.
-        drawn: Whether its cases are drawn; otherwise it is checked on one case for each shape.
-        few: Whether it is slow, and checked on fewer cases.
-    """
-
-    number: int
-    name: str
-    says: str
-    check: Callable[[Trial], None]
-    shapes: tuple[str, ...] = ALL
-    drawn: bool = True
-    few: bool = False
-
-
-def law(
-    number: int,
-    name: str,
-    *,
-    shapes: tuple[str, ...] = ALL,
-    drawn: bool = True,
-    few: bool = False,
-) -> Callable[[Callable[[Trial], None]], Law]:
-    """Make a law of a function, whose docstring says what must hold."""
-
-    def make(check: Callable[[Trial], None]) -> Law:
-        says = (check.__doc__ or "").strip().splitlines()[0]
-        return Law(number, name, says, check, shapes, drawn, few)
-
-    return make
+            raise LawViolation(f"{label}: are not equal to the bit")

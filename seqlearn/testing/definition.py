@@ -1,0 +1,82 @@
+"""`Law`, and `law`, the decorator that makes one from a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seqlearn.testing.trial import ALL, Trial
+
+
+@dataclass(frozen=True)
+class Law:
+    """One property that every module must have.
+
+    Attributes:
+        number: The number of the group in seqlearn's design to which the law belongs.
+        name: Its name, by which `check_module` selects it.
+        says: What must hold, in one sentence.
+        check: Checks one trial.
+        shapes: The tasks on which it can be checked.
+        drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
+        few: Whether it is slow, and so checked on fewer cases.
+    """
+
+    number: int
+    name: str
+    says: str
+    check: Callable[[Trial], None]
+    shapes: tuple[str, ...] = ALL
+    drawn: bool = True
+    few: bool = False
+
+
+def law(
+    number: int,
+    name: str,
+    *,
+    shapes: tuple[str, ...] = ALL,
+    drawn: bool = True,
+    few: bool = False,
+) -> Callable[[Callable[[Trial], None]], Law]:
+    """Make a law from a function that checks one trial; its docstring says what must hold.
+
+    The function builds a module with `trial.module()` and compares what it returns with
+    `trial.expect`, `trial.close`, `trial.same` or `trial.zero`, which raise `LawViolation`. It
+    raises `NotApplicable` where the law does not apply. Pass the law to `check_module` or
+    `module_checks`, alone or beside seqlearn's own: `laws=[*LAWS, output_range]`.
+
+    Args:
+        number: The group of the law; laws of your own may have any number.
+        name: Its name, which no other law has.
+        shapes: The tasks on which it can be checked (names of `SHAPES`).
+        drawn: Whether it draws its cases, with `trial.examples()` and `trial.draw()`.
+        few: Whether it is slow, and so checked on fewer cases.
+
+    Raises:
+        ValueError: If the function has no docstring.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.testing import law
+        >>> @law(11, "output range")
+        ... def output_range(trial):
+        ...     '''Outputs lie between -50 and 50.'''
+        ...     module, batch = trial.module(), trial.batch(trial.examples())
+        ...     with torch.no_grad():
+        ...         largest = module(batch).abs().max().item()
+        ...     trial.expect(largest < 50, f"an output of {largest:.3g}")
+        >>> output_range.says
+        'Outputs lie between -50 and 50.'
+    """
+
+    def make(check: Callable[[Trial], None]) -> Law:
+        lines = (check.__doc__ or "").strip().splitlines()
+        if not lines:
+            raise ValueError(
+                f"expected a docstring on {check.__name__} that says what law {name!r} demands, "
+                "got none"
+            )
+        return Law(number, name, lines[0], check, shapes, drawn, few)
+
+    return make
