@@ -1,4 +1,4 @@
-"""The laws that every module must obey, also a user's own, and what checks them.
+"""Conformance tests: the laws that every module must satisfy, and what checks them.
 
 Needs the extra `testing`: `pip install 'seqlearn[testing]'`.
 """
@@ -9,10 +9,11 @@ try:
     from seqlearn.testing import strategies
     from seqlearn.testing.cases import SHAPES, batch_of
     from seqlearn.testing.checking import check_module
-    from seqlearn.testing.law import Law
+    from seqlearn.testing.definition import Law, law
     from seqlearn.testing.laws import LAWS
     from seqlearn.testing.parametrized import module_checks
     from seqlearn.testing.report import Counterexample, LawsViolated, Outcome, Report
+    from seqlearn.testing.trial import LawViolation, NotApplicable, Trial
 except ModuleNotFoundError as error:
     if error.name not in ("hypothesis", "pytest"):
         raise
@@ -27,11 +28,15 @@ __all__ = [
     "SHAPES",
     "Counterexample",
     "Law",
+    "LawViolation",
     "LawsViolated",
+    "NotApplicable",
     "Outcome",
     "Report",
+    "Trial",
     "batch_of",
     "check_module",
+    "law",
     "module_checks",
     "strategies",
 ]

@@ -1,4 +1,4 @@
-"""Cases as plain data, and what is made of them: specs by the name of their shape, and batches.
+"""Test cases as plain data: a spec for each task, examples, and batches built from them.
 
 An example is a pair of plain data: a source (a list of ids, a list of numbers, or `None`) and a
 target (a list of ids, the number of a class, or a list of numbers).
@@ -30,21 +30,21 @@ SHAPES: dict[str, SequenceSpec] = {
 Example = tuple[Any, Any]
 
 LONGEST = 5
-"""Tokens in the longest text that is drawn."""
+"""The most tokens in a text that is drawn."""
 
 WIDEST = 8
-"""Places in the widest padded text that is drawn, start and end not counted."""
+"""The most positions in a padded text that is drawn, without start and end symbol."""
 
 
 def batch_of(
     spec: SequenceSpec, examples: Sequence[Example], dtype: torch.dtype = torch.float32
 ) -> SequenceBatch:
-    """Make the batch of these examples, as a data module makes it.
+    """Build the batch of these examples, as a data module builds it.
 
     Args:
-        spec: What goes in and what comes out.
+        spec: The types of source and target.
         examples: Pairs of source and target, as plain data.
-        dtype: Of vectors.
+        dtype: The dtype of vectors.
     """
     sources, targets = [source for source, _ in examples], [target for _, target in examples]
     source: Tensor | None = None
@@ -62,7 +62,7 @@ def batch_of(
 
 
 def rich_examples(spec: SequenceSpec) -> list[Example]:
-    """Four examples that differ, of many tokens, of some, of one and of none."""
+    """Four different examples, with five, three, one and no tokens."""
     texts = [[4, 5, 6, 4, 6], [6, 4, 4], [5], []]
     vectors = [[0.5, -1.0, 2.0], [1.5, 0.0, -0.5], [-1.0, 1.0, 0.5], [0.0, 2.0, 1.0]]
     others = [[7, 8, 4, 5, 6], [8, 4, 4], [7], []]
@@ -80,7 +80,7 @@ def rich_examples(spec: SequenceSpec) -> list[Example]:
 
 
 def short_examples(spec: SequenceSpec) -> list[Example]:
-    """Two examples, whose texts have one token each."""
+    """Two examples whose texts have one token each."""
 
     def cut(side: Any, kind: object) -> Any:
         return side[:1] if isinstance(kind, TextSpec) else side
@@ -89,14 +89,14 @@ def short_examples(spec: SequenceSpec) -> list[Example]:
 
 
 def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
-    """Some rows of a batch, in this order, padded as they are."""
+    """Some rows of a batch, in this order, with the padding of the batch."""
     picked = [None if part is None else part[list(rows)] for part in batch[:4]]
     assert picked[2] is not None
     return SequenceBatch(picked[0], picked[1], picked[2], picked[3])
 
 
 def counted_targets(batch: SequenceBatch) -> int:
-    """How many targets count in a loss: tokens after the start, classes, or numbers of vectors."""
+    """The number of targets that count in a loss: tokens after the start, classes or elements."""
     if batch.target_lengths is None:
         return int(batch.target[~batch.is_duplicate].numel())
     labels = batch.target[:, 1:]
@@ -105,7 +105,7 @@ def counted_targets(batch: SequenceBatch) -> int:
 
 
 def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
-    """Of the logits those that predict a real token; all of a class or vector."""
+    """The logits that predict a real token; all outputs of a class or vector."""
     if batch.target_lengths is None:
         return outputs
     size = min(outputs.shape[1], batch.target.shape[1] - 1)
@@ -115,7 +115,7 @@ def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
 def repad_with_garbage(
     ids: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"], width: int, vocab: int
 ) -> Int[Tensor, "batch {width}"]:
-    """The same texts in rows of `width` places, whose padding is random ids."""
+    """The same texts padded to `width` with random ids."""
     garbage = torch.randint(vocab, (ids.shape[0], width))
     garbage[length_mask(lengths, width)] = ids[length_mask(lengths, ids.shape[1])]
     return garbage

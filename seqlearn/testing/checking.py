@@ -1,8 +1,8 @@
-"""`check_module`: hold a module to the laws."""
+"""`check_module`: check a module against the laws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hypothesis
@@ -10,69 +10,82 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqlearn.testing.law import Law, LawViolation, NotApplicable, Trial
+from seqlearn.testing.definition import Law
 from seqlearn.testing.laws import LAWS
 from seqlearn.testing.module_under_test import Factory, ModuleUnderTest, first_line
 from seqlearn.testing.report import Counterexample, LawsViolated, Outcome, Report
 from seqlearn.testing.strategies import seeds
+from seqlearn.testing.trial import LawViolation, NotApplicable, Trial
 
 MAX_SLOW_CASES = 20
-"""Cases of a slow law at most."""
+"""The most cases of a slow law."""
 
 
 def check_module(
     factory: Factory,
     *,
-    laws: Iterable[str | int] | None = None,
+    laws: Iterable[str | int | Law] | None = None,
     examples: int = 25,
     seed: int = 0,
     zero_gradients: Iterable[str] = (),
 ) -> Report:
-    """Hold a module to the laws that apply to it.
+    """Check a module against the laws that apply to it.
 
         report = check_module(lambda spec: MyModel(spec, d_model=8))
         print(report)
 
-    It is tried on five small specs (`SHAPES`). Cases are drawn by hypothesis, and a case on which
-    a law does not hold is made as small as possible before it is told. A few tokens and narrow
-    modules find what is wrong as well as many and wide ones, and faster.
+    The module is built for five small specs (`SHAPES`). Hypothesis draws the cases, and shrinks a
+    case that violates a law before it is reported. Short texts and narrow modules find faults as
+    well as long and wide ones, and faster.
 
     Args:
         factory: Builds a module for a spec. A `ValueError` says that it does not serve this spec.
-        laws: Names or numbers of the laws to check; all, if `None`.
+        laws: The laws to check, each by name, by number or as a `Law` of your own
+            (`[*LAWS, my_law]`); all of `LAWS`, if `None`.
         examples: Cases to draw for each law. Laws that train take a fifth, 20 at most; those that
-            draw nothing take one for each shape, more from 100 examples on.
-        seed: From which the cases are drawn.
+            draw nothing take one for each task, more from 100 examples on.
+        seed: The seed with which the cases are drawn.
         zero_gradients: Patterns (regular expressions) of names of parameters whose gradient is
             zero by mathematics, such as the bias of the keys.
 
     Returns:
-        What was found, if no law is broken.
+        The report, if no law is violated.
 
     Raises:
-        LawsViolated: If laws are broken: one error that lists them all.
-        ValueError: If there is no such law, or the factory serves no spec at all.
-        TypeError: If the factory makes something else than a `SequenceModule`.
+        LawsViolated: If laws are violated: one error that lists them all.
+        ValueError: If there is no such law, two laws have one name, or the factory serves no spec.
+        TypeError: If the factory builds anything but a `SequenceModule`.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import check_module
+        >>> check_module(lambda spec: sl.RNN(spec, d_model=4), laws=["shapes"], examples=1).held
+        ['shapes']
     """
     chosen = select_laws(laws)
     state = torch.get_rng_state()
     try:
         module_under_test = ModuleUnderTest(factory, tuple(zero_gradients))
-        outcomes = {each.name: try_law(each, module_under_test, examples, seed) for each in chosen}
+        outcomes = {each.name: run_law(each, module_under_test, examples, seed) for each in chosen}
     finally:
         torch.set_rng_state(state)
-    report = report_of(module_under_test, outcomes, examples, seed)
+    report = make_report(module_under_test, outcomes, examples, seed)
     if report.broken:
         raise LawsViolated(report)
     return report
 
 
-def report_of(
+def make_report(
     module_under_test: ModuleUnderTest, outcomes: dict[str, Outcome], examples: int, seed: int
 ) -> Report:
-    """Put together what was found of a module."""
-    broken = [name for name, outcome in outcomes.items() if outcome.status == "broken"]
-    repeat = f"check_module(factory, laws={broken}, examples={examples}, seed={seed}"
+    """Build the report of a module."""
+    # Seqlearn's laws by name; a user's by the name of its function, as it is imported.
+    broken = [
+        repr(name) if outcome.law in LAWS else outcome.law.check.__name__
+        for name, outcome in outcomes.items()
+        if outcome.status == "broken"
+    ]
+    repeat = f"check_module(factory, laws=[{', '.join(broken)}], examples={examples}, seed={seed}"
     if module_under_test.zero_gradients:
         repeat += f", zero_gradients={list(module_under_test.zero_gradients)}"
     return Report(
@@ -85,56 +98,78 @@ def report_of(
     )
 
 
-def select_laws(names: Iterable[str | int] | None) -> list[Law]:
-    """The laws of these names and numbers, in the order of their numbers.
+def select_laws(selection: Iterable[str | int | Law] | None) -> list[Law]:
+    """The selected laws: those of `LAWS` in the order of their numbers, then a user's own.
+
+    Args:
+        selection: Names, numbers and laws; all of `LAWS`, if `None`.
 
     Raises:
-        ValueError: If there is no such law; the message names those that there are.
+        ValueError: If there is no such law, or two have one name.
     """
-    if names is None:
+    if selection is None:
         return list(LAWS)
-    asked = list(names)
-    known: set[str | int] = {each.name for each in LAWS} | {each.number for each in LAWS}
-    for name in asked:
-        if name not in known:
-            there = ", ".join(each.name for each in LAWS)
-            raise ValueError(f"expected laws by number (1 to 10) or name ({there}), got {name!r}")
-    return [each for each in LAWS if each.name in asked or each.number in asked]
+    selected = list(selection)
+    own = [each for each in selected if isinstance(each, Law) and each not in LAWS]
+    known = [*LAWS, *own]
+    check_names([each for each in selected if not isinstance(each, Law)], known)
+    names = [law.name for law in known]
+    for law in own:
+        if names.count(law.name) > 1:
+            raise ValueError(
+                f"expected a law with a name of its own, got {law.name!r}, which another law has"
+            )
+    return [each for each in known if {each, each.name, each.number} & set(selected)]
 
 
-def try_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: int) -> Outcome:
-    """Try one law on as many cases, or until it is broken."""
+def check_names(names: Sequence[str | int], known: Sequence[Law]) -> None:
+    """Raise unless each is the name or number of a known law.
+
+    Raises:
+        ValueError: If one is not; the message lists the known laws.
+    """
+    for name in names:
+        if name not in {law.name for law in known} | {law.number for law in known}:
+            listed = ", ".join(law.name for law in known)
+            raise ValueError(
+                f"expected laws by number (1 to 10), by name ({listed}) or as Law objects, got "
+                f"{name!r}"
+            )
+
+
+def run_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: int) -> Outcome:
+    """Check one law on the given number of cases, or until it is violated."""
     shapes = [shape for shape in module_under_test.serves if shape in law.shapes]
     if not shapes:
         needed = ", ".join(law.shapes)
         return Outcome(law, "not checked", reason=f"it serves none of {needed}")
-    tried = LawRunner(law, module_under_test)
+    runner = LawRunner(law, module_under_test)
     try:
         if law.drawn:
             count = max(1, min(MAX_SLOW_CASES, examples // 5)) if law.few else examples
-            draw_cases(tried, shapes, count, seed)
+            draw_cases(runner, shapes, count, seed)
         else:
-            # One for each shape; more only where very many are asked for.
+            # One for each task; more only where very many cases are requested.
             count = max(1, min(MAX_SLOW_CASES, examples // 50))
             for number in range(count):
                 for shape in shapes:
-                    tried.on(Trial(module_under_test, shape, seed + number, None))
+                    runner.run(Trial(module_under_test, shape, seed + number, None))
     except LawViolation:
-        assert tried.broken is not None
-        return Outcome(law, "broken", tried.cases, tried.error, "", tried.broken)
-    if tried.cases == 0:
-        return Outcome(law, "not checked", reason=tried.reason)
-    return Outcome(law, "held", tried.cases, tried.error)
+        assert runner.broken is not None
+        return Outcome(law, "broken", runner.cases, runner.error, "", runner.broken)
+    if runner.cases == 0:
+        return Outcome(law, "not checked", reason=runner.reason)
+    return Outcome(law, "held", runner.cases, runner.error)
 
 
 class LawRunner:
-    """What trying a law has shown so far.
+    """Checks one law on trial after trial.
 
     Attributes:
-        cases: Trials of which it says something.
-        reason: Why it says nothing of another trial, if there was one.
-        error: The greatest difference.
-        broken: The last case on which the law did not hold; the smallest, in the end.
+        cases: The number of trials to which the law applied.
+        reason: Why it did not apply to the last other trial.
+        error: The largest difference so far.
+        broken: The last case that violated the law; in the end, the smallest.
     """
 
     def __init__(self, law: Law, module_under_test: ModuleUnderTest) -> None:
@@ -142,8 +177,8 @@ class LawRunner:
         self.cases, self.reason, self.error = 0, "", 0.0
         self.broken: Counterexample | None = None
 
-    def on(self, trial: Trial) -> None:
-        """Check one trial; one of which the law says nothing does not count.
+    def run(self, trial: Trial) -> None:
+        """Check one trial; a trial to which the law does not apply is not counted.
 
         Raises:
             LawViolation: If the law does not hold.
@@ -155,23 +190,23 @@ class LawRunner:
             self.cases -= 1
             self.reason = str(reason)
         except hypothesis.errors.HypothesisException:
-            raise  # its own way of ending a case
+            raise  # how hypothesis ends a case
         except LawViolation as finding:
-            self._keep(trial, str(finding))
+            self._store(trial, str(finding))
             raise
         except Exception as error:
-            self._keep(trial, f"it raised {first_line(error)}")
+            self._store(trial, f"it raised {first_line(error)}")
             raise LawViolation from error
         finally:
             self.error = max(self.error, trial.error)
 
-    def _keep(self, trial: Trial, found: str) -> None:
-        words = dict(trial.drawn)
-        self.broken = Counterexample(trial.shape, trial.seed, words, found, trial.dtype)
+    def _store(self, trial: Trial, found: str) -> None:
+        drawn = dict(trial.drawn)
+        self.broken = Counterexample(trial.shape, trial.seed, drawn, found, trial.dtype)
 
 
-def draw_cases(tried: LawRunner, shapes: list[str], count: int, seed: int) -> None:
-    """Draw cases by hypothesis; a case that breaks the law is made smaller.
+def draw_cases(runner: LawRunner, shapes: list[str], count: int, seed: int) -> None:
+    """Draw cases with hypothesis, which shrinks one that violates the law.
 
     Raises:
         LawViolation: If the law does not hold.
@@ -190,10 +225,10 @@ def draw_cases(tried: LawRunner, shapes: list[str], count: int, seed: int) -> No
     )
     @given(st.sampled_from(shapes), seeds(), st.data())
     def run(shape: str, number: int, data: Any) -> None:
-        tried.on(Trial(tried.under_test, shape, number, data.draw))
+        runner.run(Trial(runner.under_test, shape, number, data.draw))
 
     try:
         run()
     except hypothesis.errors.Flaky as error:
-        # Not the same at each trial: a finding too, where the trial is the same.
+        # Different results for the same trial violate the law too.
         raise LawViolation from error

@@ -1,4 +1,4 @@
-"""The module under test: which shapes it serves, in which precision, up to which lengths."""
+"""The module under test: the tasks, the precision and the lengths that it accepts."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Factory = Callable[[SequenceSpec], SequenceModule]
 
 
 class ModuleUnderTest:
-    """What a factory makes, and what it can do.
+    """What a factory builds, and the limits within which it is tested.
 
     Args:
         factory: Builds the module for a spec; a `ValueError` says that it does not serve the spec.
         zero_gradients: Patterns of names of parameters whose gradient is zero by mathematics.
 
     Attributes:
-        serves: The shapes that it serves, by name.
-        refuses: By shape why it does not serve it.
-        dtype: In which it is computed: double, or single where it cannot compute in double.
-        widest_source: Places of the widest padded source that it is tried on.
-        widest_target: Places of the widest padded target, start and end counted.
-        notes: What a reader of the report should know.
+        serves: The tasks that it serves, by name.
+        refuses: By task, why it does not serve it.
+        dtype: The dtype of the tests: float64, or float32 where it fails in float64.
+        widest_source: Length of the longest padded source that it is tested on.
+        widest_target: Length of the longest padded target, with start and end symbol.
+        notes: Remarks for the report.
 
     Raises:
-        ValueError: If it serves no shape.
-        TypeError: If the factory makes something else than a `SequenceModule`.
+        ValueError: If it serves no task.
+        TypeError: If the factory builds anything but a `SequenceModule`.
     """
 
     def __init__(self, factory: Factory, zero_gradients: tuple[str, ...] = ()) -> None:
@@ -54,32 +54,32 @@ class ModuleUnderTest:
                 self.serves.append(shape)
         if not self.serves:
             reasons = "; ".join(f"{shape}: {reason}" for shape, reason in self.refuses.items())
-            raise ValueError(f"expected a factory that serves at least one shape, got {reasons}")
+            raise ValueError(f"expected a factory that serves at least one task, got {reasons}")
         self._choose_dtype()
-        readers = [shape for shape in self.serves if isinstance(SHAPES[shape].source, TextSpec)]
-        writers = [shape for shape in self.serves if isinstance(SHAPES[shape].target, TextSpec)]
-        self.widest_source = self._limit("source", readers)
-        self.widest_target = self._limit("target", writers)
+        from_text = [s for s in self.serves if isinstance(SHAPES[s].source, TextSpec)]
+        to_text = [s for s in self.serves if isinstance(SHAPES[s].target, TextSpec)]
+        self.widest_source = self._limit("source", from_text)
+        self.widest_target = self._limit("target", to_text)
 
     def build(self, spec: SequenceSpec, seed: int) -> SequenceModule:
-        """Build a module as the factory does, from a seed; in single precision."""
+        """Build the module with a seed, in float32."""
         torch.manual_seed(seed)
         module = self.factory(spec)
         if not isinstance(module, SequenceModule):
             raise TypeError(
-                f"expected a factory that makes a SequenceModule, got {type(module).__name__}"
+                f"expected a factory that builds a SequenceModule, got {type(module).__name__}"
             )
         return module
 
     def _choose_dtype(self) -> None:
-        """Double precision, if the module can compute in it."""
+        """Choose float64 if the module can compute in it."""
         error = self._fails(torch.float64)
-        # What fails in both is for the laws to find, and to tell.
+        # A failure in both is for the laws to report.
         if error is not None and self._fails(torch.float32) is None:
             self.dtype = torch.float32
             self.notes.append(
-                f"computed in single precision, for in double it fails ({error}); make tensors in "
-                "the dtype of the inputs"
+                f"tested in float32, for it fails in float64 ({error}); create tensors in the "
+                "dtype of the inputs"
             )
 
     def _fails(self, dtype: torch.dtype) -> str | None:
@@ -89,36 +89,36 @@ class ModuleUnderTest:
             try:
                 with torch.no_grad():
                     module(batch_of(spec, short_examples(spec), dtype))
-            except Exception as error:  # noqa: BLE001 -- whatever a user's module raises
+            except Exception as error:  # noqa: BLE001 -- a user's module may raise anything
                 return first_line(error)
         return None
 
     def _limit(self, side: str, shapes: list[str]) -> int:
-        """Places of the widest source or target that is tried; fewer, if the module refuses it."""
+        """The longest source or target that is tested: shorter if the module refuses more."""
         for shape in shapes:
             module = self.build(SHAPES[shape], 0).to(self.dtype).eval()
             one = batch_of(SHAPES[shape], short_examples(SHAPES[shape])[:1], self.dtype)
-            for places in range(2, WIDEST + 3):
-                ids = torch.full((1, places), 4)
+            for length in range(2, WIDEST + 3):
+                ids = torch.full((1, length), 4)
                 try:
                     with torch.no_grad():
                         if side == "source":
-                            module.encode(ids, torch.tensor([places]))
+                            module.encode(ids, torch.tensor([length]))
                         else:
                             module.decode(ids, module.encode(one.source, one.source_lengths))
                 except ValueError as error:
                     self.notes.append(
-                        f"{shape}: tried on a {side} of at most {places - 1} tokens, for it "
-                        f"refuses {places} ({first_line(error)})"
+                        f"{shape}: tested on a {side} of at most {length - 1} tokens, for it "
+                        f"refuses {length} ({first_line(error)})"
                     )
-                    return places - 1
-                except Exception:  # noqa: BLE001 -- which the laws will find, and tell
+                    return length - 1
+                except Exception:  # noqa: BLE001 -- the laws will report it
                     break
         return WIDEST + 2
 
 
 def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:
-    """Which half the spec needs and the module lacks."""
+    """The encoder or decoder that the spec needs and the module lacks."""
     needs = {"encoder": spec.source is not None, "decoder": isinstance(spec.target, TextSpec)}
     for half, needed in needs.items():
         if needed and getattr(module, half, None) is None:
@@ -127,13 +127,13 @@ def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    words = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    """The class and the first line of an exception."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def perturb(module: nn.Module) -> None:
-    """Move every parameter a little from where it starts, so that no bias is zero."""
+    """Add small random numbers to every parameter, so that no bias is zero."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)

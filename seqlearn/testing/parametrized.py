@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
-from seqlearn.testing.checking import report_of, select_laws, try_law
-from seqlearn.testing.law import Law
+from seqlearn.testing.checking import check_names, make_report, run_law, select_laws
+from seqlearn.testing.definition import Law
+from seqlearn.testing.laws import LAWS
 from seqlearn.testing.module_under_test import Factory, ModuleUnderTest
 from seqlearn.testing.report import LawsViolated
 
@@ -21,24 +22,24 @@ def module_checks(
     factories: Sequence[Factory] | Mapping[str, Factory],
     *,
     expected_failures: Mapping[str, str] | None = None,
-    laws: Iterable[str | int] | None = None,
+    laws: Iterable[str | int | Law] | None = None,
     examples: int = 25,
     seed: int = 0,
     zero_gradients: Iterable[str] = (),
 ) -> Callable[[_Test], _Test]:
-    """Make one pytest test for each module and law of a function that takes a `check`.
+    """Turn a function that takes a `check` into one pytest test for each module and law.
 
         @module_checks([MyModel], expected_failures={"bf16": "computes in single precision only"})
-        def test_my_module_obeys(check):
+        def test_laws(check):
             check()
 
     A law that cannot be checked is skipped, with the reason.
 
     Args:
-        factories: What builds each module; with names for the tests, if it is a mapping.
-        expected_failures: By law why the modules break it. That is strict: a law that holds, or
-            that cannot be checked, then fails its test.
-        laws: As in `check_module`.
+        factories: Builds each module; a mapping names the tests.
+        expected_failures: By name of a law, why the modules violate it. This is strict: the test of
+            such a law fails if the law holds or cannot be checked.
+        laws: As in `check_module`, with laws of your own.
         examples: As in `check_module`.
         seed: As in `check_module`.
         zero_gradients: As in `check_module`.
@@ -47,24 +48,24 @@ def module_checks(
         ValueError: If there is no such law.
     """
     expected = dict(expected_failures or {})
-    select_laws(expected)  # refuses what is no law
     chosen, patterns = select_laws(laws), tuple(zero_gradients)
+    check_names(list(expected), [*LAWS, *chosen])
     named = factories if isinstance(factories, Mapping) else _named(factories)
 
     def check(module_under_test: Callable[[], ModuleUnderTest], law: Law) -> None:
         state = torch.get_rng_state()
         try:
-            outcome = try_law(law, module_under_test(), examples, seed)
-            report = report_of(module_under_test(), {law.name: outcome}, examples, seed)
+            outcome = run_law(law, module_under_test(), examples, seed)
+            report = make_report(module_under_test(), {law.name: outcome}, examples, seed)
         finally:
             torch.set_rng_state(state)
         if outcome.status == "broken":
             raise LawsViolated(report)
         if outcome.status == "not checked":
-            said = f"law {law.number}, {law.name}, is not checked: {outcome.reason}"
+            reason = f"law {law.number}, {law.name}, is not checked: {outcome.reason}"
             if law.name in expected:
-                pytest.fail(f"expected to be broken ({expected[law.name]}); {said}")
-            pytest.skip(said)
+                pytest.fail(f"expected a violation ({expected[law.name]}), but {reason}")
+            pytest.skip(reason)
 
     parameters = []
     for name, factory in named.items():
@@ -81,7 +82,7 @@ def module_checks(
 
 
 def _named(factories: Sequence[Factory]) -> dict[str, Factory]:
-    """Each factory by its name; one without a name of its own, or with another's, by number."""
+    """Each factory by its name; one without a name, or with the name of another, by number."""
     named: dict[str, Factory] = {}
     for number, factory in enumerate(factories, 1):
         inner = factory.func if isinstance(factory, functools.partial) else factory

@@ -1,4 +1,4 @@
-"""What was found: a table of laws, and the one error that lists all that are broken."""
+"""The result of checking a module: a table of laws, and one error that lists all violations."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import SHAPES, batch_of
-from seqlearn.testing.law import Law
+from seqlearn.testing.definition import Law
 from seqlearn.testing.module_under_test import Factory, perturb
 
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A case on which a law does not hold, as small as it could be made.
+    """A case that violates a law, shrunk as far as possible.
 
     Attributes:
-        shape: The name of the shape, such as `"sequence-to-sequence"`.
-        seed: From which the module was built.
-        drawn: All that was drawn, by name; `"examples"` among them, where there are any.
-        found: What was seen.
-        dtype: In which the module was tried.
+        shape: The name of the task, such as `"sequence-to-sequence"`.
+        seed: The seed with which the module was built.
+        drawn: Everything that was drawn, by name; the batch as `"examples"`.
+        found: What was found.
+        dtype: The dtype in which the module was tested.
     """
 
     shape: str
@@ -33,21 +33,31 @@ class Counterexample:
     dtype: torch.dtype = torch.float64
 
     def __str__(self) -> str:
-        words = [f"{self.shape}, seed {self.seed}"]
-        words += [f"{name} {value}" for name, value in self.drawn.items()]
-        return "; ".join(words)
+        return "; ".join(f"{name}: {value}" for name, value in self.lines().items())
+
+    def lines(self) -> dict[str, str]:
+        """Its parts as text: the task, the batch that failed, and what else was drawn."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        parts = {"module": f"{self.shape}, seed {self.seed}, {dtype}"}
+        if examples := self.drawn.get("examples"):
+            shown = (f"{source} → {target}" for source, target in examples)
+            parts["batch"] = "; ".join(shown)
+        others = {name: value for name, value in self.drawn.items() if name != "examples"}
+        if others:
+            parts["drawn"] = ", ".join(f"{name} = {value}" for name, value in others.items())
+        return parts
 
     def build(self, factory: Factory) -> tuple[SequenceModule, SequenceBatch | None]:
-        """Make the module of the counterexample again, and its batch.
+        """Build the module of the counterexample again, and its batch.
 
-        The module is in `eval` and in the precision in which it was tried, double if it can; its
-        parameters are where most laws have them, moved a little from where they start.
+        The module is in eval mode and in the dtype of the test. As in most laws, small random
+        numbers are added to its initial parameters.
 
         Args:
-            factory: What was checked.
+            factory: The factory that was checked.
 
         Returns:
-            The module, and the batch of the examples, if the law drew any.
+            The module, and the batch of the examples, if there are any.
         """
         torch.manual_seed(self.seed)
         spec = SHAPES[self.shape]
@@ -60,15 +70,15 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found of one law.
+    """The result of one law.
 
     Attributes:
         law: The law.
         status: `"held"`, `"broken"` or `"not checked"`.
-        cases: How many cases were tried.
-        error: The greatest difference between what must be the same, over all cases.
-        reason: Why it is not checked.
-        counterexample: Where it is broken.
+        cases: The number of cases.
+        error: The largest difference, over all cases, between tensors that must be equal.
+        reason: Why the law was not checked.
+        counterexample: The case that violates it.
     """
 
     law: Law
@@ -81,15 +91,15 @@ class Outcome:
 
 @dataclass
 class Report:
-    """What `check_module` found; printed, a table.
+    """The result of `check_module`; printed, a table.
 
     Attributes:
         name: The module's class.
-        outcomes: By the name of the law what was found, in the order of the laws.
-        serves: The shapes on which it was tried.
-        refuses: By shape why it was not tried there.
-        notes: What else a reader should know.
-        repeat: The arguments of `check_module` that give the same cases again.
+        outcomes: The results by name of the law, in the order of the laws.
+        serves: The tasks on which it was tested.
+        refuses: By task, why it was not tested there.
+        notes: Remarks, such as a limit on the length.
+        repeat: The call of `check_module` that checks the broken laws on the same cases again.
     """
 
     name: str
@@ -111,12 +121,12 @@ class Report:
 
     @property
     def not_checked(self) -> dict[str, str]:
-        """By law why it could not be checked."""
+        """By name, why a law could not be checked."""
         return {name: self.outcomes[name].reason for name in self._names("not checked")}
 
     @property
     def cases(self) -> int:
-        """Cases tried, over all laws."""
+        """The number of cases of all laws."""
         return sum(outcome.cases for outcome in self.outcomes.values())
 
     def _names(self, status: str) -> list[str]:
@@ -125,11 +135,11 @@ class Report:
     def __str__(self) -> str:
         counts = f"{len(self.held)} laws held, {len(self.broken)} broken"
         counts += f", {len(self.not_checked)} not checked; {self.cases} cases"
-        lines = [f"{self.name}: {counts}", f"tried on {', '.join(self.serves)}"]
-        lines += [f"not on {shape} ({reason})" for shape, reason in self.refuses.items()]
+        lines = [f"{self.name}: {counts}", f"tested on {', '.join(self.serves)}"]
+        lines += [f"not tested on {shape} ({reason})" for shape, reason in self.refuses.items()]
         lines += self.notes
         width = max((len(name) for name in self.outcomes), default=0) + 3
-        lines.append(f"{'law':<{width}} {'outcome':<11} {'cases':>5}  greatest error")
+        lines.append(f"{'law':<{width}} {'outcome':<11} {'cases':>5}  largest error")
         for name, outcome in self.outcomes.items():
             title = f"{outcome.law.number:>2} {name}"
             figures = f"{outcome.cases:>5}  {outcome.error:.2g}"
@@ -140,26 +150,24 @@ class Report:
 
 
 class LawsViolated(AssertionError):  # noqa: N818 -- a finding, not an error of the kit
-    """A module breaks laws; the message lists each with its counterexample.
+    """A module violates laws; the message lists each with the batch that failed.
 
     Args:
-        report: What was found.
+        report: The report.
 
     Attributes:
-        report: What was found.
+        report: The report.
     """
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        lines = [f"{report.name} breaks {len(report.broken)} of {len(report.outcomes)} laws"]
+        lines = [f"{report.name} violates {len(report.broken)} of {len(report.outcomes)} laws"]
         for name in report.broken:
             outcome = report.outcomes[name]
             case = outcome.counterexample
             assert case is not None
-            lines += [
-                f"law {outcome.law.number}, {name}: {outcome.law.says}",
-                f"    found    {case.found}",
-                f"    with     {case}",
-                f"    greatest error {outcome.error:.3g} in {outcome.cases} cases",
-            ]
+            lines.append(f"law {outcome.law.number}, {name}: {outcome.law.says}")
+            lines.append(f"    found   {case.found}")
+            lines += [f"    {label:<7} {text}" for label, text in case.lines().items()]
+            lines.append(f"    largest error {outcome.error:.3g} in {outcome.cases} cases")
         super().__init__("\n".join([*lines, f"repeat it with {report.repeat}", "", str(report)]))

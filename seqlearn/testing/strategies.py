@@ -1,8 +1,7 @@
-"""Hypothesis strategies for what modules are tried on.
+"""Hypothesis strategies for the inputs of a module.
 
-They give plain data (and specs, which are plain): a strategy must not draw random numbers of its
-own, which building a module does. Tests make modules and batches of what is drawn; `batch_of`
-makes the batch.
+They draw plain data and specs: a strategy must not use torch's random numbers, as building a module
+does. Tests build modules and batches from what is drawn; `batch_of` builds the batch.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ def seeds() -> st.SearchStrategy[int]:
 
 
 def lengths(longest: int = LONGEST) -> st.SearchStrategy[int]:
-    """How long a sequence is: none, one and many are equally likely."""
+    """Lengths of a sequence: zero, one and more are equally likely."""
     if longest < 2:
         return st.integers(0, max(0, longest))
     return st.one_of(st.integers(2, longest), st.just(1), st.just(0))
 
 
 def dtypes() -> st.SearchStrategy[torch.dtype]:
-    """What a module may compute in: double, single and brain floating point."""
+    """Dtypes of a module: float64, float32 and bfloat16."""
     return st.sampled_from([torch.float64, torch.float32, torch.bfloat16])
 
 
 @st.composite
 def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpec:
-    """What goes in and what comes out, of any of these shapes (names as in `SHAPES`).
+    """Specs of any of these tasks (names as in `SHAPES`).
 
-    Vocabularies, labels and vectors are small; texts have no tokenizer, and are lists of ids.
+    Vocabularies, labels and vectors are small. Texts have no tokenizer; they are lists of ids.
     """
     example = SHAPES[draw(st.sampled_from(list(shapes)))]
     text = st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST))
@@ -65,7 +64,7 @@ def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpe
 
 @st.composite
 def texts(draw: st.DrawFn, vocab_size: int, longest: int = LONGEST) -> list[int]:
-    """A text as a list of ids, of none, one or many; without the four reserved ids."""
+    """A text as a list of zero or more ids, without the four reserved ids."""
     size = draw(lengths(longest))
     ids = st.sampled_from(range(4, vocab_size))
     return draw(st.lists(ids, min_size=size, max_size=size))
@@ -90,14 +89,14 @@ def examples(
     longest_source: int = LONGEST,
     longest_target: int = LONGEST,
 ) -> st.SearchStrategy[list[Example]]:
-    """The examples of one batch, from which `batch_of` makes it.
+    """The examples of one batch, from which `batch_of` builds it.
 
     Args:
-        spec: What goes in and what comes out.
-        min_size: Examples at least.
-        max_size: Examples at most.
-        longest_source: Tokens in a source at most, where it is text.
-        longest_target: Tokens in a target at most, where it is text, start and end not counted.
+        spec: The types of source and target.
+        min_size: The smallest number of examples.
+        max_size: The largest number of examples.
+        longest_source: The most tokens in a text source.
+        longest_target: The most tokens in a text target, without start and end symbol.
     """
     pair = st.tuples(_side(spec.source, longest_source), _side(spec.target, longest_target))
     return st.lists(pair, min_size=min_size, max_size=max_size)
@@ -105,10 +104,10 @@ def examples(
 
 @st.composite
 def masks(draw: st.DrawFn, max_rows: int = 4, longest: int = LONGEST) -> list[list[bool]]:
-    """A mask `batch time` of rows of unequal lengths, padded on the right; True is real."""
+    """A mask `batch time` of rows of different lengths, padded on the right; True is real."""
     sizes = draw(st.lists(lengths(longest), min_size=1, max_size=max_rows))
     width = draw(st.integers(max(sizes), longest))
-    return [[place < size for place in range(width)] for size in sizes]
+    return [[position < size for position in range(width)] for size in sizes]
 
 
 def shapes(*axes: str, least: int = 0, most: int = 4) -> st.SearchStrategy[dict[str, int]]:

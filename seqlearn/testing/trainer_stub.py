@@ -1,4 +1,4 @@
-"""Trainers that stand still: what a step of training asks of a Trainer, without a run."""
+"""Trainers that do not run: what a training step reads from its Trainer, for one step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,7 +21,7 @@ from seqlearn.testing.cases import counted_targets
 
 @contextmanager
 def silence_lightning() -> Iterator[None]:
-    """Let Lightning say nothing of devices, loggers and workers, which are not what is tried."""
+    """Silence Lightning's messages about devices, loggers and workers."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [each.level for each in loggers]
     for each in loggers:
@@ -35,7 +36,7 @@ def silence_lightning() -> Iterator[None]:
 
 
 def trainer(**options: Any) -> L.Trainer:
-    """A Trainer on the CPU that writes and shows nothing."""
+    """A Trainer on the CPU without logger, checkpoints, progress bar and summary."""
     with silence_lightning():
         return L.Trainer(
             accelerator="cpu",
@@ -47,33 +48,51 @@ def trainer(**options: Any) -> L.Trainer:
         )
 
 
-class FakeDistributedStrategy(SingleDeviceStrategy):
-    """One process that takes itself for one of several.
+class SaveAfterFirstEpoch(L.Callback):
+    """Saves one checkpoint at the end of the first epoch."""
 
-    What it reduces over all processes is looked up in `totals`, in the order of the calls; what it
-    has asked for is kept in `asked`.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        """Save it."""
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+
+class FakeDistributedStrategy(SingleDeviceStrategy):
+    """A single process that behaves as one rank of several.
+
+    Args:
+        rank: Its rank.
+        ranks: The number of processes.
+        totals: The results of its reductions, in the order of the calls; while they are not known,
+            `None`, and a reduction returns its argument.
+
+    Attributes:
+        requested: What it was asked to reduce, in the order of the calls.
     """
 
     def __init__(self, rank: int, ranks: int, totals: list[Tensor] | None) -> None:
         super().__init__("cpu")
         self.global_rank, self.world_size, self.totals = rank, ranks, totals
-        self.asked: list[Tensor] = []
+        self.requested: list[Tensor] = []
 
     def reduce(self, tensor: Any, *_args: Any, **_kwargs: Any) -> Any:
-        """The sum over all processes, where it is known already; or the tensor itself."""
-        self.asked.append(torch.as_tensor(tensor))
-        return tensor if self.totals is None else self.totals[len(self.asked) - 1]
+        """The sum over all processes where it is known, else the tensor itself."""
+        self.requested.append(torch.as_tensor(tensor))
+        return tensor if self.totals is None else self.totals[len(self.requested) - 1]
 
 
 def _one_rank(
     module: SequenceModule, batches: list[SequenceBatch], strategy: FakeDistributedStrategy
 ) -> list[Tensor | None]:
-    """The gradients of one process before the step, as Lightning makes them."""
+    """The gradients of one process before the optimizer step."""
     count = len(batches)
     held = trainer(strategy=strategy, accumulate_grad_batches=count)
 
     def ignore(*_args: Any, **_kwargs: Any) -> None:
-        """What is logged is not looked at."""
+        """Log nothing."""
 
     for name in ("log", "log_dict"):
         object.__setattr__(module, name, ignore)
@@ -87,8 +106,8 @@ def _one_rank(
     return [parameter.grad for parameter in module.parameters()]
 
 
-def weighed(ranks: list[list[SequenceBatch]]) -> list[list[SequenceBatch]]:
-    """The same micro-batches, each with its weight in the one step, as a data module gives it."""
+def with_loss_weights(ranks: list[list[SequenceBatch]]) -> list[list[SequenceBatch]]:
+    """The same micro-batches, each with the loss weight that a data module would give it."""
     total = sum(counted_targets(batch) for batches in ranks for batch in batches)
     return [
         [
@@ -102,27 +121,27 @@ def weighed(ranks: list[list[SequenceBatch]]) -> list[list[SequenceBatch]]:
 
 
 def step_gradients(make: Any, ranks: list[list[SequenceBatch]]) -> dict[str, Tensor]:
-    """The gradient of one step of training, as several processes together make it.
+    """The gradient of one training step of several processes.
 
     Args:
-        make: Makes the module, the same at every call.
-        ranks: For each process the micro-batches that it accumulates.
+        make: Builds the module; every call builds the same one.
+        ranks: For each process, the micro-batches that it accumulates.
 
     Returns:
-        By parameter the mean over the processes, as `DistributedDataParallel` makes it.
+        By parameter, the mean over the processes, as `DistributedDataParallel` computes it.
     """
     totals: list[Tensor] | None = None
     module: SequenceModule
-    for _ in range(2):  # what is reduced over all must be known first
+    for _ in range(2):  # the first pass collects what is reduced, the second uses the sums
         strategies = [
             FakeDistributedStrategy(rank, len(ranks), totals) for rank in range(len(ranks))
         ]
         found = []
-        for batches, strategy in zip(weighed(ranks), strategies, strict=True):
+        for batches, strategy in zip(with_loss_weights(ranks), strategies, strict=True):
             module = make()
             found.append(_one_rank(module, batches, strategy))
-        asked = zip(*(strategy.asked for strategy in strategies), strict=True)
-        totals = [torch.stack(parts).sum(0) for parts in asked]
+        requested = zip(*(strategy.requested for strategy in strategies), strict=True)
+        totals = [torch.stack(parts).sum(0) for parts in requested]
     gradients = {}
     for (name, _), parts in zip(module.named_parameters(), zip(*found, strict=True), strict=True):
         there = [part for part in parts if part is not None]

@@ -193,5 +193,5 @@ class Trial:
             LawViolation: With the largest difference.
         """
         if not torch.equal(got, expected):
-            self.close(got, expected, what)
+            self.close(got, expected, label)
             raise LawViolation(f"{label}: are not equal to the bit")

@@ -1,4 +1,4 @@
-"""`check_module`: what it tells, what it chooses, and what it refuses."""
+"""`check_module`: its report, which laws it checks, and its errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import nn
 
 import seqlearn as sl
 from seqlearn.testing import LAWS, Law, LawsViolated, Outcome, Report, check_module
-from seqlearn.testing.checking import try_law
-from seqlearn.testing.law import NotApplicable, Trial
+from seqlearn.testing.checking import run_law
 from seqlearn.testing.module_under_test import ModuleUnderTest
+from seqlearn.testing.trial import NotApplicable, Trial
 
 QUICK = ["shapes", "padding", "causality", "attention weights"]
 
@@ -32,7 +32,7 @@ def test_a_report_is_a_table() -> None:
     assert report.not_checked == {"attention weights": "it reports no attention weights"}
     lines = str(report).splitlines()
     assert lines[0] == f"GRU: 3 laws held, 0 broken, 1 not checked; {report.cases} cases"
-    assert lines[1].startswith("tried on sequence-to-sequence, sequence-to-vector")
+    assert lines[1].startswith("tested on sequence-to-sequence, sequence-to-vector")
     assert [line.split()[:2] for line in lines[3:]] == [
         ["1", "attention"],
         ["2", "shapes"],
@@ -51,11 +51,17 @@ def test_one_error_lists_all_that_are_broken() -> None:
         )
     report, words = caught.value.report, str(caught.value)
     assert report.broken == ["loss additivity", "distributed and accumulation equivalence"]
-    assert words.startswith("MeanOfMeans breaks 2 of 5 laws\nlaw 8, split: The loss of a batch is")
-    assert "\nlaw 10, together: " in words
-    assert "check_module(factory, laws=['split', 'together'], examples=20, seed=0)" in words
-    assert "with     sequence-to-sequence, seed " in words
-    assert "; examples [(" in words
+    assert words.startswith(
+        "MeanOfMeans violates 2 of 5 laws\nlaw 8, loss additivity: The loss of a batch is"
+    )
+    assert "\nlaw 10, distributed and accumulation equivalence: " in words
+    repeat = (
+        "check_module(factory, laws=['loss additivity', "
+        "'distributed and accumulation equivalence'], examples=20, seed=0)"
+    )
+    assert repeat in words
+    assert "\n    module  sequence-to-sequence, seed " in words
+    assert "\n    batch   [" in words
     with pytest.raises(LawsViolated) as again:
         check_module(
             BROKEN["MeanOfMeans"],
@@ -80,7 +86,7 @@ def test_laws_are_chosen_by_what_a_module_can_do() -> None:
     assert report.not_checked["scores"].startswith(
         "it serves none of sequence-to-sequence, vector-to"
     )
-    assert "not on sequence-to-sequence (ValueError: only classes)" in str(report)
+    assert "not tested on sequence-to-sequence (ValueError: only classes)" in str(report)
 
 
 class NoDecoder(sl.SequenceModule):
@@ -108,7 +114,7 @@ def test_a_stated_maximum_is_kept_to() -> None:
 
     report = check_module(learned, laws=["shapes", "padding"], examples=10)
     assert report.held == ["shapes", "padding"]
-    assert "tried on a source of at most 8 tokens, for it refuses 9" in report.notes[0]
+    assert "tested on a source of at most 8 tokens, for it refuses 9" in report.notes[0]
 
 
 class InSinglePrecision(sl.GRU):
@@ -126,7 +132,7 @@ def test_what_computes_in_single_precision_is_tried_there() -> None:
 
     report = check_module(make, laws=["padding"], examples=5)
     assert report.held == ["padding"]
-    assert report.notes[0].startswith("computed in single precision, for in double it fails (Runt")
+    assert report.notes[0].startswith("tested in float32, for it fails in float64 (Runt")
 
 
 def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
@@ -144,13 +150,13 @@ def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
 
     subject = ModuleUnderTest(gru)
     strict = False
-    found = try_law(Law(1, "even", "", check), subject, 40, 0)
+    found = run_law(Law(1, "even", "", check), subject, 40, 0)
     assert found.status == "held"
     assert 0 < found.cases < 40
     silent = Law(1, "never", "", never)
-    assert try_law(silent, subject, 40, 0) == Outcome(silent, "not checked", reason="nothing")
+    assert run_law(silent, subject, 40, 0) == Outcome(silent, "not checked", reason="nothing")
     strict = True  # which some even seed breaks, also after an odd one
-    assert try_law(Law(1, "even", "", check), subject, 40, 0).status == "broken"
+    assert run_law(Law(1, "even", "", check), subject, 40, 0).status == "broken"
 
 
 def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
@@ -198,13 +204,13 @@ def test_what_a_user_gets_wrong() -> None:
         check_module(gru, laws=["causal"])
     with pytest.raises(ValueError, match="got 11"):
         check_module(gru, laws=[11])
-    with pytest.raises(TypeError, match="expected a factory that makes a SequenceModule, got Line"):
+    with pytest.raises(TypeError, match="expected a factory that builds a SequenceModule, got L"):
         check_module(lambda _spec: nn.Linear(1, 1))  # type: ignore[arg-type,return-value]
 
     def nothing(_spec: sl.SequenceSpec) -> sl.SequenceModule:
         raise ValueError("no")
 
-    with pytest.raises(ValueError, match="expected a factory that serves at least one shape"):
+    with pytest.raises(ValueError, match="expected a factory that serves at least one task"):
         check_module(nothing)
 
 

@@ -1,8 +1,8 @@
-"""The laws, in files by theme, in the order of their numbers."""
+"""The laws, one file per theme, in the order of their numbers."""
 
 from __future__ import annotations
 
-from seqlearn.testing.law import Law
+from seqlearn.testing.definition import Law
 from seqlearn.testing.laws import (
     attention,
     causality,

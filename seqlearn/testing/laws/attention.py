@@ -61,7 +61,7 @@ def attention_output(trial: Trial) -> None:
     if not recording.attention:
         raise NotApplicable("it reports no attention weights")
     if not known:
-        raise NotApplicable("none of its attention modules is seqlearn's own, so no values are known")
+        raise NotApplicable("no attention module is seqlearn's own, so no values are known")
     for name in known:
         weights, part = recording.attention[name], module.get_submodule(name)
         if name not in values and memory is not None and isinstance(part, MultiHeadAttention):

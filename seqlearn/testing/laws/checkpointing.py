@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import rows_of
-from seqlearn.testing.law import Law, Trial, law
-from seqlearn.testing.trainer_stub import silence_lightning, trainer
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.trainer_stub import SaveAfterFirstEpoch, silence_lightning, trainer
+from seqlearn.testing.trial import Trial
 
 
 @law(9, "checkpoint round trip", drawn=False)
@@ -35,18 +36,6 @@ def checkpoint_round_trip(trial: Trial) -> None:
     trial.expect(loaded.spec == module.spec, "the loaded module has another spec")
     with torch.no_grad():
         trial.same(loaded(batch), module(batch), "outputs before saving and after loading")
-
-
-class SaveAfterFirstEpoch(L.Callback):
-    """Saves one checkpoint at the end of the first epoch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        """Save it."""
-        if trainer.current_epoch == 0:
-            trainer.save_checkpoint(self.path)
 
 
 @law(9, "resumed", drawn=False)

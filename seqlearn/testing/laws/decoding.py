@@ -7,13 +7,18 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
 
-from seqlearn.batch import END, START, length_mask, pad
-from seqlearn.core import SequenceModule
+from seqlearn.batch import END, length_mask
 from seqlearn.testing.cases import Example
-from seqlearn.testing.generation_helpers import GAP, asked, longest_answer, near_tie
-from seqlearn.testing.law import TEXT_TARGET, Law, NotApplicable, Trial, law
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.generation_helpers import (
+    GAP,
+    generate_arguments,
+    generation_limit,
+    log_probabilities,
+    near_tie,
+)
+from seqlearn.testing.trial import TEXT_TARGET, NotApplicable, Trial
 
 FREE = (4, 5, 6)
 """The tokens that may be generated besides the end symbol."""
@@ -27,8 +32,8 @@ def beam_1_equals_greedy(trial: Trial) -> None:
         "length_penalty": trial.draw(st.sampled_from([-1.0, 0.0, 1.0]), "length penalty"),
         "early_stopping": trial.draw(st.booleans(), "early stopping"),
     }
-    module, given = trial.module(), asked(trial, drawn)
-    limit = longest_answer(trial, drawn)
+    module, given = trial.module(), generate_arguments(trial, drawn)
+    limit = generation_limit(trial, drawn)
     greedy = module.generate(**given, max_new_tokens=limit)
     beam = module.generate(**given, strategy="beam", beam_size=1, **options, max_new_tokens=limit)
     for number, pair in enumerate(zip(greedy, beam, strict=True)):
@@ -91,8 +96,8 @@ def scores(trial: Trial) -> None:
     """Scores from generate equal those from score, which equal those of a forward pass."""
     drawn = trial.examples(max_size=3)
     options = trial.draw(st.sampled_from(STRATEGIES), "options")
-    module, given = trial.module(), asked(trial, drawn)
-    limit = longest_answer(trial, drawn)
+    module, given = trial.module(), generate_arguments(trial, drawn)
+    limit = generation_limit(trial, drawn)
     answers, returned = module.generate(
         **given, **options, max_new_tokens=limit, return_scores=True
     )
@@ -121,11 +126,11 @@ def sampling(trial: Trial) -> None:
     """The same seed draws the same texts, and the draws of one source do not depend on others."""
     drawn = trial.examples(max_size=3)
     seed = trial.draw(st.integers(0, 99), "generator's seed")
-    module, limit = trial.module(), longest_answer(trial, drawn)
+    module, limit = trial.module(), generation_limit(trial, drawn)
 
     def answers(examples: list[Example]) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        given = asked(trial, examples)
+        given = generate_arguments(trial, examples)
         return module.generate(
             **given, strategy="sample", generator=generator, max_new_tokens=limit
         )
@@ -149,9 +154,11 @@ def end_of_sequence(trial: Trial) -> None:
         raise NotApplicable("its head has no bias with which to make the end symbol certain")
     with torch.no_grad():
         module.head.bias[END] += 1e4 if likely else -1e4
-    limit = longest_answer(trial, drawn)
+    limit = generation_limit(trial, drawn)
     found = module.generate(
-        **asked(trial, drawn), **(options | {"num_return_sequences": 1}), max_new_tokens=limit
+        **generate_arguments(trial, drawn),
+        **(options | {"num_return_sequences": 1}),
+        max_new_tokens=limit,
     )
     for number, answer in enumerate(found):
         made = len(answer) - len(drawn[number][1][:2])

@@ -8,8 +8,9 @@ import torch
 from hypothesis import strategies as st
 
 from seqlearn.testing.cases import rows_of
-from seqlearn.testing.law import Law, Trial, law
+from seqlearn.testing.definition import Law, law
 from seqlearn.testing.trainer_stub import step_gradients
+from seqlearn.testing.trial import Trial
 
 
 @law(10, "distributed and accumulation equivalence", few=True)
@@ -26,9 +27,13 @@ def distributed_equivalence(trial: Trial) -> None:
     parts = [rows_of(batch, each) for each in rows]
     whole = step_gradients(make, [[batch]])
     shared = step_gradients(make, [parts[r * micro : (r + 1) * micro] for r in range(ranks)])
-    trial.expect(list(whole) == list(shared), "other parameters have gradients than from the whole batch")
+    trial.expect(
+        list(whole) == list(shared), "other parameters have gradients than from the whole batch"
+    )
     for name, gradient in whole.items():
-        trial.close(shared[name], gradient, f"the gradient of {name}, distributed and from the whole batch")
+        trial.close(
+            shared[name], gradient, f"the gradient of {name}, distributed and from the whole batch"
+        )
     trial.expect(
         all(bool(torch.isfinite(gradient).all()) for gradient in whole.values()),
         "a gradient that is not finite",

@@ -7,13 +7,19 @@ from hypothesis import strategies as st
 
 from seqlearn.batch import END
 from seqlearn.nn.protocols import select
-from seqlearn.testing.generation_helpers import GAP, asked, longest_answer, next_logits
-from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.generation_helpers import (
+    GAP,
+    generate_arguments,
+    generation_limit,
+    next_logits,
+)
+from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
 @law(5, "incremental decoding", shapes=TEXT_TARGET)
 def incremental_decoding(trial: Trial) -> None:
-    """Decoding in several calls, with the state passed on, equals decoding all tokens in one call."""
+    """Decoding in several calls that pass on the state equals decoding in one call."""
     module, batch = trial.module(), trial.batch(trial.examples())
     tokens, start, state = batch.target, 0, None
     with torch.no_grad():
@@ -27,7 +33,9 @@ def incremental_decoding(trial: Trial) -> None:
             label = f"outputs from step {start} on, incremental and in one call"
             trial.close(part, whole[:, start : start + size], label)
             start += size
-            if start < tokens.shape[1] and trial.draw(st.booleans(), f"rows reordered after call {number}"):
+            if start < tokens.shape[1] and trial.draw(
+                st.booleans(), f"rows reordered after call {number}"
+            ):
                 # As in beam search: permuted, dropped and repeated.
                 order = st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)
                 rows = torch.tensor(trial.draw(order, f"rows after call {number}"))
@@ -40,8 +48,8 @@ def cached_equals_uncached(trial: Trial) -> None:
     """Greedy generation picks the most likely token of a forward pass without a cache."""
     drawn = trial.examples(max_size=3)
     module = trial.module()
-    limit = longest_answer(trial, drawn)
-    answers = module.generate(**asked(trial, drawn), max_new_tokens=limit)
+    limit = generation_limit(trial, drawn)
+    answers = module.generate(**generate_arguments(trial, drawn), max_new_tokens=limit)
     for number, (example, answer) in enumerate(zip(drawn, answers, strict=True)):
         tokens = list(example[1][:2])
         while len(tokens) <= len(answer):

@@ -8,8 +8,9 @@ import torch
 from hypothesis import strategies as st
 
 from seqlearn.testing.cases import real_outputs, repad_with_garbage, rows_of
-from seqlearn.testing.generation_helpers import asked, longest_answer, near_tie
-from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.generation_helpers import generate_arguments, generation_limit, near_tie
+from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
 @law(3, "padding")
@@ -76,11 +77,13 @@ def batch_invariant_generation(trial: Trial) -> None:
         st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}]), "options"
     )
     module = trial.module()
-    limit = longest_answer(trial, drawn)
+    limit = generation_limit(trial, drawn)
 
     def answers(rows: list[int]) -> list[list[int]]:
         return module.generate(
-            **asked(trial, [drawn[row] for row in rows]), **options, max_new_tokens=limit
+            **generate_arguments(trial, [drawn[row] for row in rows]),
+            **options,
+            max_new_tokens=limit,
         )
 
     rows = list(range(len(drawn)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from seqlearn.spec import TextSpec
-from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
 @law(2, "shapes")
@@ -60,7 +61,9 @@ def empty_target(trial: Trial) -> None:
         memory = module.encode(batch.source, batch.source_lengths)
         none, state = module.decode(batch.target[:, :0], memory)
         found, expected = tuple(none.shape), (batch.size, 0, module.d_model)
-        trial.expect(found == expected, f"expected the shape {expected} for zero tokens, got {found}")
+        trial.expect(
+            found == expected, f"expected the shape {expected} for zero tokens, got {found}"
+        )
         after, _ = module.decode(batch.target, memory, state)
         whole, _ = module.decode(batch.target, memory)
     trial.close(after, whole, "outputs after a call with zero tokens, and without that call")

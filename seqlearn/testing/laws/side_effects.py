@@ -13,9 +13,10 @@ from torch import Tensor
 
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import real_outputs
+from seqlearn.testing.definition import Law, law
+from seqlearn.testing.generation_helpers import generate_arguments, generation_limit
 from seqlearn.testing.recorded_attention import record_quietly
-from seqlearn.testing.generation_helpers import asked, longest_answer
-from seqlearn.testing.law import TEXT_TARGET, Law, Trial, law
+from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
 def attributes_and_hooks(module: SequenceModule) -> list[tuple[Any, ...]]:
@@ -53,7 +54,9 @@ def recording(trial: Trial) -> None:
     trial.expect(torch.equal(after, state), "recording draws random numbers")
     names = [name for name, _ in module.named_parameters()]
     for name, mine, theirs in zip(names, others, gradients, strict=True):
-        trial.expect((mine is None) == (theirs is None), f"recording changes whether {name} has a gradient")
+        trial.expect(
+            (mine is None) == (theirs is None), f"recording changes whether {name} has a gradient"
+        )
         if mine is not None and theirs is not None:
             trial.same(mine, theirs, f"the gradient of {name} with and without recording")
     trial.expect(
@@ -75,9 +78,9 @@ def train_and_eval_mode(trial: Trial) -> None:
 
     def answers() -> Tensor:
         if trial.text_target:
-            limit = longest_answer(trial, drawn)
+            limit = generation_limit(trial, drawn)
             options: dict[str, Any] = {"max_new_tokens": limit, "return_scores": True}
-            return module.generate(**asked(trial, drawn), **options)[1]
+            return module.generate(**generate_arguments(trial, drawn), **options)[1]
         sources = [source for source, _ in drawn]
         return module.classify(sources)[1]
 
@@ -119,7 +122,8 @@ def bf16(trial: Trial) -> None:
     off = float((rough - exact).square().mean().sqrt())
     trial.error = max(trial.error, off)
     trial.expect(
-        off < 0.05 + 0.1 * size, f"outputs under bf16 differ by {off:.2g} (root mean square; outputs {size:.2g})"
+        off < 0.05 + 0.1 * size,
+        f"outputs under bf16 differ by {off:.2g} (root mean square; outputs {size:.2g})",
     )
 
 
