@@ -200,7 +200,7 @@ def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
 
 
 def test_what_a_user_gets_wrong() -> None:
-    with pytest.raises(ValueError, match=r"expected laws by number \(1 to 10\) or name"):
+    with pytest.raises(ValueError, match=r"expected laws by number \(1 to 10\), by name"):
         check_module(gru, laws=["causal"])
     with pytest.raises(ValueError, match="got 11"):
         check_module(gru, laws=[11])
