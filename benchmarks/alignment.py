@@ -38,7 +38,7 @@ def main() -> None:
             "head",
             "first letter",
             "any letter",
-            "beside",
+            "next to",
             "weight",
         ],
     )

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES)
     args = parser.parse_args()
     table = Table(
-        args.out, ["shape", "architecture", "trained weights", "epochs", "CPU time", "right"]
+        args.out, ["task", "architecture", "trained weights", "epochs", "CPU time", "accuracy"]
     )
     for shape in args.shapes:
         for name in args.only:

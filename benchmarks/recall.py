@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--distances", nargs="+", type=int, default=[0, 10, 100, 300, 1000])
     args = parser.parse_args()
     distances = sorted(args.distances)
-    names = ["architecture", "trained weights", "CPU time", *map(str, distances), "holds to"]
+    names = ["architecture", "trained weights", "CPU time", *map(str, distances), "remembers"]
     table = Table(args.out, names)
     data = Recalls(args.train)
     for name in args.only:

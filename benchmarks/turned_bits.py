@@ -110,8 +110,8 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    heads = ["file and reader", "error that names the file", "loaded the same"]
-    heads += ["**loaded as another**", "other error"]
+    heads = ["file and reader", "error that names the file", "loaded unchanged"]
+    heads += ["**loaded with other values**", "other error"]
     table = Table(args.out, heads)
     with TemporaryDirectory() as folder:
         for name, kind in kinds(Path(folder)).items():
