@@ -1,8 +1,8 @@
-"""The laws on modules that are not ours: which do they break, and does a mend of few lines hold?
+"""Modules of other libraries, as they are and corrected: which laws do they violate?
 
     python benchmarks/foreign_laws.py [--examples 25] [--only TorchLSTM …] [--out FILE]
 
-Prints the report of each, and writes a table of all laws and modules.
+Prints the report of each module and writes a table of all laws and modules.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foreign.bart import Bart, BartMended
+from foreign.bart import Bart, BartFixed
 from foreign.torch_modules import (
     TorchLSTM,
-    TorchLSTMMended,
+    TorchLSTMFixed,
     TorchTransformer,
-    TorchTransformerMended,
+    TorchTransformerFixed,
 )
 
 from seqlearn.testing import LAWS, LawsViolated, Report, check_module
@@ -24,18 +24,18 @@ MODULES = {
     module.__name__: module
     for module in (
         TorchTransformer,
-        TorchTransformerMended,
+        TorchTransformerFixed,
         TorchLSTM,
-        TorchLSTMMended,
+        TorchLSTMFixed,
         Bart,
-        BartMended,
+        BartFixed,
     )
 }
-WORDS = {"held": "holds", "broken": "**broken**", "not checked": "not checked"}
+CELLS = {"held": "holds", "broken": "**broken**", "not checked": "not checked"}
 
 
-def checked(name: str, examples: int) -> Report:
-    """What the laws find of one module, printed too."""
+def check(name: str, examples: int) -> Report:
+    """Check one module and print the report."""
     try:
         report = check_module(MODULES[name], examples=examples)
         print(report, flush=True)
@@ -47,7 +47,7 @@ def checked(name: str, examples: int) -> Report:
 
 
 def main() -> None:
-    """Check what was asked for."""
+    """Check the modules and write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,11 +55,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
     parser.add_argument("--out", type=Path, default=Path("runs/foreign-laws.md"))
     args = parser.parse_args()
-    reports = {name: checked(name, args.examples) for name in args.only}
+    reports = {name: check(name, args.examples) for name in args.only}
     lines = [f"| law | {' | '.join(f'`{name}`' for name in reports)} |"]
     lines.append("|---" * (len(reports) + 1) + "|")
     for law in LAWS:
-        cells = [WORDS[report.outcomes[law.name].status] for report in reports.values()]
+        cells = [CELLS[report.outcomes[law.name].status] for report in reports.values()]
         lines.append(f"| {law.number} {law.name} | {' | '.join(cells)} |")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""BART's halves, from Hugging Face Transformers, as modules of seqlearn, plain and mended."""
+"""BART from Hugging Face Transformers as a module of seqlearn, as it is and corrected."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import seqlearn as sl
 
 from .torch_modules import masked_mean
 
-PLACES = 16
+MAX_POSITIONS = 16
 
 
 def configuration() -> BartConfig:
-    """Small, and with random weights."""
+    """A small configuration; weights are random."""
     return BartConfig(
         vocab_size=9,
         d_model=8,
-        max_position_embeddings=PLACES,
+        max_position_embeddings=MAX_POSITIONS,
         encoder_layers=1,
         decoder_layers=1,
         encoder_attention_heads=2,
@@ -31,11 +31,11 @@ def configuration() -> BartConfig:
     )
 
 
-class Reader(nn.Module):
+class BartEncoderPart(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bart = BartEncoder(configuration())
-        self.bart.embed_tokens = None  # it is given embedded tokens
+        self.bart.embed_tokens = None  # it receives embedded tokens
 
     def forward(self, inputs: Tensor, mask: Tensor) -> sl.Memory:
         states = self.bart(inputs_embeds=inputs, attention_mask=mask.long()).last_hidden_state
@@ -43,18 +43,18 @@ class Reader(nn.Module):
 
 
 class Cache:
-    """BART's own cache, of which rows can be selected."""
+    """BART's own cache with `select`, for beam search."""
 
-    def __init__(self, kept: EncoderDecoderCache) -> None:
-        self.kept = kept
+    def __init__(self, cache: EncoderDecoderCache) -> None:
+        self.cache = cache
 
     def select(self, rows: Tensor) -> Cache:
         """The cache of these rows."""
-        self.kept.batch_select_indices(rows)
+        self.cache.batch_select_indices(rows)
         return self
 
 
-class Writer(nn.Module):
+class BartDecoderPart(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.bart = BartDecoder(configuration())
@@ -62,14 +62,14 @@ class Writer(nn.Module):
 
     def forward(self, inputs: Tensor, memory: sl.Memory, state: Any = None) -> Any:
         state = state or Cache(EncoderDecoderCache(DynamicCache(), DynamicCache()))
-        answers = self.bart(
+        outputs = self.bart(
             inputs_embeds=inputs,
             encoder_hidden_states=memory.states,
             encoder_attention_mask=memory.mask.long(),
-            past_key_values=state.kept,
+            past_key_values=state.cache,
             use_cache=True,
         )
-        return answers.last_hidden_state, state
+        return outputs.last_hidden_state, state
 
 
 class Bart(sl.SequenceModule):
@@ -78,12 +78,12 @@ class Bart(sl.SequenceModule):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
         if spec.source is None:
-            raise ValueError("its decoder looks at a source, and there is none")
-        self.encoder, self.decoder = Reader(), Writer()
+            raise ValueError("its decoder attends to a source, and the spec has none")
+        self.encoder, self.decoder = BartEncoderPart(), BartDecoderPart()
 
 
-class PatientWriter(Writer):
-    """No tokens are answered by none; BART's attention takes no queries of no places."""
+class FixedBartDecoder(BartDecoderPart):
+    """Zero inputs give zero outputs; BART's attention needs at least one query."""
 
     def forward(self, inputs: Tensor, memory: sl.Memory, state: Any = None) -> Any:
         if inputs.shape[1] == 0:
@@ -91,11 +91,11 @@ class PatientWriter(Writer):
         return super().forward(inputs, memory, state)
 
 
-class BartMended(sl.SequenceModule):
-    """The same, with every law kept."""
+class BartFixed(sl.SequenceModule):
+    """The same; it satisfies every law."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
         if spec.source is None:
-            raise ValueError("its decoder looks at a source, and there is none")
-        self.encoder, self.decoder = Reader(), PatientWriter()
+            raise ValueError("its decoder attends to a source, and the spec has none")
+        self.encoder, self.decoder = BartEncoderPart(), FixedBartDecoder()

@@ -1,4 +1,4 @@
-"""`torch.nn.Transformer`'s halves and `torch.nn.LSTM` as modules of seqlearn, plain and mended."""
+"""`torch.nn.Transformer` and `torch.nn.LSTM` as modules of seqlearn, as they are and corrected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import seqlearn as sl
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the real states; zeros where there are none."""
+    """The mean of the real states; zeros if there are none."""
     real = states.masked_fill(~mask[..., None], 0.0)
     return real.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
@@ -21,7 +21,7 @@ def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
 # The Transformer
 
 
-class TransformerReader(nn.Module):
+class TransformerEncoderPart(nn.Module):
     NESTED = True  # the default
 
     def __init__(self, d_model: int) -> None:
@@ -35,8 +35,8 @@ class TransformerReader(nn.Module):
         return sl.Memory(states, mask, masked_mean(states, mask))
 
 
-class TransformerWriter(nn.Module):
-    """Its state is all that it was fed."""
+class TransformerDecoderPart(nn.Module):
+    """Its state holds all inputs so far: `nn.TransformerDecoder` has no cache."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class TransformerWriter(nn.Module):
         self.layers = nn.TransformerDecoder(layer, 1)
 
     def forward(self, inputs: Tensor, memory: sl.Memory, state: Any = None) -> Any:
-        fed = inputs if state is None else torch.cat([state, inputs], 1)
-        causal = nn.Transformer.generate_square_subsequent_mask(fed.shape[1]) == -torch.inf
-        answers = self.layers(
-            self.positions(fed, 0),
+        so_far = inputs if state is None else torch.cat([state, inputs], 1)
+        causal = nn.Transformer.generate_square_subsequent_mask(so_far.shape[1]) == -torch.inf
+        outputs = self.layers(
+            self.positions(so_far, 0),
             memory.states,
             tgt_mask=causal,
             memory_key_padding_mask=~memory.mask,
         )
-        return answers[:, fed.shape[1] - inputs.shape[1] :], fed
+        return outputs[:, so_far.shape[1] - inputs.shape[1] :], so_far
 
 
 class TorchTransformer(sl.SequenceModule):
@@ -62,15 +62,15 @@ class TorchTransformer(sl.SequenceModule):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
         if spec.source is None:
-            raise ValueError("its decoder looks at a source, and there is none")
-        self.encoder, self.decoder = TransformerReader(8), TransformerWriter(8)
+            raise ValueError("its decoder attends to a source, and the spec has none")
+        self.encoder, self.decoder = TransformerEncoderPart(8), TransformerDecoderPart(8)
 
 
 def slow_path(_layer: nn.Module, _inputs: Any) -> None:
-    """Does nothing; but a layer with a hook does not take torch's inference fast path."""
+    """Do nothing: a layer with a hook does not take torch's inference fast path."""
 
 
-class MendedReader(TransformerReader):
+class FixedTransformerEncoder(TransformerEncoderPart):
     """Without the fast path, which fails on empty sources and under bf16."""
 
     NESTED = False
@@ -81,8 +81,8 @@ class MendedReader(TransformerReader):
             layer.register_forward_pre_hook(slow_path)
 
 
-class MendedWriter(TransformerWriter):
-    """No tokens are answered by none."""
+class FixedTransformerDecoder(TransformerDecoderPart):
+    """Zero inputs give zero outputs."""
 
     def forward(self, inputs: Tensor, memory: sl.Memory, state: Any = None) -> Any:
         if inputs.shape[1] == 0:
@@ -90,21 +90,21 @@ class MendedWriter(TransformerWriter):
         return super().forward(inputs, memory, state)
 
 
-class TorchTransformerMended(sl.SequenceModule):
-    """The same, with every law kept."""
+class TorchTransformerFixed(sl.SequenceModule):
+    """The same; it satisfies every law."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
         if spec.source is None:
-            raise ValueError("its decoder looks at a source, and there is none")
-        self.encoder, self.decoder = MendedReader(8), MendedWriter(8)
+            raise ValueError("its decoder attends to a source, and the spec has none")
+        self.encoder, self.decoder = FixedTransformerEncoder(8), FixedTransformerDecoder(8)
 
 
 # The LSTM
 
 
 class SinglePrecision(nn.LSTM):
-    """Leaves autocast, under which some CPUs have no kernel for it."""
+    """`nn.LSTM` outside of autocast, under which some CPUs have no kernel for it."""
 
     def forward(self, inputs: Any, first: Any = None) -> Any:
         with torch.autocast("cpu", enabled=False):
@@ -113,7 +113,7 @@ class SinglePrecision(nn.LSTM):
             return super().forward(inputs.to(dtype=own), first)
 
 
-class LSTMReader(nn.Module):
+class LSTMEncoder(nn.Module):
     LSTM = nn.LSTM
 
     def __init__(self, d_model: int) -> None:
@@ -125,7 +125,7 @@ class LSTMReader(nn.Module):
         return sl.Memory(states, mask, torch.cat([last[0], last[1]], -1))
 
 
-class LSTMWriter(nn.Module):
+class LSTMDecoder(nn.Module):
     LSTM = nn.LSTM
 
     def __init__(self, d_model: int) -> None:
@@ -135,20 +135,20 @@ class LSTMWriter(nn.Module):
     def forward(self, inputs: Tensor, memory: sl.Memory | None, state: Any = None) -> Any:
         zeros = inputs.new_zeros(inputs.shape[0], inputs.shape[2])
         first = (zeros if memory is None else memory.pooled, zeros) if state is None else state
-        answers, last = self.lstm(inputs, tuple(part[None].contiguous() for part in first))
-        return answers, tuple(part[0] for part in last)
+        outputs, last = self.lstm(inputs, tuple(part[None].contiguous() for part in first))
+        return outputs, tuple(part[0] for part in last)
 
 
 class TorchLSTM(sl.SequenceModule):
-    """`nn.LSTM` in both directions over padded rows, without packing."""
+    """A bidirectional `nn.LSTM` over padded rows, without packing."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
-        self.encoder, self.decoder = LSTMReader(8), LSTMWriter(8)
+        self.encoder, self.decoder = LSTMEncoder(8), LSTMDecoder(8)
 
 
-class PackingReader(LSTMReader):
-    """Packed; packing takes no empty source, so that is one place long, and put out after."""
+class PackedLSTMEncoder(LSTMEncoder):
+    """With packing, which needs lengths of at least 1: an empty source is one masked step."""
 
     LSTM = SinglePrecision
 
@@ -161,21 +161,21 @@ class PackingReader(LSTMReader):
         return sl.Memory(states, mask, pooled)
 
 
-class PatientWriter(LSTMWriter):
-    """`nn.LSTM` takes no sequence of no steps: one step of padding, which is cut off again."""
+class FixedLSTMDecoder(LSTMDecoder):
+    """`nn.LSTM` needs at least one step: zero inputs become one step, which is cut off again."""
 
     LSTM = SinglePrecision
 
     def forward(self, inputs: Tensor, memory: sl.Memory | None, state: Any = None) -> Any:
         if inputs.shape[1] == 0:
-            answers, _ = super().forward(functional.pad(inputs, (0, 0, 0, 1)), memory, state)
-            return answers[:, :0], state
+            outputs, _ = super().forward(functional.pad(inputs, (0, 0, 0, 1)), memory, state)
+            return outputs[:, :0], state
         return super().forward(inputs, memory, state)
 
 
-class TorchLSTMMended(sl.SequenceModule):
-    """The same, packed, with every law kept."""
+class TorchLSTMFixed(sl.SequenceModule):
+    """The same with packing; it satisfies every law."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8)
-        self.encoder, self.decoder = PackingReader(8), PatientWriter(8)
+        self.encoder, self.decoder = PackedLSTMEncoder(8), FixedLSTMDecoder(8)

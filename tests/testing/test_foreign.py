@@ -1,4 +1,4 @@
-"""What the laws find in modules that are not ours, and that the mends hold."""
+"""Which laws modules of other libraries violate, and that the corrected ones hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_an_lstm_without_packing_reads_its_padding() -> None:
         "batch invariance",
         "no cross-example gradient",
     ]
-    assert check_module(torch_modules.TorchLSTMMended, laws=LAWS, examples=20).held == LAWS
+    assert check_module(torch_modules.TorchLSTMFixed, laws=LAWS, examples=20).held == LAWS
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
