@@ -1,12 +1,12 @@
-"""Does cross attention look where it should? The month's name, on trained `Dates` models.
+"""Is cross-attention on the right source position? The month in trained `Dates` models.
 
     python benchmarks/alignment.py [--only AttentionSeq2Seq …] [--out FILE]
 
-Trained as in `dates.py` (English to German, characters), then 500 unseen dates are written. Of each
-head that looks at the source: how often its greatest weight lies on the month in the source ("Jun",
-"June" or "6"), when the first letter of the month's name is written, and when any of its letters
-is; how often it lies there or on the character beside it; and how much of its weight lies there,
-both at the first letter. Seed 0.
+Models are trained as in `dates.py` (English to German, characters) and translate 500 unseen dates.
+For each head with cross-attention: how often its largest weight is on the month in the source
+("Jun", "June" or "6") when the first letter of the month's name is generated, and when any of its
+letters is; how often it is on the month or the adjacent character, and the sum of the weights on
+the month, both at the first letter. Seed 0.
 """
 
 from __future__ import annotations

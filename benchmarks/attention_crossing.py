@@ -1,9 +1,10 @@
-"""Where the CPU's fused attention kernel starts to beat explicit products: `EXPLICIT_KEYS`.
+"""The length from which fused attention is faster than explicit products: `EXPLICIT_KEYS`.
 
     python benchmarks/attention_crossing.py
 
-Times both forms in turn on the same tensors (4,096 tokens a batch, 4 heads of 32), forward alone
-and forward with backward, and prints the ratio explicit / fused (below 1: explicit is faster).
+Times both forms alternately on the same tensors (4,096 tokens a batch, 4 heads of 32), forward
+alone and forward with backward, and prints the ratio explicit / fused (below 1: explicit is
+faster).
 """
 
 from __future__ import annotations

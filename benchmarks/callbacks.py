@@ -1,11 +1,11 @@
-"""What `AttentionMonitor` costs a training run: with it against without, epoch by epoch in turn.
+"""The overhead of `AttentionMonitor` in a training run: epochs with and without it alternate.
 
     python benchmarks/callbacks.py [--root FOLDER] [--epochs N] [--batches N]
 
-Two runs of the tiny Transformer on Multi30k (`configs/multi30k-transformer.yaml`) go on in turn, an
-epoch each; one carries `AttentionMonitor()`, which looks at the end of every epoch. Prints the CPU
-time of an epoch with it over one without, the seconds of a look, and the ratio of the steps alone,
-between which it does not look. `--batches` makes epochs shorter, and so a look's share larger.
+Two runs of the tiny Transformer on Multi30k (`configs/multi30k-transformer.yaml`) alternate, epoch
+by epoch. One has `AttentionMonitor()`, which records at the end of every epoch. Prints the ratio of
+CPU times of an epoch, the seconds of one recording, and the ratio for the training steps only.
+`--batches` makes epochs shorter, and thereby the share of a recording larger.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Run every shipped configuration as a user would, and compare with the figure it must reach.
+"""Run every shipped configuration as a user would, and compare the result with its reference.
 
     python benchmarks/configs.py [--only dates-lstm …] [--multi30k FOLDER] [--trec FOLDER]
                                  [--shakespeare FILE] [--runs FOLDER] [--out FILE]
 
-Each is a `seqlearn fit --config configs/NAME.yaml`, then a `seqlearn test` (of a language model a
-`validate`) of the last checkpoint, in processes of their own. `EXPECTED` holds the figures. The
-table is written row by row; the exit status is 1 if a figure is missed. Multi30k is downloaded
-unless its folder is named; TREC and tiny Shakespeare are run when their files are named.
+Each is run by `seqlearn fit --config configs/NAME.yaml`, then `seqlearn test` (for a language model
+`validate`) on the last checkpoint, in separate processes. `EXPECTED` has the references. The
+table is written row by row; the exit status is 1 if a result misses its reference. Multi30k is
+downloaded unless its folder is given; TREC and tiny Shakespeare are run if their files are given.
 """
 
 from __future__ import annotations

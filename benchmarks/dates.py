@@ -1,10 +1,10 @@
-"""Every architecture on every shape of `Dates`: one table.
+"""Every architecture on every task of `Dates`, in one table.
 
     python benchmarks/dates.py [--only LSTM RNN …] [--shapes sequence-to-sequence …] [--out FILE]
 
 Each is trained on 20,000 dates and tested on 1,000 others, seed 0. The table is written row by row.
-An LSTM or a GRU that writes from one context vector trains longer, on smaller batches, and with the
-gate that keeps its state nearly open at the start.
+An LSTM or GRU that generates from one context vector trains longer, on smaller batches, and with a
+gate that preserves almost all of the state at the start.
 """
 
 from __future__ import annotations

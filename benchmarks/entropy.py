@@ -1,11 +1,11 @@
-"""Memory and time of the entropy of attention: from the matrix of weights, and without it.
+"""Memory and time of the entropy of attention, computed with and without the matrix of weights.
 
     python benchmarks/entropy.py
 
-Prints one row per length (one example, 4 heads of 32, float32): the peak memory that each way adds,
-each in a process of its own, the ratio of their times (below 1: without the matrix is faster),
-taken in turn in one process, and the greatest difference of their answers in nats. Memory is read
-from /proc, so it needs Linux.
+Prints one row per length (one example, 4 heads of 32, float32): the peak memory of each
+computation, in separate processes; the ratio of their times (below 1: faster without the matrix),
+measured alternately in one process; and the largest difference of their results in nats. Memory is
+read from /proc, so it needs Linux.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tables of this folder share: train one module, test it, write a row."""
+"""Shared by the benchmarks with tables: train one module, test it, write a row."""
 
 from __future__ import annotations
 

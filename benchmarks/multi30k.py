@@ -1,11 +1,11 @@
-"""Train on Multi30k as one of the configurations says, then measure the test split.
+"""Train on Multi30k with one of the configurations, then measure on the test split.
 
     python benchmarks/multi30k.py [CONFIG] [--root FOLDER] [--out FOLDER] [options of `fit`]
 
 CONFIG is a file of `configs/`, by default `multi30k-transformer.yaml` (English to German). Prints
-BLEU on test_2016_flickr with case and without, each with its signature, and without case by the
-length of the source, and the time of the training; leaves the log of the training beside the
-checkpoint. Without `--root` the captions are downloaded.
+cased and lower-cased BLEU on test_2016_flickr with their signatures, lower-cased BLEU by length of
+the source, and the training time; writes the training log next to the checkpoint. Without `--root`
+the captions are downloaded.
 """
 
 from __future__ import annotations

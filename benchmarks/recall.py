@@ -1,14 +1,13 @@
-"""How far back can each architecture remember? `Recall` at growing distances, at about equal size.
+"""How far can each architecture remember? `Recall` at growing distances, with about equal sizes.
 
     python benchmarks/recall.py [--only LSTM …] [--train 0 1 10 …] [--distances 10 …] [--out FILE]
 
-"I grew up in Germany …, I speak fluent" and so many words between: ten languages, so a guess is
-right one time in ten. Each architecture is trained once, on texts of all the distances of
-`--train` together (the near ones say *what* to remember; equally many words of each), all on the
-same texts in the same order and for as many epochs, and is then asked at each of `--distances`. A
-cell is the share of 500 test texts that are answered right, and behind it that of 500 of the
-training's own. "Holds to" is the greatest distance up to which at least 90% of the test are right.
-Seed 0.
+"I grew up in Germany …, I speak fluent" with filler words in between: ten languages, so chance is
+10%. Each architecture is trained once, on texts of all distances of `--train` together (short
+distances teach *what* to remember; equally many words of each), all on the same texts in the same
+order and for the same number of epochs, and is then tested at each of `--distances`. A cell is the
+accuracy on 500 test texts and, in parentheses, on 500 training texts. "Remembers" is the largest
+distance up to which test accuracy is at least 90%. Seed 0.
 """
 
 from __future__ import annotations

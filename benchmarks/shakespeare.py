@@ -1,10 +1,11 @@
-"""Language models by characters on tiny Shakespeare: nanoGPT's published setting for a CPU.
+"""Character-level language models on tiny Shakespeare: nanoGPT's published setting for a CPU.
 
     python benchmarks/shakespeare.py --file input.txt [--only Transformer …] [--out FILE]
 
-Four layers, four heads, 128 wide, windows of 64 characters, 12 of them in a batch, 2,000 steps, no
-dropout; the last tenth of the text is for validation. The recurrent ones read as many characters,
-and carry their state from window to window. Seed 0. Losses are in nats per character.
+Four layers, four heads, d_model 128, windows of 64 characters, 12 per batch, 2,000 steps, no
+dropout; the last tenth of the text is the validation split. The recurrent models process the same
+number of characters and carry their state from window to window. Seed 0. Losses in nats per
+character.
 """
 
 from __future__ import annotations

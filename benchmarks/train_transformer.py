@@ -1,11 +1,11 @@
-"""Training speed of `Transformer` against `torch.nn.Transformer`, interleaved, as a ratio.
+"""Ratio of training speeds of `Transformer` and `torch.nn.Transformer`, interleaved.
 
     python benchmarks/train_transformer.py [--vocab 8000] [--rounds 8]
 
-Both have the same sizes (4 + 4 layers, 128 wide, 256 inside, 4 heads, dropout 0.1), the same
-batches (about 4,096 target tokens, lengths as of image captions) and the same optimiser; the peer
-has separate embeddings and an output layer with torch's own cross-entropy. One step of each in
-turn; printed is the median of the ratios of their times.
+Both have the same sizes (4 + 4 layers, d_model 128, d_feedforward 256, 4 heads, dropout 0.1), the
+same batches (about 4,096 target tokens, lengths as in image captions) and the same optimizer; the
+peer has separate embeddings and an output layer with PyTorch's cross-entropy. Steps alternate; the
+median of the ratios of their times is printed.
 """
 
 from __future__ import annotations

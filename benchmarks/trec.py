@@ -1,10 +1,10 @@
-"""Sequence to vector: which of six kinds of answer a question asks for (TREC, Li & Roth 2002).
+"""Sequence to vector: classification of questions into six types (TREC, Li & Roth 2002).
 
     python benchmarks/trec.py --root FOLDER [--only LSTM …] [--seeds 0 1 2] [--out FILE]
 
-FOLDER holds `train.txt` and `test.txt`: 5,452 and 500 questions, `LABEL:fine question` a line. No
-pretrained vectors. A tenth of the training questions is the validation split, on which the sizes
-below were chosen; the test split is measured once, at the end.
+FOLDER holds `train.txt` and `test.txt`: 5,452 and 500 questions, one `LABEL:fine question` per
+line. No pretrained vectors. A tenth of the training questions is the validation split, on which the
+sizes below were chosen; the test split is measured once, at the end.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One bit turned in a saved file, many times: is it seen, or is another model loaded in silence?
+"""One flipped bit in a saved file, many times: is it detected, or are other values loaded silently?
 
     python benchmarks/turned_bits.py [--times 1500] [--out FILE]
 
-For checkpoints, folders of `save_pretrained` and recordings, and for a checkpoint that `torch.load`
-reads by itself. Writes a table.
+For checkpoints, `save_pretrained` folders and recordings, and for a checkpoint read by `torch.load`
+alone. Writes a table.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
 
 
 def counts(kind: Kind, times: int) -> list[int]:
-    """How often it was refused by name, loaded the same, loaded as another, or failed obscurely."""
+    """Counts of: error that names the file, unchanged, other values, other error."""
     whole, expected = kind.path.read_bytes(), kind.load()
     numbers = np.random.default_rng(0)
     found = [0, 0, 0, 0]
