@@ -1,4 +1,4 @@
-"""`Observer`: what callbacks share that look at a module now and then, on a fixed batch."""
+"""`Observer`: base of the callbacks that run a module on a fixed probe batch during training."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from seqlearn.introspect.recording.compile_stance import force_eager
 
 
 class Observer(L.Callback, ABC):
-    """Look at a module every few epochs or steps, on a fixed batch: the probe.
+    """Run a module on a fixed batch, the probe, every few epochs or steps.
 
-    A subclass says in `observe` what it finds out, and in `show` what becomes of it:
+    A subclass computes its result in `observe` and logs it in `show`:
 
         class MeanLogit(Observer):
             folder = "logits"
@@ -32,36 +32,39 @@ class Observer(L.Callback, ABC):
             def observe(self, module, probe):
                 return module(probe).mean().item()
 
-            def show(self, observed, report):
-                report.scalars({"mean_logit": observed})
+            def show(self, observed, logger):
+                logger.scalars({"mean_logit": observed})
 
-    At a look the module is in `eval`, without gradients, at the Trainer's precision, and compiled
-    parts run uncompiled; afterwards modes and random states are as they were. Between looks a
-    callback does nothing. In a run of several processes each observes, as a sharded module needs,
-    each its own probe; rank zero shows. With `fast_dev_run` nothing is shown.
+    During a run of the probe the module is in `eval` mode, without gradients, at the Trainer's
+    precision, and compiled parts run eagerly. Afterwards modes and random states are restored.
+    Between runs a callback does nothing.
 
-    Scalars are also in `trainer.callback_metrics`, on every rank those of rank zero, so that other
-    callbacks can monitor them: `EarlyStopping("gradient_flow/factor", …)`. A look comes before the
-    callbacks that monitor something, in whatever order they are given.
+    With several processes, `observe` runs on every rank, on the rank's own probe, because a sharded
+    module needs all ranks; `show` runs on rank zero. An exception in either is raised on all ranks,
+    so that no rank waits for another. With `fast_dev_run` nothing is logged.
+
+    Scalars are also in `trainer.callback_metrics`, on all ranks with the values of rank zero, so
+    that other callbacks can monitor them: `EarlyStopping("gradient_flow/factor", …)`. An observer
+    runs before the callbacks that have a `monitor`, whatever the order in the list.
 
     Args:
-        every_n_epochs: Look at the end of every n-th training epoch; `None` for never.
-        every_n_steps: Look after every n-th optimizer step; `None` for never.
-        probe: The batch to look at. By default the first rows of the first validation batch or,
-            if a look is due before there was one, of the first training batch; taken once a fit.
-        run: What to do with the module and the probe instead of the callback's default.
-        examples: Rows to take from the first batch.
-        directory: Where to write files, also beside a logger that takes figures and texts; by
-            default files are written only where there is no such logger, in the logger's folder
-            (without a logger, in the Trainer's root folder).
-        name: Stands before all tags and files; tells two callbacks of one class apart.
+        every_n_epochs: Run at the end of every n-th training epoch; `None` for never.
+        every_n_steps: Run after every n-th optimizer step; `None` for never.
+        probe: The batch to run. By default the first rows of the first validation batch or, if a
+            run is due before any validation, of the first training batch; taken once per fit.
+        run: Function of the module and the probe that replaces the callback's default.
+        examples: Number of rows to take from the first batch.
+        directory: Folder for files, which are then written even if a logger accepts the figures or
+            texts. By default files are written only if no logger does, to the logger's folder
+            (without a logger, to the Trainer's root folder).
+        name: Prefix of all tags and file names; distinguishes two callbacks of one class.
 
     Raises:
-        ValueError: If there is nothing to do, or a number is below one.
+        ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1.
     """
 
     folder: str
-    """Where files lie in the folder of the logs."""
+    """Subfolder of the log folder that the files are written to."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Observer(L.Callback, ABC):
             if number is not None and number < 1:
                 raise ValueError(f"{kind}: expected {which} of at least 1, got {number}")
         if every_n_epochs is None and every_n_steps is None:
-            raise ValueError(f"{kind} never looks: give every_n_epochs or every_n_steps")
+            raise ValueError(f"{kind} would never run: set every_n_epochs or every_n_steps")
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.run, self.examples, self.directory, self.name = run, examples, directory, name
         self._given = probe
@@ -92,31 +95,41 @@ class Observer(L.Callback, ABC):
 
     @abstractmethod
     def observe(self, module: L.LightningModule, probe: Any) -> Any:
-        """Find out what is to be shown; called on every rank, in `eval` and without gradients.
+        """Run the probe; called on every rank, in `eval` mode and without gradients.
 
         Args:
-            module: The module that is trained.
+            module: The module in training.
             probe: The probe, on the module's device.
+
+        Returns:
+            Anything that `show` needs.
         """
 
     @abstractmethod
-    def show(self, observed: Any, report: FigureLogger) -> None:
-        """Log, draw and write; called on rank zero.
+    def show(self, observed: Any, logger: FigureLogger) -> None:
+        """Log the result; called on rank zero.
 
         Args:
-            observed: What `observe` returned.
-            report: Where it goes.
+            observed: The value that `observe` returned.
+            logger: Sends scalars, figures and tables to the Trainer's loggers, or writes files.
+        """
+
+    def check_module(self, module: L.LightningModule) -> None:
+        """Check, when the callback is set up, that it supports the module.
+
+        Hook: a subclass raises a `TypeError` here.
         """
 
     @property
     def state_key(self) -> str:
-        """The key of what a checkpoint holds of it."""
+        """The key of the callback's state in a checkpoint."""
         return self._generate_state_key(name=self.name)
 
-    # When to look
+    # When to run the probe
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forget the probe of an earlier fit, and stand before the callbacks that monitor."""
+        """Drop the probe of an earlier fit, and move in front of the callbacks with a monitor."""
+        self.check_module(pl_module)
         if stage != "fit":
             return
         self._validation_rows = self._training_rows = None
@@ -126,7 +139,7 @@ class Observer(L.Callback, ABC):
         place = callbacks.index(self) if self in callbacks else 0
         if monitors and monitors[0] < place:
             callbacks.insert(monitors[0], callbacks.pop(place))
-            # A new list, for Lightning goes through the old one meanwhile.
+            # A new list, because Lightning iterates over the old one at this point.
             trainer.callbacks = callbacks  # type: ignore[attr-defined]
 
     def on_validation_batch_end(
@@ -138,7 +151,7 @@ class Observer(L.Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take the probe, once; the sanity check's first batch is the validation's."""
+        """Take the probe from the first validation batch, that of the sanity check included."""
         if self._given is None and self._validation_rows is None:
             self._validation_rows = first_rows(batch, self.examples)
 
@@ -150,43 +163,66 @@ class Observer(L.Callback, ABC):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look, if it is a step to look at."""
+        """Run the probe if it is due after this step."""
         if self._given is None and self._validation_rows is None and self._training_rows is None:
             self._training_rows = first_rows(batch, self.examples)
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
             self._run_probe(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look, if it is an epoch to look at."""
+        """Run the probe if it is due after this epoch."""
         every, epochs = self.every_n_epochs, trainer.current_epoch + 1
         if every is not None and epochs % every == 0:
             self._run_probe(trainer, pl_module)
 
     def _run_probe(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         step = trainer.global_step
-        if step == self._last_step:  # Before the first step, between micro-batches, or seen.
+        if step == self._last_step:  # before the first step, between micro-batches, or done
             return
         self._last_step = step
-        with eval_context(trainer, module):
-            observed = self.observe(module, move_data_to_device(self._probe(), module.device))
-        # All ranks must ask, since the folder of the logs is broadcast.
-        logs = trainer.log_dir or trainer.default_root_dir
+        observed, error = None, None
+        try:
+            with eval_context(trainer, module):
+                observed = self.observe(module, move_data_to_device(self._probe(), module.device))
+        except Exception as raised:  # noqa: BLE001 -- raised again once all ranks know of it
+            error = raised
+        self._raise_on_all_ranks(trainer, error)
+        logs = trainer.log_dir or trainer.default_root_dir  # a broadcast: on all ranks
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = Path(logs, self.name, self.folder)
         if self.directory is not None:
             folder = Path(self.directory)
-        report = FigureLogger(
-            trainer.loggers, folder, step, self.name, files=self.directory is not None
-        )
-        if trainer.is_global_zero:
-            self.show(observed, report)
-        # The same on all ranks, for what monitors them decides together.
-        values = trainer.strategy.broadcast(report.values)
+        files = self.directory is not None
+        logger = FigureLogger(trainer.loggers, folder, step, self.name, files)
+        try:
+            if trainer.is_global_zero:
+                self.show(observed, logger)
+        except Exception as raised:  # noqa: BLE001 -- as above
+            error = raised
+        self._raise_on_all_ranks(trainer, error)
+        # The same on all ranks, because a callback that monitors them decides for all.
+        values = trainer.strategy.broadcast(logger.values)
         trainer.callback_metrics.update({tag: torch.tensor(v) for tag, v in values.items()})
 
+    def _raise_on_all_ranks(self, trainer: L.Trainer, error: Exception | None) -> None:
+        """Raise on every rank if any rank has an error; otherwise ranks would wait for it.
+
+        Raises:
+            Exception: The error of this rank.
+            RuntimeError: If only other ranks have one.
+        """
+        succeeded = trainer.strategy.reduce_boolean_decision(error is None, all=True)
+        if error is not None:
+            raise error
+        if not succeeded:
+            raise RuntimeError(
+                f"{type(self).__name__} failed in another process; its error is in the output of "
+                "that process"
+            )
+
     def warn_once(self, message: str) -> None:
-        """Warn, once a fit, on rank zero: what holds at one look holds at all."""
+        """Warn on rank zero, once per fit."""
         if not self._warned:
             self._warned = True
             rank_zero_warn(f"{type(self).__name__}: {message}")
@@ -201,10 +237,12 @@ class Observer(L.Callback, ABC):
 
 @contextmanager
 def eval_context(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
-    """Run the module in the block in `eval`, without gradients, and leave no trace on it.
+    """Run a module in `eval` mode without gradients, and restore modes and random states after.
+
+    Compiled parts run eagerly within the context.
 
     Args:
-        trainer: Whose precision holds.
+        trainer: The Trainer, whose precision applies.
         module: The module.
     """
     with (
