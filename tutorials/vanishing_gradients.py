@@ -96,7 +96,7 @@ flows = {}
 for name, module in data.items():
     model, flow = trained(sl.RNN, module, epochs=4)
     flows[name] = flow
-    print(f"RNN, {name:5} {accuracy(model, module):6.1%} right; the gradient is {flow.verdict}")
+    print(f"RNN, {name:5} {accuracy(model, module):6.1%} right; the gradient is {flow.flow_class}")
 
 # %% [markdown]
 # With one filler word the network learns; with forty it guesses one language in ten. The callback
@@ -140,7 +140,7 @@ for name, (architecture, arguments) in architectures.items():
     model, flow = trained(architecture, data["long"], epochs=4, **arguments)
     curves[name] = last_curve(flow)
     right = accuracy(model, data["long"])
-    print(f"{name:12} {right:6.1%} right; the gradient is {flow.verdict}")
+    print(f"{name:12} {right:6.1%} right; the gradient is {flow.flow_class}")
 figure = gradient_curves(curves)
 figure
 

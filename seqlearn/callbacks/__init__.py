@@ -1,4 +1,4 @@
-"""Lightning callbacks that look inside a module while it trains."""
+"""Lightning callbacks that run a module on a probe batch during training and log what they find."""
 
 from seqlearn.callbacks.attention_monitor import AttentionMonitor as AttentionMonitor
 from seqlearn.callbacks.figure_logger import FigureLogger as FigureLogger

@@ -1,4 +1,4 @@
-"""`AttentionMonitor`: what a module attends to, and how sharply, as training goes."""
+"""`AttentionMonitor`: attention maps and attention entropy during training."""
 
 from __future__ import annotations
 
@@ -16,36 +16,41 @@ from seqlearn.introspect.recording._record import nothing_captured
 
 
 class AttentionMonitor(Observer):
-    """Record attention on a fixed probe batch as training goes: maps, and entropies per head.
+    """Log attention maps and the entropy of each head on a fixed probe batch during training.
 
-    Every module whose attention is heard (see `record`) gives one figure (all heads, the first
-    example of the probe) and the entropy of each head in nats, averaged over the real queries of
-    the probe. The scalars go to every logger, and to `trainer.callback_metrics` for other
-    callbacks to monitor, as `attention_entropy/<module>/head<i>`; the figures to TensorBoard, W&B
-    and MLflow as `attention/<module>`, else into PNG files. A look changes no random state, mode
-    or weight, and between looks the callback does nothing.
+    For each module whose attention `record` captures, the callback logs
 
-    It works with any `LightningModule` whose attention `record` hears. In a run of several
-    processes each of them looks (a sharded module needs all), and rank zero logs and draws.
+    - the figure `attention/<module>`: the maps of all heads for the first example of the probe, to
+      TensorBoard, W&B and MLflow, or to PNG files if none of these is used;
+    - the scalars `attention_entropy/<module>/head<i>`: the entropy in nats, averaged over the real
+      queries of the probe, to every logger and to `trainer.callback_metrics`.
+
+    Running the probe changes no random state, mode or weight. The callback works with any
+    `LightningModule` whose attention `record` captures.
 
     Args:
-        every_n_epochs: Look at the end of every n-th training epoch; `None` for never.
-        every_n_steps: Look after every n-th optimizer step; `None` for never.
-        probe: The batch to look at. By default the first rows of the first validation batch or,
-            if a look is due before there was one, of the first training batch; taken once a fit.
-        run: What to do with the module and the probe; `module(probe)` by default.
-        examples: Rows to take from the first batch.
-        layers: Names of the modules to log; all that were heard, by default.
-        directory: Where to write PNG files, also beside a logger that takes figures; by default
-            they are written only where there is none, to `attention` in the logger's folder
-            (without a logger, in the Trainer's root folder).
-        name: Stands before all tags and files; tells two of these callbacks apart.
+        every_n_epochs: Run at the end of every n-th training epoch; `None` for never.
+        every_n_steps: Run after every n-th optimizer step; `None` for never.
+        probe: The batch to run. By default the first rows of the first validation batch or, if a
+            run is due before any validation, of the first training batch; taken once per fit.
+        run: Function of the module and the probe; by default `module(probe)`.
+        examples: Number of rows to take from the first batch.
+        layers: Names of the modules to log; by default all whose attention was captured.
+        directory: Folder for PNG files, which are then written even if a logger accepts figures.
+            By default they are written only if no logger does, to `attention` in the logger's
+            folder (without a logger, in the Trainer's root folder).
+        name: Prefix of all tags and file names; distinguishes two callbacks of this class.
 
     Raises:
-        ValueError: If there is nothing to do, or a number is below one; at a look, if a module in
-            `layers` was not heard.
-        RuntimeError: At a look, if weights are not finite; it names the first such module and
-            stops the run.
+        ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1;
+            in a run of the probe, if a module in `layers` reported no attention.
+        TypeError: When fitting starts, if the module has no `forward` and there is no `run`.
+        RuntimeError: In a run of the probe, if attention weights are not finite; the message names
+            the first such module.
+
+    Example:
+        >>> AttentionMonitor(every_n_steps=100, layers=["decoder.layers.0.cross_attention"]).layers
+        ['decoder.layers.0.cross_attention']
     """
 
     folder = "attention"
@@ -64,28 +69,27 @@ class AttentionMonitor(Observer):
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.layers = layers
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """See that the module can be called.
+    def check_module(self, module: L.LightningModule) -> None:
+        """Check that the module can be called.
 
         Raises:
-            TypeError: If it has no `forward`, and there is no `run`.
+            TypeError: If it has no `forward` and there is no `run`.
         """
-        super().setup(trainer, pl_module, stage)
         if self.run is None:
-            check_forward(pl_module, self)
+            check_forward(module, self)
 
     def observe(self, module: L.LightningModule, probe: Any) -> Recording:
-        """Record the module while it reads the probe; see that all weights are finite."""
+        """Record the attention on the probe, and check that all weights are finite."""
         recording = record_probe(module, probe, self.run, ("attention",))
         if not recording.attention and not self.layers:
             self.warn_once(
                 f"{nothing_captured(module, ('attention',))}; a module without attention, such as "
-                "an RNN, has states to look at: StateMonitor"
+                "an RNN, has hidden states: use StateMonitor"
             )
         if missing := [name for name in self.layers or () if name not in recording.attention]:
             raise ValueError(
-                f"AttentionMonitor: no attention of {missing} was heard; "
-                f"heard: {list(recording.attention)}"
+                f"AttentionMonitor: expected attention of {missing}, but only these modules "
+                f"reported any: {list(recording.attention)}; correct layers="
             )
         for name, weights in recording.attention.items():
             wrong = int((~weights.isfinite()).any(-1).sum())
@@ -99,13 +103,13 @@ class AttentionMonitor(Observer):
                 )
         return recording
 
-    def show(self, observed: Recording, report: FigureLogger) -> None:
-        """Log the entropy of each head, and draw each module."""
+    def show(self, observed: Recording, logger: FigureLogger) -> None:
+        """Log the entropy of each head and the maps of each module."""
         names = list(observed.attention) if self.layers is None else list(self.layers)
         entropies: dict[str, float] = {}
         for name in names:
             nats = head_entropy(observed.attention[name], observed.queries(name)).tolist()
             entropies |= {f"attention_entropy/{name}/head{head}": h for head, h in enumerate(nats)}
-        report.scalars(entropies)
+        logger.scalars(entropies)
         for name in names:
-            report.figure(f"attention/{name}", observed.plot(name))
+            logger.figure(f"attention/{name}", observed.plot(name))

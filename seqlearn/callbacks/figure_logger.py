@@ -1,4 +1,4 @@
-"""Where findings go: numbers, figures and tables, to every kind of logger or to files."""
+"""Logging of scalars, figures and tables to every kind of Lightning logger, or to files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")  # All of ASCII's.
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")  # of ASCII
 
 
 @dataclass(frozen=True)
 class FigureLogger:
-    """Takes what was found out at one look, on rank zero, to the loggers or to files.
+    """Sends scalars, figures and tables to the loggers; writes files if none accepts them.
 
     Attributes:
-        loggers: The Trainer's.
-        folder: Where files go.
-        step: Optimizer steps so far.
-        prefix: Stands before all tags.
-        files: Whether to write files also where a logger takes what is in them.
-        values: All numbers so far, by tag.
+        loggers: The Trainer's loggers.
+        folder: Folder for files.
+        step: Number of optimizer steps so far.
+        prefix: Prefix of all tags.
+        files: Whether to write files even if a logger accepts the figure or table.
+        values: All scalars so far, by tag.
+
+    Example:
+        >>> logger = FigureLogger([], Path("runs"), step=10, prefix="mine")
+        >>> logger.scalars({"norm": 0.5})
+        >>> logger.values
+        {'mine/norm': 0.5}
     """
 
     loggers: Sequence[Logger]
@@ -36,7 +42,7 @@ class FigureLogger:
     values: dict[str, float] = field(default_factory=dict)
 
     def scalars(self, values: Mapping[str, float]) -> None:
-        """Give numbers to every logger, and to `trainer.callback_metrics` when the look ends."""
+        """Log scalars to every logger; an `Observer` also adds them to `callback_metrics`."""
         named = {self._tag(tag): value for tag, value in values.items()}
         if not named:
             return
@@ -45,16 +51,16 @@ class FigureLogger:
             logger.log_metrics(named, self.step)
 
     def figure(self, tag: str, figure: Figure) -> None:
-        """Give a figure to the loggers that take figures; write a PNG file where none does."""
+        """Log a figure to the loggers that accept figures; write a PNG file if none does."""
         sent = [send_figure(to, self._tag(tag), figure, self.step) for to in self.loggers]
         if self.files or not any(sent):
             figure.savefig(self._file(tag, "png"))
 
     def table(self, tag: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Give rows of texts to the loggers that take texts; write a text file where none does.
+        """Log a table to the loggers that accept texts; write a text file if none does.
 
         Args:
-            tag: What they are.
+            tag: Tag of the table.
             columns: The name of each column.
             rows: One text for each column.
         """
@@ -66,17 +72,17 @@ class FigureLogger:
         return f"{self.prefix}/{tag}" if self.prefix else tag
 
     def _file(self, tag: str, suffix: str) -> Path:
-        """A file in the folder, which stands for the first part of a tag with several."""
+        """Path of a file; the first of several parts of a tag is left to the folder's name."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w.-]+", "_", tag.partition("/")[2] if "/" in tag else tag) or "model"
         return self.folder / f"{name}-step{self.step:06d}.{suffix}"
 
 
 def send_figure(logger: Logger, tag: str, figure: Figure, step: int) -> bool:
-    """Give a figure to a logger that takes figures.
+    """Log a figure if the logger accepts figures.
 
     Returns:
-        Whether it does (TensorBoard, W&B and MLflow do).
+        Whether it does; TensorBoard, W&B and MLflow do.
     """
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_figure(tag, figure, step)
@@ -95,10 +101,10 @@ def send_figure(logger: Logger, tag: str, figure: Figure, step: int) -> bool:
 def send_table(
     logger: Logger, tag: str, columns: Sequence[str], rows: Sequence[Sequence[str]], step: int
 ) -> bool:
-    """Give rows of texts to a logger that takes texts.
+    """Log a table if the logger accepts texts.
 
     Returns:
-        Whether it does (TensorBoard, W&B and MLflow do).
+        Whether it does; TensorBoard, W&B and MLflow do.
     """
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_text(tag, markdown_table(columns, rows), step)
@@ -113,20 +119,20 @@ def send_table(
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts as a Markdown table that shows every character as it is."""
+    """Format a table as Markdown that renders every character literally."""
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[_literal(cell) if at != 1 else cell for cell in row] for at, row in enumerate(lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n"
 
 
 def _literal(text: str) -> str:
-    """Punctuation as entities, which neither Markdown nor HTML takes for a mark; one line."""
+    """Escape punctuation as HTML entities, which Markdown does not interpret; on one line."""
     lines = [_PUNCTUATION.sub(lambda mark: f"&#{ord(mark[0])};", s) for s in text.splitlines()]
     return "<br>".join(lines)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts as paragraphs, a line for each column; further lines of a text are indented."""
+    """Format rows as paragraphs with a line for each column; continuation lines are indented."""
     width = max(map(len, columns)) + 2
     between = "\n" + " " * width
     paragraphs = []

@@ -1,4 +1,4 @@
-"""`GradientFlow`: how far back the loss at the last target reaches, as training goes."""
+"""`GradientFlow`: how far back in time the gradient of the last target's loss reaches."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from seqlearn.introspect.measures.gradient import (
 from seqlearn.introspect.plots.curves import distance_curve, gradient_curves
 from seqlearn.spec import TextSpec, VectorSpec
 
-_EARLIER = 20  # Curves of the past in a figure.
+_EARLIER = 20  # number of earlier curves in a figure
 
 
 class LastLoss(NamedTuple):
-    """What a batch loses at its last targets, and what was read to that end.
+    """The loss at the last target of each example, with the input that it depends on.
 
     Attributes:
-        loss: For each example the loss of its last target token in nats (of its class; of a
-            vector the squared error), `batch`.
-        embedded: The embedded input, `batch time width`, from which `loss` was computed.
-        lengths: Steps of each example that may bear on its loss, `batch`.
+        loss: Loss of each example's last target token or of its class, in nats; of a vector the
+            squared error. `batch`.
+        embedded: The embedded input from which `loss` was computed, `batch time width`.
+        lengths: Number of steps of each example that can influence its loss, `batch`.
     """
 
     loss: Tensor
@@ -45,60 +45,64 @@ class LastLoss(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What a look finds out.
+    """The result of one run of the probe.
 
     Attributes:
-        curve: The mean norm at each distance from the last step, `distance`.
-        verdict: What becomes of the gradient on its way back.
+        curve: The mean gradient norm at each distance from the last step, `distance`.
+        flow_class: The class of the gradient flow.
     """
 
     curve: np.ndarray
-    verdict: GradientFlowClass
+    flow_class: GradientFlowClass
 
 
 class GradientFlow(Observer):
-    """Measure ‖∂ loss at the last target / ∂ embedded input at step t‖, as training goes.
+    """Measure ‖∂ loss at the last target / ∂ embedded input at step t‖ during training.
 
-    One curve over one axis for every architecture: the norm at the last step, one step before it,
-    and so on, averaged over the examples of the probe. The input is the source, where that is
-    text (the loss is that of the last target token, of the class or of the vector); of a language
-    model and of a vector's description it is the target tokens read.
+    The curve has the same axis for every architecture: the norm at the last step, one step earlier,
+    and so on, averaged over the examples of the probe. If the source is text, the input is the
+    source, and the loss is that of the last target token, of the class or of the vector. Otherwise
+    (language models, vector to text) the input is the target tokens that the decoder receives.
 
-    The module is in `eval` (no dropout), with gradients, which go to no `.grad`.
+    The module is in `eval` mode (no dropout) with gradients enabled; no `.grad` is changed.
 
-    - Figures: the newest curve with the earlier ones faint behind it, on a logarithmic axis, to
-      TensorBoard, W&B and MLflow as `gradient_flow/norms`, else into PNG files.
-    - Scalars: `gradient_flow/last` (norm at the last step), `gradient_flow/first` (norm at the
-      farthest) and `gradient_flow/factor`, by which the norm changes with each step back (their
-      ratio's root); to every logger, and to `trainer.callback_metrics` for other callbacks to
-      monitor.
+    - Figure `gradient_flow/norms`: the newest curve, with earlier ones faint behind it, on a
+      logarithmic axis; to TensorBoard, W&B and MLflow, or to PNG files if none of these is used.
+    - Scalars `gradient_flow/last` (norm at the last step), `gradient_flow/first` (norm at the
+      farthest step) and `gradient_flow/factor` (factor by which the norm changes with each step
+      back, the root of their ratio); to every logger and to `trainer.callback_metrics`.
     - "vanishing", "exploding" or "stable", as `introspect.classify_gradient_flow` decides, in the
       figure's title and, whenever it changes, in the log.
 
     Attributes:
-        curves: By optimizer step the curve, a norm for each distance from the last step, the
-            nearest first. A checkpoint keeps it. `introspect.gradient_curves` draws those of
-            several runs on one axis.
-        verdict: The newest; `None` before the first look.
+        curves: The curve of each optimizer step at which the probe was run: a norm for each
+            distance from the last step, the nearest first. Saved in checkpoints.
+            `introspect.gradient_curves` draws those of several runs on one axis.
+        flow_class: The newest class; `None` before the first run of the probe.
 
     Args:
-        every_n_epochs: Look at the end of every n-th training epoch; `None` for never.
-        every_n_steps: Look after every n-th optimizer step; `None` for never.
-        probe: The batch to look at. By default the first rows of the first validation batch or,
-            if a look is due before there was one, of the first training batch; taken once a fit.
-        run: For a module that is no `SequenceModule`: from the module and the probe to a pair, the
-            loss of each example `batch` and the embedded input `batch time width` from which it
-            was computed (with `requires_grad_()`, if it is not computed from a parameter). The
-            last step that bears on an example's loss counts as its last.
-        examples: Rows to take from the first batch.
-        directory: Where to write PNG files, also beside a logger that takes figures; by default
-            they are written only where there is none, to `gradient_flow` in the logger's folder
-            (without a logger, in the Trainer's root folder).
-        name: Stands before all tags and files; tells two of these callbacks apart.
+        every_n_epochs: Run at the end of every n-th training epoch; `None` for never.
+        every_n_steps: Run after every n-th optimizer step; `None` for never.
+        probe: The batch to run. By default the first rows of the first validation batch or, if a
+            run is due before any validation, of the first training batch; taken once per fit.
+        run: For modules other than a `SequenceModule`: a function of the module and the probe that
+            returns the loss of each example, `batch`, and the embedded input from which it was
+            computed, `batch time width` (with `requires_grad_()` if it does not depend on a
+            parameter). The last step with a gradient counts as an example's last step.
+        examples: Number of rows to take from the first batch.
+        directory: Folder for PNG files, which are then written even if a logger accepts figures.
+            By default they are written only if no logger does, to `gradient_flow` in the logger's
+            folder (without a logger, in the Trainer's root folder).
+        name: Prefix of all tags and file names; distinguishes two callbacks of this class.
 
     Raises:
-        ValueError: If there is nothing to do, or a number is below one.
-        TypeError: When fitting starts, if the module is no `SequenceModule` and there is no `run`.
+        ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1.
+        TypeError: When fitting starts, if the module is not a `SequenceModule` and there is no
+            `run`.
+
+    Example:
+        >>> GradientFlow(every_n_epochs=2).curves
+        {}
 
     Source: Pascanu, Mikolov & Bengio 2013, section 2.1.
     """
@@ -117,27 +121,26 @@ class GradientFlow(Observer):
     ) -> None:
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.curves: dict[int, np.ndarray] = {}
-        self.verdict: GradientFlowClass | None = None
+        self.flow_class: GradientFlowClass | None = None
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """See that the module can be asked."""
-        if self.run is None and not isinstance(pl_module, SequenceModule):
+    def check_module(self, module: L.LightningModule) -> None:
+        """Check that the module is a `SequenceModule`, or that there is a `run`."""
+        if self.run is None and not isinstance(module, SequenceModule):
             raise TypeError(
-                f"GradientFlow: expected a SequenceModule, got {type(pl_module).__name__}; pass "
+                f"GradientFlow: expected a SequenceModule, got {type(module).__name__}; pass "
                 "run=, which returns the loss of each example and the embedded input"
             )
-        super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the curves of another run."""
+        """Drop the curves of later steps, which belong to another run."""
         past = trainer.global_step
         self.curves = {step: curve for step, curve in self.curves.items() if step <= past}
         if not self.curves:
-            self.verdict = None
+            self.flow_class = None
 
     def observe(self, module: L.LightningModule, probe: Any) -> Flow:
         """Measure the curve of the probe."""
-        # cuDNN's recurrent kernels have no backward pass in eval.
+        # cuDNN's recurrent kernels have no backward pass in eval mode.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             if self.run is None:
                 assert isinstance(module, SequenceModule)
@@ -150,65 +153,65 @@ class GradientFlow(Observer):
         curve = distance_curve(norms, lengths)
         return Flow(curve, classify_gradient_flow(norms, lengths))
 
-    def show(self, observed: Flow, report: FigureLogger) -> None:
-        """Log the ends of the curve, draw it, and say what the verdict is if it has changed."""
-        curve, verdict = observed
+    def show(self, observed: Flow, logger: FigureLogger) -> None:
+        """Log the ends of the curve, draw it, and print the class if it has changed."""
+        curve, flow_class = observed
         earlier = list(self.curves.values())[-_EARLIER:]
-        self.curves[report.step] = curve
-        said = f"{verdict} after step {report.step}"
+        self.curves[logger.step] = curve
+        title = f"{flow_class} after step {logger.step}"
         if len(curve):
             first, last, back = float(curve[-1]), float(curve[0]), len(curve) - 1
-            figures = {"gradient_flow/first": first, "gradient_flow/last": last}
+            scalars = {"gradient_flow/first": first, "gradient_flow/last": last}
             if back and last > 0:
-                figures["gradient_flow/factor"] = (first / last) ** (1 / back)
-                said += f": × {first / last:.2g} over {back} steps back"
-            report.scalars(figures)
-        if verdict != self.verdict:
-            rank_zero_info(f"GradientFlow: the gradient is {said}")
-            self.verdict = verdict
-        figure = gradient_curves({"newest": curve}, earlier=earlier, title=said)
-        report.figure("gradient_flow/norms", figure)
+                scalars["gradient_flow/factor"] = (first / last) ** (1 / back)
+                title += f": × {first / last:.2g} over {back} steps back"
+            logger.scalars(scalars)
+        if flow_class != self.flow_class:
+            rank_zero_info(f"GradientFlow: the gradient is {title}")
+            self.flow_class = flow_class
+        figure = gradient_curves({"newest": curve}, earlier=earlier, title=title)
+        logger.figure("gradient_flow/norms", figure)
 
     def state_dict(self) -> dict[str, Any]:
-        """The curves and the verdict, as plain data."""
+        """The curves and the class, as plain data."""
         curves = {step: curve.tolist() for step, curve in self.curves.items()}
-        return {"curves": curves, "verdict": self.verdict}
+        return {"curves": curves, "flow_class": self.flow_class}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the curves of a checkpoint."""
+        """Restore the curves and the class of a checkpoint."""
         self.curves = {step: np.array(curve) for step, curve in state_dict["curves"].items()}
-        self.verdict = state_dict["verdict"]
+        self.flow_class = state_dict["flow_class"]
 
 
 def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
-    """Let a module predict a batch, and compare its last predictions with the targets.
+    """Compute the loss of each example's last target, and keep the embedded input.
 
-    Gradients must be on, and the module runs in the mode it is in. The embedded input is cut off
+    Gradients must be enabled. The module runs in its current mode. The embedded input is detached
     from the embedding's weights.
 
     Args:
         module: The module.
-        batch: A batch whose target is known.
+        batch: A batch with targets.
 
     Returns:
-        The loss of each example and the embedded input it was computed from (of the source
-        where that is text, else of the target tokens read).
+        The loss of each example and the embedded input it was computed from: of the source if that
+        is text, otherwise of the decoder's input.
 
     Raises:
         RuntimeError: If the module does not embed its input by one call of `source_embedding`
             (`target_embedding`).
     """
-    reads_source = isinstance(module.spec.source, TextSpec)
-    which = "source_embedding" if reads_source else "target_embedding"
+    has_text_source = isinstance(module.spec.source, TextSpec)
+    which = "source_embedding" if has_text_source else "target_embedding"
     embedding = getattr(module, which)
     assert isinstance(embedding, nn.Module)
     embedded: list[Tensor] = []
 
-    def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    def detach(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         embedded.append(output.detach().requires_grad_())
         return embedded[-1]
 
-    hook = embedding.register_forward_hook(cut)
+    hook = embedding.register_forward_hook(detach)
     try:
         predicted = module(batch)
     finally:
@@ -220,7 +223,7 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
             "embedded input"
         )
     last, loss = last_predicted(module, batch, predicted)
-    lengths = batch.source_lengths if reads_source else last + 1
+    lengths = batch.source_lengths if has_text_source else last + 1
     assert lengths is not None
     return LastLoss(loss, embedded[0], lengths)
 
@@ -228,12 +231,13 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
 def last_predicted(
     module: SequenceModule, batch: SequenceBatch, predicted: Float[Tensor, "batch ..."]
 ) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """Where the last target of each example is predicted, and the loss of that prediction.
+    """Find the last target of each example and the loss of its prediction.
 
-    A start symbol, which stands between the documents of a stream, is not predicted.
+    A start symbol, which separates the documents of a token stream, is not predicted.
 
     Returns:
-        The place along the target, -1 where there is none; and the loss, zero there.
+        The index along the target, -1 for an example without any target; and the loss, 0 for such
+        an example.
     """
     if isinstance(module.spec.target, VectorSpec):
         error = (predicted - batch.target).square().sum(-1)
@@ -245,8 +249,8 @@ def last_predicted(
     assert batch.target_lengths is not None
     labels = batch.target[:, 1:]
     counts = length_mask(batch.target_lengths - 1, labels.shape[1]) & (labels != START)
-    place = torch.arange(labels.shape[1], device=labels.device)
-    last = torch.where(counts, place, -1).amax(1)
+    index = torch.arange(labels.shape[1], device=labels.device)
+    last = torch.where(counts, index, -1).amax(1)
     row = torch.arange(len(labels), device=labels.device)
     loss = functional.cross_entropy(predicted[row, last], labels[row, last], reduction="none")
     return last, loss * (last >= 0)

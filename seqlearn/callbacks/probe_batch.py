@@ -1,4 +1,4 @@
-"""The probe: rows taken from a batch, their tokens, and what is heard while a module reads them."""
+"""The probe batch: taking it from a loader's batch, recording a module on it, naming its tokens."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from seqlearn.introspect.recording.recorder import token_names
 
 
 def first_rows(batch: Any, rows: int) -> Any:
-    """A copy of the first rows of a batch; every tensor's first axis is taken to be the batch.
+    """Copy the first rows of a batch; the first axis of every tensor is assumed to be the batch.
 
-    A `SequenceBatch` is also cut to its longest remaining sequences. The copies are ordinary
-    tensors, which autograd may keep, also of a batch made in inference mode.
+    A `SequenceBatch` is also truncated to its longest remaining sequences. The copies are ordinary
+    tensors that autograd can save, also if the batch was created in inference mode.
     """
 
     def copy(tensor: Tensor) -> Tensor:
@@ -46,20 +46,20 @@ def record_probe(
     run: Callable[[L.LightningModule, Any], Any] | None,
     what: Sequence[str],
 ) -> Recording:
-    """Record a module while it reads a probe.
+    """Record a module on a probe batch.
 
     Args:
         module: Any module.
         probe: The batch.
-        run: What to do with both; `module(probe)`, if `None`.
+        run: Function of both; `None` calls `module(probe)`.
         what: Kinds to record, as in `record`.
 
     Returns:
-        The recording, labelled by the tokens of the probe where these are known; empty, without a
-        warning, where the module reports nothing.
+        The recording, labelled by the tokens of the probe if these are known; empty, without a
+        warning, if the module reports nothing.
 
     Raises:
-        TypeError: If there is no `run`, and the module cannot be called with the probe.
+        TypeError: If there is no `run` and the module cannot be called with the probe.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
@@ -67,15 +67,15 @@ def record_probe(
             _call(module, probe) if run is None else run(module, probe)
     unlabelled = all(tokens == Tokens() for tokens in recording.tokens)
     if run is None and unlabelled and isinstance(probe, SequenceBatch):
-        heard = [*recording.attention.values(), *recording.states.values()]
-        heard += [gate for gates in recording.gates.values() for gate in gates.values()]
-        if any(len(tensor) == probe.size for tensor in heard):
+        captured = [*recording.attention.values(), *recording.states.values()]
+        captured += [gate for gates in recording.gates.values() for gate in gates.values()]
+        if any(len(tensor) == probe.size for tensor in captured):
             recording.label(batch_tokens(probe, getattr(module, "spec", None)))
     return recording
 
 
 def check_forward(module: L.LightningModule, callback: object) -> None:
-    """See that a module has a `forward`, which a LightningModule may do without.
+    """Check that a module has a `forward`, which is optional in a LightningModule.
 
     Raises:
         TypeError: If it has none; the message names the callback that would call it.
@@ -106,7 +106,7 @@ def _call(module: L.LightningModule, probe: Any) -> None:
 
 
 def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:
-    """Name the tokens of a batch, the target being known, by the two sides of a spec."""
+    """Name the source and target tokens of a batch by the two sides of a spec."""
     source_side, target_side = getattr(spec, "source", None), getattr(spec, "target", None)
     tokens = []
     for row in range(batch.size):

@@ -1,4 +1,4 @@
-"""`StateMonitor`: what hidden states and gates do, as training goes."""
+"""`StateMonitor`: hidden states and gates during training."""
 
 from __future__ import annotations
 
@@ -19,43 +19,49 @@ from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.recording._record import nothing_captured
 
 SATURATED = 0.95
-"""A state of a tanh cell farther from zero than this is saturated."""
+"""A number of a state counts as saturated if its absolute value is larger than this."""
 
-_NO_GATES = ("candidate", "cell")  # Recorded beside the gates, but no numbers from 0 to 1.
+_NO_GATES = ("candidate", "cell")  # recorded with the gates, but not between 0 and 1
 
 
 class StateMonitor(Observer):
-    """Record hidden states and gates on a fixed probe batch, as training goes.
+    """Log hidden states and gates on a fixed probe batch during training.
 
-    - Figures: for every module its states, and its gates under them, as heat maps of time and
-      units for the first example of the probe, labelled by tokens; to TensorBoard, W&B and MLflow
-      as `states/<module>`, else into PNG files.
+    - Figure `states/<module>`: the states and gates of the first example of the probe as heat maps
+      of time and units, labelled by tokens; to TensorBoard, W&B and MLflow, or to PNG files if none
+      of these is used.
     - Scalars of states, averaged over the real steps of the probe: `states/<module>/norm`, the
-      Euclidean norm of a state; and where all states lie between -1 and 1, as those of recurrent
-      cells do, `states/<module>/saturated`, the share of numbers beyond ±0.95, where tanh is flat.
-    - Scalars of gates: `gates/<module>/<gate>/mean`, and of those with values from 0 to 1 `/shut`
-      and `/open`, the shares below 0.1 and above 0.9 (see `introspect.gate_saturation`).
+      Euclidean norm; and if all states are between -1 and 1, as in recurrent cells,
+      `states/<module>/saturated`, the fraction of numbers beyond ±0.95, where tanh is flat.
+    - Scalars of gates: `gates/<module>/<gate>/mean` and, for values between 0 and 1,
+      `/saturated_low` and `/saturated_high`, the fractions below 0.1 and above 0.9 (see
+      `introspect.gate_saturation`).
 
-    Scalars go to every logger, and to `trainer.callback_metrics` for other callbacks to monitor.
-    A plain RNN has no gates; of a Transformer the outputs of its blocks are the states. Modules of
-    one's own join by `sl.probe(name, states, "states")`.
+    Scalars go to every logger and to `trainer.callback_metrics`. A plain RNN has no gates. The
+    states of a Transformer are the outputs of its layers. A module of your own reports states with
+    `sl.probe(name, states, "states")`.
 
     Args:
-        every_n_epochs: Look at the end of every n-th training epoch; `None` for never.
-        every_n_steps: Look after every n-th optimizer step; `None` for never.
-        probe: The batch to look at. By default the first rows of the first validation batch or,
-            if a look is due before there was one, of the first training batch; taken once a fit.
-        run: What to do with the module and the probe; `module(probe)` by default.
-        examples: Rows to take from the first batch.
-        layers: Names of the modules to log; all that were heard, by default.
-        directory: Where to write PNG files, also beside a logger that takes figures; by default
-            they are written only where there is none, to `states` in the logger's folder (without
-            a logger, in the Trainer's root folder).
-        name: Stands before all tags and files; tells two of these callbacks apart.
+        every_n_epochs: Run at the end of every n-th training epoch; `None` for never.
+        every_n_steps: Run after every n-th optimizer step; `None` for never.
+        probe: The batch to run. By default the first rows of the first validation batch or, if a
+            run is due before any validation, of the first training batch; taken once per fit.
+        run: Function of the module and the probe; by default `module(probe)`.
+        examples: Number of rows to take from the first batch.
+        layers: Names of the modules to log; by default all that reported states or gates.
+        directory: Folder for PNG files, which are then written even if a logger accepts figures.
+            By default they are written only if no logger does, to `states` in the logger's folder
+            (without a logger, in the Trainer's root folder).
+        name: Prefix of all tags and file names; distinguishes two callbacks of this class.
 
     Raises:
-        ValueError: If there is nothing to do, or a number is below one; at a look, if a module in
-            `layers` was not heard.
+        ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1;
+            in a run of the probe, if a module in `layers` reported neither states nor gates.
+        TypeError: When fitting starts, if the module has no `forward` and there is no `run`.
+
+    Example:
+        >>> StateMonitor(every_n_steps=100, layers=["encoder.layers.0"]).layers
+        ['encoder.layers.0']
     """
 
     folder = "states"
@@ -74,53 +80,55 @@ class StateMonitor(Observer):
         super().__init__(every_n_epochs, every_n_steps, probe, run, examples, directory, name)
         self.layers = layers
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """See that the module can be called.
+    def check_module(self, module: L.LightningModule) -> None:
+        """Check that the module can be called.
 
         Raises:
-            TypeError: If it has no `forward`, and there is no `run`.
+            TypeError: If it has no `forward` and there is no `run`.
         """
-        super().setup(trainer, pl_module, stage)
         if self.run is None:
-            check_forward(pl_module, self)
+            check_forward(module, self)
 
     def observe(self, module: L.LightningModule, probe: Any) -> Recording:
-        """Record the module while it reads the probe."""
+        """Record states and gates on the probe."""
         recording = record_probe(module, probe, self.run, ("states", "gates"))
         if not recording.states and not recording.gates and not self.layers:
             self.warn_once(nothing_captured(module, ("states", "gates")))
-        heard = [*(recording.states | recording.gates)]
-        if missing := [name for name in self.layers or () if name not in heard]:
-            raise ValueError(f"StateMonitor: no states of {missing} were heard; heard: {heard}")
+        captured = [*(recording.states | recording.gates)]
+        if missing := [name for name in self.layers or () if name not in captured]:
+            raise ValueError(
+                f"StateMonitor: expected states of {missing}, but only these modules reported any: "
+                f"{captured}; correct layers="
+            )
         return recording
 
-    def show(self, observed: Recording, report: FigureLogger) -> None:
-        """Log the figures of each module, and draw its first example."""
+    def show(self, observed: Recording, logger: FigureLogger) -> None:
+        """Log the scalars of each module, and draw its first example."""
         everything = [*(observed.states | observed.gates)]
         names = everything if self.layers is None else list(self.layers)
         scalars: dict[str, float] = {}
         for name in names:
             if name in observed.states:
                 states = observed.states[name]
-                found = of_states(states, real_steps(observed, name, states))
+                found = state_scalars(states, real_steps(observed, name, states))
                 scalars |= {f"states/{name}/{what}": value for what, value in found.items()}
             for gate, values in observed.gates.get(name, {}).items():
-                found = of_gate(gate, values, real_steps(observed, name, values))
+                found = gate_scalars(gate, values, real_steps(observed, name, values))
                 scalars |= {f"gates/{name}/{gate}/{what}": value for what, value in found.items()}
-        report.scalars(scalars)
+        logger.scalars(scalars)
         for name in names:
             tokens, time = labels(observed, name)
             steps = None if tokens is None else len(tokens)
-            heard = {"state": observed.states[name]} if name in observed.states else {}
-            heard |= observed.gates.get(name, {})
-            arrays = {what: tensor[0, :steps].float().numpy() for what, tensor in heard.items()}
-            report.figure(f"states/{name}", state_heatmap(arrays, tokens, title=name, time=time))
+            tensors = {"state": observed.states[name]} if name in observed.states else {}
+            tensors |= observed.gates.get(name, {})
+            arrays = {what: tensor[0, :steps].float().numpy() for what, tensor in tensors.items()}
+            logger.figure(f"states/{name}", state_heatmap(arrays, tokens, title=name, time=time))
 
 
-def of_states(
+def state_scalars(
     states: Float[Tensor, "batch time width"], steps: Bool[Tensor, "batch time"]
 ) -> dict[str, float]:
-    """The mean norm of the states at real steps and, within ±1, the share that is saturated."""
+    """Mean norm of the states at real steps and, if all are within ±1, the saturated fraction."""
     real = states[steps].float()
     if not len(real):
         return {}
@@ -130,24 +138,24 @@ def of_states(
     return found
 
 
-def of_gate(
+def gate_scalars(
     gate: str, values: Float[Tensor, "batch time hidden"], steps: Bool[Tensor, "batch time"]
 ) -> dict[str, float]:
-    """The mean of a gate at real steps, and the shares that are as good as shut and open."""
+    """Mean of a gate at real steps, and the fractions of values near 0 and near 1."""
     if not steps.any():
         return {}
     found = {"mean": values[steps].float().mean().item()}
     if gate not in _NO_GATES:
-        shares = gate_saturation(values, steps)
+        fractions = gate_saturation(values, steps)
         found |= {
-            "shut": shares.saturated_low.mean().item(),
-            "open": shares.saturated_high.mean().item(),
+            "saturated_low": fractions.saturated_low.mean().item(),
+            "saturated_high": fractions.saturated_high.mean().item(),
         }
     return found
 
 
 def real_steps(recording: Recording, name: str, values: Tensor) -> Bool[Tensor, "batch time"]:
-    """True at the steps of a module that are no padding; everywhere, where that is not known."""
+    """Mask of a module's steps, True where real; all True if padding is not known."""
     time, shape = recording.time_axis.get(name), values.shape[:2]
     if time in ("source", "target") and recording.knows(time):
         mask = recording.mask(time)
@@ -157,7 +165,7 @@ def real_steps(recording: Recording, name: str, values: Tensor) -> Bool[Tensor, 
 
 
 def labels(recording: Recording, name: str) -> tuple[list[str] | None, str]:
-    """The tokens that the first example's steps stand for, where known, and what these are."""
+    """The tokens of the first example's steps, if known, and the name of the time axis."""
     time = recording.time_axis.get(name)
     if time in ("source", "target") and recording.tokens:
         first = recording.tokens[0]

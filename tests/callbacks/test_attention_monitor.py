@@ -240,8 +240,11 @@ def test_any_module_joins_with_a_probe_and_a_callable(tmp_path: Path) -> None:
     ]
 
 
-def test_a_layer_that_was_not_heard_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\['crss'\] was heard; heard: \['cross'\]"):
+def test_a_layer_without_attention_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"attention of \['crss'\], but only these modules reported any: \['cross'\]",
+    ):
         fit(tmp_path, AttentionMonitor(layers=["crss"]))
 
 
@@ -269,7 +272,7 @@ def test_a_development_run_writes_nothing(tmp_path: Path) -> None:
         ({"every_n_epochs": 0}, "every_n_epochs of at least 1, got 0"),
         ({"every_n_steps": -1}, "every_n_steps of at least 1, got -1"),
         ({"examples": 0}, "examples of at least 1, got 0"),
-        ({"every_n_epochs": None}, "never looks"),
+        ({"every_n_epochs": None}, "would never run"),
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:

@@ -98,7 +98,7 @@ def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, 
     assert len(curve) == steps
     assert np.isfinite(curve).all()
     assert curve[0] > 0
-    assert flow.verdict in ("vanishing", "exploding", "stable")
+    assert flow.flow_class in ("vanishing", "exploding", "stable")
     assert (tmp_path / "gradient_flow" / "norms-step000004.png").is_file()
 
 
@@ -124,9 +124,9 @@ def test_numbers_and_figures_go_to_the_loggers(fit, module, batches, tmp_path: P
     assert logged["factor"].value ** (len(curve) - 1) == pytest.approx(curve[-1] / curve[0])
 
 
-@pytest.mark.parametrize(("factor", "verdict"), [(0.1, "vanishing"), (3.0, "exploding")])
+@pytest.mark.parametrize(("factor", "flow_class"), [(0.1, "vanishing"), (3.0, "exploding")])
 def test_it_says_once_what_becomes_of_the_gradient(
-    fit, caplog: pytest.LogCaptureFixture, factor: float, verdict: str
+    fit, caplog: pytest.LogCaptureFixture, factor: float, flow_class: str
 ) -> None:
     def run(module: L.LightningModule, probe: Any) -> tuple[Tensor, Tensor]:
         embedded = torch.ones(2, 7, 3, requires_grad=True)
@@ -139,8 +139,8 @@ def test_it_says_once_what_becomes_of_the_gradient(
         fit(Scalar(), [torch.ones(1)] * 3, flow, max_epochs=3)
     said = [record.message for record in caplog.records if "GradientFlow" in record.message]
     assert len(said) == 1
-    assert f"the gradient is {verdict} after step 3" in said[0]
-    assert flow.verdict == verdict
+    assert f"the gradient is {flow_class} after step 3" in said[0]
+    assert flow.flow_class == flow_class
     curve = math.sqrt(3) * factor ** np.arange(1, 7)
     assert np.allclose(flow.curves[3], curve)
 

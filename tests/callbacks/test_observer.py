@@ -1,4 +1,4 @@
-"""What the callbacks share: when they look, at what, and what they leave behind."""
+"""What the callbacks share: when they run the probe, on which batch, and that nothing changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Make = Callable[..., sl.SequenceModule]
 
 
 class Watch(Observer):
-    """A user's own: the mean of what the module answers."""
+    """A user's own observer: the mean output of the module."""
 
     folder = "watched"
 
@@ -37,8 +37,8 @@ class Watch(Observer):
         torch.rand(3)
         return module(probe).mean().item()
 
-    def show(self, observed: float, report: FigureLogger) -> None:
-        report.scalars({"watched": observed})
+    def show(self, observed: float, logger: FigureLogger) -> None:
+        logger.scalars({"watched": observed})
 
 
 def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> None:
@@ -53,7 +53,9 @@ def test_a_callback_of_ones_own(fit, module: Make, batches, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "AttentionSeq2Seq", "Transformer", "FeedForward"])
-def test_looking_leaves_nothing_behind(fit, module: Make, batches, tmp_path: Path, name) -> None:
+def test_a_run_of_the_probe_changes_nothing(
+    fit, module: Make, batches, tmp_path: Path, name
+) -> None:
     def trained(*callbacks: L.Callback) -> list[torch.Tensor]:
         L.seed_everything(3, verbose=False)
         model = module(name, "sequence-to-sequence")
@@ -70,7 +72,7 @@ def test_looking_leaves_nothing_behind(fit, module: Make, batches, tmp_path: Pat
 
     looking = [kind(every_n_steps=1) for kind in ALL]
     if name in ("RNN", "LSTM", "FeedForward"):
-        looking = looking[1:]  # There is no attention to hear.
+        looking = looking[1:]  # no attention
     unwatched, watched = trained(), trained(*looking)
     assert all(map(torch.equal, unwatched, watched))
     assert {path.parent.name for path in tmp_path.rglob("*-step000004.*")} == {
@@ -97,14 +99,14 @@ def test_gradients_of_training_are_not_touched(fit, module: Make, batches) -> No
             assert left is None or torch.equal(left, right)
 
 
-def test_steps_between_looks_cost_nothing(fit, module: Make, batches, monkeypatch) -> None:
+def test_steps_between_runs_cost_nothing(fit, module: Make, batches, monkeypatch) -> None:
     def refuse(*_: Any) -> Any:
         raise AssertionError("looked")
 
     callbacks = [kind(every_n_epochs=None, every_n_steps=100) for kind in ALL]
     for callback in callbacks:
         monkeypatch.setattr(callback, "observe", refuse)
-        monkeypatch.setattr(callback, "_look", refuse)
+        monkeypatch.setattr(callback, "_run_probe", refuse)
     model = module("Transformer", "sequence-to-sequence")
     fit(model, batches("sequence-to-sequence"), *callbacks)
     copies = [callback._validation_rows for callback in callbacks]
@@ -145,19 +147,48 @@ def test_without_validation_the_probe_is_of_the_training_batches(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_every_rank_looks_and_rank_zero_shows(
+def test_every_rank_observes_and_rank_zero_shows(
     fit, module: Make, batches, monkeypatch, tmp_path: Path, rank: int
 ) -> None:
     watch = Watch(every_n_steps=1)
     shown: list[int] = []
-    monkeypatch.setattr(watch, "show", lambda observed, report: shown.append(report.step))
+    monkeypatch.setattr(watch, "show", lambda observed, logger: shown.append(logger.step))
     monkeypatch.setattr(L.Trainer, "is_global_zero", property(lambda self: rank == 0))
     fit(module("RNN", "sequence-to-sequence"), batches("sequence-to-sequence"), watch)
     assert [step for step, _ in watch.calls] == [1, 2, 3, 4]
     assert shown == ([1, 2, 3, 4] if rank == 0 else [])
 
 
-def test_a_development_run_looks_and_writes_nothing(
+@pytest.mark.parametrize("method", ["observe", "show"])
+def test_an_error_on_rank_zero_is_raised_on_all_ranks(
+    fit, module: Make, batches, monkeypatch, method: str
+) -> None:
+    decisions: dict[int, list[bool]] = {0: [], 1: []}
+
+    def fail(*_: Any) -> None:
+        raise ValueError("broken")
+
+    def run(rank: int, watch: Watch) -> None:
+        def reduce(_self: Any, decision: bool, **_: bool) -> bool:
+            decisions[rank].append(decision)
+            return decisions[0][len(decisions[rank]) - 1] and decision
+
+        strategy = L.pytorch.strategies.SingleDeviceStrategy
+        monkeypatch.setattr(strategy, "reduce_boolean_decision", reduce)
+        monkeypatch.setattr(L.Trainer, "is_global_zero", property(lambda self: rank == 0))
+        fit(module("RNN", "sequence-to-sequence"), batches("sequence-to-sequence"), watch)
+
+    failing, waiting = Watch(every_n_steps=1), Watch(every_n_steps=1)
+    monkeypatch.setattr(failing, method, fail)
+    with pytest.raises(ValueError, match="broken"):
+        run(0, failing)
+    with pytest.raises(RuntimeError, match="Watch failed in another process"):
+        run(1, waiting)
+    assert decisions[0] == {"observe": [False], "show": [True, False]}[method]
+    assert decisions[1] == [True] * len(decisions[0])  # each rank made the same calls
+
+
+def test_a_development_run_observes_and_writes_nothing(
     fit, module: Make, batches, tmp_path: Path
 ) -> None:
     callbacks = [kind(every_n_steps=1) for kind in ALL]
@@ -186,7 +217,7 @@ def test_two_of_one_class_are_told_apart_by_name(
         ({"every_n_epochs": 0}, "expected every_n_epochs of at least 1, got 0"),
         ({"every_n_steps": -1}, "expected every_n_steps of at least 1, got -1"),
         ({"examples": 0}, "expected examples of at least 1, got 0"),
-        ({"every_n_epochs": None}, "never looks"),
+        ({"every_n_epochs": None}, "would never run"),
     ],
 )
 def test_arguments_are_checked(kind: type[Observer], arguments: dict, message: str) -> None:

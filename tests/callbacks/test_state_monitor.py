@@ -65,9 +65,9 @@ def test_numbers_are_of_real_steps(module, batches) -> None:
     assert numbers[f"states/{name}/norm"] == pytest.approx(torch.cat(norms).mean().item())
     assert numbers[f"gates/{name}/update/mean"] == pytest.approx(update.mean().item())
     shut, opened = (update < 0.1).float().mean().item(), (update > 0.9).float().mean().item()
-    assert numbers[f"gates/{name}/update/shut"] == pytest.approx(shut)
-    assert numbers[f"gates/{name}/update/open"] == pytest.approx(opened)
-    assert f"gates/{name}/candidate/shut" not in numbers
+    assert numbers[f"gates/{name}/update/saturated_low"] == pytest.approx(shut)
+    assert numbers[f"gates/{name}/update/saturated_high"] == pytest.approx(opened)
+    assert f"gates/{name}/candidate/saturated_low" not in numbers
 
 
 def test_saturation_is_of_cells_that_end_in_tanh(module, batches) -> None:
@@ -115,7 +115,7 @@ def test_tensorboard_gets_figures_and_numbers(fit, module, batches, tmp_path: Pa
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})
     events.Reload()
     assert [image.step for image in events.Images(f"states/{name}")] == [2, 4]
-    assert [s.step for s in events.Scalars(f"gates/{name}/forget/open")] == [2, 4]
+    assert [s.step for s in events.Scalars(f"gates/{name}/forget/saturated_high")] == [2, 4]
     assert not [tag for tag in events.Tags()["images"] if "context" in tag]
     assert list(tmp_path.rglob("*.png")) == []
 
@@ -125,7 +125,10 @@ def test_a_layer_that_was_not_heard_is_an_error(fit, module, batches) -> None:
         module("LSTM", "sequence-to-vector (classes)"),
         batches("sequence-to-vector (classes)"),
     )
-    with pytest.raises(ValueError, match=r"no states of \['lstm'\] were heard; heard: \['encoder"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected states of \['lstm'\], but only these modules reported any: \['encoder",
+    ):
         fit(model, data, StateMonitor(layers=["lstm"]))
 
 
@@ -141,7 +144,7 @@ def test_states_of_ones_own_join_through_the_probe(module, batches) -> None:
             "states/mine/norm": 1.0,
             "states/mine/saturated": 0.0,
             "gates/mine/gate/mean": 0.6225,
-            "gates/mine/gate/shut": 0.25,
-            "gates/mine/gate/open": 0.5,
+            "gates/mine/gate/saturated_low": 0.25,
+            "gates/mine/gate/saturated_high": 0.5,
         }
     )
