@@ -1,6 +1,6 @@
-# One command each; `make help` lists them. What a command needs is installed into .venv first.
-# A stamp file remembers each installation, so a second call installs nothing; a change of
-# pyproject.toml or constraints.txt brings the installation up to date.
+# `make help` lists the commands. Each installs what it needs into .venv first. A stamp file marks each
+# installation, so a second call installs nothing; a change of pyproject.toml or constraints.txt updates
+# the installation.
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -12,7 +12,7 @@ RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 DOCS := $(VENV)/.stamp-docs
 
-# Each of the JOBS test processes computes on one thread.
+# Each of the JOBS test processes uses one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
@@ -23,13 +23,13 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
 
-demo: $(RUNTIME)  ## Train a Transformer on written-out dates and translate some (minutes)
+demo: $(RUNTIME)  ## Train a Transformer to translate written-out dates (minutes)
 	$(BIN)/seqlearn demo
 
 test: $(DEV)  ## Run the fast tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
 
-test-all: $(DEV)  ## Run all tests, the slow ones and 1,000 cases of each law too (hours)
+test-all: $(DEV)  ## Run all tests, and 1,000 cases of each law (hours)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m ""
 	$(ONE_THREAD) $(BIN)/python tests/laws/thorough.py --jobs $(JOBS)
 
@@ -40,7 +40,7 @@ test-scalar: $(DEV)  ## Run the comparisons with other implementations on the sc
 test-portable: $(DEV)  ## Run the fast tests under each instruction set of this CPU, and on threads
 	$(BIN)/python tests/portable.py --jobs $(JOBS)
 
-coverage: $(DEV)  ## Run the fast tests and report which lines they run, also as coverage.xml
+coverage: $(DEV)  ## Run the fast tests and report line coverage, also as coverage.xml
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --cov-report=xml
 
 check: $(DEV)  ## Check style, format and types
@@ -48,7 +48,7 @@ check: $(DEV)  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(DEV)  ## Format the code, and fix what ruff can fix
+format: $(DEV)  ## Format the code and apply the fixes of ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -56,9 +56,9 @@ docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python docs/render_tutorials.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "The site is in site/; look at it with: make docs-serve"
+	@echo "The site is in site/; view it with: make docs-serve"
 
-docs-quick: $(DOCS)  ## Build the site into .cache/site; of the tutorials only the imports run
+docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of the tutorials
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
@@ -66,16 +66,16 @@ docs-quick: $(DOCS)  ## Build the site into .cache/site; of the tutorials only t
 docs-serve: docs  ## Build the site and serve it on this machine
 	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000
 
-docs-check: docs  ## Build the site and look at each page in Chromium (which must be there)
+docs-check: docs  ## Build the site and check each page in Chromium (which must be installed)
 	$(BIN)/python docs/check_site.py
 
-wheel: $(DEV)  ## Build the wheel into dist/, and import it from a folder of its own
+wheel: $(DEV)  ## Build the wheel into dist/ and import it in isolation
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--wheel-dir dist .
 	$(BIN)/python tests/installed_wheel.py dist
 
-clean-clones:  ## Run each make target in a clean clone of its own (hours)
+clean-clones:  ## Run each make target in its own clean clone (hours)
 	$(PYTHON) tests/clean_clones.py
 
 clean:  ## Remove the virtual environment, the caches, the site and the wheel
@@ -91,7 +91,7 @@ $(VENV)/.stamp-python:
 	@touch $@
 
 $(RUNTIME): pyproject.toml constraints.txt $(VENV)/.stamp-python
-	@echo "Installing seqlearn and what it needs into $(VENV) (minutes, the first time: PyTorch is large)"
+	@echo "Installing seqlearn and its dependencies into $(VENV) (takes minutes the first time: PyTorch is large)"
 	$(INSTALL) --editable .
 	@touch $@
 

@@ -1,4 +1,4 @@
-// Draws the formulas of a page with the KaTeX that lies beside it; loads nothing where there are none.
+// Renders the formulas of a page with the local KaTeX; loads nothing on pages without formulas.
 "use strict"
 {
   const here = document.currentScript.src
