@@ -278,7 +278,8 @@ def probe(
         name: The key under which a recording holds it.
         tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads); for
             `"states"` `batch time width`; for `"gates"` a dictionary of such tensors.
-        kind: `"attention"`, `"states"` or `"gates"`.
+        kind: `"attention"`, `"states"`, `"gates"` or a kind registered with
+            `introspect.register_kind`.
         axes: Which sequences the axes follow, each `"source"`, `"target"` or `"pooled"` (one
             vector made from a whole sequence): `(queries, keys)` of attention, `(steps,)` of
             states and gates. Cross-attention is `("target", "source")`, causal self-attention
@@ -304,9 +305,10 @@ def probe(
 
 
 def _checked_axes(kind: str, axes: Sequence[str]) -> Axes:
-    expected = "(queries, keys)" if kind == "attention" else "(steps,)"
-    count = 2 if kind == "attention" else 1
-    if len(axes) != count or set(axes) - set(get_args(Axis)):
+    sizes = {"attention": (2,), "states": (1,), "gates": (1,)}.get(kind, (1, 2))
+    names = ("(steps,)", "(queries, keys)")
+    if len(axes) not in sizes or set(axes) - set(get_args(Axis)):
+        expected = " or ".join(names[size - 1] for size in sizes)
         raise ValueError(
             f"expected axes of {kind} as {expected}, each one of {get_args(Axis)}, got {axes!r}"
         )

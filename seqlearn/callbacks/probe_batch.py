@@ -14,7 +14,7 @@ from torch import Tensor
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.introspect import Recording, Tokens, record
-from seqlearn.introspect.recording.recorder import token_names
+from seqlearn.introspect.recording.token_names import token_names
 
 
 def first_rows(batch: Any, rows: int) -> Any:

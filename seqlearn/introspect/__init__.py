@@ -1,4 +1,4 @@
-"""Looking inside: record what a model attends to, measure it and draw it."""
+"""Introspection: record the activations of a model, measure them and draw them."""
 
 from seqlearn.introspect.measures.attention import Saturation as Saturation
 from seqlearn.introspect.measures.attention import entropy as entropy
@@ -22,4 +22,6 @@ from seqlearn.introspect.plots.curves import gradient_curves as gradient_curves
 from seqlearn.introspect.plots.heatmaps import state_heatmap as state_heatmap
 from seqlearn.introspect.plots.labels import Tokens as Tokens
 from seqlearn.introspect.recording._record import record as record
+from seqlearn.introspect.recording.kinds import RecordedKind as RecordedKind
+from seqlearn.introspect.recording.kinds import register_kind as register_kind
 from seqlearn.introspect.recording.recording import Recording as Recording

@@ -1,4 +1,4 @@
-"""What bertviz takes (Vig 2019, "A Multiscale Visualization of Attention")."""
+"""The format of bertviz (Vig 2019, "A Multiscale Visualization of Attention")."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def head_view_arguments(one: Recorded) -> dict[str, Any]:
         See `Recording.to_bertviz`.
 
     Raises:
-        ValueError: If no attention with known tokens was heard.
+        ValueError: If no attention with known tokens was recorded.
     """
     layers: dict[str, list[Tensor]] = {}
     tokens = {"source": one.tokens[0].source, "target": one.tokens[0].decoder_input}
@@ -35,8 +35,8 @@ def head_view_arguments(one: Recorded) -> dict[str, Any]:
             layers.setdefault(_SIDES[axes], []).append(one.attention[name])
     if not layers:
         raise ValueError(
-            "no attention between known tokens was heard; record a call of a SequenceModule, or "
-            "give the examples their tokens with label()"
+            "no attention between known tokens was recorded; record a call of a SequenceModule, or "
+            "set the tokens of the examples with label()"
         )
     found: dict[str, Any] = {side: tuple(weights) for side, weights in layers.items()}
     sides = {"encoder_attention": tokens["source"], "decoder_attention": tokens["target"]}

@@ -1,4 +1,4 @@
-"""A recording as a moving picture for a README: attention row by row, or states step by step."""
+"""A recording as an animated GIF: attention row by row, or states step by step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from seqlearn.introspect.plots.attention import attention_heads, attention_map
 from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.viewer.payload import Recorded
 
-_PER_SECOND = 3
-_LAST = 6  # frames for which the last picture stays
-_MOST = 120  # frames
-_DOTS = 80  # an inch
+_FRAMES_PER_SECOND = 3
+_FINAL_FRAMES = 6  # the last picture stays this long
+_MAX_FRAMES = 120
+_DPI = 80
 
 
 class _Drawn(NamedTuple):
-    """A figure with everything in it, its images, what each shows, and which axis is time."""
+    """A complete figure, its images, the data of each, and the axis that is time."""
 
     figure: Figure
     images: list[AxesImage]
@@ -31,13 +31,13 @@ class _Drawn(NamedTuple):
 
 
 def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 0) -> Path:
-    """Write an animated GIF: three steps a second, in at most 120 frames.
+    """Write an animated GIF with three steps per second and at most 120 frames.
 
-    It shows the last module whose target looks at the source, all heads of it, a row for each
-    token answered; else the last other attention; else the states of a sequence, step by step.
+    It shows all heads of the last cross-attention, one row per generated token; without
+    cross-attention, the last other attention; without attention, states step by step.
 
     Args:
-        recording: What was heard.
+        recording: The recording.
         path: The file to write.
         example: Which example.
 
@@ -45,9 +45,9 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
         The path.
 
     Raises:
-        ValueError: If nothing was heard of the example that can be drawn.
+        ValueError: If the recording holds nothing of the example that can be drawn.
         IndexError: If there is no such example.
-        OSError: If the file cannot be written; nothing half-written is left.
+        OSError: If the file cannot be written; no incomplete file is left.
     """
     path = Path(path)
     heard = [*recording.attention.values(), *recording.states.values()]
@@ -57,21 +57,21 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
     drawn = _attention(recording, example, count) or _states(recording, example, count)
     if drawn is None:
         raise ValueError(
-            f"expected attention, or states of a known sequence, of example {example}, heard "
-            f"{[*recording.attention, *recording.states]}; give it its tokens with label()"
+            f"expected attention, or states of a known sequence, of example {example}, got "
+            f"{[*recording.attention, *recording.states]}; set its tokens with label()"
         )
     figure, images, wholes, axis = drawn
     steps = wholes[0].shape[axis]
-    shown = np.unique(np.linspace(1, steps, min(steps, _MOST)).round().astype(int))
+    shown = np.unique(np.linspace(1, steps, min(steps, _MAX_FRAMES)).round().astype(int))
     part = path.with_name(path.name + ".part.gif")
     part.touch()
-    writer = PillowWriter(fps=_PER_SECOND)
+    writer = PillowWriter(fps=_FRAMES_PER_SECOND)
     try:
-        # The layout is found once: with every frame anew, panels would jump.
+        # The layout is computed once, so that panels keep their positions in every frame.
         figure.canvas.draw()
         figure.set_layout_engine("none")
-        with writer.saving(figure, part, _DOTS):
-            for step in [*shown, *[steps] * _LAST]:
+        with writer.saving(figure, part, _DPI):
+            for step in [*shown, *[steps] * _FINAL_FRAMES]:
                 for image, whole in zip(images, wholes, strict=True):
                     image.set_data(_until(whole, int(step), axis))
                 writer.grab_frame()
@@ -82,15 +82,15 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
 
 
 def _attention(recording: Recorded, example: int, count: int) -> _Drawn | None:
-    """The last module whose target looks at the source, or else the last that was heard."""
+    """The last cross-attention, or without one the last attention of any kind."""
     names = [name for name, weights in recording.attention.items() if len(weights) == count]
-    looking = [name for name in names if recording.axes.get(name) == ("target", "source")]
+    cross = [name for name in names if recording.axes.get(name) == ("target", "source")]
     if not names:
         return None
-    name = (looking or names)[-1]
+    name = (cross or names)[-1]
     axes = recording.axes.get(name, ("query", "key"))
     sides = _sides(recording, example)
-    labels = [sides.get("decoder_output" if looking else axes[0]), sides.get(axes[1])]
+    labels = [sides.get("decoder_output" if cross else axes[0]), sides.get(axes[1])]
     weights = recording.attention[name][example]
     for place, side in enumerate(labels, start=1):
         weights = weights if side is None else weights.narrow(place, 0, len(side))
@@ -106,24 +106,26 @@ def _attention(recording: Recorded, example: int, count: int) -> _Drawn | None:
 
 
 def _states(recording: Recorded, example: int, count: int) -> _Drawn | None:
-    """The states of the decoder, or else of the encoder."""
+    """The states of the decoder, or without a decoder those of the encoder."""
     for time in ("target", "source"):
         side = _sides(recording, example)[time]
-        strips = {
+        heatmaps = {
             name: states[example, : None if side is None else len(side)]
             for name, states in recording.states.items()
             if recording.time_axis.get(name) == time and len(states) == count
         }
-        arrays = {name: strip.detach().float().cpu().numpy() for name, strip in strips.items()}
-        if any(strip.size for strip in arrays.values()):
+        arrays = {
+            name: heatmap.detach().float().cpu().numpy() for name, heatmap in heatmaps.items()
+        }
+        if any(heatmap.size for heatmap in arrays.values()):
             figure = state_heatmap(arrays, side, time=time)
             images = [panel.images[0] for panel in figure.axes if panel.images]
-            return _Drawn(figure, images, [strip.T for strip in arrays.values()], 1)
+            return _Drawn(figure, images, [heatmap.T for heatmap in arrays.values()], 1)
     return None
 
 
 def _sides(recording: Recorded, example: int) -> dict[str, list[str] | None]:
-    """What labels the places of an axis; `None` where that is not known."""
+    """The labels along each axis; `None` where they are not known."""
     if not recording.tokens:
         return {"source": None, "target": None, "decoder_output": None, "pooled": ["pooled"]}
     tokens = recording.tokens[example]
@@ -136,7 +138,7 @@ def _sides(recording: Recorded, example: int) -> dict[str, list[str] | None]:
 
 
 def _until(whole: np.ndarray, step: int, axis: int) -> np.ndarray:
-    """What was seen after so many steps; the rest is not there yet."""
+    """The data of the first steps; later steps are masked."""
     seen = np.ma.masked_invalid(whole)
     later = np.arange(whole.shape[axis]) >= step
     return np.ma.masked_where(

@@ -1,4 +1,4 @@
-"""What the places of a recording are called: tokens, and which sequence an axis follows."""
+"""Tokens of an example, and which sequence an axis follows."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from torch import Tensor
 from seqlearn.instrumentation import Axis
 
 Axes = tuple[Axis, Axis]
-"""What the queries and the keys of a module's weights are; one query makes a pooled vector."""
+"""The sequences of the queries and keys of an attention module."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of one example, padding left out; `None` where they are not known.
+    """The tokens of one example, without padding; `None` where they are not known.
 
     Attributes:
-        source: What the encoder read.
-        decoder_input: What the decoder read, the start symbol first.
+        source: The encoder's input.
+        decoder_input: The decoder's input, which begins with the start symbol.
         decoder_output: The token predicted at each position (with teacher forcing: the label).
     """
 
     source: list[str] | None = None
     decoder_input: list[str] | None = None
     decoder_output: list[str] | None = None
+
+    def along(self, axis: Axis) -> list[str] | None:
+        """The tokens along an axis, where known."""
+        if axis == "pooled":
+            return ["pooled"]
+        return self.source if axis == "source" else self.decoder_input
 
 
 def _sizes(tokens: list[Tokens]) -> tuple[int | None, int | None]:
@@ -36,10 +42,10 @@ def _sizes(tokens: list[Tokens]) -> tuple[int | None, int | None]:
 
 
 def axes_by_size(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | None:
-    """What the queries and keys of a module are, told by their sizes; `None` if neither side fits.
+    """The axes of attention weights, inferred from their sizes; `None` if they fit no sequence.
 
-    Where source and target are equally long, weights that see no later key are the target's own;
-    for others, a part "encoder" of the name decides.
+    Where source and target are equally long, weights without later keys are the target's
+    self-attention; otherwise a part "encoder" of the name decides.
     """
     source, target = _sizes(tokens)
     size = tuple(weights.shape[2:])
@@ -52,7 +58,7 @@ def axes_by_size(name: str, weights: Tensor, tokens: list[Tokens]) -> Axes | Non
 
 
 def time_by_size(name: str, steps: Tensor, tokens: list[Tokens]) -> Axis | None:
-    """Which sequence has as many steps; where both have, a part "encoder" of the name decides."""
+    """The sequence of this length; if both have it, a part "encoder" of the name decides."""
     source, target = _sizes(tokens)
     is_source, is_target = steps.shape[1] == source, steps.shape[1] == target
     if is_source and (not is_target or "encoder" in name.split(".")):

@@ -1,7 +1,7 @@
-"""Putting together what was heard piece by piece: in chunks, in steps, row by row.
+"""Combining recorded slices: over forward passes, over decoding steps, row by row.
 
-Everything heard has the axes `batch parts time width`: weights are `batch heads query key`, states
-and gates `batch 1 time hidden`.
+Every slice has the axes `batch parts time width`: attention weights are `batch heads query key`,
+states and gates `batch 1 time width`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqlearn.introspect.recording.kinds import KINDS
+
 
 class Key(NamedTuple):
-    """Under what something is kept: its kind, the module's name, and which gate."""
+    """What a slice belongs to: its kind, the name of the module, and which gate."""
 
     kind: str
     name: str
@@ -24,13 +26,13 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Slice:
-    """What a module offered.
+    """A tensor that a module reported once.
 
     Attributes:
         values: `batch parts time width`.
-        indices: Of the greatest weights of each row, where they stood; `None` if all were kept.
-        width: How wide a row was before.
-        has_time: False of one vector an example, which belongs to no step.
+        indices: For the largest weights of each row, their keys; `None` if all were kept.
+        width: The width of a row before the largest were selected.
+        has_time: False for one vector per example, which belongs to no time step.
     """
 
     values: Tensor
@@ -40,30 +42,42 @@ class Slice:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Its size in bytes."""
         return self.values.nbytes + (0 if self.indices is None else self.indices.nbytes)
 
 
 Activations = dict[Key, list[Slice]]
-"""By key what was heard, once for each time that it was."""
+"""The recorded slices by key, one for each call."""
 
 
 @dataclass
 class Step:
-    """One decoding step: which rows of the step before its rows continue, and what was heard."""
+    """One decoding step.
+
+    Attributes:
+        parents: For each of its rows, the row of the previous step that it continues; `None` if no
+            row has moved.
+        activations: What was recorded in it.
+    """
 
     parents: list[int] | None
-    heard: Activations = field(default_factory=dict)
+    activations: Activations = field(default_factory=dict)
 
     @property
     def num_inputs(self) -> int:
-        """Tokens that it fed."""
-        pieces = [piece for pieces in self.heard.values() for piece in pieces if piece.has_time]
-        return max((piece.values.shape[2] for piece in pieces), default=0)
+        """The number of tokens that the decoder received in this step."""
+        slices = [
+            each
+            for key, slices in self.activations.items()
+            if KINDS[key.kind].over_steps == "concatenate"
+            for each in slices
+            if each.has_time
+        ]
+        return max((each.values.shape[2] for each in slices), default=0)
 
 
 def backtrack(steps: Sequence[Step], last: int, row: int) -> list[int]:
-    """The row of a hypothesis in each step from the first to its last."""
+    """The row of a hypothesis in each step, from the first step to its last."""
     path = []
     for step in reversed(steps[: last + 1]):
         path.append(row)
@@ -72,88 +86,109 @@ def backtrack(steps: Sequence[Step], last: int, row: int) -> list[int]:
 
 
 def assemble(steps: Sequence[Step], paths: Sequence[Sequence[int]]) -> Activations:
-    """What each path through the steps saw, one row a path, the steps along time."""
+    """Combine the slices along each path through the steps: one row per path."""
     found: Activations = {}
-    for key in {key: None for step in steps for key in step.heard}:
-        for call_index in range(max(len(step.heard.get(key, [])) for step in steps)):
-            pieces = [
-                (number, step.heard[key][call_index])
+    for key in {key: None for step in steps for key in step.activations}:
+        combine = _take_last if KINDS[key.kind].over_steps == "last" else _concat_paths
+        for call_index in range(max(len(step.activations.get(key, [])) for step in steps)):
+            slices = [
+                (number, step.activations[key][call_index])
                 for number, step in enumerate(steps)
-                if call_index < len(step.heard.get(key, []))
+                if call_index < len(step.activations.get(key, []))
             ]
-            found.setdefault(key, []).append(_assemble_key(pieces, paths))
+            found.setdefault(key, []).append(combine(slices, paths))
     return found
 
 
-def _assemble_key(pieces: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
+def _concat_paths(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
+    """The steps of each path one after the other in time, padded with zeros."""
     longest = max((len(path) for path in paths), default=0)
-    kept = sum(piece.values.shape[2] for number, piece in pieces if number < longest)
+    time = sum(each.values.shape[2] for number, each in slices if number < longest)
 
-    def gathered(tensors: Sequence[Tensor]) -> Tensor:
+    def gather(tensors: Sequence[Tensor]) -> Tensor:
         first = tensors[0]
         width = max(tensor.shape[3] for tensor in tensors)
-        whole = first.new_zeros(len(paths), first.shape[1], kept, width)
+        whole = first.new_zeros(len(paths), first.shape[1], time, width)
         start = 0
-        for (number, _), tensor in zip(pieces, tensors, strict=True):
-            alive = [row for row, path in enumerate(paths) if number < len(path)]
-            rows = [paths[row][number] for row in alive]
+        for (number, _), tensor in zip(slices, tensors, strict=True):
+            active = [row for row, path in enumerate(paths) if number < len(path)]
+            rows = [paths[row][number] for row in active]
             stop = start + tensor.shape[2]
-            if alive:
-                whole[alive, :, start:stop, : tensor.shape[3]] = tensor[rows]
+            if active:
+                whole[active, :, start:stop, : tensor.shape[3]] = tensor[rows]
             start = stop
         return whole
 
-    return _each([piece for _, piece in pieces], gathered)
+    return _map([each for _, each in slices], gather)
 
 
-def concat_batch(key: Key, pieces: Sequence[Slice]) -> Slice:
-    """Put pieces below one another along `batch`, padded with zeros in time and width.
+def _take_last(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
+    """The last step of each path, padded with zeros; zeros for a path without steps."""
+
+    def gather(tensors: Sequence[Tensor]) -> Tensor:
+        time, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (2, 3))
+        whole = tensors[0].new_zeros(len(paths), tensors[0].shape[1], time, width)
+        for (number, _), tensor in zip(slices, tensors, strict=True):  # a later step overwrites
+            active = [row for row, path in enumerate(paths) if number < len(path)]
+            if active:
+                whole[active] = 0
+                rows = [paths[row][number] for row in active]
+                whole[active, :, : tensor.shape[2], : tensor.shape[3]] = tensor[rows]
+        return whole
+
+    return _map([each for _, each in slices], gather)
+
+
+def concat_batch(key: Key, slices: Sequence[Slice]) -> Slice:
+    """Concatenate slices along `batch`, padded with zeros in time and width.
 
     Raises:
-        ValueError: If they have not equally many heads.
+        ValueError: If they have different numbers of heads.
     """
-    heads = sorted({piece.values.shape[1] for piece in pieces})
+    heads = sorted({each.values.shape[1] for each in slices})
     if len(heads) > 1:
         raise ValueError(
-            f"{key.name!r} reported attention with {heads} heads in different calls; expected the "
+            f"{key.name!r} reported {key.kind} with {heads} heads in different calls; expected the "
             "same number of heads under one name"
         )
 
-    def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    def stack(tensors: Sequence[Tensor]) -> Tensor:
         time, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (2, 3))
         return torch.cat(
             [nn.functional.pad(t, (0, width - t.shape[3], 0, time - t.shape[2])) for t in tensors]
         )
 
-    return _each(pieces, stacked)
+    return _map(slices, stack)
 
 
-def concat_time(pieces: Sequence[Slice]) -> Slice:
-    """Put the pieces of a loop together along time, padded with zeros in width."""
+def concat_time(key: Key, slices: Sequence[Slice]) -> Slice:
+    """Combine the slices of a loop along time, padded with zeros in width."""
+    if KINDS[key.kind].over_steps == "last":
+        return slices[-1]
 
-    def joined(tensors: Sequence[Tensor]) -> Tensor:
+    def join(tensors: Sequence[Tensor]) -> Tensor:
         width = max(tensor.shape[3] for tensor in tensors)
         return torch.cat([nn.functional.pad(t, (0, width - t.shape[3])) for t in tensors], 2)
 
-    return _each(pieces, joined)
+    return _map(slices, join)
 
 
-def index_rows(piece: Slice, order: Sequence[int]) -> Slice:
-    """The piece with its rows in this order."""
-    return _each([piece], lambda tensors: tensors[0][list(order)])
+def index_rows(one: Slice, order: Sequence[int]) -> Slice:
+    """The slice with its rows in this order."""
+    return _map([one], lambda tensors: tensors[0][list(order)])
 
 
-def empty_like(piece: Slice, batch: int) -> Slice:
-    """As many rows, in which nothing was heard."""
-    return _each([piece], lambda t: t[0].new_zeros(batch, t[0].shape[1], 0, 0))
+def empty_like(one: Slice, batch: int) -> Slice:
+    """A slice of `batch` rows and no time steps."""
+    return _map([one], lambda t: t[0].new_zeros(batch, t[0].shape[1], 0, 0))
 
 
-def _each(pieces: Sequence[Slice], put: Callable[[Sequence[Tensor]], Tensor]) -> Slice:
-    """Do the same with values and indices."""
-    indices = [piece.indices for piece in pieces if piece.indices is not None]
+def _map(slices: Sequence[Slice], combine: Callable[[Sequence[Tensor]], Tensor]) -> Slice:
+    """Combine the values, and likewise the indices."""
+    indices = [each.indices for each in slices if each.indices is not None]
     return Slice(
-        put([piece.values for piece in pieces]),
-        put(indices) if indices else None,
-        max(piece.width for piece in pieces),
-        has_time=all(piece.has_time for piece in pieces),
+        combine([each.values for each in slices]),
+        combine(indices) if indices else None,
+        max(each.width for each in slices),
+        has_time=all(each.has_time for each in slices),
     )

@@ -1,4 +1,4 @@
-"""Compiled parts run uncompiled while somebody looks: they would not notice a listener."""
+"""Compiled modules run uncompiled while recording: compiled code does not call a listener."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 _lock = threading.Lock()
-_lookers = 0
+_active = 0
 _stance = ExitStack()
 
 
@@ -17,18 +17,18 @@ _stance = ExitStack()
 def force_eager() -> Iterator[None]:
     """Run compiled modules eagerly in the block.
 
-    torch has one stance for the whole process. The first thread to look sets it, and the last one
-    to stop puts back what was there.
+    torch has one stance for the whole process. The first thread that enters sets it, and the last
+    one that leaves restores the previous stance.
     """
-    global _lookers  # noqa: PLW0603 -- torch's stance is global, and so is who changed it
+    global _active  # noqa: PLW0603 -- torch's stance is global, and so is its count of users
     with _lock:
-        if not _lookers:
+        if not _active:
             _stance.enter_context(torch.compiler.set_stance("force_eager"))
-        _lookers += 1
+        _active += 1
     try:
         yield
     finally:
         with _lock:
-            _lookers -= 1
-            if not _lookers:
+            _active -= 1
+            if not _active:
                 _stance.close()

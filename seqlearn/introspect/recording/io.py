@@ -1,4 +1,4 @@
-"""Tensors and plain values in one safetensors file, which runs no code when it is read."""
+"""Tensors and plain values in one safetensors file; reading it runs no code."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def write_tensors(
     """Write tensors, and plain values as JSON in the header.
 
     Args:
-        path: Where to; what is there is replaced.
-        tensors: By name.
-        kind: What the file is, and its version.
+        path: The file to write or replace.
+        tensors: Tensors by name.
+        kind: The format of the file and its version.
         parts: Plain values by name.
 
     Raises:
-        OSError: If the file cannot be written; nothing half-written is left.
+        OSError: If the file cannot be written; no incomplete file is left.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -54,7 +54,7 @@ def _sum_of_texts(texts: Mapping[str, str]) -> str:
 
 
 def _sum_of_tensor(tensor: Tensor) -> str:
-    """Of its numbers, its type and its shape."""
+    """The checksum of a tensor's values, dtype and shape."""
     found = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
     found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
@@ -62,21 +62,21 @@ def _sum_of_tensor(tensor: Tensor) -> str:
 
 @contextmanager
 def reading_tensors(
-    path: str | os.PathLike[str], kind: str, what: str
+    path: str | os.PathLike[str], kind: str, label: str
 ) -> Iterator[tuple[Callable[[str], Tensor], dict[str, Any]]]:
-    """Open what `write_tensors` wrote.
+    """Open a file that `write_tensors` wrote.
 
     Args:
         path: The file.
-        kind: What the file must be, and in which version.
-        what: That in words, for the error.
+        kind: The expected format and version.
+        label: What the file must be, for the error.
 
     Yields:
-        What reads a tensor by its name, and the plain values.
+        A function that reads a tensor by name, and the plain values.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or is another one, also if the block finds so.
+        ValueError: If the file is damaged or has another format, also if the block finds so.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -97,6 +97,6 @@ def reading_tensors(
             yield read, {name: json.loads(text) for name, text in texts.items()}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: expected {what}, got a damaged or other file ({error}); record and save it "
+            f"{path}: expected {label}, got a damaged or other file ({error}); record and save it "
             "again"
         ) from error

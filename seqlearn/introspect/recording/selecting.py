@@ -1,4 +1,4 @@
-"""Parts of a recording: some modules, or one head."""
+"""Parts of a recording: some modules, one head, or one example."""
 
 from __future__ import annotations
 
@@ -7,45 +7,98 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 R = TypeVar("R", bound=Any)
 """A `Recording`."""
 
 
-def of_modules(recording: R, patterns: Sequence[str]) -> R:
-    """What was heard of the modules that fit one of the patterns.
+def select_modules(recording: R, patterns: Sequence[str]) -> R:
+    """The recording of the modules whose names match one of the patterns.
 
     Raises:
-        ValueError: If a pattern fits none.
+        ValueError: If a pattern matches no module.
     """
-    heard = list(dict.fromkeys([*recording.attention, *recording.states, *recording.gates]))
+    recorded = recording.modules
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in heard):
-            raise ValueError(f"nothing of {pattern!r} was heard; heard: {heard}")
-    names = {name for name in heard if any(fnmatchcase(name, pattern) for pattern in patterns)}
-    kept: Any = replace(
-        recording,
-        **{
-            part: {name: value for name, value in getattr(recording, part).items() if name in names}
-            for part in ("attention", "states", "gates", "axes", "time_axis")
-        },
-    )
-    return kept
+        if not any(fnmatchcase(name, pattern) for name in recorded):
+            raise ValueError(f"nothing of {pattern!r} was recorded; recorded: {recorded}")
+    names = {name for name in recorded if any(fnmatchcase(name, p) for p in patterns)}
+    parts: Any = {
+        part: {name: value for name, value in getattr(recording, part).items() if name in names}
+        for part in ("attention", "states", "gates", "axes", "time_axis")
+    }
+    for part in ("extra", "extra_axes"):
+        parts[part] = {
+            kind: {name: value for name, value in by_name.items() if name in names}
+            for kind, by_name in getattr(recording, part).items()
+        }
+    selected: Any = replace(recording, **parts)
+    return selected
 
 
-def of_head(recording: R, head: int) -> R:
-    """The recording with one head of each attention that has it.
+def select_head(recording: R, head: int) -> R:
+    """The recording with one head of each attention module that has it.
 
     Raises:
         IndexError: If none has it.
     """
-    most = max((weights.shape[1] for weights in recording.attention.values()), default=0)
-    if not 0 <= head < most:
-        raise IndexError(f"expected a head from 0 to {most - 1}, got {head}")
+    heads = max((weights.shape[1] for weights in recording.attention.values()), default=0)
+    if not 0 <= head < heads:
+        raise IndexError(f"expected a head from 0 to {heads - 1}, got {head}")
     attention = {
         name: weights[:, head : head + 1]
         for name, weights in recording.attention.items()
         if head < weights.shape[1]
     }
     axes = {name: axes for name, axes in recording.axes.items() if name in attention}
-    kept: Any = replace(recording, attention=attention, axes=axes)
-    return kept
+    selected: Any = replace(recording, attention=attention, axes=axes)
+    return selected
+
+
+def select_example(recording: R, example: int) -> R:
+    """The recording of one example, as a batch of one, without padding where its length is known.
+
+    Modules that were not recorded once for each example are left out.
+
+    Raises:
+        IndexError: If there is no such example.
+    """
+    count = len(recording.tokens)
+    if not 0 <= example < count:
+        raise IndexError(f"expected an example from 0 to {count - 1}, got {example}")
+
+    def cut(tensor: Tensor, axis: Any) -> Tensor:
+        if tensor.ndim < 3:
+            return tensor[example : example + 1]
+        tokens = recording.tokens_along(axis, example)
+        size = tensor.shape[-2] if tokens is None else len(tokens)
+        return tensor[example : example + 1, ..., :size, :]
+
+    times = recording.time_axis
+    states = {n: cut(t, times.get(n)) for n, t in recording.states.items() if len(t) == count}
+    gates = {
+        name: {gate: cut(tensor, times.get(name)) for gate, tensor in gates.items()}
+        for name, gates in recording.gates.items()
+        if all(len(tensor) == count for tensor in gates.values())
+    }
+    names = [name for name, weights in recording.attention.items() if len(weights) == count]
+    extra = {
+        kind: {
+            name: cut(tensor, recording.extra_axes.get(kind, {}).get(name, (None,))[0])
+            for name, tensor in tensors.items()
+            if len(tensor) == count
+        }
+        for kind, tensors in recording.extra.items()
+    }
+    selected: Any = replace(
+        recording,
+        attention={name: recording.weights_of(name, example)[None] for name in names},
+        states=states,
+        gates=gates,
+        tokens=[recording.tokens[example]],
+        axes={name: axes for name, axes in recording.axes.items() if name in names},
+        time_axis={n: time for n, time in times.items() if n in states or n in gates},
+        extra=extra,
+    )
+    return selected

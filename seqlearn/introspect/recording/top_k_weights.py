@@ -1,4 +1,4 @@
-"""Attention weights of which only the greatest are kept."""
+"""Attention weights of which only the largest are stored."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class TopKWeights(Mapping[str, Tensor]):
-    """Weights of which only the greatest of each row are kept; made whole when asked for.
+    """Attention weights that store the largest of each row, and are expanded on access.
 
     Args:
-        kept: By name the greatest weights `batch heads query k`, their keys (as large), and how
-            many keys there were.
+        kept: By name, the largest weights `batch heads query k`, their keys (of the same shape)
+            and the number of keys.
     """
 
     def __init__(self, kept: dict[str, tuple[Tensor, Tensor, int]]) -> None:
@@ -21,7 +21,7 @@ class TopKWeights(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         weights, indices, keys = self.kept[name]
         whole = weights.new_zeros(*weights.shape[:-1], keys)
-        # Rows of fewer keys are filled up with zeros at key 0, which add nothing there.
+        # Rows of fewer keys are padded with zeros at key 0, which add nothing there.
         return whole.scatter_add_(-1, indices.long(), weights)
 
     def __iter__(self) -> Iterator[str]:

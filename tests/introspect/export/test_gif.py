@@ -50,7 +50,7 @@ def test_attention_of_unknown_tokens_is_drawn_too(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"of example 0, heard \['h'\]"):
+    with pytest.raises(ValueError, match=r"of example 0, got \['h'\]"):
         to_gif(Recording(states={"h": torch.rand(1, 2, 3)}), tmp_path / "a.gif")
     with pytest.raises(IndexError, match="from 0 to 1, got 2"):
         to_gif(

@@ -33,7 +33,9 @@ def test_only_some_modules() -> None:
         "decoder.layers.1.cross_attention",
     ]
     assert list(recording.states) == ["encoder.layers.1"]
-    with pytest.warns(UserWarning, match=r"fits modules=\['nowhere'\]; these did: \['decoder\.lay"):
+    with pytest.warns(
+        UserWarning, match=r"matches modules=\['nowhere'\]; these did: \['decoder\.lay"
+    ):
         _record_nowhere(model)
 
 
@@ -192,5 +194,5 @@ def test_labels_given_later_tell_the_times() -> None:
     assert recording.time_axis == {"encoder.0": "source", "b": "target"}
     assert recording.mask("target").tolist() == [[True, True]]
     recording.label([sl.introspect.Tokens(None, list("xy"), list("y."))])
-    with pytest.raises(ValueError, match="the source of example 0 is not known"):
+    with pytest.raises(ValueError, match="the source tokens of example 0 are not known"):
         recording.mask("source")

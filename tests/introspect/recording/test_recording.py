@@ -93,7 +93,7 @@ def test_select_modules_and_a_head(recording: Recording) -> None:
     assert list(head.attention) == ["decoder.layers.0.self_attention"]  # the other one has one head
     whole = recording.attention["decoder.layers.0.self_attention"]
     assert torch.equal(head.attention["decoder.layers.0.self_attention"], whole[1:2, 1:2, :2, :2])
-    with pytest.raises(ValueError, match=r"nothing of 'cross' was heard; heard: \['enc"):
+    with pytest.raises(ValueError, match=r"nothing of 'cross' was recorded; recorded: \['enc"):
         recording.select(modules="cross")
     with pytest.raises(IndexError, match="head from 0 to 1, got 2"):
         recording.select(head=2)
@@ -111,7 +111,7 @@ def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
 
 
 def test_plot_of_what_is_not_there_is_a_clear_error(recording: Recording) -> None:
-    with pytest.raises(ValueError, match=r"'nowhere' was heard; heard: \['encoder"):
+    with pytest.raises(ValueError, match=r"'nowhere' was recorded; recorded: \['encoder"):
         recording.plot("nowhere")
     with pytest.raises(IndexError, match="example from 0 to 1, got 7"):
         recording.plot("decoder.layers.0.cross_attention", example=7)

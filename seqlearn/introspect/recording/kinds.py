@@ -1,0 +1,95 @@
+"""The kinds of activations that can be recorded; a user registers more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@dataclass(frozen=True)
+class RecordedKind:
+    """A kind of activation, such as attention weights or hidden states.
+
+    Attributes:
+        name: Its name: the `kind` of `sl.probe` and an entry of `record(what=…)`.
+        axes: The axes of an emitted tensor: `("batch", "time", …)` or
+            `("batch", …, "query", "key")`, three or four in all. The second to last axis has one
+            position for each input of the module. If the last axis is called `"key"`, both follow
+            a sequence, as in attention; otherwise the last axis is a vector.
+        over_steps: How the tensors of successive decoding steps are combined along the second to
+            last axis: `"concatenate"`, or `"last"` to keep the last step of each output.
+        expose: Computes what the recording holds from the combined tensor.
+        label: What it is called in messages, in the plural.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    over_steps: Literal["concatenate", "last"] = "concatenate"
+    expose: Callable[[Tensor], Tensor] = _identity
+    label: str = ""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the last axis follows a sequence, as the keys of attention do."""
+        return self.axes[-1] == "key"
+
+    @property
+    def text(self) -> str:
+        """What it is called in messages."""
+        return self.label or self.name
+
+
+KINDS: dict[str, RecordedKind] = {
+    "attention": RecordedKind(
+        "attention", ("batch", "heads", "query", "key"), label="attention weights"
+    ),
+    "states": RecordedKind("states", ("batch", "time", "width")),
+    "gates": RecordedKind("gates", ("batch", "time", "width")),
+}
+"""All kinds by name; `register_kind` adds to them."""
+
+BUILT_IN = tuple(KINDS)
+"""The kinds that `record` captures by default."""
+
+
+def register_kind(kind: RecordedKind) -> RecordedKind:
+    """Register a kind of activation, so that `record(what=…)` accepts its name.
+
+    Modules report it with `sl.probe(name, tensor, kind)` or `seqlearn.instrumentation.emit`; the
+    recording holds it as `recording[kind][module]`. Registering an equal kind again is allowed.
+
+    Args:
+        kind: The kind.
+
+    Returns:
+        The kind.
+
+    Raises:
+        ValueError: If its name is taken, or its axes are not three or four that begin with
+            `"batch"`.
+
+    Example:
+        >>> import torch
+        >>> import seqlearn as sl
+        >>> from seqlearn.introspect import RecordedKind, register_kind
+        >>> kind = register_kind(RecordedKind("surprisal", ("batch", "time", "width")))
+        >>> with sl.record(torch.nn.Identity(), what=["surprisal"]) as recording:
+        ...     values = sl.probe("head", torch.ones(2, 3, 1), "surprisal")
+        >>> recording["surprisal"]["head"].shape
+        torch.Size([2, 3, 1])
+    """
+    if KINDS.get(kind.name, kind) != kind:
+        raise ValueError(f"expected a new kind, got {kind.name!r}, which is registered already")
+    if len(kind.axes) not in (3, 4) or kind.axes[0] != "batch" or "/" in kind.name:
+        raise ValueError(
+            'expected a name without "/" and three or four axes, the first "batch", got '
+            f"{kind.name!r} with {kind.axes!r}"
+        )
+    return KINDS.setdefault(kind.name, kind)

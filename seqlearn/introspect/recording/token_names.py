@@ -1,0 +1,56 @@
+"""Names for the tokens of a recorded generation or forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from seqlearn.batch import END
+
+
+def token_names(side: Any, ids: Iterable[int]) -> list[str]:
+    """Name token ids.
+
+    Args:
+        side: One side of a spec, or any object with a method `tokens(ids)`; `None` names tokens by
+            their ids.
+        ids: Token ids.
+
+    Example:
+        >>> token_names(None, [4, 5])
+        ['4', '5']
+    """
+    tokens = getattr(side, "tokens", None)
+    return list(tokens(ids)) if callable(tokens) else [str(i) for i in ids]
+
+
+def source_names(
+    spec: Any, source: Tensor | None, lengths: Tensor | None
+) -> list[list[str]] | None:
+    """The names of the source tokens of each row; a source vector is one token."""
+    if source is None:
+        return None
+    if source.is_floating_point():
+        return [["vector"]] * len(source)
+    ids: list[list[int]] = source.tolist()
+    if lengths is not None:
+        ids = [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
+    return [token_names(getattr(spec, "source", None), row) for row in ids]
+
+
+def target_names(spec: Any, ids: list[int], num_inputs: int) -> tuple[list[str], list[str]]:
+    """The names of the decoder's inputs and of its outputs.
+
+    Args:
+        spec: The spec of the model, or `None`.
+        ids: The first decoder input and the generated ids, with or without the end symbol.
+        num_inputs: How many tokens the decoder received.
+
+    Returns:
+        The inputs and, shifted by one, the outputs; the end symbol is an output, never an input.
+    """
+    side = getattr(spec, "target", None)
+    whole = ids if ids[-1:] == [END] or len(ids) > num_inputs else [*ids, END]
+    return token_names(side, whole[:-1][:num_inputs]), token_names(side, whole[1:][:num_inputs])
