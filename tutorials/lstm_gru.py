@@ -25,7 +25,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import seqlearn as sl
-from seqlearn.nn import RecurrentLayer, gru_step, lstm_step
+from seqlearn.nn import GRULayer, LSTMLayer, RNNLayer, gru_step, lstm_step
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -53,7 +53,7 @@ def sums(layer, x, h):
     return x @ w.T + b, h @ u.T + b_state
 
 
-lstm = RecurrentLayer("lstm", 8, 8)
+lstm = LSTMLayer(8, 8)
 hidden = cell = torch.zeros(1, 8)
 for t in range(5):
     step = lstm_step(*sums(lstm, inputs[:, t], hidden), cell)
@@ -71,7 +71,7 @@ print("c equal to the layer:", torch.allclose(cell, last_cell, atol=1e-6))
 # $$h_t = (1 - z_t) \odot n_t + z_t \odot h_{t-1}$$
 
 # %%
-gru = RecurrentLayer("gru", 8, 8)
+gru = GRULayer(8, 8)
 hidden = torch.zeros(1, 8)
 for t in range(5):
     hidden = gru_step(*sums(gru, inputs[:, t], hidden), hidden).hidden
@@ -91,9 +91,10 @@ print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
 length, width = 100, 64
 inputs = torch.randn(32, length, width, dtype=torch.float64, requires_grad=True)
 direction = torch.randn(width, dtype=torch.float64)
-layers = {cell: RecurrentLayer(cell, width, width).double() for cell in ("rnn", "gru", "lstm")}
+kinds = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
+layers = {name: kind(width, width).double() for name, kind in kinds.items()}
 for bias in (0, 3):
-    layer = layers[f"lstm, forget bias {bias}"] = RecurrentLayer("lstm", width, width).double()
+    layer = layers[f"lstm, forget bias {bias}"] = LSTMLayer(width, width).double()
     torch.nn.init.constant_(layer.kernel.bias_ih_l0[width : 2 * width], bias)
 
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")

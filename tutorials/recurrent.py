@@ -28,7 +28,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import seqlearn as sl
-from seqlearn.nn import RecurrentLayer, rnn_step
+from seqlearn.nn import RNNLayer, rnn_step
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -43,7 +43,7 @@ _ = L.seed_everything(0, verbose=False)
 # computes it in one call of PyTorch's kernel.
 
 # %%
-layer = RecurrentLayer("rnn", 8, 8)  # widths of input and state
+layer = RNNLayer(8, 8)  # widths of input and state
 W, U = layer.kernel.weight_ih_l0, layer.kernel.weight_hh_l0
 b, b_state = layer.kernel.bias_ih_l0, layer.kernel.bias_hh_l0
 inputs = torch.randn(1, 5, 8)  # batch time width
@@ -208,7 +208,7 @@ direction = torch.randn(width, dtype=torch.float64)
 
 figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
 for factor in (0.5, 1, 2, 4):
-    layer = RecurrentLayer("rnn", width, width).double()
+    layer = RNNLayer(width, width).double()
     with torch.no_grad():
         layer.kernel.weight_hh_l0 *= factor
     _, (last,) = layer(inputs)
@@ -248,7 +248,7 @@ _ = axes.legend()
 # without recurrence computes all positions in one matrix product. We time both at the same width.
 
 # %%
-layer, linear = RecurrentLayer("rnn", 256, 256), torch.nn.Linear(256, 256)
+layer, linear = RNNLayer(256, 256), torch.nn.Linear(256, 256)
 
 
 def microseconds(module, inputs):

@@ -88,7 +88,7 @@ class TrainingSteps(FiniteSteps):
         """The likeliest label of each source, and the probabilities of all."""
 
     def setup(self, stage: str) -> None:
-        """Check that the data fit, and switch off gradients of a half that is not used."""
+        """Check that the data fit, and switch off the gradients of modules that are not used."""
         for other in _specs_of_data(self.trainer, stage):
             if differences := self.spec.diff(other):
                 raise ValueError(
@@ -96,11 +96,19 @@ class TrainingSteps(FiniteSteps):
                     "against data); build the model with this data module's spec, or use the data "
                     "it was trained on"
                 )
-        halves = (("encoder", self.spec.source), ("decoder", self.target_embedding))
-        for name, use in halves:
-            half = getattr(self, name) if use is not None else getattr(self, name, None)
-            if use is None and isinstance(half, nn.Module):
-                half.requires_grad_(requires_grad=False)
+        for part in self._unused_modules():
+            part.requires_grad_(requires_grad=False)
+
+    def _unused_modules(self) -> list[nn.Module]:
+        """The modules that this task does not use, for whose gradients other ranks would wait."""
+        unused: list[Any] = []
+        if self.spec.source is None:
+            unused.append(getattr(self, "encoder", None))
+        if self.target_embedding is None:
+            unused.append(getattr(self, "decoder", None))
+        elif self.spec.source is None and hasattr(self.decoder, "source_modules"):
+            unused += self.decoder.source_modules()
+        return [part for part in unused if isinstance(part, nn.Module)]
 
     def on_fit_start(self) -> None:
         """Train in train mode a module that is in `eval` as a whole, as loading leaves it.

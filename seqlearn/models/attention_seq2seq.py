@@ -42,75 +42,97 @@ from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
 from seqlearn.instrumentation import Axis, emit, time_loop
-from seqlearn.nn import Cell, CellState, Dropout, LuongAttention, ScoreName
-from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
+from seqlearn.nn import (
+    FUSED_LAYERS,
+    Cell,
+    Dropout,
+    LuongAttention,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    RecurrentState,
+    ScoreName,
+    stack_layers,
+)
 from seqlearn.spec import SequenceSpec, TextSpec
 
 
 class AttentionalHidden(nn.Module):
-    """Look at the source, concatenate what is seen with the state that looked, feed forward.
+    """Attend to the source, concatenate the context with the query, and apply one layer.
 
     `h̃_t = tanh(W_c [context_t; s_t] + b)` (Luong et al. 2015, equation 5).
+
+    Args:
+        attention: The attention over the encoder states.
+        d_model: Width of queries, encoder states and outputs.
+        dropout: Probability with which an output is zeroed.
     """
 
-    def __init__(self, score: ScoreName, d_model: int, dropout: float) -> None:
+    def __init__(self, attention: LuongAttention, d_model: int, dropout: float) -> None:
         super().__init__()
-        self.attention = LuongAttention(score, d_model)
+        self.attention = attention
         self.feedforward = nn.Linear(2 * d_model, d_model)
         self.dropout = Dropout(dropout)
 
     def forward(
         self,
-        state: Float[Tensor, "batch target d_model"],
+        query: Float[Tensor, "batch target d_model"],
         key: Float[Tensor, "batch source d_model"],
         memory: Memory,
         axis: Axis = "target",
     ) -> Float[Tensor, "batch target d_model"]:
-        """Answer each state; `key` is what `attention.project_keys` made of `memory.states`.
+        """Compute one attentional hidden state per query.
 
-        `axis` is what a recording calls the steps of `state`.
+        Args:
+            query: Decoder states, or one context vector per source.
+            key: The result of `attention.project_keys(memory.states)`.
+            memory: The encoded source.
+            axis: The sequence that the queries follow, for recordings.
         """
-        context = self.attention(state, key, memory.states, memory.mask, axes=(axis, "source"))
-        answer = self.feedforward(torch.cat([context, state], -1)).tanh()
-        emit("states", self, answer, (axis,))
-        return self.dropout(answer)
+        context = self.attention(query, key, memory.states, memory.mask, axes=(axis, "source"))
+        hidden = self.feedforward(torch.cat([context, query], -1)).tanh()
+        emit("states", self, hidden, (axis,))
+        return self.dropout(hidden)
 
 
 class AttentionDecoderState(NamedTuple):
-    """What the decoder carries: its layers' states, the keys of the source, its last answer."""
+    """The state of the decoder.
 
-    layers: list[CellState] | list[None]
+    Attributes:
+        layers: The states of the recurrent layers.
+        key: The projected encoder states.
+        hidden: The last attentional hidden state, for input feeding.
+    """
+
+    layers: list[RecurrentState] | list[None]
     key: Tensor
-    answer: Tensor
+    hidden: Tensor
 
 
 class AttentionDecoder(nn.Module):
     """The right half of the figure.
 
     Args:
-        cell: `"rnn"`, `"gru"` or `"lstm"`.
-        score: How a decoder state and an encoder state are compared.
-        d_model: Width of everything.
-        num_layers: Recurrent layers.
-        dropout: As in `RecurrentDecoder`, and of the answers.
-        input_feeding: Whether the cell also reads the answer of the step before.
+        recurrence: The recurrent layers; with `input_feeding` their inputs are `2 · d_model` wide.
+        attention: The attention over the encoder states.
+        d_model: Width of states and outputs.
+        dropout: Probability with which an output is zeroed.
+        input_feeding: Whether the recurrent layers also receive the attentional hidden state of
+            the previous step.
     """
 
     def __init__(
         self,
-        cell: Cell,
-        score: ScoreName,
+        recurrence: RecurrentDecoder,
+        attention: LuongAttention,
         d_model: int,
-        num_layers: int,
         dropout: float,
         *,
         input_feeding: bool,
     ) -> None:
         super().__init__()
         self.input_feeding = input_feeding
-        d_input = 2 * d_model if input_feeding else d_model
-        self.recurrence = RecurrentDecoder(cell, d_model, num_layers, dropout, d_input)
-        self.combination = AttentionalHidden(score, d_model, dropout)
+        self.recurrence = recurrence
+        self.combination = AttentionalHidden(attention, d_model, dropout)
 
     def forward(
         self,
@@ -118,12 +140,12 @@ class AttentionDecoder(nn.Module):
         memory: Memory,
         state: AttentionDecoderState | None = None,
     ) -> tuple[Float[Tensor, "batch target d_model"], AttentionDecoderState]:
-        """Answer each embedded token with a vector from which the next token is read.
+        """Compute one vector per token, from which the next token is predicted.
 
         Args:
             inputs: The new tokens, embedded.
-            memory: The source.
-            state: What the call before returned. `None` at the start.
+            memory: The encoded source.
+            state: The state returned by the previous call; `None` in the first call.
         """
         if state is None:
             first = self.recurrence.initial_states(memory)
@@ -140,40 +162,40 @@ class AttentionDecoder(nn.Module):
         memory: Memory,
         state: AttentionDecoderState,
     ) -> tuple[Float[Tensor, "batch target d_model"], AttentionDecoderState]:
-        """The loop of input feeding: each step's answer enters the cell of the next."""
-        answers = []
+        """The loop of input feeding: the recurrence receives the previous attentional state."""
+        outputs = []
         with time_loop():
             for token in inputs.unbind(1):
-                # The recurrence multiplies what it reads by √d_model, which embeddings need.
-                fed = torch.cat([token, state.answer / self.recurrence.scale], -1)[:, None]
+                # The recurrence multiplies its inputs by √d_model, which only embeddings need.
+                fed = torch.cat([token, state.hidden / self.recurrence.scale], -1)[:, None]
                 states, layers = self.recurrence(fed, memory, state.layers)
-                answer = self.combination(states, state.key, memory)
-                answers.append(answer)
-                state = state._replace(layers=layers, answer=answer.squeeze(1))
-        return torch.cat(answers, 1), state
+                hidden = self.combination(states, state.key, memory)
+                outputs.append(hidden)
+                state = state._replace(layers=layers, hidden=hidden.squeeze(1))
+        return torch.cat(outputs, 1), state
 
 
 class AttentionPoolingEncoder(nn.Module):
-    """The left half of the figure, which pools all states by attention.
+    """The left half of the figure with attention pooling: the context vector attends once.
 
     Args:
-        encoder: The left half itself.
-        score: How the context vector and an encoder state are compared.
-        d_model: Width of everything.
-        dropout: Of the pooled vector.
+        recurrence: The recurrent encoder.
+        attention: The attention of the context vector over the encoder states.
+        d_model: Width of states and pooled vector.
+        dropout: Probability with which a number of the pooled vector is zeroed.
     """
 
     def __init__(
-        self, encoder: RecurrentEncoder, score: ScoreName, d_model: int, dropout: float
+        self, recurrence: RecurrentEncoder, attention: LuongAttention, d_model: int, dropout: float
     ) -> None:
         super().__init__()
-        self.recurrence = encoder
-        self.combination = AttentionalHidden(score, d_model, dropout)
+        self.recurrence = recurrence
+        self.combination = AttentionalHidden(attention, d_model, dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
-        """Read embedded tokens, of which those are real where `mask` is True."""
+        """Encode embedded tokens; `mask` is True where a position is real."""
         memory = self.recurrence(inputs, mask)
         key = self.combination.attention.project_keys(memory.states)
         pooled = self.combination(memory.pooled[:, None], key, memory, "pooled").squeeze(1)
@@ -227,12 +249,24 @@ class AttentionSeq2Seq(SequenceModule):
                 "AttentionSeq2Seq looks at a source, and this data has none; take RNN, GRU, LSTM, "
                 "FeedForward or Transformer for a language model"
             )
-        encoder = RecurrentEncoder(cell, d_model, num_layers, dropout, bidirectional=bidirectional)
+        if cell not in FUSED_LAYERS:
+            raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
+        make = FUSED_LAYERS[cell]
+        encoder = RecurrentEncoder(
+            stack_layers(make, d_model, num_layers, bidirectional=bidirectional), d_model, dropout
+        )
         self.encoder = (
             encoder
             if isinstance(spec.target, TextSpec)
-            else AttentionPoolingEncoder(encoder, score, d_model, dropout)
+            else AttentionPoolingEncoder(encoder, LuongAttention(score, d_model), d_model, dropout)
         )
+        d_input = 2 * d_model if input_feeding else d_model
         self.decoder = AttentionDecoder(
-            cell, score, d_model, num_layers, dropout, input_feeding=input_feeding
+            RecurrentDecoder(
+                stack_layers(make, d_model, num_layers, d_input=d_input), d_model, dropout
+            ),
+            LuongAttention(score, d_model),
+            d_model,
+            dropout,
+            input_feeding=input_feeding,
         )

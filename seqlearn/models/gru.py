@@ -15,13 +15,11 @@ connects source and target (`nn/recurrent_encoder_decoder.py`); the decoder read
 
 from __future__ import annotations
 
+import functools
+
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import (
-    RecurrentDecoder,
-    RecurrentEncoder,
-    freeze_context_projection,
-)
+from seqlearn.nn import GRULayer, RecurrentDecoder, RecurrentEncoder, stack_layers
 from seqlearn.spec import SequenceSpec
 
 
@@ -60,10 +58,7 @@ class GRU(SequenceModule):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
-        sizes = (d_model, num_layers, dropout)
-        self.encoder = RecurrentEncoder(
-            "gru", *sizes, bidirectional=bidirectional, gate_bias=update_bias
-        )
-        self.decoder = RecurrentDecoder("gru", *sizes, gate_bias=update_bias)
-        if spec.source is None:
-            freeze_context_projection(self.decoder)
+        make = functools.partial(GRULayer, update_bias=update_bias)
+        layers = stack_layers(make, d_model, num_layers, bidirectional=bidirectional)
+        self.encoder = RecurrentEncoder(layers, d_model, dropout)
+        self.decoder = RecurrentDecoder(stack_layers(make, d_model, num_layers), d_model, dropout)

@@ -18,13 +18,11 @@ one context vector (`nn/recurrent_encoder_decoder.py`).
 
 from __future__ import annotations
 
+import functools
+
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import (
-    RecurrentDecoder,
-    RecurrentEncoder,
-    freeze_context_projection,
-)
+from seqlearn.nn import LSTMLayer, RecurrentDecoder, RecurrentEncoder, stack_layers
 from seqlearn.spec import SequenceSpec
 
 
@@ -63,10 +61,7 @@ class LSTM(SequenceModule):
         recipe: Recipe | None = None,
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
-        sizes = (d_model, num_layers, dropout)
-        self.encoder = RecurrentEncoder(
-            "lstm", *sizes, bidirectional=bidirectional, gate_bias=forget_bias
-        )
-        self.decoder = RecurrentDecoder("lstm", *sizes, gate_bias=forget_bias)
-        if spec.source is None:
-            freeze_context_projection(self.decoder)
+        make = functools.partial(LSTMLayer, forget_bias=forget_bias)
+        layers = stack_layers(make, d_model, num_layers, bidirectional=bidirectional)
+        self.encoder = RecurrentEncoder(layers, d_model, dropout)
+        self.decoder = RecurrentDecoder(stack_layers(make, d_model, num_layers), d_model, dropout)

@@ -18,11 +18,7 @@ from __future__ import annotations
 
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.nn.recurrent_encoder_decoder import (
-    RecurrentDecoder,
-    RecurrentEncoder,
-    freeze_context_projection,
-)
+from seqlearn.nn import RecurrentDecoder, RecurrentEncoder, RNNLayer, stack_layers
 from seqlearn.spec import SequenceSpec
 
 
@@ -58,8 +54,10 @@ class RNN(SequenceModule):
     ) -> None:
         super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
         self.encoder = RecurrentEncoder(
-            "rnn", d_model, num_layers, dropout, bidirectional=bidirectional
+            stack_layers(RNNLayer, d_model, num_layers, bidirectional=bidirectional),
+            d_model,
+            dropout,
         )
-        self.decoder = RecurrentDecoder("rnn", d_model, num_layers, dropout)
-        if spec.source is None:
-            freeze_context_projection(self.decoder)
+        self.decoder = RecurrentDecoder(
+            stack_layers(RNNLayer, d_model, num_layers), d_model, dropout
+        )

@@ -33,267 +33,27 @@ Departures from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.recipe import Recipe
-from seqlearn.instrumentation import emit
 from seqlearn.nn import (
-    Dropout,
-    KeyValue,
-    KeyValueCache,
+    Activation,
+    DecoderLayer,
+    EncoderLayer,
+    FeedForwardBlock,
     MultiHeadAttention,
     Positions,
+    PreNormDecoderLayer,
+    PreNormEncoderLayer,
+    TransformerDecoder,
+    TransformerEncoder,
     make_position_encoding,
 )
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, TextSpec
-
-Activation = Literal["relu", "gelu"]
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "gelu": functional.gelu,
-}
-
-
-class FeedForwardBlock(nn.Module):
-    """The same two layers at every position: `max(0, x W_1 + b_1) W_2 + b_2` (equation 2)."""
-
-    def __init__(
-        self, d_model: int, d_feedforward: int, dropout: float, activation: Activation
-    ) -> None:
-        super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"expected activation 'relu' or 'gelu', got {activation!r}")
-        d_feedforward = check_whole_number(d_feedforward, "d_feedforward", 1)
-        self.activation = ACTIVATIONS[activation]
-        self.inner = nn.Linear(d_model, d_feedforward)
-        self.dropout = Dropout(dropout)
-        self.outer = nn.Linear(d_feedforward, d_model)
-        for layer in (self.inner, self.outer):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(
-        self, inputs: Float[Tensor, "batch time d_model"]
-    ) -> Float[Tensor, "batch time d_model"]:
-        """Work on every position alone."""
-        return self.outer(self.dropout(self.activation(self.inner(inputs))))
-
-
-class EncoderLayer(nn.Module):
-    """The left block of figure 1, normalised after each sum."""
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        d_feedforward: int,
-        dropout: float,
-        activation: Activation,
-        *,
-        rotary: bool,
-    ) -> None:
-        super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
-        self.norm_self_attention = nn.LayerNorm(d_model)
-        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
-        self.norm_feedforward = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
-
-    def forward(
-        self, x: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
-    ) -> Float[Tensor, "batch source d_model"]:
-        """Look around, then think at each position."""
-        x = self.norm_self_attention(x + self.dropout(self.self_attention(x, mask)))
-        return self.norm_feedforward(x + self.dropout(self.feedforward(x)))
-
-
-class PreNormEncoderLayer(EncoderLayer):
-    """The left block of figure 1, normalised before each part (Xiong et al. 2020, figure 1b)."""
-
-    def forward(
-        self, x: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
-    ) -> Float[Tensor, "batch source d_model"]:
-        """Look around, then think at each position."""
-        x = x + self.dropout(self.self_attention(self.norm_self_attention(x), mask))
-        return x + self.dropout(self.feedforward(self.norm_feedforward(x)))
-
-
-class LayerState(NamedTuple):
-    """What one decoder layer carries: its own past, and the source as projected for it."""
-
-    past: KeyValueCache
-    source: KeyValue | None
-
-
-class DecoderLayer(nn.Module):
-    """The right block of figure 1, normalised after each sum."""
-
-    def __init__(
-        self,
-        d_model: int,
-        num_heads: int,
-        d_feedforward: int,
-        dropout: float,
-        activation: Activation,
-        *,
-        rotary: bool,
-    ) -> None:
-        super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
-        self.norm_self_attention = nn.LayerNorm(d_model)
-        self.cross_attention = MultiHeadAttention(d_model, num_heads, dropout)
-        self.norm_cross_attention = nn.LayerNorm(d_model)
-        self.feedforward = FeedForwardBlock(d_model, d_feedforward, dropout, activation)
-        self.norm_feedforward = nn.LayerNorm(d_model)
-        self.dropout = Dropout(dropout)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch target d_model"],
-        memory: Memory | None,
-        state: LayerState | None,
-    ) -> tuple[Float[Tensor, "batch target d_model"], LayerState]:
-        """Look back, look at the source (if there is one), then think at each position."""
-        past, source = self.unpack_state(memory, state)
-        attn_out, past = self.self_attention.causal_self_attention(x, past)
-        x = self.norm_self_attention(x + self.dropout(attn_out))
-        if memory is not None and source is not None:
-            attn_out = self.cross_attention.cross_attention(x, source, memory.mask)
-            x = self.norm_cross_attention(x + self.dropout(attn_out))
-        x = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
-        return x, LayerState(past, source)
-
-    def unpack_state(
-        self, memory: Memory | None, state: LayerState | None
-    ) -> tuple[KeyValueCache | None, KeyValue | None]:
-        """The past and the projected source; the source is projected at the first call alone."""
-        if state is not None:
-            return state.past, state.source
-        return None, None if memory is None else self.cross_attention.project_memory(memory.states)
-
-
-class PreNormDecoderLayer(DecoderLayer):
-    """The right block of figure 1, normalised before each part (Xiong et al. 2020, figure 1b)."""
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch target d_model"],
-        memory: Memory | None,
-        state: LayerState | None,
-    ) -> tuple[Float[Tensor, "batch target d_model"], LayerState]:
-        """Look back, look at the source (if there is one), then think at each position."""
-        past, source = self.unpack_state(memory, state)
-        attn_out, past = self.self_attention.causal_self_attention(
-            self.norm_self_attention(x), past
-        )
-        x = x + self.dropout(attn_out)
-        if memory is not None and source is not None:
-            x = x + self.dropout(
-                self.cross_attention.cross_attention(
-                    self.norm_cross_attention(x), source, memory.mask
-                )
-            )
-        x = x + self.dropout(self.feedforward(self.norm_feedforward(x)))
-        return x, LayerState(past, source)
-
-
-class TransformerEncoder(nn.Module):
-    """The left half of figure 1.
-
-    Args:
-        positions: Adds positions to the embeddings.
-        layers: The blocks, from the input up.
-        norm: The last normalisation of pre-norm, or `None`.
-        dropout: Of the sum of embedding and position.
-    """
-
-    def __init__(
-        self,
-        positions: nn.Module,
-        layers: list[EncoderLayer],
-        norm: nn.Module | None,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.positions = positions
-        self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(layers)
-        self.norm = norm
-
-    def forward(
-        self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
-    ) -> Memory:
-        """Read embedded tokens, of which those are real where `mask` is True."""
-        x = self.dropout(self.positions(inputs, 0))
-        for layer in self.layers:
-            x = layer(x, mask)
-            emit("states", layer, x, ("source",))
-        x = x if self.norm is None else self.norm(x)
-        real = x * mask[..., None]
-        return Memory(x, mask, real.sum(1) / mask.sum(1, keepdim=True))
-
-
-class TransformerState(NamedTuple):
-    """What the decoder carries: how many tokens it has read, and each layer's state."""
-
-    position: int
-    layers: list[LayerState]
-
-
-class TransformerDecoder(nn.Module):
-    """The right half of figure 1; without a memory, a language model.
-
-    Args:
-        positions: Adds positions to the embeddings.
-        layers: The blocks, from the input up.
-        norm: The last normalisation of pre-norm, or `None`.
-        dropout: Of the sum of embedding and position.
-    """
-
-    def __init__(
-        self,
-        positions: nn.Module,
-        layers: list[DecoderLayer],
-        norm: nn.Module | None,
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.positions = positions
-        self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(layers)
-        self.norm = norm
-
-    def forward(
-        self,
-        inputs: Float[Tensor, "batch target d_model"],
-        memory: Memory | None,
-        state: TransformerState | None = None,
-    ) -> tuple[Float[Tensor, "batch target d_model"], TransformerState]:
-        """Answer each embedded token with a vector from which the next token is read.
-
-        Args:
-            inputs: The new tokens, embedded.
-            memory: The source, or `None`.
-            state: What the call before returned; consumed. `None` at the start.
-        """
-        position = 0 if state is None else state.position
-        states = [None] * len(self.layers) if state is None else state.layers
-        x = self.dropout(self.positions(inputs, position))
-        new_states = []
-        for layer, layer_state in zip(self.layers, states, strict=True):
-            x, new_state = layer(x, memory, layer_state)
-            emit("states", layer, x, ("target",))
-            new_states.append(new_state)
-        x = x if self.norm is None else self.norm(x)
-        return x, TransformerState(position + inputs.shape[1], new_states)
 
 
 def max_positions(spec: SequenceSpec) -> tuple[int, int]:
@@ -356,29 +116,36 @@ class Transformer(SequenceModule):
         num_layers = check_whole_number(num_layers, "num_layers", 1)
         if norm not in ("post", "pre"):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")
-        inner = 4 * d_model if d_feedforward is None else d_feedforward
-        sizes = (d_model, num_heads, inner, dropout, activation)
-        rotary = positions == "rotary"
+        d_feedforward = 4 * d_model if d_feedforward is None else d_feedforward
         source, target = max_positions(spec)
-        encoder_layer, decoder_layer = (
-            (EncoderLayer, DecoderLayer)
-            if norm == "post"
-            else (PreNormEncoderLayer, PreNormDecoderLayer)
-        )
-        last = (nn.LayerNorm(d_model), nn.LayerNorm(d_model)) if norm == "pre" else (None, None)
+        rotary = positions == "rotary"
+        pre = norm == "pre"
+
+        def attention(*, rotary: bool = False) -> MultiHeadAttention:
+            return MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
+
+        def feedforward() -> FeedForwardBlock:
+            return FeedForwardBlock(d_model, d_feedforward, dropout, activation)
+
+        encoder_layer = PreNormEncoderLayer if pre else EncoderLayer
+        decoder_layer = PreNormDecoderLayer if pre else DecoderLayer
         self.encoder = TransformerEncoder(
             make_position_encoding(positions, d_model, source),
-            [encoder_layer(*sizes, rotary=rotary) for _ in range(num_layers)],
-            last[0],
+            [
+                encoder_layer(attention(rotary=rotary), feedforward(), d_model, dropout)
+                for _ in range(num_layers)
+            ],
+            nn.LayerNorm(d_model) if pre else None,
             dropout,
         )
         self.decoder = TransformerDecoder(
             make_position_encoding(positions, d_model, target),
-            [decoder_layer(*sizes, rotary=rotary) for _ in range(num_layers)],
-            last[1],
+            [
+                decoder_layer(
+                    attention(rotary=rotary), attention(), feedforward(), d_model, dropout
+                )
+                for _ in range(num_layers)
+            ],
+            nn.LayerNorm(d_model) if pre else None,
             dropout,
         )
-        if spec.source is None:  # nothing to look at: no gradients that other ranks would wait for
-            for name, part in self.decoder.named_modules():
-                if name.endswith(("cross_attention", "norm_cross_attention")):
-                    part.requires_grad_(requires_grad=False)

@@ -1,4 +1,4 @@
-"""Mechanisms in plain torch: they know nothing of Lightning, data or tokenizers."""
+"""Layers and mechanisms in plain torch, without Lightning, data or tokenizers."""
 
 from seqlearn.nn.attention import (
     KeyValue,
@@ -10,6 +10,14 @@ from seqlearn.nn.attention import (
     masked_softmax,
 )
 from seqlearn.nn.dropout_layer import Dropout, dropout
+from seqlearn.nn.fused_recurrent import (
+    FUSED_LAYERS,
+    Cell,
+    FusedLayer,
+    GRULayer,
+    LSTMLayer,
+    RNNLayer,
+)
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
 from seqlearn.nn.luong_attention import LuongAttention, ScoreName, additive_scores, dot_scores
 from seqlearn.nn.positions import (
@@ -22,37 +30,77 @@ from seqlearn.nn.positions import (
     rotary,
     sinusoidal,
 )
-from seqlearn.nn.protocols import Decoder, Encoder, State, select, tree_map
+from seqlearn.nn.protocols import (
+    CausalSelfAttention,
+    CrossAttention,
+    Decoder,
+    Encoder,
+    RecurrentLayer,
+    RecurrentState,
+    SelfAttention,
+    State,
+    select,
+    tree_map,
+)
 from seqlearn.nn.recurrent import (
     BidirectionalLayer,
-    Cell,
-    CellState,
-    RecurrentLayer,
-    gru_step,
-    lstm_step,
+    DirectedLayer,
+    StepLayer,
     reverse_padded,
-    rnn_step,
+    stack_layers,
+)
+from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
+from seqlearn.nn.recurrent_steps import gru_step, lstm_step, rnn_step
+from seqlearn.nn.transformer_encoder_decoder import (
+    Activation,
+    DecoderLayer,
+    EncoderLayer,
+    FeedForwardBlock,
+    PreNormDecoderLayer,
+    PreNormEncoderLayer,
+    TransformerDecoder,
+    TransformerEncoder,
 )
 
 __all__ = [
+    "FUSED_LAYERS",
+    "Activation",
     "BidirectionalLayer",
+    "CausalSelfAttention",
     "Cell",
-    "CellState",
+    "CrossAttention",
     "Decoder",
+    "DecoderLayer",
+    "DirectedLayer",
     "Dropout",
     "Encoder",
+    "EncoderLayer",
+    "FeedForwardBlock",
+    "FusedLayer",
+    "GRULayer",
     "KeyValue",
     "KeyValueCache",
+    "LSTMLayer",
     "LearnedPositions",
     "LuongAttention",
     "MultiHeadAttention",
     "Positions",
+    "PreNormDecoderLayer",
+    "PreNormEncoderLayer",
+    "RNNLayer",
+    "RecurrentDecoder",
+    "RecurrentEncoder",
     "RecurrentLayer",
+    "RecurrentState",
     "ScaledEmbedding",
     "ScoreName",
+    "SelfAttention",
     "SinusoidalPositions",
     "State",
+    "StepLayer",
     "TokenLoss",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "additive_scores",
     "apply_rotary",
     "attend",
@@ -71,5 +119,6 @@ __all__ = [
     "rotary",
     "select",
     "sinusoidal",
+    "stack_layers",
     "tree_map",
 ]

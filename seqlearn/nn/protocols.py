@@ -1,4 +1,8 @@
-"""The two small protocols behind which every architecture stands, and what a state is."""
+"""The protocols of encoders, decoders and their layers, and what a decoder's state may be.
+
+The stock encoders and decoders are built from modules. A module of your own goes into them if it
+has the methods of one of these protocols; no base class is needed.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,19 @@ from torch import Tensor
 from seqlearn.batch import Memory
 
 State = Any
-"""What a decoder carries from call to call: tuples, lists and dictionaries of tensors with the
-batch first, of ints (kept as they are) and of objects with `select(rows)`."""
+"""The state of a decoder between calls: tuples, lists and dictionaries of tensors (batch first), of
+ints (kept as they are) and of objects with `select(rows)`."""
+
+RecurrentState = tuple[Tensor, ...]
+"""The state of a recurrent layer, each tensor `batch width`: `(h,)`, or `(h, c)` of an LSTM."""
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Reads a source.
+    """Encodes a source.
 
-    It is called by `SequenceModule.encode`, which shows it an empty source as one visible position
-    of padding: the mask of every row is True at its first position.
+    `SequenceModule.encode` calls it with an empty source as one visible position of padding: the
+    mask of every row is True at its first position.
     """
 
     def __call__(
@@ -28,21 +35,30 @@ class Encoder(Protocol):
         inputs: Float[Tensor, "batch source d_model"],
         mask: Bool[Tensor, "batch source"],
     ) -> Memory:
-        """Read embedded tokens, of which those are real where `mask` is True."""
+        """Encode embedded tokens.
+
+        Args:
+            inputs: The embedded source.
+            mask: True where a position is real.
+        """
         ...
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Writes a target, knowing what came before and, of the source, the memory.
+    """Decodes a target from the previous tokens and, if there is a source, its memory.
 
-    It is causal: fed `T` tokens with `state=None` it answers what it answers when fed the same
-    tokens one by one, threading `state`. A call consumes the state that it is given. It is never
-    called without tokens; an empty source has a memory whose mask is False throughout the row, with
-    states and pooled vector of zero.
+    A decoder is causal: `T` tokens with `state=None` give the same outputs as the same tokens one
+    at a time, with the state passed on. A call consumes its state. A decoder is never called
+    without tokens. The memory of an empty source has mask False, and zeros as states and pooled
+    vector.
 
-    A decoder with an attribute `stateful` that is true goes on from batch to batch of a long
-    text, where its state is made of tensors, ints and plain containers.
+    Two attributes are optional:
+
+    - `stateful`: if true, the state of one batch is the initial state of the next one in truncated
+      backpropagation through time; it must then consist of tensors, ints and plain containers.
+    - `source_modules()`: the modules that are not used without a source. Their gradients are
+      switched off in a language model, for which other processes would wait.
     """
 
     def __call__(
@@ -51,12 +67,113 @@ class Decoder(Protocol):
         memory: Memory | None,
         state: State | None = None,
     ) -> tuple[Float[Tensor, "batch target d_model"], State]:
-        """Answer each embedded token with a vector from which the next token is read."""
+        """Compute one vector per token, from which the next token is predicted.
+
+        Args:
+            inputs: The new tokens, embedded.
+            memory: The encoded source; `None` for a language model.
+            state: The state returned by the previous call; `None` in the first call.
+        """
+        ...
+
+
+@runtime_checkable
+class RecurrentLayer(Protocol):
+    """A layer of `RecurrentEncoder` and `RecurrentDecoder`.
+
+    Attributes:
+        state_size: Width of each tensor of the state.
+    """
+
+    state_size: tuple[int, ...]
+
+    def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> RecurrentState:
+        """The state before the first step, on the device and in the dtype of `inputs`."""
+        ...
+
+    def __call__(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        state: RecurrentState | None,
+        mask: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
+        """Run over all steps.
+
+        Args:
+            inputs: One vector per step.
+            state: The state before the first step; `None` for the initial state.
+            mask: True where a step is real; padding follows the real steps. `None` if all are.
+
+        Returns:
+            The output of every step (undefined at padding), and the state after the last real step
+            of each row.
+        """
+        ...
+
+
+@runtime_checkable
+class SelfAttention(Protocol):
+    """The attention of an `EncoderLayer`: every position attends to every real position."""
+
+    def __call__(
+        self, inputs: Float[Tensor, "batch time d_model"], mask: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Attend; `mask` is True where a position is real."""
+        ...
+
+
+@runtime_checkable
+class CausalSelfAttention(Protocol):
+    """The self-attention of a `DecoderLayer`: a position attends to itself and earlier ones."""
+
+    def causal_self_attention(
+        self, inputs: Float[Tensor, "batch time d_model"], cache: State | None
+    ) -> tuple[Float[Tensor, "batch time d_model"], State]:
+        """Attend.
+
+        Args:
+            inputs: One vector per new position.
+            cache: What the previous call returned for the earlier positions; `None` at the start.
+                A call consumes it.
+
+        Returns:
+            The outputs, and the cache with the new positions.
+        """
+        ...
+
+
+@runtime_checkable
+class CrossAttention(Protocol):
+    """The attention of a `DecoderLayer` to the source."""
+
+    def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> State:
+        """Compute once per source what `cross_attention` needs of its states."""
+        ...
+
+    def cross_attention(
+        self,
+        inputs: Float[Tensor, "batch time d_model"],
+        memory: Any,
+        mask: Bool[Tensor, "batch source"],
+    ) -> Float[Tensor, "batch time d_model"]:
+        """Attend to the source.
+
+        Args:
+            inputs: One vector per target position.
+            memory: The result of `project_memory`.
+            mask: True where a source position is real; zeros result where none is.
+        """
         ...
 
 
 def tree_map(function: Callable[[Any], Any], state: State) -> State:
-    """Apply a function to every tensor of a state, and to every object that is no container."""
+    """Apply a function to every tensor of a state, and to every object that is not a container.
+
+    Example:
+        >>> import torch
+        >>> tree_map(lambda part: part + 1, [torch.zeros(2), {"step": 3}])
+        [tensor([1., 1.]), {'step': 3}]
+    """
     if state is None or isinstance(state, int):
         return state
     if isinstance(state, dict):
@@ -68,11 +185,20 @@ def tree_map(function: Callable[[Any], Any], state: State) -> State:
 
 
 def select(state: State, rows: Int[Tensor, " rows"]) -> State:
-    """Take these rows of a state, in this order; a row may come more than once.
+    """Take rows of a state, in the order given; a row may be taken more than once.
+
+    Args:
+        state: The state.
+        rows: The rows to take.
 
     Raises:
-        TypeError: If the state holds what is neither a tensor, an int, `None`, a container of
-            these nor an object with `select(rows)`.
+        TypeError: If the state contains anything but tensors, ints, `None`, containers of these and
+            objects with `select(rows)`.
+
+    Example:
+        >>> import torch
+        >>> select((torch.tensor([5, 6]),), torch.tensor([1, 1, 0]))
+        (tensor([6, 6, 5]),)
     """
 
     def take(part: Any) -> Any:
@@ -81,7 +207,7 @@ def select(state: State, rows: Int[Tensor, " rows"]) -> State:
         if hasattr(part, "select"):
             return part.select(rows)
         raise TypeError(
-            "a decoder's state may hold tensors, ints, None, tuples, lists, dictionaries and "
+            "a decoder's state may contain tensors, ints, None, tuples, lists, dictionaries and "
             f"objects with select(rows); got {type(part).__name__}"
         )
 

@@ -1,199 +1,87 @@
-"""Recurrent cells: the textbook step of each, and layers that run all steps on a fused kernel.
+"""Recurrent layers: what all have in common, and layers that are given by one step.
 
-    rnn    h_t = tanh(W x_t + U h_{t-1} + b)                        Elman 1990
-
-    gru    r_t = σ(W_r x_t + U_r h_{t-1} + b_r)                     Cho et al. 2014, section 2.3
-           z_t = σ(W_z x_t + U_z h_{t-1} + b_z)
-           n_t = tanh(W_n x_t + b_n + r_t ⊙ (U_n h_{t-1} + b'_n))
-           h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
-
-    lstm   i_t, f_t, o_t = σ(W x_t + U h_{t-1} + b), each its own   Hochreiter & Schmidhuber 1997;
-           g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)                  Gers et al. 2000 for f_t
-           c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
-           h_t = o_t ⊙ tanh(c_t)
-
-Every b is the sum of two biases here, since torch's kernels have two; the GRU's reset gate is
-applied after the matrix product, as torch and cuDNN do it.
+`DirectedLayer` has the direction, the initial state and the recording of a layer; a subclass
+implements how it runs. `StepLayer` runs a loop over `step(x_t, state)`, which is all that a new
+recurrent cell has to define. The fused layers are in `seqlearn.nn.fused_recurrent`.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seqlearn.instrumentation import Axis, emit
-
-Cell = Literal["rnn", "gru", "lstm"]
-CELLS = ("rnn", "gru", "lstm")
-
-CellState = tuple[Tensor, ...]
-"""What a layer carries: `(h,)`, or `(h, c)` of an LSTM, each `batch hidden`."""
-
-_GATE_CLOSED, _GATE_OPEN = (
-    -1e4,
-    1e4,
-)  # σ of these is 0 and 1, to the last bit, beside any pre-activation
+from seqlearn.nn.protocols import RecurrentLayer, RecurrentState
+from seqlearn.plain_data import check_whole_number
 
 
-class RNNStep(NamedTuple):
-    """One step of a tanh RNN."""
-
-    hidden: Tensor
-
-
-class GRUStep(NamedTuple):
-    """One step of a GRU: the new state and the gates that made it (`candidate` is n_t)."""
-
-    hidden: Tensor
-    reset: Tensor
-    update: Tensor
-    candidate: Tensor
-
-
-class LSTMStep(NamedTuple):
-    """One step of an LSTM: the new states and the gates that made them (`candidate` is g_t)."""
-
-    hidden: Tensor
-    cell: Tensor
-    input: Tensor
-    forget: Tensor
-    output: Tensor
-    candidate: Tensor
-
-
-def rnn_step(
-    from_input: Float[Tensor, "*batch hidden"], from_state: Float[Tensor, "*batch hidden"]
-) -> RNNStep:
-    """The textbook form of one step: `h_t = tanh(W x_t + U h_{t-1} + b)`.
+def reverse_padded(
+    inputs: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch time width"]:
+    """Reverse each row within its real steps; padding stays in place.
 
     Args:
-        from_input: `W x_t` and its bias.
-        from_state: `U h_{t-1}` and its bias.
+        inputs: Rows of real steps, followed by padding.
+        mask: True where a step is real.
+
+    Example:
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> reverse_padded(torch.tensor([[[1.0], [2.0], [0.0]]]), mask).flatten().tolist()
+        [2.0, 1.0, 0.0]
     """
-    return RNNStep((from_input + from_state).tanh())
+    place = torch.arange(inputs.shape[1], device=inputs.device)
+    place = torch.where(mask, mask.sum(1, keepdim=True) - 1 - place, place)
+    return inputs.gather(1, place[..., None].expand_as(inputs))
 
 
-def gru_step(
-    from_input: Float[Tensor, "*batch three_hidden"],
-    from_state: Float[Tensor, "*batch three_hidden"],
-    hidden: Float[Tensor, "*batch hidden"],
-) -> GRUStep:
-    """The textbook form of one step; the three parts are reset, update, candidate.
+class DirectedLayer(nn.Module, ABC):
+    """A recurrent layer that runs in one direction, and whose states and gates can be recorded.
+
+    A subclass implements `run` and `gates`.
 
     Args:
-        from_input: `W x_t` and its biases.
-        from_state: `U h_{t-1}` and its biases.
-        hidden: `h_{t-1}`.
+        state_size: Width of each tensor of the state; the first is also the width of the outputs.
+        reverse: Whether the layer runs from the last real step to the first. Its outputs are in
+            the order of its inputs in both directions.
+        axis: The sequence that the steps follow, `"source"` or `"target"`, for recordings.
+            `RecurrentEncoder` and `RecurrentDecoder` set it; without it a recording infers it from
+            the number of steps.
     """
-    x_reset, x_update, x_new = from_input.chunk(3, -1)
-    h_reset, h_update, h_new = from_state.chunk(3, -1)
-    reset = (x_reset + h_reset).sigmoid()
-    update = (x_update + h_update).sigmoid()
-    candidate = (x_new + reset * h_new).tanh()
-    return GRUStep((1 - update) * candidate + update * hidden, reset, update, candidate)
 
-
-def lstm_step(
-    from_input: Float[Tensor, "*batch four_hidden"],
-    from_state: Float[Tensor, "*batch four_hidden"],
-    cell: Float[Tensor, "*batch hidden"],
-) -> LSTMStep:
-    """The textbook form of one step; the four parts are input, forget, candidate, output.
-
-    Args:
-        from_input: `W x_t` and its biases.
-        from_state: `U h_{t-1}` and its biases.
-        cell: `c_{t-1}`.
-    """
-    gates = (from_input + from_state).chunk(4, -1)
-    i, f, o = gates[0].sigmoid(), gates[1].sigmoid(), gates[3].sigmoid()
-    candidate = gates[2].tanh()
-    cell = f * cell + i * candidate
-    return LSTMStep(o * cell.tanh(), cell, i, f, o, candidate)
-
-
-class RecurrentLayer(nn.Module):
-    """One layer in one direction; all steps in one call of torch's fused kernel.
-
-    Its weights are those of `kernel` (an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one layer), the gates
-    below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. They start as Glorot uniform (W),
-    orthogonal (U, each gate its own; Saxe et al. 2014) and zero (b), but the forget gate's bias as
-    one, so that an untrained LSTM remembers (Jozefowicz et al. 2015, section 2.2). With a larger
-    `gate_bias` it remembers longer from the start (Tallec & Ollivier 2018, section 2).
-
-    Args:
-        cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
-        d_input: Width of the inputs.
-        d_hidden: Width of the states.
-        reverse: Whether it reads from the last real step to the first.
-        gate_bias: Where the bias of the gate that keeps the state starts: an LSTM's forget gate (1
-            by default), a GRU's update gate (0). A plain network has none.
-        axis: The sequence that a recording says its steps follow; inferred from their number, if
-            `None`.
-
-    Raises:
-        ValueError: If there is no such cell.
-    """
+    has_gates: ClassVar[bool] = False
 
     def __init__(
-        self,
-        cell: Cell,
-        d_input: int,
-        d_hidden: int,
-        *,
-        reverse: bool = False,
-        gate_bias: float | None = None,
-        axis: Axis | None = None,
+        self, state_size: tuple[int, ...], *, reverse: bool = False, axis: Axis | None = None
     ) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")
-        kernel = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
-        self.cell, self.d_hidden, self.reverse = cell, d_hidden, reverse
-        self.axes = None if axis is None else (axis,)
-        self.kernel = kernel(d_input, d_hidden, batch_first=True)
-        nn.init.xavier_uniform_(self.kernel.weight_ih_l0)
-        for gate in self.kernel.weight_hh_l0.split(d_hidden):
-            nn.init.orthogonal_(gate)
-        nn.init.zeros_(self.kernel.bias_ih_l0)
-        nn.init.zeros_(self.kernel.bias_hh_l0)
-        if cell != "rnn":  # in both kernels it is the second gate
-            bias = float(cell == "lstm") if gate_bias is None else gate_bias
-            nn.init.constant_(self.kernel.bias_ih_l0[d_hidden : 2 * d_hidden], bias)
+        self.state_size, self.reverse, self.axis = state_size, reverse, axis
 
-    def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> CellState:
+    def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> RecurrentState:
         """The state before the first step: zeros."""
-        zeros = inputs.new_zeros(len(inputs), self.d_hidden)
-        return (zeros, zeros) if self.cell == "lstm" else (zeros,)
+        return tuple(inputs.new_zeros(len(inputs), size) for size in self.state_size)
 
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_input"],
-        state: CellState | None = None,
+        state: RecurrentState | None = None,
         mask: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
         """Run over all steps.
 
         Args:
             inputs: One vector per step.
-            state: The state before the first step; zeros, if `None`.
-            mask: True where a step is real, which are the first of each row; all, if `None`.
+            state: The state before the first step; `None` for zeros.
+            mask: True where a step is real; padding follows the real steps. `None` if all are.
 
         Returns:
-            h at every step (past a row's end it means nothing), and the state after each row's
-            last real step (the last to be read); the state before the first one, where a row has
-            none.
+            The output of every step (undefined at padding), and the state after the last real step
+            of each row. A row without real steps keeps its initial state.
         """
-        if inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # Many CPUs have no LSTM kernel in bf16, and torch raises there instead of taking fp32.
-            dtype = self.kernel.weight_ih_l0.dtype
-            state = None if state is None else tuple(part.to(dtype) for part in state)
-            with torch.autocast("cpu", enabled=False):
-                return self.forward(inputs.to(dtype), state, mask)
         state = self.initial_state(inputs) if state is None else state
         real = mask
         if self.reverse and real is None:
@@ -202,161 +90,195 @@ class RecurrentLayer(nn.Module):
         def maybe_reverse(steps: Tensor) -> Tensor:
             return reverse_padded(steps, real) if self.reverse and real is not None else steps
 
-        read = maybe_reverse(inputs)
-        hidden, final = self._run(read, state, mask)
-        emit("states", self, lambda: maybe_reverse(hidden), self.axes)
-        if self.cell != "rnn":
-            gates = self.gates
-            emit(
-                "gates",
-                self,
-                lambda: {
-                    name: maybe_reverse(gate) for name, gate in gates(read, hidden, state).items()
-                },
-                self.axes,
-            )
+        ordered = maybe_reverse(inputs)
+        hidden, final = self.run(ordered, state, mask)
+        axes = None if self.axis is None else (self.axis,)
+        emit("states", self, lambda: maybe_reverse(hidden), axes)
+        if self.has_gates:
+
+            def gates() -> dict[str, Tensor]:
+                found = self.gates(ordered, hidden, state)
+                return {name: maybe_reverse(gate) for name, gate in found.items()}
+
+            emit("gates", self, gates, axes)
         return maybe_reverse(hidden), final
 
+    @abstractmethod
+    def run(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        state: RecurrentState,
+        mask: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
+        """Run over the steps in the order given; arguments and results as in `forward`."""
+
+    @abstractmethod
     def gates(
         self,
         inputs: Float[Tensor, "batch time d_input"],
         hidden: Float[Tensor, "batch time d_hidden"],
-        state: CellState,
+        state: RecurrentState,
     ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
-        """The gates of every step by the textbook form, from what the kernel read and answered.
+        """The gates of every step, computed beside the kernel while something records.
 
         Args:
-            inputs: What was read, in the order of reading.
-            hidden: h at every step, as the kernel answered.
+            inputs: The inputs, in the order in which the layer runs.
+            hidden: The outputs of `run`.
             state: The state before the first step.
 
         Returns:
-            Of an LSTM `input`, `forget`, `output`, `candidate` and `cell` (c_t itself); of a GRU
-            `reset`, `update` and `candidate`; of a plain network nothing.
+            By name one vector per step; empty if `has_gates` is False.
         """
-        w, u, b, b_state = self.kernel.parameters()
-        before = torch.cat([state[0][:, None].to(hidden.dtype), hidden], 1)[:, :-1]
-        from_input = functional.linear(inputs, w, b)
-        from_state = functional.linear(before, u, b_state)
-        if self.cell == "rnn":
-            return {}
-        if self.cell == "gru":
-            step = gru_step(from_input, from_state, before)
-            return {"reset": step.reset, "update": step.update, "candidate": step.candidate}
-        cell, steps = state[1], []
-        for x, h in zip(from_input.unbind(1), from_state.unbind(1), strict=True):
-            steps.append(lstm_step(x, h, cell))
-            cell = steps[-1].cell
-        names = ("input", "forget", "output", "candidate", "cell")
-        if not steps:
-            return dict.fromkeys(names, hidden)
-        return {name: torch.stack([getattr(step, name) for step in steps], 1) for name in names}
 
-    def _run(
-        self, inputs: Tensor, state: CellState, mask: Tensor | None
-    ) -> tuple[Tensor, CellState]:
-        """H at every step in the order of reading, and the last state."""
+
+class StepLayer(DirectedLayer):
+    """A recurrent layer that is defined by one step; a loop runs it over all steps.
+
+    Subclass it for a new recurrent cell: `step` maps the input and the state of one step to the
+    next state, whose first tensor is the output of that step. Any layer of this form goes into
+    `RecurrentEncoder` and `RecurrentDecoder`.
+
+    Example:
+        >>> class Average(StepLayer):
+        ...     def step(self, x, state):
+        ...         return ((state[0] + x) / 2,)
+        >>> outputs, state = Average(state_size=(1,))(torch.tensor([[[2.0], [4.0]]]))
+        >>> outputs.flatten().tolist()
+        [1.0, 2.5]
+    """
+
+    @abstractmethod
+    def step(self, x: Float[Tensor, "batch d_input"], state: RecurrentState) -> RecurrentState:
+        """Compute the next state from the input of one step and the previous state."""
+
+    def run(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        state: RecurrentState,
+        mask: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
+        """Loop over the steps; at padding the state stays as it is."""
         if inputs.shape[1] == 0:
-            # Kernels take no empty sequence. One step of padding, so that each weight has a
-            # gradient (zero), for which other ranks would wait.
-            mask = inputs.new_zeros(len(inputs), 1, dtype=torch.bool)
-            hidden, state = self._run(functional.pad(inputs, (0, 0, 0, 1)), state, mask)
-            return hidden[:, :0], state
-        if self.cell == "lstm":
-            hidden, c = self._lstm(inputs, state, mask)
-            rest: CellState = (c,)
-        else:
-            hidden, rest = self.kernel(inputs, state[0][None].contiguous())[0], ()
-        if mask is None:
-            return hidden, (hidden[:, -1], *rest)
-        last = mask.sum(1)[:, None, None] - 1
-        h = hidden.gather(1, last.clamp(min=0).expand(-1, 1, self.d_hidden)).squeeze(1)
-        return hidden, (torch.where(last.squeeze(1) < 0, state[0], h), *rest)
+            return inputs.new_zeros(len(inputs), 0, self.state_size[0]), state
+        outputs = []
+        for t, x in enumerate(inputs.unbind(1)):
+            new = self.step(x, state)
+            if mask is not None:
+                new = tuple(
+                    torch.where(mask[:, t, None], after, before)
+                    for after, before in zip(new, state, strict=True)
+                )
+            state = new
+            outputs.append(state[0])
+        return torch.stack(outputs, 1), state
 
-    def _lstm(self, inputs: Tensor, state: CellState, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Answer with h at every step, and c after the last real one.
-
-        The kernel tells c only at the end of the padded row. So that it arrives there unchanged,
-        one more input marks padding, and its weights shut the input gate and open the forget gate.
-        """
-        h, c = (part[None].contiguous() for part in state)
-        if mask is None:
-            hidden, (_, c) = self.kernel(inputs, (h, c))
-            return hidden, c[0]
-        w = self.kernel.weight_ih_l0
-        pad_flag = w.new_zeros(len(w), 1)
-        pad_flag[: self.d_hidden], pad_flag[self.d_hidden : 2 * self.d_hidden] = (
-            _GATE_CLOSED,
-            _GATE_OPEN,
-        )
-        marked = torch.cat([inputs, ~mask[..., None]], -1)
-        weights = [torch.cat([w, pad_flag], 1), *list(self.kernel.parameters())[1:]]
-        hidden, _, c = torch.lstm(marked, (h, c), weights, True, 1, 0.0, self.training, False, True)
-        return hidden, c[0]
-
-
-def reverse_padded(
-    inputs: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
-) -> Float[Tensor, "batch time width"]:
-    """Turn each row round within its real steps, which are its first; padding stays in place."""
-    place = torch.arange(inputs.shape[1], device=inputs.device)
-    place = torch.where(mask, mask.sum(1, keepdim=True) - 1 - place, place)
-    return inputs.gather(1, place[..., None].expand_as(inputs))
+    def gates(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],  # noqa: ARG002 -- there are none to compute
+        hidden: Float[Tensor, "batch time d_hidden"],  # noqa: ARG002
+        state: RecurrentState,  # noqa: ARG002
+    ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
+        """None: a step layer reports its states alone."""
+        return {}
 
 
 class BidirectionalLayer(nn.Module):
-    """Two layers side by side: one reads forwards, the other backwards (Schuster & Paliwal 1997).
+    """Two layers side by side, one in each direction (Schuster & Paliwal 1997).
+
+    Outputs and states of both are concatenated.
 
     Args:
-        cell: Which cell.
-        d_input: Width of the inputs.
-        d_hidden: Width of both directions together; must be even.
-        gate_bias: As in `RecurrentLayer`.
-        axis: As in `RecurrentLayer`.
-
-    Raises:
-        ValueError: If `d_hidden` is odd.
+        forward_layer: The layer that runs from the first step to the last.
+        backward_layer: The layer that runs from the last real step to the first; a `DirectedLayer`
+            with `reverse=True`. Its outputs are in the order of the inputs.
+        axis: As in `DirectedLayer`.
     """
 
     def __init__(
         self,
-        cell: Cell,
-        d_input: int,
-        d_hidden: int,
+        forward_layer: RecurrentLayer,
+        backward_layer: RecurrentLayer,
         *,
-        gate_bias: float | None = None,
         axis: Axis | None = None,
     ) -> None:
         super().__init__()
-        if d_hidden % 2:
-            raise ValueError(
-                f"a bidirectional layer has half its width in each direction; expected an even "
-                f"width, got {d_hidden}"
-            )
-        self.axes = None if axis is None else (axis,)
-        self.forward_layer, self.backward_layer = (
-            RecurrentLayer(
-                cell, d_input, d_hidden // 2, reverse=reverse, gate_bias=gate_bias, axis=axis
-            )
-            for reverse in (False, True)
-        )
+        self.axis = axis
+        self.forward_layer, self.backward_layer = forward_layer, backward_layer
+        sizes = zip(forward_layer.state_size, backward_layer.state_size, strict=True)
+        self.state_size = tuple(map(sum, sizes))
+
+    def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> RecurrentState:
+        """The initial states of both directions, concatenated."""
+        pairs = (layer.initial_state(inputs) for layer in (self.forward_layer, self.backward_layer))
+        return tuple(torch.cat(pair, -1) for pair in zip(*pairs, strict=True))
 
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_input"],
+        state: RecurrentState | None = None,
         mask: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time d_hidden"], CellState]:
-        """Read in both directions, from zeros: there is no state to go on from.
+    ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
+        """Run in both directions.
 
         Args:
             inputs: One vector per step.
-            mask: True where a step is real, which are the first of each row; all, if `None`.
+            state: Must be `None`: a sequence cannot be continued in both directions.
+            mask: True where a step is real; padding follows the real steps. `None` if all are.
 
         Returns:
-            h of both directions at every step, and the final states of both side by side.
+            The outputs of both directions at every step, and their final states.
+
+        Raises:
+            ValueError: If a state is given.
         """
-        fwd, end = self.forward_layer(inputs, mask=mask)
-        bwd, start = self.backward_layer(inputs, mask=mask)
+        if state is not None:
+            raise ValueError(
+                "a bidirectional layer cannot continue from a state; use it in an encoder"
+            )
+        fwd, last = self.forward_layer(inputs, None, mask)
+        bwd, first = self.backward_layer(inputs, None, mask)
         both = torch.cat([fwd, bwd], -1)
-        emit("states", self, both, self.axes)
-        return both, tuple(torch.cat(pair, -1) for pair in zip(end, start, strict=True))
+        emit("states", self, both, None if self.axis is None else (self.axis,))
+        return both, tuple(torch.cat(pair, -1) for pair in zip(last, first, strict=True))
+
+
+def stack_layers(
+    make: Callable[..., RecurrentLayer],
+    d_model: int,
+    num_layers: int,
+    *,
+    bidirectional: bool = False,
+    d_input: int | None = None,
+) -> list[RecurrentLayer]:
+    """Make the layers of a `RecurrentEncoder` or `RecurrentDecoder`, from the input up.
+
+    Args:
+        make: Called as `make(d_input, d_hidden)` for each layer; for the second direction of a
+            bidirectional layer with `reverse=True`. `LSTMLayer` is an example.
+        d_model: Width of the outputs of every layer.
+        num_layers: Number of layers.
+        bidirectional: Whether every layer runs in both directions, each `d_model // 2` wide.
+        d_input: Width of the inputs of the first layer; `d_model` by default.
+
+    Raises:
+        ValueError: If there is no layer, or `d_model` is odd and the layers are bidirectional.
+
+    Example:
+        >>> from seqlearn.nn import GRULayer
+        >>> [layer.state_size for layer in stack_layers(GRULayer, 8, 2, bidirectional=True)]
+        [(8,), (8,)]
+    """
+    num_layers = check_whole_number(num_layers, "num_layers", 1)
+    if bidirectional and d_model % 2:
+        raise ValueError(
+            "a bidirectional layer has half its width in each direction; expected an even width, "
+            f"got {d_model}"
+        )
+    layers: list[RecurrentLayer] = []
+    for width in [d_input or d_model] + [d_model] * (num_layers - 1):
+        if bidirectional:
+            half = d_model // 2
+            layers.append(BidirectionalLayer(make(width, half), make(width, half, reverse=True)))
+        else:
+            layers.append(make(width, d_model))
+    return layers

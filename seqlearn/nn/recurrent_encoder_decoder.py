@@ -9,156 +9,157 @@ Source: Sutskever et al. 2014, section 2; Cho et al. 2014, section 2.2.
 
 Departures from the papers:
 
-- What passes from the encoder to the decoder is one vector of `d_model` numbers, made from the
-  final state of every layer and direction (h, and c of an LSTM) by one linear map and tanh, and
-  turned back into the first state of every decoder layer by another. Sutskever et al. hand over
-  every layer's state as it is.
-- The source is not reversed, as it is there; `bidirectional=True` reads it in both directions.
-- Dropout falls on what enters each layer and leaves the last one, never on the path through time
-  (Zaremba et al. 2014).
+- The encoder passes one vector of `d_model` numbers to the decoder: a linear map and tanh of the
+  final states of all layers and directions (h, and c of an LSTM). Another linear map turns it into
+  the initial states of all decoder layers. Sutskever et al. pass on every layer's state.
+- The source is not reversed, as it is there; a bidirectional encoder reads both directions.
+- Dropout is applied to the input of each layer and to the output of the last one, never along
+  time (Zaremba et al. 2014).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory
-from seqlearn.instrumentation import emit
-from seqlearn.nn import BidirectionalLayer, Cell, CellState, Dropout, RecurrentLayer
-from seqlearn.plain_data import check_whole_number
+from seqlearn.instrumentation import Axis, emit
+from seqlearn.nn.dropout_layer import Dropout
+from seqlearn.nn.protocols import RecurrentLayer, RecurrentState
+from seqlearn.nn.recurrent import BidirectionalLayer, DirectedLayer
 
 
-class RecurrentEncoder(nn.Module):
-    """Reads a source from left to right, or in both directions.
+class _Layers(nn.Module):
+    """Recurrent layers on top of one another; their states are recorded along `axis`."""
+
+    def __init__(self, layers: Sequence[RecurrentLayer], dropout: float, axis: Axis) -> None:
+        super().__init__()
+        if not layers:
+            raise ValueError("expected at least one layer, got none")
+        self.dropout = Dropout(dropout)
+        self.layers = nn.ModuleList(cast(Sequence[nn.Module], layers))
+        self._axis = axis
+        for layer in self.layers.modules():
+            if isinstance(layer, DirectedLayer | BidirectionalLayer):
+                layer.axis = axis
+
+    def _run(
+        self,
+        inputs: Tensor,
+        states: Iterable[RecurrentState | None],
+        mask: Tensor | None,
+    ) -> tuple[Tensor, list[RecurrentState]]:
+        x, final = self.dropout(inputs), []
+        for layer, state in zip(self.layers, states, strict=True):
+            x, new_state = layer(x, state, mask)
+            if not isinstance(layer, DirectedLayer | BidirectionalLayer):  # those emit themselves
+                emit("states", layer, x, (self._axis,))
+            x = self.dropout(x)
+            final.append(new_state)
+        return x, final
+
+
+class RecurrentEncoder(_Layers):
+    """Encodes a source with recurrent layers.
 
     Args:
-        cell: `"rnn"`, `"gru"` or `"lstm"`.
-        d_model: Width of inputs, states and the pooled vector.
-        num_layers: Layers, each reading the states of the one below.
-        bidirectional: Whether each layer reads in both directions, `d_model // 2` wide each.
-        dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
-        gate_bias: As in `RecurrentLayer`.
+        layers: Modules with the protocol `RecurrentLayer`, from the input up; the first takes
+            `d_model` inputs, and outputs are `d_model` wide. `stack_layers` makes them.
+        d_model: Width of inputs, outputs and the pooled vector.
+        dropout: Probability with which an input of a layer, or an output of the last, is zeroed.
 
     Raises:
-        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+        ValueError: If there is no layer.
+
+    Example:
+        >>> from seqlearn.nn import LSTMLayer, stack_layers
+        >>> encoder = RecurrentEncoder(stack_layers(LSTMLayer, 8, num_layers=2), 8, dropout=0.1)
+        >>> encoder(torch.zeros(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)).pooled.shape
+        torch.Size([2, 8])
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        d_model: int,
-        num_layers: int,
-        dropout: float,
-        *,
-        bidirectional: bool,
-        gate_bias: float | None = None,
-    ) -> None:
-        super().__init__()
-        num_layers = check_whole_number(num_layers, "num_layers", 1)
-        layer = BidirectionalLayer if bidirectional else RecurrentLayer
-        self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(
-            layer(cell, d_model, d_model, gate_bias=gate_bias, axis="source")
-            for _ in range(num_layers)
-        )
-        parts = num_layers * (2 if cell == "lstm" else 1)
-        self.context = nn.Linear(parts * d_model, d_model)
+    def __init__(self, layers: Sequence[RecurrentLayer], d_model: int, dropout: float) -> None:
+        super().__init__(layers, dropout, "source")
+        self.context = nn.Linear(sum(sum(layer.state_size) for layer in layers), d_model)
 
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
-        """Read embedded tokens, of which those are real where `mask` is True."""
-        x = self.dropout(inputs * math.sqrt(inputs.shape[-1]))
-        final: list[Tensor] = []
-        for layer in self.layers:
-            x, state = layer(x, mask=mask)
-            x = self.dropout(x)
-            final += state
-        pooled = self.context(torch.cat(final, -1)).tanh()
+        """Encode embedded tokens.
+
+        Args:
+            inputs: The embedded source.
+            mask: True where a position is real.
+        """
+        scaled = inputs * math.sqrt(inputs.shape[-1])
+        x, final = self._run(scaled, [None] * len(self.layers), mask)
+        pooled = self.context(torch.cat([part for state in final for part in state], -1)).tanh()
         emit("states", self.context, pooled, ("pooled",))
         return Memory(x, mask, pooled)
 
 
-class RecurrentDecoder(nn.Module):
-    """Writes a target from left to right, beginning with what the context vector says.
+class RecurrentDecoder(_Layers):
+    """Decodes a target with recurrent layers, whose initial states are made from the context.
 
     Args:
-        cell: `"rnn"`, `"gru"` or `"lstm"`.
-        d_model: Width of inputs, states and context.
-        num_layers: Layers, each reading the states of the one below.
-        dropout: Share of what is dropped of the inputs of each layer and of the last one's states.
-        d_input: Width of what enters the lowest layer, if it is not `d_model`.
-        gate_bias: As in `RecurrentLayer`.
+        layers: Modules with the protocol `RecurrentLayer`, from the input up, none of them
+            bidirectional; outputs are `d_model` wide. `stack_layers` makes them.
+        d_model: Width of outputs and context vector.
+        dropout: Probability with which an input of a layer, or an output of the last, is zeroed.
 
     Raises:
         ValueError: If there is no layer.
+
+    Example:
+        >>> from seqlearn.nn import LSTMLayer, stack_layers
+        >>> decoder = RecurrentDecoder(stack_layers(LSTMLayer, 8, num_layers=2), 8, dropout=0.1)
+        >>> outputs, state = decoder(torch.zeros(2, 3, 8), None)
+        >>> outputs.shape
+        torch.Size([2, 3, 8])
     """
 
     stateful = True
 
-    def __init__(
-        self,
-        cell: Cell,
-        d_model: int,
-        num_layers: int,
-        dropout: float,
-        d_input: int | None = None,
-        *,
-        gate_bias: float | None = None,
-    ) -> None:
-        super().__init__()
-        num_layers = check_whole_number(num_layers, "num_layers", 1)
-        widths = [d_input or d_model] + [d_model] * (num_layers - 1)
-        self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(
-            RecurrentLayer(cell, width, d_model, gate_bias=gate_bias, axis="target")
-            for width in widths
-        )
+    def __init__(self, layers: Sequence[RecurrentLayer], d_model: int, dropout: float) -> None:
+        super().__init__(layers, dropout, "target")
         self.scale = math.sqrt(d_model)
-        self.states_per_layer = 2 if cell == "lstm" else 1
-        self.context_to_state = nn.Linear(d_model, num_layers * self.states_per_layer * d_model)
+        self.state_sizes: list[tuple[int, ...]] = [tuple(layer.state_size) for layer in layers]
+        self.context_to_state = nn.Linear(d_model, sum(map(sum, self.state_sizes)))
 
     def forward(
         self,
         inputs: Float[Tensor, "batch target d_input"],
         memory: Memory | None,
-        state: list[CellState] | list[None] | None = None,
-    ) -> tuple[Float[Tensor, "batch target d_model"], list[CellState]]:
-        """Answer each embedded token with a vector from which the next token is read.
+        state: list[RecurrentState] | list[None] | None = None,
+    ) -> tuple[Float[Tensor, "batch target d_model"], list[RecurrentState]]:
+        """Compute one vector per token, from which the next token is predicted.
 
         Args:
             inputs: The new tokens, embedded.
-            memory: The source, of which only the pooled vector is read, and only at the start;
+            memory: The source, of which only the pooled vector is used, and only in the first call;
                 `None` for a language model.
-            state: What the call before returned. `None` at the start.
+            state: The state returned by the previous call; `None` in the first call.
         """
         states = self.initial_states(memory) if state is None else state
-        x = self.dropout(inputs * self.scale)
-        new_states = []
-        for layer, layer_state in zip(self.layers, states, strict=True):
-            x, new_state = layer(x, layer_state)
-            x = self.dropout(x)
-            new_states.append(new_state)
-        return x, new_states
+        return self._run(inputs * self.scale, states, None)
 
-    def initial_states(self, memory: Memory | None) -> list[CellState] | list[None]:
-        """Each layer's state before the first token: from the context, or zeros without one."""
+    def initial_states(self, memory: Memory | None) -> list[RecurrentState] | list[None]:
+        """Each layer's state before the first token: from the context, or zeros without one.
+
+        The first tensor of each state, h, goes through tanh as in a cell; a c may be any number.
+        """
         if memory is None:
             return [None] * len(self.layers)
-        parts = self.context_to_state(memory.pooled).chunk(
-            len(self.layers) * self.states_per_layer, -1
-        )
-        # h lies between -1 and 1, as a cell would make it; c may be anything.
-        return [
-            (parts[at].tanh(), *parts[at + 1 : at + self.states_per_layer])
-            for at in range(0, len(parts), self.states_per_layer)
-        ]
+        sizes = [size for state in self.state_sizes for size in state]
+        parts = iter(self.context_to_state(memory.pooled).split(sizes, -1))
+        states = [tuple(next(parts) for _ in state) for state in self.state_sizes]
+        return [(h.tanh(), *rest) for h, *rest in states]
 
-
-def freeze_context_projection(decoder: RecurrentDecoder) -> None:
-    """Without a source nothing begins with a context: no gradients that other ranks wait for."""
-    decoder.context_to_state.requires_grad_(requires_grad=False)
+    def source_modules(self) -> list[nn.Module]:
+        """The parts that are not used without a source; see `Decoder`."""
+        return [self.context_to_state]

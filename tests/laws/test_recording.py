@@ -11,7 +11,7 @@ from modules import Case, cases
 import seqlearn as sl
 from seqlearn.batch import length_mask
 from seqlearn.introspect import Recording
-from seqlearn.nn import RecurrentLayer, reverse_padded
+from seqlearn.nn import FusedLayer, LSTMLayer, reverse_padded
 
 pytestmark = pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
 
@@ -97,7 +97,7 @@ def test_gates_give_back_the_states(case: Case) -> None:
     model, batch = case.module(), case.batch()
     with torch.no_grad(), sl.record(model, what=("states", "gates")) as recording:
         model(batch)
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, FusedLayer)}
     for name, recorded in recording.gates.items():
         mask = recording.mask(recording.time_axis[name])
         states, gates, layer = recording.states[name], recorded, layers[name]
@@ -106,7 +106,7 @@ def test_gates_give_back_the_states(case: Case) -> None:
                 reverse_padded(states, mask),
                 {n: reverse_padded(g, mask) for n, g in recorded.items()},
             )
-        if layer.cell == "lstm":
+        if isinstance(layer, LSTMLayer):
             shown = gates["output"] * gates["cell"].tanh()
             torch.testing.assert_close(shown[mask], states[mask], **CLOSE)
             made = gates["forget"][:, 1:] * gates["cell"][:, :-1]

@@ -30,13 +30,13 @@ def model_of(spec: sl.SequenceSpec = SPEC, **options: object) -> sl.AttentionSeq
     return model
 
 
-def cell_step(layer: sl.nn.RecurrentLayer, x: Tensor, state: tuple[Tensor, ...]) -> tuple:
+def cell_step(layer: sl.nn.FusedLayer, x: Tensor, state: tuple[Tensor, ...]) -> tuple:
     kernel = layer.kernel
     from_input = kernel.weight_ih_l0 @ x + kernel.bias_ih_l0
     from_state = kernel.weight_hh_l0 @ state[0] + kernel.bias_hh_l0
-    if layer.cell == "rnn":
+    if isinstance(layer, sl.nn.RNNLayer):
         return tuple(rnn_step(from_input, from_state))
-    if layer.cell == "gru":
+    if isinstance(layer, sl.nn.GRULayer):
         return (gru_step(from_input, from_state, state[0]).hidden,)
     return tuple(lstm_step(from_input, from_state, state[1])[:2])
 
@@ -103,7 +103,7 @@ def test_one_token_at_a_time(input_feeding: bool) -> None:
         none, _ = model.decode(BATCH.target[:, :0], memory)
     torch.testing.assert_close(torch.cat(parts, 1), whole, **EXACT)
     torch.testing.assert_close(state.layers, last.layers, **EXACT)
-    torch.testing.assert_close(state.answer, last.answer, **EXACT)
+    torch.testing.assert_close(state.hidden, last.hidden, **EXACT)
     assert none.shape == (3, 0, WIDTH)
 
 

@@ -7,6 +7,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
+from seqlearn.testing.trainer_stub import trainer
 
 SPEC = sl.SequenceSpec(sl.TextSpec(11, 8), sl.TextSpec(9, 8))
 LANGUAGE = sl.SequenceSpec(None, sl.TextSpec(9, 8))
@@ -125,7 +126,8 @@ def test_bf16_autocast(model_class: type[sl.SequenceModule]) -> None:
 @pytest.mark.parametrize("model_class", MODELS)
 def test_a_language_model_leaves_no_rank_waiting(model_class: type[sl.SequenceModule]) -> None:
     model = model_class(LANGUAGE, d_model=8)
-    model.encoder.requires_grad_(requires_grad=False)  # as `setup` does
+    model.trainer = trainer()
+    model.setup("fit")
     model.compute_loss(BATCH._replace(source=None, source_lengths=None)).loss.backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sru import SRU, Layer
+from sru import SRU, SRULayer
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
@@ -47,11 +47,11 @@ def test_is_short() -> None:
 
 
 def test_a_layer_is_the_papers_equations() -> None:
-    layer = Layer(6).double()
+    layer = SRULayer(6).double()
     torch.nn.init.normal_(layer.v)
     x, c = torch.randn(5, 6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
     (w, w_f, w_r), (b, b_f, b_r) = layer.project.weight.chunk(3), layer.project.bias.chunk(3)
-    states, last = layer(x[None], c[None])
+    states, (last,) = layer(x[None], (c[None],), None)
     for t in range(5):
         forget = torch.sigmoid(w_f @ x[t] + layer.v[0] * c + b_f)
         reset = torch.sigmoid(w_r @ x[t] + layer.v[1] * c + b_r)

@@ -14,6 +14,7 @@ import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.models.transformer import max_positions
 from seqlearn.nn import MultiHeadAttention
+from seqlearn.testing.trainer_stub import trainer
 
 TEXT, WORDS = sl.TextSpec(11, 6), sl.TextSpec(9, 6)
 SIZES = {"d_model": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.0}
@@ -77,6 +78,8 @@ def test_without_a_source_nothing_looks_across(norm: str, monkeypatch: pytest.Mo
     model.compute_loss(batch).loss.backward()
     model.generate(max_new_tokens=3)
     assert all(p.grad is None for p in model.encoder.parameters())
+    model.trainer = trainer()
+    model.setup("fit")
     across = [p for name, p in model.decoder.named_parameters() if "cross" in name]
     assert across
     assert not any(p.requires_grad for p in across)

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from seqlearn.batch import length_mask
 from seqlearn.nn import (
+    FUSED_LAYERS,
     BidirectionalLayer,
-    CellState,
+    FusedLayer,
+    GRULayer,
+    LSTMLayer,
     RecurrentLayer,
+    RecurrentState,
+    StepLayer,
     gru_step,
     lstm_step,
     reverse_padded,
     rnn_step,
+    stack_layers,
 )
 
 CELLS = ("rnn", "gru", "lstm")
@@ -25,22 +31,27 @@ WIDTH, HIDDEN = 3, 4
 EXACT = {"atol": 1e-10, "rtol": 1e-10}
 
 
-def layer_of(cell: str, seed: int = 0, scale: float = 1.0) -> RecurrentLayer:
+def layer_of(cell: str, seed: int = 0, scale: float = 1.0) -> FusedLayer:
     """A layer in float64 whose weights and biases are all something."""
     torch.manual_seed(seed)
-    layer = RecurrentLayer(cell, WIDTH, HIDDEN).double()
+    layer = FUSED_LAYERS[cell](WIDTH, HIDDEN).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.5 * scale)
     return layer
 
 
-def state_of(cell: str, batch: int) -> CellState:
+def both_ways(cell: str) -> BidirectionalLayer:
+    make = FUSED_LAYERS[cell]
+    return BidirectionalLayer(make(WIDTH, HIDDEN), make(WIDTH, HIDDEN, reverse=True))
+
+
+def state_of(cell: str, batch: int) -> RecurrentState:
     return tuple(torch.randn(batch, HIDDEN).double() for _ in range(2 if cell == "lstm" else 1))
 
 
 def steps(
-    layer: RecurrentLayer, inputs: Tensor, state: CellState, lengths: list[int]
-) -> tuple[list[Tensor], CellState]:
+    layer: FusedLayer, inputs: Tensor, state: RecurrentState, lengths: list[int]
+) -> tuple[list[Tensor], RecurrentState]:
     """A plain loop over the textbook step, each row alone and for as long as it is real."""
     w, u = layer.kernel.weight_ih_l0, layer.kernel.weight_hh_l0
     b, b_state = layer.kernel.bias_ih_l0, layer.kernel.bias_hh_l0
@@ -50,9 +61,9 @@ def steps(
         hidden = []
         for x in inputs[row, :length]:
             from_input, from_state = w @ x + b, u @ now[0] + b_state
-            if layer.cell == "lstm":
+            if isinstance(layer, LSTMLayer):
                 now = lstm_step(from_input, from_state, now[1])[:2]
-            elif layer.cell == "gru":
+            elif isinstance(layer, GRULayer):
                 now = gru_step(from_input, from_state, now[0])[:1]
             else:
                 now = rnn_step(from_input, from_state)
@@ -217,7 +228,7 @@ def test_flip_turns_each_row_within_its_length(seed: int, lengths: list[int]) ->
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_directions_side_by_side(cell: str) -> None:
-    layer = BidirectionalLayer(cell, WIDTH, 2 * HIDDEN).double()
+    layer = both_ways(cell).double()
     inputs, lengths = torch.randn(3, 5, WIDTH).double(), [5, 2, 0]
     mask = length_mask(torch.tensor(lengths), 5)
     hidden, final = layer(inputs, mask=mask)
@@ -242,34 +253,38 @@ def test_nothing_to_read(cell: str) -> None:
     hidden, final = layer_of(cell)(torch.zeros(2, 0, WIDTH).double(), state)
     assert hidden.shape == (2, 0, HIDDEN)
     assert all(torch.equal(found, given) for found, given in zip(final, state, strict=True))
-    empty = BidirectionalLayer(cell, WIDTH, 2 * HIDDEN)
+    empty = both_ways(cell)
     both, final = empty(torch.zeros(2, 0, WIDTH), mask=torch.ones(2, 0, dtype=torch.bool))
     assert both.shape == (2, 0, 2 * HIDDEN)
     assert all((part == 0).all() and part.shape == (2, 2 * HIDDEN) for part in final)
 
 
 def test_weights_begin_as_the_docstring_says() -> None:
-    layer = RecurrentLayer("lstm", 6, 4).kernel
+    layer = LSTMLayer(6, 4).kernel
     for gate in layer.weight_hh_l0.detach().split(4):
         torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
     assert layer.bias_ih_l0.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
     assert (layer.bias_hh_l0 == 0).all()
-    assert (RecurrentLayer("gru", 6, 4).kernel.bias_ih_l0 == 0).all()
+    assert (GRULayer(6, 4).kernel.bias_ih_l0 == 0).all()
 
 
 def test_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
-    with pytest.raises(ValueError, match="expected cell 'rnn', 'gru' or 'lstm', got 'sru'"):
-        RecurrentLayer("sru", 4, 4)
     with pytest.raises(ValueError, match="expected an even width, got 5"):
-        BidirectionalLayer("gru", 4, 5)
+        stack_layers(GRULayer, 5, 1, bidirectional=True)
+    with pytest.raises(ValueError, match="num_layers"):
+        stack_layers(GRULayer, 4, 0)
+    with pytest.raises(ValueError, match="cannot continue from a state"):
+        both_ways("gru")(torch.zeros(1, 2, WIDTH), (torch.zeros(1, 2 * HIDDEN),))
 
 
 @pytest.mark.parametrize(("cell", "default"), [("gru", 0.0), ("lstm", 1.0)])
 def test_the_gate_that_keeps_the_state_starts_where_it_is_told(cell: str, default: float) -> None:
     """The others start at zero."""
     for bias in (None, 6.0):
-        layer = RecurrentLayer(cell, WIDTH, HIDDEN, gate_bias=bias)
+        name = "update_bias" if cell == "gru" else "forget_bias"
+        options = {} if bias is None else {name: bias}
+        layer = FUSED_LAYERS[cell](WIDTH, HIDDEN, **options)
         gates = layer.kernel.bias_ih_l0.split(HIDDEN)
         assert [gate.unique().tolist() for gate in gates] == [
             [(default if bias is None else bias) if place == 1 else 0.0]
@@ -279,3 +294,35 @@ def test_the_gate_that_keeps_the_state_starts_where_it_is_told(cell: str, defaul
     state = layer.initial_state(inputs)
     gates = layer.gates(inputs, layer(inputs, state)[0], state)
     assert gates["forget" if cell == "lstm" else "update"].min() > 0.95
+
+
+class StepGRU(StepLayer):
+    """A GRU by its textbook step, with the weights of a fused layer."""
+
+    def __init__(self, fused: GRULayer, *, reverse: bool = False) -> None:
+        super().__init__(fused.state_size, reverse=reverse)
+        self.fused = fused
+
+    def step(self, x: Tensor, state: RecurrentState) -> RecurrentState:
+        w, u, b, b_state = self.fused.kernel.parameters()
+        step = gru_step(x @ w.T + b, state[0] @ u.T + b_state, state[0])
+        return (step.hidden,)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_step_layer_equals_the_fused_layer(reverse: bool) -> None:
+    """In both directions, with padding, a state and no steps at all."""
+    fused = GRULayer(WIDTH, HIDDEN, reverse=reverse).double()
+    layer = StepGRU(fused, reverse=reverse)
+    assert isinstance(layer, RecurrentLayer)
+    inputs, state = torch.randn(3, 5, WIDTH).double(), state_of("gru", 3)
+    mask = length_mask(torch.tensor([5, 2, 0]), 5)
+    for first, visible in ((None, None), (None, mask), (state, mask), (state, None)):
+        hidden, (last,) = layer(inputs, first, visible)
+        expected, (end,) = fused(inputs, first, visible)
+        real = mask if visible is not None else torch.ones_like(mask)
+        torch.testing.assert_close(hidden[real], expected[real], **EXACT)
+        torch.testing.assert_close(last, end, **EXACT)
+    none, same = layer(inputs[:, :0], state, mask[:, :0])
+    assert none.shape == (3, 0, HIDDEN)
+    assert torch.equal(same[0], state[0])

@@ -10,8 +10,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqlearn.batch import Memory, length_mask
-from seqlearn.nn import BidirectionalLayer, CellState, RecurrentLayer
-from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
+from seqlearn.nn import (
+    FUSED_LAYERS,
+    BidirectionalLayer,
+    FusedLayer,
+    RecurrentDecoder,
+    RecurrentEncoder,
+    RecurrentState,
+    stack_layers,
+)
 
 KERNELS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 WIDTH = 6
@@ -20,21 +27,17 @@ TOLERANCES = {
     torch.float64: {"atol": 1e-10, "rtol": 1e-10},
     torch.float32: {"atol": 1e-6, "rtol": 1e-6},
 }
-Layer = RecurrentLayer | BidirectionalLayer
+Layer = FusedLayer | BidirectionalLayer
 
 
-def directions(layer: Layer) -> list[RecurrentLayer]:
-    return (
-        [layer]
-        if isinstance(layer, RecurrentLayer)
-        else [layer.forward_layer, layer.backward_layer]
-    )
+def directions(layer: Layer) -> list[FusedLayer]:
+    return [layer] if isinstance(layer, FusedLayer) else [layer.forward_layer, layer.backward_layer]
 
 
 def as_torch(layers: list[Layer]) -> nn.RNNBase:
     """One `torch.nn` layer with the weights of ours, whose parameters come in the same order."""
     first = directions(layers[0])
-    theirs = KERNELS[first[0].cell](
+    theirs = type(first[0].kernel)(
         first[0].kernel.input_size,
         first[0].d_hidden,
         len(layers),
@@ -51,8 +54,8 @@ def parameters(layers: list[Layer]) -> list[nn.Parameter]:
 
 
 def run(
-    layers: list[Layer], inputs: Tensor, states: list[CellState | None], mask: Tensor
-) -> tuple[Tensor, list[CellState]]:
+    layers: list[Layer], inputs: Tensor, states: list[RecurrentState | None], mask: Tensor
+) -> tuple[Tensor, list[RecurrentState]]:
     final = []
     for layer, state in zip(layers, states, strict=True):
         inputs, end = layer(inputs, mask=mask) if state is None else layer(inputs, state, mask)
@@ -60,7 +63,7 @@ def run(
     return inputs, final
 
 
-def as_peers(final: list[CellState], ways: int) -> tuple[Tensor, ...]:
+def as_peers(final: list[RecurrentState], ways: int) -> tuple[Tensor, ...]:
     """States as torch gives them: `layers·directions batch hidden`, h and perhaps c."""
     parts = zip(*final, strict=True)
     return tuple(torch.stack([w for p in part for w in p.chunk(ways, -1)]) for part in parts)
@@ -81,14 +84,14 @@ def test_packed_layers_of_torch(
     cell: str, num_layers: int, both: bool, started: bool, dtype: torch.dtype
 ) -> None:
     """Outputs at real positions, all final states, gradients of weights, inputs and states."""
-    kind = BidirectionalLayer if both else RecurrentLayer
-    layers = [kind(cell, WIDTH, WIDTH).to(dtype) for _ in range(num_layers)]
+    made = stack_layers(FUSED_LAYERS[cell], WIDTH, num_layers, bidirectional=both)
+    layers = [layer.to(dtype) for layer in made]
     for parameter in parameters(layers):  # biases too, so that nothing passes by luck
         nn.init.normal_(parameter, std=0.4)
     theirs, ways = as_torch(layers), 1 + both
     inputs = torch.randn(4, 9, WIDTH, dtype=dtype, requires_grad=True)  # two steps of padding
     mask = length_mask(LENGTHS, 9)
-    states: list[CellState | None] = [None] * num_layers
+    states: list[RecurrentState | None] = [None] * num_layers
     leaves: list[Tensor] = [inputs]
     if started:
         count = 2 if cell == "lstm" else 1
@@ -125,7 +128,8 @@ def test_packed_layers_of_torch(
 @pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize("cell", KERNELS)
 def test_the_encoder_is_a_packed_layer_and_a_linear_map(cell: str, both: bool) -> None:
-    encoder = RecurrentEncoder(cell, WIDTH, 2, 0.0, bidirectional=both).double()
+    layers = stack_layers(FUSED_LAYERS[cell], WIDTH, 2, bidirectional=both)
+    encoder = RecurrentEncoder(layers, WIDTH, 0.0).double()
     inputs = torch.randn(4, 7, WIDTH).double()
     memory = encoder(inputs, length_mask(LENGTHS, 7))
     packed = pack_padded_sequence(
@@ -147,7 +151,7 @@ def test_the_encoder_is_a_packed_layer_and_a_linear_map(cell: str, both: bool) -
 
 @pytest.mark.parametrize("cell", KERNELS)
 def test_the_decoder_is_a_layer_that_begins_with_the_context(cell: str) -> None:
-    decoder = RecurrentDecoder(cell, WIDTH, 2, 0.0).double()
+    decoder = RecurrentDecoder(stack_layers(FUSED_LAYERS[cell], WIDTH, 2), WIDTH, 0.0).double()
     inputs, pooled = torch.randn(3, 5, WIDTH).double(), torch.randn(3, WIDTH).double()
     memory = Memory(torch.zeros(3, 0, WIDTH), torch.zeros(3, 0, dtype=torch.bool), pooled)
     hidden, final = decoder(inputs, memory)

@@ -10,7 +10,7 @@ import seqlearn as sl
 from seqlearn.core.base import SequenceModule
 from seqlearn.introspect import Recording, Tokens
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
-from seqlearn.nn import MultiHeadAttention, RecurrentLayer
+from seqlearn.nn import GRULayer, MultiHeadAttention
 from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import SHAPES, batch_of
 
@@ -188,7 +188,7 @@ def test_parts_of_ours_in_a_module_of_ones_own_state_their_axes() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.attention = MultiHeadAttention(8, 2)
-            self.layer = RecurrentLayer("gru", 8, 8, axis="source")
+            self.layer = GRULayer(8, 8, axis="source")
 
         def forward(self, inputs: Tensor) -> Tensor:
             mask = torch.ones(inputs.shape[:2], dtype=torch.bool)
