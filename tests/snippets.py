@@ -46,6 +46,8 @@ PAGES = sorted(
     if "tutorials" not in path.relative_to(ROOT).parts  # generated from files that tests run
 )
 FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\w*) *(?P<attributes>.*)")
+INCLUDED = re.compile(r'--8<-- "(.*)"')
+"""A line that pymdownx.snippets replaces by the contents of a file."""
 TITLE = re.compile(r'title="(.*)"')
 EXAMPLES = 5
 """Number of cases drawn for each law; the default is 25."""
@@ -90,6 +92,7 @@ def blocks(page: str) -> list[Block]:
         elif fence:
             end = _end(lines, at, fence["indent"] + fence["mark"], page)
             code = "\n".join(text.removeprefix(fence["indent"]) for text in lines[at + 1 : end])
+            code = INCLUDED.sub(_included, code)
             title = TITLE.search(fence["attributes"])
             name = title[1] if title else ""
             found.append(Block(page, at + 2, fence["language"], name, code + "\n", setup))
@@ -103,6 +106,11 @@ def blocks(page: str) -> list[Block]:
     if setup:
         raise ValueError(f"{page}: expected a block after the last set-up")
     return found
+
+
+def _included(line: re.Match[str]) -> str:
+    """The contents of an included file."""
+    return (ROOT / line[1]).read_text(encoding="utf-8")
 
 
 def _end(lines: list[str], start: int, mark: str, page: str) -> int:
