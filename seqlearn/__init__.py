@@ -2,7 +2,7 @@
 
 from seqlearn import callbacks, data
 from seqlearn.batch import Memory, SequenceBatch
-from seqlearn.core import Recipe, SequenceModule
+from seqlearn.core import GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
@@ -16,6 +16,7 @@ __all__ = [
     "AttentionSeq2Seq",
     "ClassesSpec",
     "FeedForward",
+    "GenerationConfig",
     "Memory",
     "Recipe",
     "Recording",

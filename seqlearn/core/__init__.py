@@ -1,6 +1,7 @@
 """`SequenceModule` and what it is made of: steps, loss, inference, checkpoints, optimizer."""
 
 from seqlearn.core.base import SequenceModule
+from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.recipe import Recipe
 
-__all__ = ["Recipe", "SequenceModule"]
+__all__ = ["GenerationConfig", "Recipe", "SequenceModule"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seqlearn.batch import PAD, START, Memory, SequenceBatch, check_batch, hide_rows, length_mask
 from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compiled import keep_plain_names
+from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import capture_init_args, check_spec
 from seqlearn.core.inference import GenerationMixin
@@ -43,7 +44,8 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         d_model: Width of embeddings, memory and decoder answers.
         tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
             a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        recipe: Training options.
+        generation: Decoding options, the defaults of `generate`.
 
     Raises:
         TypeError: If `spec` is no `SequenceSpec`, or an argument of the subclass is not plain data.
@@ -64,6 +66,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         d_model: int,
         tie_embeddings: bool = False,
         recipe: Recipe | None = None,
+        generation: GenerationConfig | None = None,
     ) -> None:
         super().__init__()
         arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
@@ -75,7 +78,15 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
             raise TypeError(
                 f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {self.recipe!r}"
             )
-        arguments["recipe"] = self.recipe
+        self.generation: GenerationConfig = (
+            arguments.get("generation") or generation or GenerationConfig()
+        )
+        if not isinstance(self.generation, GenerationConfig):
+            raise TypeError(
+                "generation: expected a GenerationConfig, such as GenerationConfig('beam'), got "
+                f"{self.generation!r}"
+            )
+        arguments["recipe"], arguments["generation"] = self.recipe, self.generation
         self._keep_arguments(arguments)
         self.spec, self.d_model = spec, d_model
         self.source_embedding = input_layer(spec.source, d_model)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from seqlearn.batch import START, Memory, SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
-from seqlearn.decoding import Strategy, suppressed_tokens
+from seqlearn.core.generation_config import GenerationConfig
+from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
 from seqlearn.instrumentation import generation
 from seqlearn.nn import State
 from seqlearn.spec import SequenceSpec, TextSpec, VectorSpec
@@ -28,6 +29,7 @@ class SupportsGeneration(Protocol):
     """What answering raw sources needs of a module."""
 
     spec: SequenceSpec
+    generation: GenerationConfig
 
     @property
     def device(self) -> torch.device:
@@ -54,47 +56,62 @@ def generate(
     module: SupportsGeneration,
     source_ids: Sequence[Any],
     prefixes: Sequence[Sequence[int]],
-    strategy: Strategy,
-    max_new_tokens: int,
+    strategy: DecodingStrategy,
+    config: GenerationConfig,
+    generator: torch.Generator | None = None,
 ) -> list[list[list[int]]]:
-    """Answer sources, a batch at a time.
+    """Generate a text for each source, a batch at a time.
 
     Args:
-        module: What answers.
+        module: The model.
         source_ids: The sources, from `encode_sources`.
-        prefixes: The ids that the answers begin with, start symbol included, one list a source.
-        strategy: How to decode.
-        max_new_tokens: Tokens to make at most, the end symbol counted.
+        prefixes: Start symbol and prompt of each text.
+        strategy: The decoding strategy.
+        config: Gives the logits processors and `max_new_tokens`, which must be set.
+        generator: Seeds what is drawn; torch's own, if `None`.
 
     Returns:
-        For each source, in the order given, the ids of its answers, the best first; each begins as
-        `prefixes` says and stands without the end symbol.
+        For each source, in the order given, the ids of its texts, best first; each with its prefix
+        and without the end symbol.
     """
-    answers: list[list[list[int]]] = [[] for _ in source_ids]
-    seeds = strategy.seeds(len(source_ids))
+    assert config.max_new_tokens is not None
+    generated: list[list[list[int]]] = [[] for _ in source_ids]
+    seeds = draw_seeds(len(source_ids), strategy.num_seeds, generator)
     suppress = suppressed_tokens(cast(TextSpec, module.spec.target))
 
-    def next_token(
-        tokens: Tensor, memory: Memory | None, state: State | None
-    ) -> tuple[Tensor, State]:
+    def logits(tokens: Tensor, memory: Memory | None, state: State | None) -> tuple[Tensor, State]:
         hidden, state = module.decode(tokens, memory, state)
         return module.head(hidden[:, -1]), state
 
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(source_ids, prefixes, strategy.rows, equal=True):
+        for rows in batches(source_ids, prefixes, strategy.rows_per_source, equal=True):
             source, lengths = collate(module, [source_ids[row] for row in rows])
+            prefix = torch.tensor([prefixes[row] for row in rows], device=module.device)
             with generation(rows, len(source_ids), source, lengths):
-                made = strategy.answer(
-                    next_token,
-                    torch.tensor([prefixes[row] for row in rows], device=module.device),
+                found = strategy(
+                    NextToken(logits, config.processors(prefix.shape[1]), suppress),
+                    prefix,
                     module.encode(source, lengths),
-                    max_new_tokens=max_new_tokens,
+                    max_new_tokens=config.max_new_tokens,
                     seeds=[seeds[row] for row in rows],
-                    suppress=suppress,
                 )
-            for row, found in zip(rows, made, strict=True):
-                answers[row] = [[*prefixes[row], *ids] for ids in found]
-    return answers
+            for row, texts in zip(rows, found, strict=True):
+                generated[row] = [[*prefixes[row], *ids] for ids in texts]
+    return generated
+
+
+def draw_seeds(
+    num_sources: int, num_seeds: int, generator: torch.Generator | None
+) -> list[list[int]]:
+    """Draw seeds for each source; they depend on the generator and its place alone."""
+    if num_seeds == 0:
+        return [[] for _ in range(num_sources)]
+    device = "cpu" if generator is None else generator.device
+    size = (num_sources, num_seeds)
+    seeds: list[list[int]] = torch.randint(
+        2**63 - 1, size, generator=generator, device=device
+    ).tolist()
+    return seeds
 
 
 def prompt_ids(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:

@@ -68,7 +68,7 @@ class KeepsArguments(L.LightningModule):
         for name, value in arguments.items():
             if name not in ignored:
                 try:
-                    if name != "recipe":
+                    if name not in ("recipe", "generation"):
                         _check_no_dataclass(value, f"hyper-parameter {name}")
                     self._init_arguments[name] = to_plain_data(value, f"hyper-parameter {name}")
                 except TypeError as error:

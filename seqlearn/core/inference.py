@@ -1,9 +1,10 @@
-"""What a trained module is asked: to answer raw sources, and how sure it is."""
+"""Inference of a trained module: generate texts, score them, classify."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Unpack, overload
 
 import torch
 from jaxtyping import Float
@@ -17,119 +18,199 @@ from seqlearn.core.generation import (
     generate,
     prompt_ids,
 )
+from seqlearn.core.generation_config import GenerationOptions, StrategyName, resolve_options
 from seqlearn.core.scoring import class_probabilities, log_probabilities
-from seqlearn.decoding import Strategy, StrategyName
+from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
-from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_list
 
+RawInputs = Sequence[Any] | Tensor | None
+"""Texts, lists of ids or vectors."""
+
 
 class GenerationMixin:
-    """The part of a module that answers raw sources.
+    """The part of a module that generates, scores and classifies from raw sources.
 
-    Every method puts the module into `eval` while it works, without gradients, goes through the
-    sources in batches of about one length, and answers in the order given.
+    Every method puts the module into `eval` while it runs, without gradients, batches sources of
+    similar length, and returns results in the order given.
     """
 
+    @overload
     def generate(
         self: SupportsGeneration,
-        sources: Sequence[Any] | Tensor | None = None,
+        sources: RawInputs = None,
         *,
-        prompts: Sequence[Any] | Tensor | None = None,
-        strategy: StrategyName = "greedy",
+        prompts: RawInputs = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: Literal[1] = 1,
+        return_scores: Literal[False] = False,
+        **options: Unpack[GenerationOptions],
+    ) -> list[Any]: ...
+    @overload
+    def generate(
+        self: SupportsGeneration,
+        sources: RawInputs = None,
+        *,
+        prompts: RawInputs = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: int,
+        return_scores: Literal[False] = False,
+        **options: Unpack[GenerationOptions],
+    ) -> list[list[Any]]: ...
+    @overload
+    def generate(
+        self: SupportsGeneration,
+        sources: RawInputs = None,
+        *,
+        prompts: RawInputs = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: Literal[1] = 1,
+        return_scores: Literal[True],
+        **options: Unpack[GenerationOptions],
+    ) -> tuple[list[Any], Tensor]: ...
+    @overload
+    def generate(
+        self: SupportsGeneration,
+        sources: RawInputs = None,
+        *,
+        prompts: RawInputs = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: int,
+        return_scores: Literal[True],
+        **options: Unpack[GenerationOptions],
+    ) -> tuple[list[list[Any]], Tensor]: ...
+    @overload
+    def generate(
+        self: SupportsGeneration,
+        sources: RawInputs = None,
+        *,
+        prompts: RawInputs = None,
+        generator: torch.Generator | None = None,
+        num_return_sequences: int = 1,
+        return_scores: bool = False,
+        **options: Unpack[GenerationOptions],
+    ) -> Any: ...
+    def generate(
+        self: SupportsGeneration,
+        sources: RawInputs = None,
+        *,
+        prompts: RawInputs = None,
+        strategy: StrategyName | DecodingStrategy | None = None,
         beam_size: int | None = None,
         length_penalty: float | None = None,
         early_stopping: bool | Literal["never"] | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
-        generator: torch.Generator | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram_size: int | None = None,
+        min_new_tokens: int | None = None,
         max_new_tokens: int | None = None,
+        generator: torch.Generator | None = None,
         num_return_sequences: int = 1,
         return_scores: bool = False,
     ) -> Any:
-        """Answer raw sources with texts, token by token, until the end symbol or the limit.
+        """Generate a text for each source, token by token, until the end symbol or the limit.
+
+        Options that are `None` are those of `self.generation`; see `GenerationConfig` for what each
+        does.
 
         Args:
             sources: Texts or lists of ids (without padding, start and end), or vectors; `None` for
                 a language model. For a batch of a data module use `trainer.predict`.
-            prompts: Beginnings of the answers, one each; the answers continue them, and hold them.
-            strategy: `"greedy"` takes the likeliest token at every step, `"beam"` keeps the
-                `beam_size` likeliest beginnings, `"sample"` draws each token.
-            beam_size: Beam: rows for each source; 4 by default.
-            length_penalty: Beam: the power of the length (tokens made, the end symbol counted) by
-                which log-probabilities are divided before they are compared; 1.0 by default.
-            early_stopping: Beam: when a source is done that has `beam_size` finished answers:
-                `True` at once, `False` (the default) when no row would beat the worst of them if it
-                ended now, `"never"` when none can, whatever follows.
-            temperature: Sample: what logits are divided by; 1.0 by default.
-            top_k: Sample: draw among so many of the likeliest tokens; all by default.
-            top_p: Sample: draw among the fewest likeliest tokens that have this share of the
-                probability (after `temperature` and `top_k`); all by default.
-            generator: Sample: what seeds the draws; torch's own by default. From the same state of
-                a generator come the same answers, however the sources are put into batches; what
-                is drawn for a source depends on its place in `sources` alone.
-            max_new_tokens: Most tokens to generate, the end symbol counted and prompts not; by
-                default twice the longest target seen in training.
-            num_return_sequences: Number of texts per source: the best of a beam, or so many draws.
-            return_scores: Whether to return the answers' scores too.
+            prompts: The first part of each text, which generation continues; it is returned too.
+            strategy: `"greedy"`, `"beam"`, `"sample"`, or an object with the protocol
+                `seqlearn.decoding.DecodingStrategy`.
+            beam_size: Beam: rows for each source.
+            length_penalty: Beam: the power of the length that divides log-probabilities.
+            early_stopping: Beam: when a source is done.
+            temperature: Sample: divides the logits.
+            top_k: Sample: draw from so many of the most probable tokens.
+            top_p: Sample: draw from the most probable tokens with this share of the probability.
+            repetition_penalty: Lowers the scores of tokens that have occurred, if above 1.
+            no_repeat_ngram_size: No n-gram of this size occurs twice.
+            min_new_tokens: Tokens to generate before the end symbol.
+            max_new_tokens: Most tokens to generate, the end symbol counted and prompts not.
+            generator: Sample: seeds the draws; torch's own by default. The same state of a
+                generator gives the same texts, however sources are put into batches; what is drawn
+                for a source depends on its place in `sources` alone.
+            num_return_sequences: Texts for each source: the best of a beam, or so many draws.
+            return_scores: Whether to return scores too.
 
         Returns:
             One text per source, in the order given; a list of ids where there is no tokenizer.
-            With `num_return_sequences` above one a list of texts per source, the best first
-            (sampling: as drawn); a beam may find fewer where there are not so many. With
-            `return_scores` a pair: these, and a tensor `source` (or `source num_return_sequences`,
-            -∞ where a text is missing) of log-probabilities in nats. They are what `score` gives:
-            of the whole text, with its prompt and the end symbol, also where it was cut at the
-            limit, and without a length penalty, which only ranks.
+            With `num_return_sequences` above one a list of texts per source, best first (sampling:
+            as drawn); a beam may find fewer. With `return_scores` a pair: these, and a tensor
+            `source` (or `source num_return_sequences`, -∞ where a text is missing) of
+            log-probabilities in nats. They are what `score` gives, by the model's own
+            probabilities: of the whole text, with its prompt and the end symbol, also where it was
+            cut at the limit, and without length and repetition penalties, which only rank.
 
         Raises:
             ValueError: If the target is not text, ids hold padding, start or end, a vector has
                 another size or a number that is not finite, an option is outside its range, or the
-                strategy does not read it.
-            TypeError: If `sources` or `prompts` is no list, or one of them no text, list of ids or
-                vector.
+                strategy does not use it.
+            TypeError: If `sources` or `prompts` is not a list, or an item is not a text, a list of
+                ids or a vector.
 
         Warns:
-            UnknownSymbolWarning: If texts hold symbols that training never showed. They are
-                encoded as unknown; a model that never saw the unknown symbol never writes it.
+            UnknownSymbolWarning: If texts hold symbols outside the vocabulary that did not occur in
+                training. They are encoded as unknown, which is then never generated.
         """
         target = _text(self, "generate makes texts")
-        options = {
-            "beam_size": beam_size,
-            "length_penalty": length_penalty,
-            "early_stopping": early_stopping,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "generator": generator,
-        }
-        chosen = Strategy(strategy, options, num_return_sequences)
-        if max_new_tokens is None:
-            max_new_tokens = max(8, 2 * target.max_length)
-        max_new_tokens = check_whole_number(max_new_tokens, "max_new_tokens", 1)
+        config, chosen = resolve_options(
+            self.generation,
+            strategy,
+            num_return_sequences,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            min_new_tokens=min_new_tokens,
+            max_new_tokens=max_new_tokens,
+        )
+        if generator is not None and chosen.num_seeds == 0:
+            raise ValueError(
+                f"strategy={strategy or config.strategy!r} does not use generator; leave it out, "
+                "or pass strategy='sample'"
+            )
+        if config.max_new_tokens is None:
+            config = replace(config, max_new_tokens=max(8, 2 * target.max_length))
         prompts = None if prompts is None else check_list(prompts, "prompt")
         source_ids = encode_sources(self, sources, None if prompts is None else len(prompts))
         prefixes = prompt_ids(target, prompts, len(source_ids))
-        answers = generate(self, source_ids, prefixes, chosen, max_new_tokens)
-        texts: list[Any] = [target.decode(found) for found in answers]
+        generated = generate(self, source_ids, prefixes, chosen, config, generator)
+        generated = [found[:num_return_sequences] for found in generated]
+        texts: list[Any] = [target.decode(found) for found in generated]
         if num_return_sequences == 1:
             texts = [text for (text,) in texts]
         if not return_scores:
             return texts
-        rows = [row for row, found in enumerate(answers) for _ in found]
-        places = [place for found in answers for place in range(len(found))]
-        with muted():  # for what is recorded is how the answers were made
-            made = log_probabilities(
+        rows = [row for row, found in enumerate(generated) for _ in found]
+        ranks = [rank for found in generated for rank in range(len(found))]
+        with muted():  # a recording holds how the texts were generated
+            log_p = log_probabilities(
                 self,
                 [source_ids[row] for row in rows],
-                [[*answers[row][place], END] for row, place in zip(rows, places, strict=True)],
+                [[*generated[row][rank], END] for row, rank in zip(rows, ranks, strict=True)],
             )
-        scores = made.new_full((len(answers), num_return_sequences), float("-inf"))
-        scores[rows, places] = made
+        scores = log_p.new_full((len(generated), num_return_sequences), float("-inf"))
+        scores[rows, ranks] = log_p
         return texts, scores[:, 0] if num_return_sequences == 1 else scores
 
+    @overload
+    def score(
+        self: SupportsGeneration, sources: RawInputs, targets: Sequence[Any] | Tensor
+    ) -> Float[Tensor, " sentence"]: ...
+    @overload
+    def score(
+        self: SupportsGeneration, *, targets: Sequence[Any] | Tensor
+    ) -> Float[Tensor, " sentence"]: ...
     def score(
         self: SupportsGeneration,
         sources: Sequence[Any] | Tensor | None = None,

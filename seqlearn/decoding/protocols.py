@@ -1,13 +1,16 @@
-"""What decoding asks of a model, and what it asks of the caller."""
+"""The protocols of decoding: what a model provides, and what a decoding strategy provides."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqlearn.batch import PAD, START, UNKNOWN, Memory
+from seqlearn.batch import END, PAD, START, UNKNOWN, Memory
+from seqlearn.decoding.logits import NEG_INF, LogitsProcessor
 from seqlearn.nn.protocols import State
 from seqlearn.spec import TextSpec
 
@@ -16,33 +19,168 @@ SUPPRESSED = (PAD, START)
 
 
 @runtime_checkable
-class NextToken(Protocol):
-    """What decoding needs of a model."""
+class LogitsFunction(Protocol):
+    """The model, as decoding calls it."""
 
     def __call__(
-        self, tokens: Int[Tensor, "batch time"], memory: Memory | None, state: State | None
-    ) -> tuple[Float[Tensor, "batch vocab"], State]:
-        """Read more tokens; answer with the logits of the next one, and the new state."""
+        self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None
+    ) -> tuple[Float[Tensor, "rows vocab"], State]:
+        """Read more tokens; return the logits of the next token and the new decoder state."""
+        ...
+
+
+class _History(NamedTuple):
+    """The decoder's state, and the ids that it has read; ids are kept for processors alone."""
+
+    decoder: State | None
+    ids: Tensor | None
+
+
+class NextToken:
+    """The scores of the next token: the model's logits after all logits processors.
+
+    Strategies call `logits` (greedy search, sampling) or `log_probs` (beam search), pass the state
+    on, and select its rows with `seqlearn.nn.select` when rows move or leave. The state also holds
+    the ids so far, so that processors follow each row through a beam.
+
+    Args:
+        model: The model.
+        processors: Applied in this order.
+        suppress: The ids that are never generated; see `suppressed_tokens`.
+    """
+
+    def __init__(
+        self,
+        model: LogitsFunction,
+        processors: Sequence[LogitsProcessor] = (),
+        suppress: Sequence[int] = SUPPRESSED,
+    ) -> None:
+        self._model = model
+        self._processors = processors
+        self._suppress = suppress
+
+    def logits(
+        self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None = None
+    ) -> tuple[Float[Tensor, "rows vocab"], State]:
+        """Read more tokens of each row, and score the next one.
+
+        Args:
+            tokens: The first call gets start symbol and prompt, each later one the last token.
+            memory: The encoder's output; `None` for a language model.
+            state: What the call before returned; `None` in the first.
+
+        Returns:
+            Logits, -∞ for what may not be generated, in single precision at least, also under
+            autocast; and the new state.
+        """
+        logits, history = self._call(tokens, memory, state)
+        return self._process(logits, history.ids), history
+
+    def log_probs(
+        self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None = None
+    ) -> tuple[Float[Tensor, "rows vocab"], State]:
+        """As `logits`, with the logarithm of the softmax taken before the processors.
+
+        So tokens that may not be generated keep their share of the probability, as in Hugging Face.
+        """
+        logits, history = self._call(tokens, memory, state)
+        return self._process(logits.log_softmax(-1), history.ids), history
+
+    def _call(
+        self, tokens: Tensor, memory: Memory | None, state: State | None
+    ) -> tuple[Tensor, _History]:
+        history = _History(None, None) if state is None else state
+        logits, decoder = self._model(tokens, memory, history.decoder)
+        ids = None
+        if self._processors:
+            ids = tokens if history.ids is None else torch.cat([history.ids, tokens], 1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits, _History(decoder, ids)
+
+    def _process(self, scores: Tensor, ids: Tensor | None) -> Tensor:
+        """Apply the processors; a row in which they leave no token ends."""
+        processed = scores
+        if ids is not None:
+            for processor in self._processors:
+                processed = processor(ids, processed)
+        suppress = torch.tensor(self._suppress, dtype=torch.long, device=scores.device)
+        processed = processed.index_fill(1, suppress, NEG_INF)
+        if ids is not None:
+            blocked = (processed == NEG_INF).all(-1)
+            processed[:, END] = torch.where(blocked, scores[:, END], processed[:, END])
+        return processed
+
+
+@runtime_checkable
+class DecodingStrategy(Protocol):
+    """A decoding strategy: how token ids are generated from next-token scores.
+
+    `generate(strategy=…)` takes any object with these members. `GreedySearch`, `BeamSearch` and
+    `Sampling` are the ones that have a name. To be recorded, a strategy reports each step and its
+    result: `seqlearn.instrumentation.decoding_step` and `end_decoding`.
+
+    Example::
+
+        class Shortest:
+            rows_per_source, num_seeds = 1, 0
+
+            def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
+                return [[[]] for _ in prefix]
+    """
+
+    @property
+    def rows_per_source(self) -> int:
+        """Rows of a batch that one source takes up; batches are made accordingly smaller."""
+        ...
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that each source needs; zero if nothing is drawn."""
+        ...
+
+    def __call__(
+        self,
+        next_token: NextToken,
+        prefix: Int[Tensor, "batch time"],
+        memory: Memory | None,
+        *,
+        max_new_tokens: int,
+        seeds: Sequence[Sequence[int]],
+    ) -> list[list[list[int]]]:
+        """Generate for each row of `prefix`.
+
+        Args:
+            next_token: Scores the next token.
+            prefix: Start symbol and prompt, of one length in all rows.
+            memory: The encoder's output; `None` for a language model.
+            max_new_tokens: Most tokens to generate, the end symbol counted.
+            seeds: For each row `num_seeds` seeds, which depend on the generator and the place of
+                the source alone, not on how sources are put into batches.
+
+        Returns:
+            For each row the generated ids, best first, without prefix and end symbol. `generate`
+            takes the first `num_return_sequences` of them.
+        """
         ...
 
 
 def suppressed_tokens(target: TextSpec) -> tuple[int, ...]:
     """The ids that are never generated for this target, as Hugging Face's `suppress_tokens`.
 
-    Padding and the start symbol; and the unknown symbol where training never showed it, for its
-    logit is then no prediction.
+    Padding and the start symbol; and the unknown symbol where it did not occur in training, because
+    its logit is then no prediction.
 
     Args:
-        target: What is generated.
+        target: The text to generate.
     """
     return SUPPRESSED if target.unk_in_training else (*SUPPRESSED, UNKNOWN)
 
 
 def check_max_new_tokens(max_new_tokens: int) -> None:
-    """Refuse a limit that leaves no room for a token.
+    """Check that the limit leaves room for a token.
 
     Raises:
         ValueError: If `max_new_tokens` is below one.
     """
     if max_new_tokens < 1:
-        raise ValueError(f"expected a max_new_tokens of at least 1 token, got {max_new_tokens}")
+        raise ValueError(f"expected max_new_tokens of at least 1, got {max_new_tokens}")

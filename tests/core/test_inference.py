@@ -10,7 +10,7 @@ import torch
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core import generation
-from seqlearn.decoding import BeamSearch
+from seqlearn.decoding import BeamSearch, NextToken
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 TEXT = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
@@ -346,13 +346,13 @@ def test_what_a_beam_search_counts_itself_equals_score() -> None:
     """The sum along the way, through cached and reordered states, of answers that ended."""
     model = transformer().eval()
 
-    def next_token(tokens: torch.Tensor, memory: object, state: object) -> tuple[object, object]:
+    def logits(tokens: torch.Tensor, memory: object, state: object) -> tuple[object, object]:
         hidden, state = model.decode(tokens, memory, state)
         return model.head(hidden[:, -1]), state
 
     with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
-    found = BeamSearch(4)(next_token, torch.full((6, 1), 2), memory, max_new_tokens=6)
+    found = BeamSearch(4).search(NextToken(logits), torch.full((6, 1), 2), memory, max_new_tokens=6)
     pairs = zip(SOURCES, found, strict=True)
     ended = [(source, h) for source, hypotheses in pairs for h in hypotheses if h.finished]
     assert len({len(h.ids) for _, h in ended}) > 1

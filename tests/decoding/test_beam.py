@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
-from seqlearn.decoding import BeamSearch, Hypothesis, greedy
+from seqlearn.decoding import BeamSearch, GreedySearch, Hypothesis, NextToken
 from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 VOCAB = 7
@@ -53,7 +53,7 @@ def sources(numbers: Sequence[int]) -> tuple[Tensor, Memory]:
 
 
 def run(beam: BeamSearch, numbers: Sequence[int], max_new_tokens: int) -> list[list[Hypothesis]]:
-    return beam(Lookup(), *sources(numbers), max_new_tokens=max_new_tokens)
+    return beam.search(NextToken(Lookup()), *sources(numbers), max_new_tokens=max_new_tokens)
 
 
 def every_answer(source: int, limit: int) -> list[Hypothesis]:
@@ -102,10 +102,10 @@ def test_a_wide_beam_finds_the_best_and_gives_fewer_answers_than_asked_for(penal
 def test_a_beam_of_one_is_greedy(penalty: float, stopping: bool) -> None:
     numbers = list(range(20))
     first, memory = sources(numbers)
-    expected = greedy(Lookup(), first, memory, max_new_tokens=6)
+    expected = GreedySearch()(NextToken(Lookup()), first, memory, max_new_tokens=6)
     found = run(BeamSearch(1, penalty, stopping), numbers, 6)
-    assert [[h.ids for h in hypotheses] for hypotheses in found] == [[ids] for ids in expected]
-    assert len(set(map(len, expected))) > 3
+    assert [[h.ids for h in hypotheses] for hypotheses in found] == expected
+    assert len({len(ids) for (ids,) in expected}) > 3
 
 
 @pytest.mark.parametrize(("penalty", "stopping"), SETTINGS)
@@ -135,7 +135,9 @@ def test_stopping_later_never_finds_worse() -> None:
     numbers, best, rows = list(range(10)), [], []
     for stopping in (True, False, "never"):
         model = Lookup()
-        found = BeamSearch(3, 1.0, stopping)(model, *sources(numbers), max_new_tokens=9)
+        found = BeamSearch(3, 1.0, stopping).search(
+            NextToken(model), *sources(numbers), max_new_tokens=9
+        )
         best.append([score(hypotheses[0], 1.0) for hypotheses in found])
         rows.append(sum(map(len, model.fed)))
     assert all(a <= b <= c for a, b, c in zip(*best, strict=True))
@@ -154,7 +156,7 @@ def test_never_stops_only_when_nothing_can_be_better(stopping: bool | str, best:
         return p.log().clamp(min=-100.0).repeat(len(tokens), 1), 1 + (state or 0)
 
     beam = BeamSearch(1, 2.0, stopping)
-    ((found,),) = beam(model, torch.full((1, 1), START), None, max_new_tokens=9)
+    ((found,),) = beam.search(NextToken(model), torch.full((1, 1), START), None, max_new_tokens=9)
     assert found.ids == best
 
 
@@ -163,11 +165,11 @@ def test_a_source_that_is_done_leaves_the_batch() -> None:
     numbers = list(range(12))
     for number in numbers:
         model = Lookup()
-        BeamSearch(3)(model, *sources([number]), max_new_tokens=9)
+        BeamSearch(3).search(NextToken(model), *sources([number]), max_new_tokens=9)
         alone.append([len(rows) for rows in model.fed])
     assert len({len(rows) for rows in alone}) > 1, "or nothing leaves early"
     together = Lookup()
-    BeamSearch(3)(together, *sources(numbers), max_new_tokens=9)
+    BeamSearch(3).search(NextToken(together), *sources(numbers), max_new_tokens=9)
     sums = [sum(rows) for rows in itertools.zip_longest(*alone, fillvalue=0)]
     assert [len(rows) for rows in together.fed] == sums
 
@@ -203,7 +205,7 @@ class Follower:
 def test_a_listener_can_follow_every_hypothesis() -> None:
     model, follower, numbers = Lookup(), Follower(), [1, 7, 8]
     with add_listener(follower), generation(range(3), 3, None, None):
-        found = BeamSearch(4)(model, *sources(numbers), max_new_tokens=6)
+        found = BeamSearch(4).search(NextToken(model), *sources(numbers), max_new_tokens=6)
     assert follower.tokens == [[START, *hypotheses[0].ids] for hypotheses in found]
     for hypotheses, history in zip(found, follower.beam_paths, strict=True):
         for hypothesis, (last, row) in zip(hypotheses, history, strict=True):
@@ -227,7 +229,9 @@ def test_scores_are_kept_in_single_precision_at_least(dtype: torch.dtype) -> Non
     def model(tokens: Tensor, memory: object, state: object) -> tuple[Tensor, None]:
         return torch.full((len(tokens), VOCAB), 0.5, dtype=dtype), None
 
-    ((best, *_),) = BeamSearch(2, 0.0)(model, torch.full((1, 1), START), None, max_new_tokens=9)
+    ((best, *_),) = BeamSearch(2, 0.0).search(
+        NextToken(model), torch.full((1, 1), START), None, max_new_tokens=9
+    )
     length = len(best.ids) + best.finished
     assert best.log_probability == pytest.approx(-length * math.log(VOCAB), rel=1e-6)
 
@@ -249,11 +253,11 @@ def test_bad_options_are_refused(
 
 
 def test_a_limit_below_one_and_logits_that_are_not_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 token, got 0"):
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
         run(BeamSearch(), [1], 0)
 
     def broken(tokens: Tensor, memory: object, state: object) -> tuple[Tensor, None]:
         return torch.full((len(tokens), VOCAB), math.nan), None
 
     with pytest.raises(ValueError, match="row 1: expected logits that are numbers, got NaN"):
-        BeamSearch()(broken, torch.full((2, 1), START), None, max_new_tokens=3)
+        BeamSearch().search(NextToken(broken), torch.full((2, 1), START), None, max_new_tokens=3)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from seqlearn.decoding import greedy
+from seqlearn.decoding import GreedySearch, NextToken
 from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 SCRIPTS = [[5, 6, 3], [7, 3], [5, 5, 5, 5, 5, 5, 5, 5], [3]]
@@ -25,7 +25,8 @@ def scripted(tokens: torch.Tensor, memory: object, state: object) -> tuple[torch
 
 def run(max_new_tokens: int) -> list[list[int]]:
     first = torch.full((4, 1), 2)
-    return greedy(scripted, first, None, max_new_tokens=max_new_tokens)
+    found = GreedySearch()(NextToken(scripted), first, None, max_new_tokens=max_new_tokens)
+    return [ids for (ids,) in found]
 
 
 def test_until_the_end_symbol_or_the_limit() -> None:
@@ -34,7 +35,7 @@ def test_until_the_end_symbol_or_the_limit() -> None:
 
 
 def test_a_limit_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 token, got 0"):
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
         run(0)
 
 

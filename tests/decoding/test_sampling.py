@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
-from seqlearn.decoding import Sampling, greedy
+from seqlearn.decoding import GreedySearch, NextToken, Sampling
 from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
-LOGITS = torch.tensor([9.0, 0.3, 8.0, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
+LOGITS = torch.tensor([-math.inf, 0.3, -math.inf, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
 GRID = (torch.arange(20_000) + 1) / 20_000  # above 0 and up to 1, evenly
 
 
@@ -41,7 +41,7 @@ def test_the_distribution_is_that_of_the_reference(
     temperature: float, top_k: int | None, top_p: float | None
 ) -> None:
     sampling = Sampling(temperature, top_k, top_p)
-    drawn = sampling.choose(LOGITS.expand(len(GRID), -1), GRID)
+    drawn = sampling.draw(LOGITS.expand(len(GRID), -1), GRID)
     expected = reference(temperature, top_k, top_p)
     counts = Counter(drawn.tolist())
     assert set(counts) == set(expected)
@@ -52,22 +52,22 @@ def test_the_distribution_is_that_of_the_reference(
 @pytest.mark.parametrize("options", [(), (1.0, 5), (1.0, None, 0.99), (1e-6,), (1e6,)])
 def test_what_may_not_be_answered_never_is(options: tuple[float, ...]) -> None:
     logits = torch.randn(1000, 30) * 20
-    logits[:, [PAD, START, 29]] = torch.tensor([500.0, 500.0, float("-inf")])
+    logits[:, [PAD, START, 29]] = -math.inf
     for uniform in (torch.rand(1000) + 1e-9, torch.full((1000,), 1e-16), torch.ones(1000)):
-        drawn = Sampling(*options).choose(logits, uniform.clamp(max=1.0))
+        drawn = Sampling(*options).draw(logits, uniform.clamp(max=1.0))
         assert not set(drawn.tolist()) & {PAD, START, 29}
 
 
 def test_a_low_temperature_takes_the_likeliest() -> None:
     logits = torch.randn(500, 30)
     logits[:, [PAD, START]] = -100.0
-    drawn = Sampling(1e-6).choose(logits, torch.rand(500).clamp(min=1e-6))
+    drawn = Sampling(1e-6).draw(logits, torch.rand(500).clamp(min=1e-6))
     assert torch.equal(drawn, logits.argmax(-1))
 
 
 def test_the_logits_given_stay_as_they_are() -> None:
     logits = LOGITS[None].clone()
-    Sampling().choose(logits, torch.ones(1))
+    Sampling().draw(logits, torch.ones(1))
     assert torch.equal(logits[0], LOGITS)
 
 
@@ -88,8 +88,9 @@ def sources(numbers: list[float]) -> tuple[Tensor, Memory]:
 def run(
     numbers: list[float], seeds: list[list[int]], max_new_tokens: int = 12, **options: float
 ) -> list[list[list[int]]]:
-    return Sampling(**options)(
-        markov, *sources(numbers), max_new_tokens=max_new_tokens, seeds=seeds
+    sampling = Sampling(**options, num_return_sequences=len(seeds[0]))
+    return sampling(
+        NextToken(markov), *sources(numbers), max_new_tokens=max_new_tokens, seeds=seeds
     )
 
 
@@ -131,10 +132,8 @@ def test_a_seed_decides_alone() -> None:
 
 def test_top_1_is_greedy() -> None:
     numbers = [0.1, 0.7, 2.0, 3.3]
-    expected = greedy(markov, *sources(numbers), max_new_tokens=9)
-    assert run(numbers, [[n] for n in range(4)], max_new_tokens=9, top_k=1) == [
-        [e] for e in expected
-    ]
+    expected = GreedySearch()(NextToken(markov), *sources(numbers), max_new_tokens=9)
+    assert run(numbers, [[n] for n in range(4)], max_new_tokens=9, top_k=1) == expected
 
 
 class Follower:
@@ -172,7 +171,9 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
 
     follower = Follower()
     with add_listener(follower), generation(range(3), 3, None, None):
-        found = Sampling()(model, *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]])
+        found = Sampling(num_return_sequences=2)(
+            NextToken(model), *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]]
+        )
     assert follower.tokens == [[START, *answers[0]] for answers in found]
     rows = 0
     for answers, history in zip(found, follower.beam_paths, strict=True):
@@ -195,10 +196,10 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
         ({"temperature": -1.0}, "temperature above 0, got -1.0"),
         ({"temperature": math.nan}, "temperature above 0, got nan"),
         ({"temperature": math.inf}, "temperature above 0, got inf"),
-        ({"top_k": 0}, "top_k of at least 1 token, got 0"),
-        ({"top_p": 1.1}, "top_p above 0 and at most 1, got 1.1"),
-        ({"top_p": 0.0}, "top_p above 0 and at most 1, got 0.0"),
-        ({"top_p": math.nan}, "top_p above 0 and at most 1, got nan"),
+        ({"top_k": 0}, "top_k of at least 1, or None, got 0"),
+        ({"top_p": 1.1}, "top_p above 0 and at most 1, or None, got 1.1"),
+        ({"top_p": 0.0}, "top_p above 0 and at most 1, or None, got 0.0"),
+        ({"top_p": math.nan}, "top_p above 0 and at most 1, or None, got nan"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, float], said: str) -> None:
@@ -207,5 +208,5 @@ def test_bad_options_are_refused(options: dict[str, float], said: str) -> None:
 
 
 def test_a_limit_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 token, got -1"):
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got -1"):
         run([1.0], [[1]], max_new_tokens=-1)

@@ -16,7 +16,7 @@ from torch import nn
 
 import seqlearn as sl
 from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch, pad
-from seqlearn.decoding import BeamSearch, suppressed_tokens
+from seqlearn.decoding import BeamSearch, NextToken, suppressed_tokens
 from seqlearn.nn import MultiHeadAttention, sinusoidal
 
 transformers = pytest.importorskip("transformers")
@@ -178,7 +178,7 @@ def test_same_texts_and_scores(
     mine = search(model, beam_size, length_penalty, early_stopping)
     assert [ids for found in mine for ids in found] == their_ids
 
-    def next_token(tokens: torch.Tensor, memory: sl.Memory, state: object) -> object:
+    def logits(tokens: torch.Tensor, memory: sl.Memory, state: object) -> object:
         hidden, state = model.decode(tokens, memory, state)
         return model.head(hidden[:, -1]), state
 
@@ -186,9 +186,8 @@ def test_same_texts_and_scores(
         memory = model.encode(source, lengths)
     first = torch.full((len(SOURCES), 1), START)
     beam = BeamSearch(beam_size, length_penalty, early_stopping)
-    found = beam(
-        next_token, first, memory, max_new_tokens=LIMIT, suppress=suppressed_tokens(SPEC.target)
-    )
+    next_token = NextToken(logits, suppress=suppressed_tokens(SPEC.target))
+    found = beam.search(next_token, first, memory, max_new_tokens=LIMIT)
     scores = [
         each.log_probability / (len(each.ids) + each.finished) ** length_penalty
         for hypotheses in found
@@ -196,3 +195,37 @@ def test_same_texts_and_scores(
     ]
     assert [each.ids for hypotheses in found for each in hypotheses] == their_ids
     torch.testing.assert_close(torch.tensor(scores), made.sequences_scores, atol=1e-5, rtol=1e-5)
+
+
+OPTIONS = [
+    {"repetition_penalty": 1.7},
+    {"repetition_penalty": 0.7, "min_new_tokens": 3},
+    {"no_repeat_ngram_size": 2},
+    {"no_repeat_ngram_size": 1, "min_new_tokens": 2, "repetition_penalty": 1.2},
+    {"min_new_tokens": 6},
+]
+
+
+@pytest.mark.parametrize(("options", "beam_size"), list(itertools.product(OPTIONS, [1, 4])))
+def test_same_texts_with_logits_processors(
+    models: tuple[sl.Transformer, nn.Module], options: dict[str, float], beam_size: int
+) -> None:
+    """With a prompt, by greedy and by beam search."""
+    model, theirs = models
+    source, lengths = pad(SOURCES)
+    prompt = [4, 5, 5]
+    made = theirs.generate(
+        input_ids=source,
+        attention_mask=torch.arange(source.shape[1]) < lengths[:, None],
+        decoder_input_ids=torch.tensor([[START, *prompt]] * len(SOURCES)),
+        num_beams=beam_size,
+        max_new_tokens=9,
+        suppress_tokens=[PAD, START, UNKNOWN],
+        do_sample=False,
+        **options,
+    )
+    strategy = {"strategy": "beam", "beam_size": beam_size} if beam_size > 1 else {}
+    given = {"prompts": [prompt] * len(SOURCES), "max_new_tokens": 9} | strategy
+    found = model.generate(SOURCES, **given, **options)
+    assert found == [[i for i in ids if i not in (PAD, START, END)] for ids in made.tolist()]
+    assert found != model.generate(SOURCES, **given)

@@ -1,0 +1,71 @@
+"""A strategy from a file outside the package is used like those that have a name."""
+
+from __future__ import annotations
+
+import jaxtyping
+import pytest
+import torch
+from mbr import MinimumBayesRisk, SecondBest, likeness
+
+import seqlearn as sl
+from seqlearn.decoding import BeamSearch, DecodingStrategy
+
+TEXT = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(8, 4))
+SOURCES = [[4, 5, 6], [7], [8, 8, 4, 5], [5, 6]]
+
+
+@pytest.fixture(scope="module")
+def model() -> sl.GRU:
+    torch.manual_seed(3)
+    return sl.GRU(TEXT, d_model=8).eval()
+
+
+def test_a_strategy_that_draws(model: sl.GRU) -> None:
+    strategy = MinimumBayesRisk(8)
+    assert isinstance(strategy, DecodingStrategy)
+
+    def generate(sources: list[list[int]], seed: int = 0, **options: int) -> list[object]:
+        generator = torch.Generator().manual_seed(seed)
+        return model.generate(sources, strategy=strategy, generator=generator, **options)
+
+    ranked = generate(SOURCES, num_return_sequences=8)
+    drawn = model.generate(
+        SOURCES,
+        strategy="sample",
+        generator=torch.Generator().manual_seed(0),
+        num_return_sequences=8,
+    )
+    for mine, theirs in zip(ranked, drawn, strict=True):
+        assert sorted(mine) == sorted(theirs)
+        assert [likeness(m, mine) for m in mine] == sorted(
+            (likeness(m, mine) for m in mine), reverse=True
+        )
+    assert generate(SOURCES) == [texts[0] for texts in ranked]
+    assert generate(SOURCES[:2]) == generate(SOURCES)[:2]
+    assert generate(SOURCES, seed=1) != generate(SOURCES)
+
+
+def test_a_strategy_with_a_loop_of_its_own(model: sl.GRU) -> None:
+    """Logits processors and scores come with it."""
+    texts, scores = model.generate(SOURCES, strategy=SecondBest(), return_scores=True)
+    assert texts != model.generate(SOURCES)
+    torch.testing.assert_close(scores, model.score(SOURCES, texts))
+    longer = model.generate(SOURCES, strategy=SecondBest(), min_new_tokens=5, max_new_tokens=7)
+    assert {len(ids) for ids in longer} <= {5, 6, 7}
+    once = model.generate(SOURCES, strategy=SecondBest(), no_repeat_ngram_size=1)
+    assert all(len(set(ids)) == len(ids) for ids in once)
+
+
+def test_the_strategies_that_have_a_name_are_such_objects(model: sl.GRU) -> None:
+    found = model.generate(SOURCES, strategy=BeamSearch(3), num_return_sequences=2)
+    assert found == model.generate(SOURCES, strategy="beam", beam_size=3, num_return_sequences=2)
+
+
+def test_what_is_not_a_strategy_is_refused(model: sl.GRU, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    with pytest.raises(TypeError, match="or an object with rows_per_source, num_seeds and"):
+        model.generate(SOURCES, strategy=max)
+    with pytest.raises(ValueError, match=r"SecondBest does not use beam_size; .*'beam'"):
+        model.generate(SOURCES, strategy=SecondBest(), beam_size=3)
+    with pytest.raises(ValueError, match=r"SecondBest.* does not use generator"):
+        model.generate(SOURCES, strategy=SecondBest(), generator=torch.Generator())

@@ -1,0 +1,42 @@
+"""A decoding strategy as a user writes it in a project of their own.
+
+Minimum Bayes risk decoding: draw some texts and take the one most like the others (Eikema & Aziz
+2020), here by the tokens that two texts share.
+"""
+
+from collections import Counter
+
+from seqlearn.decoding import Sampling
+
+
+class MinimumBayesRisk:
+    def __init__(self, num_samples):
+        self.rows_per_source = self.num_seeds = num_samples
+        self.sampling = Sampling(num_return_sequences=num_samples)
+
+    def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
+        drawn = self.sampling(
+            next_token, prefix, memory, max_new_tokens=max_new_tokens, seeds=seeds
+        )
+        return [sorted(texts, key=lambda text: -likeness(text, texts)) for texts in drawn]
+
+
+class SecondBest:
+    """The second most probable token first, then the most probable ones; with no loop of ours."""
+
+    rows_per_source, num_seeds = 1, 0
+
+    def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
+        logits, state = next_token.logits(prefix, memory)
+        tokens = logits.topk(2).indices[:, 1:]
+        generated = [tokens]
+        for _ in range(max_new_tokens - 1):
+            logits, state = next_token.logits(tokens, memory, state)
+            tokens = logits.argmax(-1, keepdim=True)
+            generated.append(tokens)
+        rows = [[token.item() for token in row] for row in zip(*generated, strict=True)]
+        return [[row[: row.index(3)] if 3 in row else row] for row in rows]
+
+
+def likeness(text, texts):
+    return sum((Counter(text) & Counter(other)).total() for other in texts) / (1 + len(text))
