@@ -2,7 +2,7 @@
 
 from seqlearn import callbacks, data
 from seqlearn.batch import Memory, SequenceBatch
-from seqlearn.core import GenerationConfig, Recipe, SequenceModule
+from seqlearn.core import BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
@@ -14,6 +14,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AttentionSeq2Seq",
+    "BaseOptions",
     "ClassesSpec",
     "FeedForward",
     "GenerationConfig",

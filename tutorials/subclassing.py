@@ -21,6 +21,7 @@
 import logging
 import time
 import warnings
+from typing import Unpack
 
 import lightning as L
 import torch
@@ -111,8 +112,8 @@ class Decoder(nn.Module):
 
 
 class Draft(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 64, recipe: sl.Recipe | None = None):
-        super().__init__(spec, d_model=d_model, recipe=recipe)
+    def __init__(self, spec, d_model: int = 64, **base: Unpack[sl.BaseOptions]):
+        super().__init__(spec, d_model=d_model, **base)
         self.encoder, self.decoder = Encoder(d_model), Decoder(d_model)
 
 
@@ -199,8 +200,8 @@ class FixedEncoder(Encoder):
 
 
 class Mine(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 64, recipe: sl.Recipe | None = None):
-        super().__init__(spec, d_model=d_model, recipe=recipe)
+    def __init__(self, spec, d_model: int = 64, **base: Unpack[sl.BaseOptions]):
+        super().__init__(spec, d_model=d_model, **base)
         self.encoder, self.decoder = FixedEncoder(d_model), Decoder(d_model)
 
 

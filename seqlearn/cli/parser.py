@@ -14,28 +14,34 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from seqlearn.core import Recipe
+from seqlearn.core import GenerationConfig, Recipe
+
+DEFAULTS: dict[str, Recipe | GenerationConfig] = {
+    "model.init_args.recipe": Recipe(),
+    "model.init_args.generation": GenerationConfig(),
+}
+"""The options of a model that are written out where they were left out, by key."""
 
 
 class SequenceParser(LightningArgumentParser):
-    """A `LightningArgumentParser` that writes out every field of the recipe."""
+    """A `LightningArgumentParser` that writes out every field of `recipe` and `generation`."""
 
     def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
-        """Write a configuration; a recipe that was left out is written as its defaults."""
+        """Write a configuration; `recipe` and `generation`, if left out, with their defaults."""
         if "skip_none" in options:  # Lightning's call, by a name that jsonargparse is giving up
             options["skip_unset"] = options.pop("skip_none")
-        key = "model.init_args.recipe"
-        left_out = key in namespace and namespace[key] is None
-        if left_out and not options.get("skip_default"):
-            namespace = namespace.clone()
-            namespace[key] = Namespace(**dataclasses.asdict(Recipe()))  # type: ignore[no-untyped-call]
+        for key, defaults in DEFAULTS.items():
+            left_out = key in namespace and namespace[key] is None
+            if left_out and not options.get("skip_default"):
+                namespace = namespace.clone()
+                namespace[key] = Namespace(**dataclasses.asdict(defaults))  # type: ignore[no-untyped-call]
         return super().dump(namespace, *args, **options)
 
 
 def expand_help(argv: Sequence[str]) -> list[str]:
     """Turn `--model CLASS --model.recipe.help` into what jsonargparse understands.
 
-    jsonargparse shows the options of a class's argument (`recipe`) only as
+    jsonargparse shows the options of a class's argument (such as `recipe`) only as
     `--model.help CLASS --model.recipe.help`.
 
     Args:

@@ -2,6 +2,7 @@
 
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.generation_config import GenerationConfig
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.core.recipe import Recipe
 
-__all__ = ["GenerationConfig", "Recipe", "SequenceModule"]
+__all__ = ["BaseOptions", "GenerationConfig", "Recipe", "SequenceModule"]

@@ -18,7 +18,7 @@ from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
-from seqlearn.core.hparams import capture_init_args, check_spec
+from seqlearn.core.hparams import check_base_options, check_spec
 from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.io_layers import input_layer, output_size
 from seqlearn.core.recipe import Recipe
@@ -56,7 +56,6 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__init__ = capture_init_args(cls)  # type: ignore[method-assign]
         complete_hooks(cls, SequenceModule)
 
     def __init__(
@@ -69,25 +68,15 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         generation: GenerationConfig | None = None,
     ) -> None:
         super().__init__()
-        arguments: dict[str, Any] = self.__dict__.pop("_arguments", {})
-        arguments.pop("spec", None)
         check_spec(spec)
         d_model = check_whole_number(d_model, "d_model", 1)
-        self.recipe: Recipe = arguments.get("recipe") or recipe or Recipe()
-        if not isinstance(self.recipe, Recipe):
-            raise TypeError(
-                f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {self.recipe!r}"
-            )
+        captured: dict[str, Any] = self.__dict__.pop("_captured", {})
+        self.recipe: Recipe = recipe or captured.get("recipe") or Recipe()
         self.generation: GenerationConfig = (
-            arguments.get("generation") or generation or GenerationConfig()
+            generation or captured.get("generation") or GenerationConfig()
         )
-        if not isinstance(self.generation, GenerationConfig):
-            raise TypeError(
-                "generation: expected a GenerationConfig, such as GenerationConfig('beam'), got "
-                f"{self.generation!r}"
-            )
-        arguments["recipe"], arguments["generation"] = self.recipe, self.generation
-        self._keep_arguments(arguments)
+        check_base_options(self.recipe, self.generation)
+        self._keep_arguments(captured)
         self.spec, self.d_model = spec, d_model
         self.source_embedding = input_layer(spec.source, d_model)
         self.target_embedding = (

@@ -13,6 +13,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
+from seqlearn.core.generation_config import GenerationConfig
+from seqlearn.core.hparams import bind_arguments
 from seqlearn.core.recipe import Recipe
 from seqlearn.spec import SequenceSpec
 
@@ -167,20 +169,21 @@ def build(
     Raises:
         ValueError: If the arguments do not fit the class; the message names both classes.
     """
-    if isinstance(recipe := arguments.get("recipe"), dict):
-        arguments = arguments | {"recipe": Recipe(**recipe)}
+    for name, option in (("recipe", Recipe), ("generation", GenerationConfig)):
+        if isinstance(fields := arguments.get(name), dict):
+            arguments = arguments | {name: option(**fields)}
     unnamed = [spec]
     if "spec" in inspect.signature(cls).parameters:  # it need not be the first
         unnamed, arguments = [], {"spec": spec} | arguments
     try:
-        bound = inspect.signature(cls).bind(*unnamed, **arguments)
+        bound = bind_arguments(cls, *unnamed, **arguments)
     except TypeError as error:
         raise ValueError(
             f"{where}: holds the arguments of {written}, and they do not fit {class_name(cls)} "
             f"({error}); load it with the class that wrote it, or pass what is missing by name"
         ) from error
     make: Any = cls
-    module: Module = make(*bound.args, **bound.kwargs)
+    module: Module = make(*bound.args[1:], **bound.kwargs)
     return module
 
 

@@ -4,27 +4,88 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import inspect
+from abc import ABCMeta
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict, TypeVar, cast
 
 import lightning as L
 from lightning.pytorch.utilities.parsing import save_hyperparameters
 
+from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.recipe import Recipe
 from seqlearn.plain_data import to_builtin, to_plain_data
 from seqlearn.spec import SequenceSpec
 
+Instance = TypeVar("Instance")
 
-class KeepsArguments(L.LightningModule):
+
+class BaseOptions(TypedDict, total=False):
+    """The arguments that every module passes on to `SequenceModule`.
+
+    Example::
+
+        class MyModel(sl.SequenceModule):
+            def __init__(self, spec, *, d_model=256, **base: Unpack[sl.BaseOptions]):
+                super().__init__(spec, d_model=d_model, **base)
+
+    Attributes:
+        recipe: Training options.
+        generation: Decoding options, the defaults of `generate`.
+        tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
+            a joint vocabulary, the source's embedding.
+    """
+
+    recipe: Recipe | None
+    generation: GenerationConfig | None
+    tie_embeddings: bool
+
+
+class CapturesInitArgs(ABCMeta):
+    """The class of module classes: building a module records its constructor's arguments.
+
+    Python calls it for `MyModel(spec, …)`. It binds the arguments to the signature of
+    `MyModel.__init__`, with defaults, so positional arguments get their names. Scalars of numpy,
+    paths and enums are converted first, so that the constructor gets the same values when a
+    checkpoint is loaded. Then it runs the constructor, which stays as written. Only the class that
+    is built is concerned, not its parents: their arguments follow from its own.
+    """
+
+    def __call__(cls: type[Instance], *args: Any, **kwargs: Any) -> Instance:
+        """Build an instance.
+
+        Raises:
+            TypeError: If the arguments do not fit the constructor, cannot be kept in a checkpoint,
+                or the constructor does not call `super().__init__`.
+        """
+        bound, arguments = capture_init_args(cls, args, kwargs)
+        instance: Any = cls.__new__(cls, *args, **kwargs)
+        object.__setattr__(instance, "_captured", arguments)
+        instance.__init__(*bound.args[1:], **bound.kwargs)
+        if "_init_arguments" not in instance.__dict__:
+            raise TypeError(f"{cls.__name__}.__init__ must call super().__init__(spec, …)")
+        instance._check_arguments()  # noqa: SLF001 -- of the mixin below
+        return cast(Instance, instance)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's, for `inspect.signature` and `help`."""
+        built: Any = cls
+        signature = inspect.signature(built.__init__)
+        parameters = list(signature.parameters.values())[1:]
+        return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+
+
+class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
     """The part of a module that keeps its constructor's arguments.
 
     They are kept by the class itself, so `save_hyperparameters` need not be called; where it is
     called, as in other Lightning modules, it only leaves out what it is told to ignore.
     """
 
+    recipe: Recipe
+    generation: GenerationConfig
     _init_arguments: dict[str, Any]
 
     def save_hyperparameters(
@@ -64,16 +125,23 @@ class KeepsArguments(L.LightningModule):
     def _keep_arguments(self, arguments: dict[str, Any]) -> None:
         """Keep what is plain; `_check_arguments` refuses the rest, unless it is ignored by then."""
         ignored = self.__dict__.get("_ignored_arguments", set())
+        options = {"recipe": self.recipe, "generation": self.generation}
+        arguments = {name: options.get(name, value) for name, value in arguments.items()}
         self._init_arguments, self._not_plain = {}, {}
         for name, value in arguments.items():
             if name not in ignored:
                 try:
-                    if name not in ("recipe", "generation"):
+                    if name not in options:
                         _check_no_dataclass(value, f"hyper-parameter {name}")
                     self._init_arguments[name] = to_plain_data(value, f"hyper-parameter {name}")
                 except TypeError as error:
                     self._not_plain[name] = error
-        save_hyperparameters(self, given_hparams=copy.deepcopy(self._init_arguments))
+        given = self._init_arguments | {
+            name: to_plain_data(value, name)
+            for name, value in options.items()
+            if name not in ignored
+        }
+        save_hyperparameters(self, given_hparams=copy.deepcopy(given))
         self._log_hyperparams = self.__dict__.get("_log_requested", True)
 
     def _check_arguments(self) -> None:
@@ -85,54 +153,55 @@ class KeepsArguments(L.LightningModule):
                 )
 
 
-def capture_init_args(cls: type[Any]) -> Callable[..., None]:
-    """Wrap `cls.__init__` so that the instance keeps its arguments, and takes a `recipe`.
+def capture_init_args(
+    cls: type[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[inspect.BoundArguments, dict[str, Any]]:
+    """Bind arguments to the constructor's signature, defaults included.
 
-    The arguments with which the class that is being built was called are kept in the instance's
-    `_arguments`, defaults included. Scalars of numpy, paths and enums are converted before the
-    constructor sees them, so that it gets the same values when a checkpoint is loaded. `recipe` is
-    accepted, and shows in the signature, also where the class does not ask for it.
+    Args:
+        cls: The class that is built.
+        args: Positional arguments, without `self`.
+        kwargs: Keyword arguments.
+
+    Returns:
+        What to call the constructor with, and the arguments by name without the spec.
+
+    Raises:
+        TypeError: If they do not fit, or the spec is not a `SequenceSpec`.
     """
-    init = cls.__init__
-    signature = inspect.signature(init)
-    variadic = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
-    takes_recipe = "recipe" in signature.parameters
+    try:
+        bound = bind_arguments(cls, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{cls.__name__}: {error}") from None
+    for name in list(bound.arguments)[1:]:
+        bound.arguments[name] = to_builtin(bound.arguments[name])
+    arguments = dict(list(bound.arguments.items())[1:])
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    check_spec(_take_spec(cls, bound.signature, arguments))
+    return bound, arguments
 
-    @functools.wraps(init)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
-        recipe = {}
-        if not takes_recipe and "recipe" in kwargs:
-            recipe = {"recipe": kwargs.pop("recipe")}
-        if type(self) is not cls:
-            # A subclass whose constructor is this one, or hands a recipe on, keeps it.
-            if recipe.get("recipe") is not None:
-                self.__dict__["_arguments"].update(recipe)
-            init(self, *args, **kwargs)
-            return
-        bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        for name in list(bound.arguments)[1:]:
-            bound.arguments[name] = to_builtin(bound.arguments[name])
-        arguments = dict(list(bound.arguments.items())[1:])
-        for name in variadic:
-            arguments.update(arguments.pop(name))
-        check_spec(_take_spec(cls, signature, arguments))
-        object.__setattr__(self, "_arguments", arguments | recipe)
-        init(*bound.args, **bound.kwargs)
-        if "_init_arguments" not in self.__dict__:
-            raise TypeError(f"{cls.__name__}.__init__ must call super().__init__(spec, …)")
-        self._check_arguments()
 
-    if not takes_recipe:
-        parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        added = inspect.Parameter(
-            "recipe", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Recipe | None
-        )
-        rest = [signature.parameters[name] for name in variadic]
-        wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[*parameters, added, *rest]
-        )
-    return wrapped
+def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+    """Bind arguments to the parameters of a constructor, defaults included.
+
+    Raises:
+        TypeError: If they do not fit. What `**base: Unpack[BaseOptions]` does not take is found
+            here, not in the constructor of a parent.
+    """
+    bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
+    bound.apply_defaults()
+    known = BaseOptions.__annotations__
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD and "BaseOptions" in str(parameter.annotation):
+            for name in bound.arguments[parameter.name]:
+                if name not in known:
+                    raise TypeError(
+                        f"got an unexpected keyword argument {name!r}; besides its own arguments "
+                        f"it takes {', '.join(known)}"
+                    )
+    return bound
 
 
 def _take_spec(cls: type[Any], signature: inspect.Signature, arguments: dict[str, Any]) -> Any:
@@ -156,6 +225,21 @@ def _take_spec(cls: type[Any], signature: inspect.Signature, arguments: dict[str
             "everything but the spec by name"
         )
     return spec
+
+
+def check_base_options(recipe: object, generation: object) -> None:
+    """Check the types of the options that every module takes.
+
+    Raises:
+        TypeError: If one is something else, such as a dictionary.
+    """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {recipe!r}")
+    if not isinstance(generation, GenerationConfig):
+        raise TypeError(
+            "generation: expected a GenerationConfig, such as GenerationConfig('beam'), got "
+            f"{generation!r}"
+        )
 
 
 def check_spec(spec: object) -> None:

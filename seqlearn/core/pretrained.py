@@ -18,16 +18,16 @@ from safetensors.torch import load_file, load_model, save_model
 
 from seqlearn.class_methods import class_only_method
 from seqlearn.core.checkpoint import build, check_class, check_weights, class_name
-from seqlearn.core.hparams import KeepsArguments
+from seqlearn.core.hparams import InitArgsMixin
 from seqlearn.spec import SequenceSpec
 
-FORMAT = "seqlearn.pretrained/1"
+FORMAT = "seqlearn.pretrained/2"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 Kept = TypeVar("Kept", bound="Pretrained")
 
 
-class Pretrained(KeepsArguments):
+class Pretrained(InitArgsMixin):
     """The part of a module that is saved to a folder, and loaded from one."""
 
     spec: SequenceSpec

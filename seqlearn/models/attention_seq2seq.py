@@ -32,7 +32,7 @@ Departures from the papers:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.instrumentation import Axis, emit, time_loop
 from seqlearn.nn import (
     FUSED_LAYERS,
@@ -218,9 +218,7 @@ class AttentionSeq2Seq(SequenceModule):
         input_feeding: Whether the decoder's cell reads the answer of the step before: a loop over
             the steps, in training too.
         dropout: Share of what is dropped between layers, in training.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If there is nothing to look at (a language model), or an argument is none of
@@ -240,10 +238,9 @@ class AttentionSeq2Seq(SequenceModule):
         bidirectional: bool = True,
         input_feeding: bool = False,
         dropout: float = 0.2,
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         if spec.source is None:
             raise ValueError(
                 "AttentionSeq2Seq looks at a source, and this data has none; take RNN, GRU, LSTM, "

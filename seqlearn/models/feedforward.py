@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.instrumentation import emit
 from seqlearn.nn import Dropout
 from seqlearn.plain_data import check_whole_number
@@ -170,9 +170,7 @@ class FeedForward(SequenceModule):
         overflow: What becomes of a source longer than the window: `"error"` raises an error,
             `"truncate"` warns and reads its last tokens.
         dropout: Share of what is dropped before and after each hidden layer, in training.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If `window` or `num_layers` is below one, or `overflow` is none of the two.
@@ -189,10 +187,9 @@ class FeedForward(SequenceModule):
         num_layers: int = 1,
         overflow: Literal["error", "truncate"] = "error",
         dropout: float = 0.1,
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         window = check_whole_number(window, "window", 1)
         if overflow not in ("error", "truncate"):
             raise ValueError(f"expected overflow 'error' or 'truncate', got {overflow!r}")

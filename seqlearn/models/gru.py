@@ -16,9 +16,10 @@ connects source and target (`nn/recurrent_encoder_decoder.py`); the decoder read
 from __future__ import annotations
 
 import functools
+from typing import Unpack
 
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import GRULayer, RecurrentDecoder, RecurrentEncoder, stack_layers
 from seqlearn.spec import SequenceSpec
 
@@ -35,9 +36,7 @@ class GRU(SequenceModule):
             whole from the first step of training on, and what is told once is learnt over tens of
             steps; with 0 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
         dropout: Share of what is dropped between layers, in training.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
@@ -54,10 +53,9 @@ class GRU(SequenceModule):
         bidirectional: bool = False,
         update_bias: float = 0.0,
         dropout: float = 0.2,
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         make = functools.partial(GRULayer, update_bias=update_bias)
         layers = stack_layers(make, d_model, num_layers, bidirectional=bidirectional)
         self.encoder = RecurrentEncoder(layers, d_model, dropout)

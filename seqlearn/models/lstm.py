@@ -19,9 +19,10 @@ one context vector (`nn/recurrent_encoder_decoder.py`).
 from __future__ import annotations
 
 import functools
+from typing import Unpack
 
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import LSTMLayer, RecurrentDecoder, RecurrentEncoder, stack_layers
 from seqlearn.spec import SequenceSpec
 
@@ -38,9 +39,7 @@ class LSTM(SequenceModule):
             whole from the first step of training on, and what is told once is learnt over tens of
             steps; with 1 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
         dropout: Share of what is dropped between layers, in training.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
@@ -57,10 +56,9 @@ class LSTM(SequenceModule):
         bidirectional: bool = False,
         forget_bias: float = 1.0,
         dropout: float = 0.2,
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         make = functools.partial(LSTMLayer, forget_bias=forget_bias)
         layers = stack_layers(make, d_model, num_layers, bidirectional=bidirectional)
         self.encoder = RecurrentEncoder(layers, d_model, dropout)

@@ -16,8 +16,10 @@ encoder bidirectional; one context vector connects source and target
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import RecurrentDecoder, RecurrentEncoder, RNNLayer, stack_layers
 from seqlearn.spec import SequenceSpec
 
@@ -31,9 +33,7 @@ class RNN(SequenceModule):
         num_layers: Layers of the encoder, and of the decoder.
         bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
         dropout: Share of what is dropped between layers, in training.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
@@ -49,10 +49,9 @@ class RNN(SequenceModule):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.2,
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         self.encoder = RecurrentEncoder(
             stack_layers(RNNLayer, d_model, num_layers, bidirectional=bidirectional),
             d_model,

@@ -33,12 +33,12 @@ Departures from the paper:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import nn
 
 from seqlearn.core.base import SequenceModule
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import (
     Activation,
     DecoderLayer,
@@ -84,9 +84,7 @@ class Transformer(SequenceModule):
             as many positions as `max_positions` says (in the source the longest text seen, in the
             target three times that), and refuses more.
         activation: Of the feed-forward networks: `"relu"`, as in the paper, or `"gelu"`.
-        tie_embeddings: Share one matrix between the target's embedding, the output layer and,
-            with a joint vocabulary, the source's embedding.
-        recipe: How to train.
+        base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If `num_heads` does not divide `d_model` (into even widths, if rotary), a size
@@ -109,10 +107,9 @@ class Transformer(SequenceModule):
         norm: Literal["post", "pre"] = "post",
         positions: Positions = "sinusoidal",
         activation: Activation = "relu",
-        tie_embeddings: bool = False,
-        recipe: Recipe | None = None,
+        **base: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(spec, d_model=d_model, tie_embeddings=tie_embeddings, recipe=recipe)
+        super().__init__(spec, d_model=d_model, **base)
         num_layers = check_whole_number(num_layers, "num_layers", 1)
         if norm not in ("post", "pre"):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")

@@ -17,7 +17,7 @@ import yaml
 import seqlearn.cli
 from seqlearn.cli import inference, main, training
 from seqlearn.cli.plugins import subclasses
-from seqlearn.core import Recipe, SequenceModule
+from seqlearn.core import GenerationConfig, Recipe, SequenceModule
 from seqlearn.data import Dates, SequenceDataModule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,8 +151,19 @@ def test_the_recipe_has_a_help(
     assert "The highest learning rate" in out
 
 
+def test_the_generation_config_has_a_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(USER))
+    for model in ("Transformer", "my_package.MyModel"):
+        out = helped(f"fit --model {model} --model.generation.help", capsys)
+        for field in vars(GenerationConfig()):
+            assert f"--model.generation.{field} " in out
+        assert "rows for each source" in out
+
+
 @pytest.mark.parametrize("model", ["Transformer", "FeedForward", "my_package.MyModel"])
-def test_print_config_prints_every_field_of_the_recipe(
+def test_print_config_prints_every_field_of_recipe_and_generation(
     model: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -164,8 +175,12 @@ def test_print_config_prints_every_field_of_the_recipe(
     words += ["--trainer.max_epochs", "1", "--trainer.fast_dev_run", "1"]
     printed = helped(" ".join([*words, "--print_config"]), capsys)
     assert yaml.safe_load(printed)["model"]["init_args"]["recipe"] == vars(Recipe())
+    assert yaml.safe_load(printed)["model"]["init_args"]["generation"] == vars(GenerationConfig())
+    words += ["--model.generation.strategy", "beam", "--model.generation.beam_size", "7"]
     given = helped(" ".join([*words, "--model.recipe.lr", "0.5", "--print_config"]), capsys)
-    assert yaml.safe_load(given)["model"]["init_args"]["recipe"] == vars(Recipe(lr=0.5))
+    arguments = yaml.safe_load(given)["model"]["init_args"]
+    assert arguments["recipe"] == vars(Recipe(lr=0.5))
+    assert arguments["generation"] == vars(GenerationConfig("beam", beam_size=7))
     (tmp_path / "c.yaml").write_text(printed, encoding="utf-8")
     again = helped(f"fit --config {tmp_path / 'c.yaml'} --print_config", capsys)
     assert again == printed

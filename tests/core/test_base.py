@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Unpack
 
 import lightning as L
 import pytest
@@ -178,7 +180,7 @@ def test_generate_restores_every_mode_and_refuses_bad_input() -> None:
     assert model.generate([]) == []
     with pytest.raises(TypeError, match=r"pass \['abc'\]"):
         model.generate("abc")
-    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, or None, got 0"):
         model.generate([[4]], max_new_tokens=0)
     with pytest.raises(ValueError, match="expected 1 prompts"):
         model.generate([[4]], prompts=[[5], [6]])
@@ -200,20 +202,33 @@ def test_hyperparameters_are_plain_and_a_strange_one_is_refused() -> None:
 
 def test_arguments_are_kept_however_a_subclass_calls_its_parent() -> None:
     class Child(sl.Transformer):
-        def __init__(self, spec: sl.SequenceSpec, width: int = 8) -> None:
-            sl.Transformer.__init__(self, spec, d_model=width, num_heads=2, num_layers=1)
+        def __init__(
+            self, spec: sl.SequenceSpec, width: int = 8, **base: Unpack[sl.BaseOptions]
+        ) -> None:
+            sl.Transformer.__init__(self, spec, d_model=width, num_heads=2, num_layers=1, **base)
 
-    child = Child(SPEC, width=4, recipe=sl.Recipe(lr=0.25))
-    assert dict(child.hparams).keys() == {"width", "recipe"}
-    assert child.recipe.lr == 0.25
-    assert child.d_model == 4
+    for child in (Child(SPEC, 4, recipe=sl.Recipe(lr=0.25)), Child(SPEC, recipe=None, width=4)):
+        assert dict(child.hparams).keys() == {"width", "recipe", "generation"}
+        assert child.hparams["width"] == child.d_model == 4
+        assert child.hparams["recipe"]["lr"] == child.recipe.lr in (0.25, 1e-3)
 
     class Grandchild(Child):
-        """Whose constructor is its parent's, which does not ask for a recipe."""
+        """Whose constructor is its parent's."""
 
-    grandchild = Grandchild(SPEC, width=4, recipe=sl.Recipe(lr=0.5))
+    grandchild = Grandchild(SPEC, recipe=sl.Recipe(lr=0.5))
     assert grandchild.recipe.lr == 0.5
     assert grandchild.hparams["recipe"]["lr"] == 0.5
+    assert grandchild.hparams["width"] == 8
+
+    class Outer(Grandchild):
+        """Whose own arguments are kept, not those that it passes on."""
+
+        def __init__(self, spec: sl.SequenceSpec, *, half: int, **base: Unpack[sl.BaseOptions]):
+            super().__init__(spec, 2 * half, **base)
+
+    outer = Outer(SPEC, half=2, tie_embeddings=True)
+    assert dict(outer.hparams).keys() == {"half", "tie_embeddings", "recipe", "generation"}
+    assert outer.d_model == 4
 
     class Handing(Child):
         def __init__(self, spec: sl.SequenceSpec, recipe: sl.Recipe | None = None) -> None:
@@ -357,13 +372,32 @@ def test_only_the_spec_may_come_without_a_name_through_star_args(tmp_path: Path)
         Star(SPEC, 1)
 
 
-def test_a_recipe_in_the_class_gives_way_to_the_users() -> None:
-    class Fixed(sl.SequenceModule):
+def test_a_recipe_that_the_class_decides(tmp_path: Path) -> None:
+    class Fixed(sl.Transformer):
         def __init__(self, spec: sl.SequenceSpec) -> None:
-            super().__init__(spec, d_model=4, recipe=sl.Recipe(lr=1.0))
+            super().__init__(spec, **SIZES, recipe=sl.Recipe(lr=1.0))
 
-    assert Fixed(SPEC).recipe.lr == 1.0
-    assert Fixed(SPEC, recipe=sl.Recipe(lr=0.5)).recipe.lr == 0.5
+    assert Fixed.load_from_checkpoint(save(Fixed(SPEC), tmp_path)).recipe.lr == 1.0
+    with pytest.raises(TypeError, match="Fixed: got an unexpected keyword argument 'recipe'"):
+        Fixed(SPEC, recipe=sl.Recipe(lr=0.5))
+
+
+def test_an_unknown_argument_is_refused_by_the_class_that_is_built() -> None:
+    said = r"GRU: .* argument 'd_modle'; .* it takes recipe, generation, tie_embeddings"
+    with pytest.raises(TypeError, match=said):
+        sl.GRU(SPEC, d_modle=4)
+
+
+def test_the_signature_is_that_of_the_constructor() -> None:
+    assert [*inspect.signature(sl.RNN).parameters][:3] == ["spec", "d_model", "num_layers"]
+
+    class Own(sl.RNN):
+        def __init__(self, spec: sl.SequenceSpec, **base: Unpack[sl.BaseOptions]) -> None:
+            super().__init__(spec, **base)
+
+        written = __init__
+
+    assert Own.__init__ is Own.written
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
     model = transformer()
     with pytest.raises(ValueError, match="'greedy' does not use beam_size"):
         model.generate([], beam_size=3)
-    with pytest.raises(ValueError, match="max_new_tokens of at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_new_tokens of at least 1, or None, got 0"):
         model.generate([], max_new_tokens=0)
     with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)
@@ -229,7 +229,9 @@ def test_a_padded_batch_is_refused_and_its_rows_are_read() -> None:
     with pytest.raises(ValueError, match=r"prompt 1: .* without padding"):
         model.generate(SOURCES, prompts=batch.target)
     for method in (model.generate, model.score, transformer(CLASSES).classify):
-        with pytest.raises(TypeError, match=r"list of sources, got SequenceBatch; use model\.answ"):
+        with pytest.raises(
+            TypeError, match=r"list of sources, got SequenceBatch; use model\.gener"
+        ):
             method(batch, *([TARGETS] if method == model.score else []))
 
 

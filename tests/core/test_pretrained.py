@@ -84,7 +84,7 @@ def change(config: Path, **values: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": "seqlearn.pretrained/9"}, "expected the format 'seqlearn.pretrained/1', got"),
+        ({"format": "seqlearn.pretrained/9"}, "expected the format 'seqlearn.pretrained/2', got"),
         ({"format": None}, r"expected the JSON that save_pretrained writes.*KeyError: 'format'"),
         ({"class": "os.system"}, "got a changed or damaged file"),
         ({"sha256": "0" * 64}, r"config\.json: expected .* got a changed or damaged file"),

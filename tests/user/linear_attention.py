@@ -26,8 +26,8 @@ class LinearAttention(nn.Module):
 
 
 class LinearTransformer(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 128, num_layers: int = 2, num_heads: int = 4):
-        super().__init__(spec, d_model=d_model)
+    def __init__(self, spec, d_model: int = 128, num_layers: int = 2, num_heads: int = 4, **base):
+        super().__init__(spec, d_model=d_model, **base)
         sizes = {"d_model": d_model, "dropout": 0.1}
 
         def feedforward():

@@ -20,8 +20,8 @@ class MGULayer(sl.nn.StepLayer):
 
 
 class MGU(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 128, num_layers: int = 1, dropout: float = 0.2):
-        super().__init__(spec, d_model=d_model)
+    def __init__(self, spec, d_model: int = 128, num_layers: int = 1, dropout: float = 0.2, **base):
+        super().__init__(spec, d_model=d_model, **base)
         encoder_layers = sl.nn.stack_layers(MGULayer, d_model, num_layers, bidirectional=True)
         self.encoder = sl.nn.RecurrentEncoder(encoder_layers, d_model, dropout)
         decoder_layers = sl.nn.stack_layers(MGULayer, d_model, num_layers)

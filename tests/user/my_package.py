@@ -1,5 +1,7 @@
 """A module as a user writes it in a project of their own."""
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
@@ -30,7 +32,7 @@ class GruDecoder(nn.Module):
 
 
 class MyModel(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 32):
-        super().__init__(spec, d_model=d_model)
+    def __init__(self, spec, d_model: int = 32, **base: Unpack[sl.BaseOptions]):
+        super().__init__(spec, d_model=d_model, **base)
         self.encoder = BagEncoder(d_model)
         self.decoder = GruDecoder(d_model)

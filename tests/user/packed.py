@@ -1,5 +1,7 @@
 """A module of torch's own layers, which take no sequence of length zero."""
 
+from typing import Unpack
+
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -32,7 +34,7 @@ class GruDecoder(nn.Module):
 
 
 class Packed(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 32):
-        super().__init__(spec, d_model=d_model)
+    def __init__(self, spec, d_model: int = 32, **base: Unpack[sl.BaseOptions]):
+        super().__init__(spec, d_model=d_model, **base)
         self.encoder = PackedEncoder(d_model)
         self.decoder = GruDecoder(d_model)

@@ -38,8 +38,8 @@ class SRULayer(nn.Module):
 
 
 class SRU(sl.SequenceModule):
-    def __init__(self, spec, d_model: int = 128, num_layers: int = 2, dropout: float = 0.0):
-        super().__init__(spec, d_model=d_model)
+    def __init__(self, spec, d_model: int = 128, num_layers: int = 2, dropout: float = 0.0, **base):
+        super().__init__(spec, d_model=d_model, **base)
         layers = [[SRULayer(d_model) for _ in range(num_layers)] for _ in range(2)]
         self.encoder = sl.nn.RecurrentEncoder(layers[0], d_model, dropout)
         self.decoder = sl.nn.RecurrentDecoder(layers[1], d_model, dropout)
