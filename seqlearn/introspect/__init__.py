@@ -25,3 +25,5 @@ from seqlearn.introspect.recording._record import record as record
 from seqlearn.introspect.recording.kinds import RecordedKind as RecordedKind
 from seqlearn.introspect.recording.kinds import register_kind as register_kind
 from seqlearn.introspect.recording.recording import Recording as Recording
+from seqlearn.introspect.viewer.pictures import Picture as Picture
+from seqlearn.introspect.viewer.pictures import register_picture as register_picture

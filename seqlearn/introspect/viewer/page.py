@@ -1,4 +1,4 @@
-"""One HTML file, or a piece of one, that shows a recording."""
+"""One HTML file, or a fragment of one, that shows a recording."""
 
 from __future__ import annotations
 
@@ -6,54 +6,45 @@ import html
 import json
 import os
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from seqlearn.introspect.viewer.payload import Recorded, payload, shown_title
+from seqlearn.introspect.viewer.payload import Recorded, page_data, visible_title
+from seqlearn.introspect.viewer.pictures import PICTURES
 
-_SCRIPTS = (
-    "data",
-    "colors",
-    "scene",
-    "shapes",
-    "unrolled_rnn",
-    "gates",
-    "context_vector",
-    "cross_attention_steps",
-    "multi_head_per_token",
-    "all_heads",
-    "viewer",
-)
-"""The parts of the script in the order in which they stand in the page."""
+_SHARED = ("data", "colors", "scene", "shapes", "sequences")
+"""The scripts that all pictures use, in the order in which they depend on one another."""
+
+_ASSETS = files("seqlearn.introspect.viewer") / "assets"
 
 
 def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "seqlearn") -> Path:
     """Write a page that shows a recording: open it in a browser, from any folder, offline.
 
-    The page asks nothing of any network, and its own rules forbid it. Tokens are shown, never run.
-    It keeps at most 64 evenly spaced units of each vector, and of maps of more than 16,384 weights
-    the 16 greatest of each row; see `quantise`.
+    The page sends nothing over a network, and its own policy forbids it. Tokens are shown as text
+    and never run. The page holds at most 64 evenly spaced units of each vector, and the 16 largest
+    weights of each row of an attention map with more than 16,384 weights.
 
     Args:
-        recording: What was heard.
+        recording: The recording.
         path: The file to write.
-        title: What stands above.
+        title: The title of the page.
 
     Returns:
         The path.
 
     Raises:
         ValueError: If the recording holds no example.
-        OSError: If the file cannot be written; nothing half-written is left.
+        OSError: If the file cannot be written; no incomplete file is left.
     """
     path = Path(path)
-    head, foot = _asset("viewer.html").split("FRAGMENT")
-    page = head.replace("TITLE", html.escape(shown_title(title))) + to_html_fragment(
-        recording, title=title
-    )
+    head, foot = _read(_ASSETS / "viewer.html").split("FRAGMENT")
+    head = head.replace("TITLE", html.escape(visible_title(title)))
+    page = head + to_html_fragment(recording, title=title) + foot
     part = path.with_name(path.name + ".part")
     part.touch()
     try:
-        part.write_text(page + foot, "utf-8")
+        part.write_text(page, "utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -61,15 +52,15 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
 
 
 def to_html_fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
-    """The same as a piece of HTML, to stand inside another page, beside others of its kind.
+    """The viewer as a piece of HTML, to be part of another page, also several times.
 
-    It lives under one element, in a shadow root, so neither page nor viewer touch one another's
-    styles; it has no ids, follows the page's light or dark scheme (Material for MkDocs', else the
-    system's), and holds no blank line, so that Markdown leaves it alone.
+    It lives in a shadow root under one element, so that the styles of page and viewer do not
+    affect each other. It has no ids, follows the page's light or dark scheme (that of Material for
+    MkDocs, else the system's), and contains no blank line, so that Markdown leaves it unchanged.
 
     Args:
-        recording: What was heard.
-        title: What stands above.
+        recording: The recording.
+        title: The title of the viewer.
 
     Returns:
         A `div` and a `script`.
@@ -77,19 +68,28 @@ def to_html_fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
     Raises:
         ValueError: If the recording holds no example.
     """
-    data = _script_json(payload(recording, title))
-    style = _script_json(_dense(_asset("viewer.css")))
-    script = "\n".join(_dense(_asset(f"{name}.js")) for name in _SCRIPTS)
+    data = page_data(recording, title)
+    style = _script_json(_dense(_read(_ASSETS / "viewer.css")))
+    used = {picture["kind"] for example in data["examples"] for picture in example["pictures"]}
+    scripts = [_dense(_read(_ASSETS / f"{name}.js")) for name in _SHARED]
+    # A block for each picture: its functions are its own.
+    scripts += [
+        f"{{\n{_dense(_read(picture.script))}\n}}"
+        for name, picture in PICTURES.items()
+        if name in used
+    ]
+    scripts.append(_dense(_read(_ASSETS / "viewer.js")))
+    script = "\n".join(scripts)
     return (
         '<div class="seqlearn-viewer">'
-        f'<script type="application/json">{data}</script>'
+        f'<script type="application/json">{_script_json(data)}</script>'
         "<noscript>This picture needs JavaScript.</noscript></div>\n"
         f'<script>(() => {{\n"use strict";\nconst STYLE = {style};\n{script}\n}})();</script>\n'
     )
 
 
 def _script_json(data: object) -> str:
-    """JSON in ASCII in which nothing can end a script or begin an element."""
+    """ASCII JSON in which nothing can end a script or begin an element."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -97,10 +97,10 @@ def _script_json(data: object) -> str:
 
 
 def _dense(text: str) -> str:
-    """Without indentation, blank lines and lines that are comments."""
+    """Remove indentation, blank lines and lines that are comments."""
     lines = (line.strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-def _asset(name: str) -> str:
-    return (files("seqlearn.introspect.viewer") / "assets" / name).read_text("utf-8")
+def _read(file: Traversable | Path) -> str:
+    return file.read_text(encoding="utf-8")

@@ -1,14 +1,14 @@
-"""A recording as plain data for a page: tokens, packed weights and vectors, and which pictures."""
+"""A recording as plain data for a page: tokens, packed weights and vectors, and its pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from seqlearn.introspect.plots.attention import escape_label
-from seqlearn.introspect.viewer.pictures import pictures
+from seqlearn.introspect.viewer.pictures import find_pictures
 from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
 
 
@@ -18,24 +18,24 @@ class TokensOfExample(Protocol):
 
     @property
     def source(self) -> list[str] | None:
-        """What the encoder read."""
+        """The encoder's input."""
 
     @property
     def decoder_input(self) -> list[str] | None:
-        """What the decoder read."""
+        """The decoder's input."""
 
     @property
     def decoder_output(self) -> list[str] | None:
-        """What the decoder answered to each of them."""
+        """The token predicted at each position."""
 
 
 @runtime_checkable
 class Recorded(Protocol):
-    """What the viewer reads of a recording; `seqlearn.introspect.Recording` says what it means."""
+    """The part of `seqlearn.introspect.Recording` that the viewer uses."""
 
     @property
     def attention(self) -> Mapping[str, Tensor]:
-        """Weights by module name, `batch heads query key`."""
+        """Attention weights by module name, `batch heads query key`."""
 
     @property
     def states(self) -> Mapping[str, Tensor]:
@@ -43,40 +43,49 @@ class Recorded(Protocol):
 
     @property
     def gates(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """By module name and gate `batch time hidden`."""
+        """Gates by module name and gate, `batch time width`."""
 
     @property
     def tokens(self) -> Sequence[TokensOfExample]:
-        """One for each example."""
+        """The tokens of each example."""
 
     @property
     def axes(self) -> Mapping[str, tuple[str, str]]:
-        """What queries and keys are, where known."""
+        """Which sequences queries and keys are, where known."""
 
     @property
     def time_axis(self) -> Mapping[str, str]:
         """Which sequence states and gates follow, where known."""
 
+    @property
+    def extra(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Tensors of registered kinds, by kind and module name."""
 
-def payload(recording: Recorded, title: str) -> Packed:
+    @property
+    def extra_axes(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+        """Which sequences their axes follow, where known."""
+
+
+def page_data(recording: Recorded, title: str) -> dict[str, Any]:
     """Everything that the page shows.
 
-    Modules that were not heard once for each example are left out.
+    Modules that were not recorded once for each example are left out.
 
     Args:
-        recording: What was heard.
-        title: What stands above.
+        recording: The recording.
+        title: The title.
 
     Returns:
-        `title` and `examples`, each with its tokens (as they can be shown), `attention`, `states`,
-        `gates`, and the `pictures` that can be drawn from them.
+        `title` and `examples`, each with its tokens (as visible text), `attention`, `states`,
+        `gates`, `extra`, and the `pictures` that can be drawn from them.
 
     Raises:
         ValueError: If the recording holds no example.
     """
     gates = [gate for gates in recording.gates.values() for gate in gates.values()]
-    heard = [*recording.attention.values(), *recording.states.values(), *gates]
-    count = len(recording.tokens) or max((len(tensor) for tensor in heard), default=0)
+    extra = [tensor for tensors in recording.extra.values() for tensor in tensors.values()]
+    recorded = [*recording.attention.values(), *recording.states.values(), *gates, *extra]
+    count = len(recording.tokens) or max((len(tensor) for tensor in recorded), default=0)
     if not count:
         raise ValueError(
             "expected a recording of at least one example, got an empty one; run the model inside "
@@ -90,6 +99,7 @@ def payload(recording: Recorded, title: str) -> Packed:
             "attention": [],
             "states": [],
             "gates": [],
+            "extra": [],
         }
         for _ in range(count)
     ]
@@ -103,19 +113,21 @@ def payload(recording: Recorded, title: str) -> Packed:
     _add_attention(examples, recording)
     _add_states(examples, recording)
     _add_gates(examples, recording)
+    _add_extra(examples, recording)
     for example in examples:
-        example["pictures"] = pictures(example)
-    return {"title": shown_title(title), "examples": examples}
+        example["pictures"] = find_pictures(example)
+    return {"title": visible_title(title), "examples": examples}
 
 
-def shown_title(title: str) -> str:
-    """A title as it can be shown: its spaces stay, what has no shape is a code point."""
+def visible_title(title: str) -> str:
+    """A title as visible text: spaces stay, invisible characters become code points."""
     return " ".join(escape_label(word) for word in title.split(" "))
 
 
 def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
     for name in recording.attention:
-        weights = recording.attention[name]  # Made anew at each look where only a part was kept.
+        # Read once: weights of which only the largest are stored are expanded on each access.
+        weights = recording.attention[name]
         if len(weights) != len(examples):
             continue
         axes = recording.axes.get(name, (None, None))
@@ -161,8 +173,25 @@ def _add_gates(examples: Sequence[Packed], recording: Recorded) -> None:
             )
 
 
+def _add_extra(examples: Sequence[Packed], recording: Recorded) -> None:
+    """Vectors over time of registered kinds; tensors with other axes are left out."""
+    for kind, tensors in recording.extra.items():
+        axes = recording.extra_axes.get(kind, {})
+        for name, vectors in tensors.items():
+            stated = axes.get(name, ())
+            if vectors.ndim != 3 or len(vectors) != len(examples) or len(stated) > 1:
+                continue
+            if not vectors.shape[2]:
+                continue
+            time = stated[0] if stated and stated[0] != "pooled" else None
+            for example, steps in zip(examples, vectors, strict=True):
+                cut = steps[: _length(example, time, len(steps))]
+                about = {"kind": kind, "name": escape_label(name), "time": time}
+                _list(example, "extra").append(about | pack_vectors(cut))
+
+
 def _length(example: Packed, axis: str | None, size: int) -> int:
-    """How much of an axis is the example's own."""
+    """The length of an axis without padding."""
     tokens = {"source": example["source"], "target": example["decoder_input"]}.get(axis or "")
     return min(size, len(tokens)) if isinstance(tokens, list) else size
 

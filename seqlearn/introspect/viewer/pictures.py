@@ -1,85 +1,88 @@
-"""Which of the classic pictures can be drawn of an example: that follows from what was heard."""
+"""The registry of pictures: each has one JavaScript file and one Python function."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
-Picture = dict[str, Any]
-"""Its `kind`, and the names of the modules that it shows."""
-
-_LSTM = {"input", "forget", "output", "candidate", "cell"}
-_GRU = {"reset", "update", "candidate"}
+PictureData = dict[str, Any]
+"""What the page stores of one picture: its `kind` and the names of the modules that it shows."""
 
 
-def pictures(example: Mapping[str, Any]) -> list[Picture]:
-    """The pictures of one example, the most telling first.
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the viewer.
 
-    - `cross_attention_steps`: single-head cross-attention, with encoder and decoder states.
-    - `multi_head_per_token`: all heads of one layer for one token; opens at the last decoder layer.
-    - `context_vector`: encoder and decoder with one vector between them.
-    - `gates`: an LSTM or a GRU from within.
-    - `unrolled_rnn`: a recurrent layer rolled out in time.
-    - `all_heads`: any attention, to look around in; opens where the target looks at the source.
+    The script sets `PICTURES.<name>` to an object with
 
-    States are a recurrent layer's unless attention was heard inside the module that they are of:
-    a Transformer's block answers with states as well.
+    - `title`: its name in the viewer;
+    - `choices(example, picture)`: the names to choose from, such as layers; may be empty;
+    - `frames(view)`: the number of frames, of a `view` with `example`, `picture`, `choice`, `head`;
+    - `draw(scene, view, frame)`: draws on a `Scene`, sets `scene.height`, returns the caption;
+    - `opens` (optional): the first frame, or `"last"`; `chooses`: what a choice is, `"Layer"` if
+      missing; `heads(view)`: the number of heads; `thumbnails(view, palette, pick)`: small buttons.
+
+    It runs in strict mode in a scope of its own and may use the functions and classes in `assets/`,
+    such as `vectorsOf`, `heading` and `timeline`. It must not contain `</script`.
+
+    Attributes:
+        name: Its name in `PICTURES`, a JavaScript identifier.
+        script: The JavaScript file.
+        find: Returns, for one example of the page's data, the data of each picture that can be
+            drawn of it: a list of dictionaries, empty if there is none.
+    """
+
+    name: str
+    script: Traversable | Path
+    find: Callable[[Mapping[str, Any]], list[PictureData]]
+
+
+PICTURES: dict[str, Picture] = {}
+"""All pictures by name, in the order in which the viewer shows them."""
+
+
+def register_picture(picture: Picture) -> Picture:
+    """Register a picture, so that pages written afterwards show it.
+
+    An example, as `find` and the script receive it, is a dictionary with `source`, `decoder_input`
+    and `decoder_output` (tokens or `None`), and lists of dictionaries with the `name` of a module:
+    `attention`, `states`, `gates` and `extra` (kinds registered with `register_kind`).
 
     Args:
-        example: As `payload` makes it.
+        picture: The picture.
+
+    Returns:
+        The picture.
+
+    Raises:
+        ValueError: If its name is taken or is not an identifier, or the script cannot be part of a
+            page.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seqlearn.introspect import Picture, register_picture
+        >>> register_picture(Picture("my picture", Path("mine.js"), lambda example: []))
+        Traceback (most recent call last):
+        ...
+        ValueError: expected an identifier as the name of a picture, got 'my picture'
     """
-    attention = example["attention"]
-    parents = [one["name"].rpartition(".")[0] for one in attention]
-    recurrent = {
-        one["name"]: one["time"]
-        for one in example["states"]
-        if one["time"] is not None
-        and not any(p == one["name"] or p.startswith(one["name"] + ".") for p in parents)
-    }
-    source = [name for name, time in recurrent.items() if time == "source"]
-    target = [name for name, time in recurrent.items() if time == "target"]
-    found: list[Picture] = []
-    for one, parent in zip(attention, parents, strict=True):
-        single = len(one["heads"]) == 1 and one["axes"] == ["target", "source"]
-        if single and source and target:
-            answers = [state["name"] for state in example["states"] if state["name"] == parent]
-            found.append(
-                {
-                    "kind": "cross_attention_steps",
-                    "attention": one["name"],
-                    "source": source[-1],
-                    "target": target[-1],
-                    "answer": answers[0] if answers else None,
-                }
-            )
-    groups: dict[str, list[str]] = {}
-    for one, parent in zip(attention, parents, strict=True):
-        if len(one["heads"]) > 1 or one["axes"] != ["target", "source"]:
-            groups.setdefault(parent or one["name"], []).append(one["name"])
-    asked = {one["name"]: one["axes"][0] for one in attention}
-    if groups:
-        choices = [{"name": name, "attention": names} for name, names in groups.items()]
-        answering = [one["name"] for one in choices if asked[one["attention"][0]] == "target"]
-        opens = answering[-1] if answering else choices[0]["name"]
-        found.append({"kind": "multi_head_per_token", "choices": choices, "opens": opens})
-    vectors = [
-        one["name"] for one in example["states"] if one["time"] is None and one["steps"] == 1
+    if not picture.name.isidentifier() or not picture.name.isascii():
+        raise ValueError(f"expected an identifier as the name of a picture, got {picture.name!r}")
+    if PICTURES.get(picture.name, picture) != picture:
+        raise ValueError(f"expected a new picture, got {picture.name!r}, which is registered")
+    text = picture.script.read_text(encoding="utf-8").lower()
+    if "</script" in text or "<!--" in text:
+        raise ValueError(f"{picture.script}: expected a script without '</script' and '<!--'")
+    return PICTURES.setdefault(picture.name, picture)
+
+
+def find_pictures(example: Mapping[str, Any]) -> list[PictureData]:
+    """The pictures that can be drawn of one example of the page's data, in order."""
+    return [
+        {"kind": picture.name} | found
+        for picture in PICTURES.values()
+        for found in picture.find(example)
     ]
-    if vectors and source and target:
-        found.append(
-            {
-                "kind": "context_vector",
-                "vector": vectors[0],
-                "source": source[-1],
-                "target": target[-1],
-            }
-        )
-    gated = [one["name"] for one in example["gates"] if set(one["gates"]) in (_LSTM, _GRU)]
-    if gated:
-        found.append({"kind": "gates", "choices": gated})
-    if recurrent:
-        found.append({"kind": "unrolled_rnn", "choices": list(recurrent)})
-    if attention:
-        looking = [one["name"] for one in attention if one["axes"] == ["target", "source"]]
-        found.append({"kind": "all_heads", "opens": (looking or [attention[0]["name"]])[-1]})
-    return found

@@ -154,7 +154,7 @@ def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: P
     save_file({"attention/a": torch.ones(1)}, path)
     with pytest.raises(ValueError, match="its format is None"):
         Recording.load(path)
-    save_file({}, path, metadata={"format": "seqlearn.recording/3"})
+    save_file({}, path, metadata={"format": "seqlearn.recording/4"})
     with pytest.raises(ValueError, match="sha256"):
         Recording.load(path)
     with pytest.raises(FileNotFoundError):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from seqlearn.introspect import Recording, Tokens
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer import to_html, to_html_fragment
-from seqlearn.introspect.viewer.payload import payload
+from seqlearn.introspect.viewer.payload import page_data
 from seqlearn.introspect.viewer.quantise import KEPT, UNITS, pack_vectors, pack_weights
 
 NASTY = [
@@ -181,7 +181,7 @@ def test_of_wide_vectors_evenly_spaced_units_are_kept() -> None:
 
 
 def kinds(recording: Recording) -> list[str]:
-    return [picture["kind"] for picture in payload(recording, "")["examples"][0]["pictures"]]
+    return [picture["kind"] for picture in page_data(recording, "")["examples"][0]["pictures"]]
 
 
 def test_the_pictures_follow_from_what_was_heard() -> None:
@@ -223,7 +223,7 @@ def test_examples_are_cut_to_their_lengths_and_others_left_out() -> None:
         axes={"cross": ("target", "source")},
         time_axis={"states": "source"},
     )
-    first, second = payload(recording, "")["examples"]
+    first, second = page_data(recording, "")["examples"]
     assert [one["name"] for one in first["attention"]] == ["cross"]
     assert [(e["attention"][0]["rows"], e["attention"][0]["columns"]) for e in (first, second)] == [
         (3, 4),

@@ -17,8 +17,10 @@ function ramp(color) {
 }
 
 const INK = {
-  light: {surface: "#ffffff", ink: "#1b1e28", muted: "#505666", faint: "#6b7182", line: "#d5d9e2", ghost: "#eceef3", accent: "#3f45c8", onAccent: "#ffffff"},
-  dark: {surface: "#16181f", ink: "#eceef4", muted: "#a6acbb", faint: "#868d9e", line: "#363b48", ghost: "#22262f", accent: "#a5adff", onAccent: "#14161d"},
+  light: {surface: "#ffffff", ink: "#1b1e28", muted: "#505666", faint: "#6b7182", line: "#d5d9e2", ghost: "#eceef3",
+    accent: "#3f45c8", onAccent: "#ffffff"},
+  dark: {surface: "#16181f", ink: "#eceef4", muted: "#a6acbb", faint: "#868d9e", line: "#363b48", ghost: "#22262f",
+    accent: "#a5adff", onAccent: "#14161d"},
 };
 
 function paletteOf(mode) {
@@ -36,7 +38,8 @@ function paletteOf(mode) {
     // Of a share from 0 to 1, as [red, green, blue]; what is no number has a colour of its own.
     weight: t => Number.isFinite(t) ? sequential[Math.round(255 * Math.min(1, Math.max(0, t)))] : strange,
     // Of a number from -1 to 1.
-    signed: t => Number.isFinite(t) ? (t < 0 ? negative : positive)[Math.round(255 * Math.min(1, Math.abs(t)))] : strange,
+    signed: t => Number.isFinite(t) ? (t < 0 ? negative : positive)[Math.round(255 * Math.min(1, Math.abs(t)))]
+      : strange,
   };
 }
 

@@ -1,4 +1,4 @@
-// Reading what quantise.py packed: weights as logarithms, vectors as bytes; unpacked when looked at.
+// Unpacks the data of quantise.py: weights as logarithms, vectors as bytes; unpacked on first use.
 const NATS = 40, WEIGHT_STEPS = 65533, NOT_A_WEIGHT = 65535, VECTOR_STEPS = 127, NOT_A_NUMBER = -128;
 const WEIGHTS = new Float32Array(65536);
 for (let code = 1; code <= WEIGHT_STEPS + 1; code++) WEIGHTS[code] = Math.exp(((code - 1) / WEIGHT_STEPS - 1) * NATS);
@@ -61,8 +61,10 @@ class Head {
     for (let row = 0; row < this.rows; row++) for (let i = 0; i < this.kept; i++) {
       const place = row * this.kept + i, key = this.sparse ? this.keys[place] : i;
       const weight = WEIGHTS[this.codes[place]] * this.tops[row] / scale;
-      const x0 = Math.floor(key * width / this.columns), x1 = Math.max(x0 + 1, Math.floor((key + 1) * width / this.columns));
-      const y0 = Math.floor(row * height / this.rows), y1 = Math.max(y0 + 1, Math.floor((row + 1) * height / this.rows));
+      const x0 = Math.floor(key * width / this.columns),
+        x1 = Math.max(x0 + 1, Math.floor((key + 1) * width / this.columns));
+      const y0 = Math.floor(row * height / this.rows),
+        y1 = Math.max(y0 + 1, Math.floor((row + 1) * height / this.rows));
       for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) {
         if (!(weight <= shown[y * width + x])) shown[y * width + x] = weight;
       }
@@ -97,7 +99,8 @@ class Vectors {
   // All steps side by side, a row for each unit.
   across() {
     const values = new Float32Array(this.steps * this.count);
-    for (let step = 0; step < this.steps; step++) this.step(step).forEach((value, unit) => { values[unit * this.steps + step] = value; });
+    for (let step = 0; step < this.steps; step++) this.step(step).forEach((value,
+      unit) => { values[unit * this.steps + step] = value; });
     return values;
   }
 }
@@ -107,13 +110,14 @@ const named = (list, name) => list.find(one => one.name === name);
 const mean = values => values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
 const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
 
-// What the steps of a sequence are called; numbers where the tokens are not known.
+// The labels of a sequence: its tokens, or numbers where the tokens are not known.
 function tokensOf(example, axis, count) {
-  const tokens = axis === "source" ? example.source : axis === "target" ? example.decoder_input : axis === "decoder_output" ? example.decoder_output : axis === "pooled" ? ["pooled"] : null;
+  const tokens = axis === "source" ? example.source : axis === "target" ? example.decoder_input
+    : axis === "decoder_output" ? example.decoder_output : axis === "pooled" ? ["pooled"] : null;
   return Array.from({length: count}, (_, i) => tokens && i < tokens.length ? tokens[i] : String(i));
 }
 
-// Looking from the target at the source, a query is named by what it answered.
+// In cross-attention a query is named by the token that the decoder predicted there.
 function labelsOf(example, module) {
   const [from, to] = module.axes;
   const queries = from === "target" && to === "source" ? "decoder_output" : from;

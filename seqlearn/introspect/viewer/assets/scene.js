@@ -36,7 +36,8 @@ class Scene {
   path(d, {fill = "none", stroke = this.palette.faint, line = 1.25, dash = "", opacity = 1} = {}) {
     this.shapes.push({type: "path", d, fill, stroke, line, dash, opacity});
   }
-  text(x, y, text, {size = 13, weight = 400, fill = this.palette.ink, align = "center", room = Infinity, opacity = 1} = {}) {
+  text(x, y, text, {size = 13, weight = 400, fill = this.palette.ink, align = "center", room = Infinity,
+    opacity = 1} = {}) {
     const shown = room === Infinity ? text : fitted(text, room, size, weight);
     this.shapes.push({type: "text", x, y, text: shown, size, weight, fill, align, opacity});
   }
@@ -87,16 +88,44 @@ class Scene {
     context.globalAlpha = 1;
   }
   svg(title) {
-    const n = v => Math.round(v * 100) / 100, anchors = {left: "start", center: "middle", right: "end"};
-    const drawn = this.shapes.map(s => {
-      if (s.type === "text") return `<text x="${n(s.x)}" y="${n(s.y)}" font-size="${s.size}" font-weight="${s.weight}" fill="${s.fill}" text-anchor="${anchors[s.align]}" opacity="${n(s.opacity)}">${escaped(s.text)}</text>`;
-      if (s.type === "cells") return `<image x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" preserveAspectRatio="none" opacity="${n(s.opacity)}" href="${s.canvas.toDataURL("image/png")}"/>`;
-      const paint = `fill="${s.fill}" stroke="${s.stroke}" stroke-width="${s.line}" opacity="${n(s.opacity)}"${s.dash ? ` stroke-dasharray="${s.dash}"` : ""}`;
-      return s.type === "path" ? `<path d="${s.d}" ${paint}/>` : `<rect x="${n(s.x)}" y="${n(s.y)}" width="${n(s.width)}" height="${n(s.height)}" rx="${s.radius}" ${paint}/>`;
-    });
-    const style = "text{dominant-baseline:central;unicode-bidi:isolate;white-space:pre}image{image-rendering:pixelated}path{stroke-linecap:round;stroke-linejoin:round}";
-    return `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${n(this.width)}" height="${n(this.height)}" viewBox="0 0 ${n(this.width)} ${n(this.height)}" font-family="${escaped(FONT)}"><title>${escaped(title)}</title><style>${style}</style><rect width="100%" height="100%" fill="${this.palette.surface}"/>${drawn.join("")}</svg>`;
+    const attributes = {
+      xmlns: "http://www.w3.org/2000/svg", role: "img", width: rounded(this.width), height: rounded(this.height),
+      viewBox: `0 0 ${rounded(this.width)} ${rounded(this.height)}`, "font-family": FONT,
+    };
+    const ground = tag("rect", {width: "100%", height: "100%", fill: this.palette.surface});
+    const style = [
+      "text{dominant-baseline:central;unicode-bidi:isolate;white-space:pre}",
+      "image{image-rendering:pixelated}",
+      "path{stroke-linecap:round;stroke-linejoin:round}",
+    ].join("");
+    const content = [tag("title", {}, escaped(title)), tag("style", {}, style), ground, ...this.shapes.map(shapeTag)];
+    return tag("svg", attributes, content.join(""));
   }
+}
+
+const rounded = v => Math.round(v * 100) / 100;
+
+// An SVG element; `content` must be markup already.
+function tag(name, attributes, content = "") {
+  const listed = Object.entries(attributes).map(([key, value]) => ` ${key}="${escaped(String(value))}"`).join("");
+  return `<${name}${listed}>${content}</${name}>`;
+}
+
+function shapeTag(shape) {
+  const {type, opacity} = shape, place = {};
+  for (const side of ["x", "y", "width", "height"]) if (side in shape) place[side] = rounded(shape[side]);
+  if (type === "text") {
+    const anchor = {left: "start", center: "middle", right: "end"}[shape.align];
+    const font = {"font-size": shape.size, "font-weight": shape.weight, fill: shape.fill, "text-anchor": anchor};
+    return tag("text", {...place, ...font, opacity: rounded(opacity)}, escaped(shape.text));
+  }
+  if (type === "cells") {
+    const href = shape.canvas.toDataURL("image/png");
+    return tag("image", {...place, preserveAspectRatio: "none", opacity: rounded(opacity), href});
+  }
+  const paint = {fill: shape.fill, stroke: shape.stroke, "stroke-width": shape.line, opacity: rounded(opacity)};
+  if (shape.dash) paint["stroke-dasharray"] = shape.dash;
+  return type === "path" ? tag("path", {d: shape.d, ...paint}) : tag("rect", {...place, rx: shape.radius, ...paint});
 }
 
 // One pixel for each number, row by row.
@@ -138,5 +167,6 @@ function kept(object, key, make) {
   return found.get(key);
 }
 
-const ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\uFFFE": "\uFFFD", "\uFFFF": "\uFFFD"};
+const ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\uFFFE": "\uFFFD",
+  "\uFFFF": "\uFFFD"};
 const escaped = text => text.replace(/[&<>"'\uFFFE\uFFFF]/g, character => ENTITIES[character]);

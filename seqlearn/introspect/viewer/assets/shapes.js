@@ -1,15 +1,20 @@
 // Parts that several pictures share: strips of numbers, chips with words, boxes, windows.
 const STEM = 13;
 const digits = n => String(n).replace(/\d/g, d => "₀₁₂₃₄₅₆₇₈₉"[d]);
-const number = (x, places = 2) => Number.isFinite(x) ? x.toFixed(places).replace(/^-(0\.?0*)$/, "$1").replace("-", "−") : "not a number";
-const share = x => !Number.isFinite(x) ? "not a number" : x > 0 && x < 0.0005 ? "<0.1%" : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`;
+const number = (x, places = 2) => Number.isFinite(x)
+  ? x.toFixed(places).replace(/^-(0\.?0*)$/, "$1").replace("-", "−") : "not a number";
+const share = x => !Number.isFinite(x) ? "not a number" : x > 0 && x < 0.0005 ? "<0.1%"
+  : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`;
 const quoted = text => `“${text}”`;
 
 // A vector as a strip of heat, upright or lying; of a gate, how far it is open.
-function strip(scene, x, y, width, height, values, scale, {upright = true, opacity = 1, active = false, tip = "", open = false} = {}) {
+function strip(scene, x, y, width, height, values, scale,
+  {upright = true, opacity = 1, active = false, tip = "", open = false} = {}) {
   const {palette} = scene, color = open ? palette.weight : v => palette.signed(v / scale);
-  scene.rect(x - 1.5, y - 1.5, width + 3, height + 3, {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1, radius: 3});
-  scene.cells(x, y, width, height, upright ? heat(values.length, 1, values, color) : heat(1, values.length, values, color), opacity);
+  scene.rect(x - 1.5, y - 1.5, width + 3, height + 3,
+    {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1, radius: 3});
+  scene.cells(x, y, width, height,
+    upright ? heat(values.length, 1, values, color) : heat(1, values.length, values, color), opacity);
   if (tip) scene.spot(x, y, width, height, {tip});
 }
 
@@ -22,22 +27,30 @@ function ghost(scene, x, y, width, height) {
 function chip(scene, x, y, text, room, {active = false, quiet = false, weight = 400} = {}) {
   const {palette} = scene, size = STEM;
   const width = Math.min(room, Math.max(18, widthOf(text, size, weight) + 10));
-  scene.rect(x - width / 2, y - 11, width, 22, {fill: active ? palette.accent : palette.ghost, radius: 5, opacity: quiet ? 0.5 : 1});
-  scene.text(x, y, text, {size, weight, room: width - 4, fill: active ? palette.onAccent : quiet ? palette.faint : palette.ink});
+  scene.rect(x - width / 2, y - 11, width, 22,
+    {fill: active ? palette.accent : palette.ghost, radius: 5, opacity: quiet ? 0.5 : 1});
+  scene.text(x, y, text, {size, weight, room: width - 4,
+    fill: active ? palette.onAccent : quiet ? palette.faint : palette.ink});
   return width;
 }
 
 function box(scene, x, y, width, height, text, {active = false, quiet = false, size = 13} = {}) {
   const {palette} = scene;
-  scene.rect(x, y, width, height, {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1.25, radius: 8, dash: quiet ? "3 3" : ""});
-  scene.text(x + width / 2, y + height / 2, text, {size, room: width - 6, weight: 500, fill: quiet ? palette.faint : active ? palette.accent : palette.ink});
+  scene.rect(x, y, width, height,
+    {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1.25, radius: 8,
+    dash: quiet ? "3 3" : ""});
+  scene.text(x + width / 2, y + height / 2, text,
+    {size, room: width - 6, weight: 500, fill: quiet ? palette.faint : active ? palette.accent : palette.ink});
 }
 
 // A round sign: what is done with numbers where lines meet.
 function sign(scene, x, y, text, {active = false, quiet = false, radius = 11} = {}) {
   const {palette} = scene;
-  scene.rect(x - radius, y - radius, 2 * radius, 2 * radius, {fill: palette.surface, stroke: active ? palette.accent : quiet ? palette.line : palette.muted, line: active ? 2 : 1.25, radius});
-  scene.text(x, y + 0.5, text, {size: text.length > 1 ? 10 : 14, weight: 600, fill: active ? palette.accent : quiet ? palette.faint : palette.ink});
+  scene.rect(x - radius, y - radius, 2 * radius, 2 * radius,
+    {fill: palette.surface, stroke: active ? palette.accent : quiet ? palette.line : palette.muted,
+    line: active ? 2 : 1.25, radius});
+  scene.text(x, y + 0.5, text, {size: text.length > 1 ? 10 : 14, weight: 600,
+    fill: active ? palette.accent : quiet ? palette.faint : palette.ink});
 }
 
 function heading(scene, x, y, text, {quiet = false, align = "left", room = Infinity} = {}) {
@@ -69,22 +82,26 @@ function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = v
   const {palette, width} = scene, left = 12, across = width - 24, one = across / Math.max(1, vectors.steps);
   heading(scene, left, y + 8, name, {room: across - 196});
   legend(scene, y + 4, scale, width - 200);
-  const whole = kept(vectors, `timeline ${palette.mode} ${scale}`, () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
+  const whole = kept(vectors, `timeline ${palette.mode} ${scale}`,
+    () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
   scene.cells(left, y + 22, across, height, whole, 0.28);
   const seen = Math.min(vectors.steps, step + 1);
   if (seen > 0) {
     scene.cells(left, y + 22, one * seen, height, cropped(whole, seen));
     scene.rect(left + one * step, y + 20, Math.max(2, one), height + 4, {stroke: palette.accent, line: 2, radius: 2});
   }
-  for (let s = 0; s < vectors.steps && one >= 2; s++) scene.spot(left + one * s, y + 22, one, height, {frame: frameOf(s), tip: `${s + 1}: ${labels[s]}`});
-  if (one < 2) scene.spot(left, y + 22, across, height, {frameAt: x => frameOf(Math.min(vectors.steps - 1, Math.floor(x / one)))});
+  for (let s = 0; s < vectors.steps && one >= 2; s++) scene.spot(left + one * s, y + 22, one, height,
+    {frame: frameOf(s), tip: `${s + 1}: ${labels[s]}`});
+  if (one < 2) scene.spot(left, y + 22, across, height,
+    {frameAt: x => frameOf(Math.min(vectors.steps - 1, Math.floor(x / one)))});
   return y + 22 + height + 12;
 }
 
 // What the colours of vectors mean.
 function legend(scene, y, scale, x = 12) {
   const {palette} = scene, width = 96, steps = 61;
-  scene.cells(x + 44, y, width, 8, heat(1, steps, Array.from({length: steps}, (_, i) => 2 * i / (steps - 1) - 1), palette.signed));
+  scene.cells(x + 44, y, width, 8,
+    heat(1, steps, Array.from({length: steps}, (_, i) => 2 * i / (steps - 1) - 1), palette.signed));
   const style = {size: 11, fill: palette.muted};
   scene.text(x + 38, y + 4, number(-scale), {...style, align: "right"});
   scene.text(x + 50 + width, y + 4, number(scale), {...style, align: "left"});
@@ -92,7 +109,8 @@ function legend(scene, y, scale, x = 12) {
 }
 
 // Which units of a wide vector are shown.
-const unitsNote = vectors => vectors.count < vectors.width ? `${vectors.count} of ${vectors.width} units, evenly spaced` : `${vectors.width} units`;
+const unitsNote = vectors => vectors.count < vectors.width
+  ? `${vectors.count} of ${vectors.width} units, evenly spaced` : `${vectors.width} units`;
 
 // Tokens as a text: with spaces between them if they are words.
 function joined(tokens) {

@@ -20,8 +20,9 @@ PICTURES.all_heads = {
     const end = map(scene, place[0], place[1], side, head, queries, keys, frame);
     scene.height = Math.max(below, weightLegend(scene, end + 10, head.highest, place[0] + 14)) + 8;
     const found = head.greatest(frame, 5).map(([key, weight]) => `${quoted(keys[key])} ${share(weight)}`);
-    const rest = head.sparse ? ` The ${head.kept} greatest of each row are kept; the others of this row sum to ${share(head.rests[frame])}.` : "";
-    return `Row ${frame + 1} of ${module.rows}: ${quoted(queries[frame])} looks at ${found.join(", ") || "nothing"}.${rest}`;
+    const others = `The ${head.kept} largest of each row are kept; the others of this row sum to`;
+    const rest = head.sparse ? ` ${others} ${share(head.rests[frame])}.` : "";
+    return `Row ${frame + 1} of ${module.rows}: ${quoted(queries[frame])} attends to ${found.join(", ") || "nothing"}.${rest}`;
   },
 };
 
@@ -32,18 +33,31 @@ function lines(scene, y, width, module, head, queries, keys, row) {
   heading(scene, xQuery, y, names[module.axes[0]] ?? "queries", {align: "right"});
   heading(scene, xKey, y, names[module.axes[1]] ?? "keys");
   const [first, stop] = stretch(module.rows, LINES, row), all = module.columns <= LINES;
-  const weights = head.row(row), listed = all ? keys.map((_, key) => key) : head.greatest(row, LIST).map(([key]) => key).sort((a, b) => a - b);
+  const weights = head.row(row), listed = all ? keys.map((_, key) => key)
+    : head.greatest(row, LIST).map(([key]) => key).sort((a, b) => a - b);
   const extent = Math.max(stop - first, listed.length + (all ? 0 : listed.length + 1)) * high;
-  const step = extent / Math.max(1, stop - first) > 1.4 * high ? high * 1.4 : high, spread = extent / Math.max(1, listed.length);
+  const step = extent / Math.max(1, stop - first) > 1.4 * high ? high * 1.4 : high,
+    spread = extent / Math.max(1, listed.length);
   const from = query => top + (extent - step * (stop - first)) / 2 + (query - first + 0.5) * step;
-  const at = i => top + (i + 0.5) * (all ? Math.min(spread, high * 1.4) : spread) + (all ? Math.max(0, extent - listed.length * high * 1.4) / 2 : 0);
-  const draw = (query, i, weight, strong) => scene.path(`M${xQuery + 8} ${from(query)}C${(xQuery + xKey) / 2} ${from(query)} ${(xQuery + xKey) / 2} ${at(i)} ${xKey - 34} ${at(i)}`, {stroke: strong ? palette.accent : palette.faint, line: strong ? 1 + 3 * weight : 1, opacity: strong ? 0.1 + 0.9 * Math.sqrt(weight) : 0.4 * weight});
-  if (all) for (let query = first; query < stop; query++) if (query !== row) for (const [key, weight] of head.greatest(query, 3)) if (weight > 0.1) draw(query, key, weight, false);
+  const at = i => top + (i + 0.5) * (all ? Math.min(spread, high * 1.4) : spread) + (all
+    ? Math.max(0, extent - listed.length * high * 1.4) / 2 : 0);
+  const draw = (query, i, weight, strong) => {
+    const [x0, x1, y0, y1] = [xQuery + 8, xKey - 34, from(query), at(i)], middle = (xQuery + xKey) / 2;
+    const line = strong ? 1 + 3 * weight : 1, opacity = strong ? 0.1 + 0.9 * Math.sqrt(weight) : 0.4 * weight;
+    const style = {stroke: strong ? palette.accent : palette.faint, line, opacity};
+    scene.path(`M${x0} ${y0}C${middle} ${y0} ${middle} ${y1} ${x1} ${y1}`, style);
+  };
+  for (let query = first; all && query < stop; query++) {
+    if (query === row) continue;
+    for (const [key, weight] of head.greatest(query, 3)) if (weight > 0.1) draw(query, key, weight, false);
+  }
   listed.forEach((key, i) => { if (weights[key] > 0.004) draw(row, i, weights[key], true); });
   for (let query = first; query < stop; query++) {
     const now = query === row, room = xQuery - 26;
-    if (now) scene.rect(xQuery - Math.min(room, widthOf(queries[query], STEM, 600)) - 8, from(query) - 11, Math.min(room, widthOf(queries[query], STEM, 600)) + 14, 22, {fill: palette.accent, radius: 5});
-    scene.text(xQuery, from(query), queries[query], {align: "right", weight: now ? 600 : 400, fill: now ? palette.onAccent : palette.ink, room});
+    if (now) scene.rect(xQuery - Math.min(room, widthOf(queries[query], STEM, 600)) - 8, from(query) - 11,
+      Math.min(room, widthOf(queries[query], STEM, 600)) + 14, 22, {fill: palette.accent, radius: 5});
+    scene.text(xQuery, from(query), queries[query],
+      {align: "right", weight: now ? 600 : 400, fill: now ? palette.onAccent : palette.ink, room});
     scene.spot(0, from(query) - step / 2, xQuery + 20, step, {frame: query, hover: true, tip: `row ${query + 1}`});
   }
   listed.forEach((key, i) => {
@@ -51,12 +65,16 @@ function lines(scene, y, width, module, head, queries, keys, row) {
     const bar = 26 * Math.min(1, weight / (head.highest || 1) || 0);
     scene.rect(xKey - 32, at(i) - 7, 26, 14, {fill: palette.ghost, radius: 3});
     if (weight > 0) scene.rect(xKey - 6 - bar, at(i) - 7, bar, 14, {fill: palette.accent, radius: 3});
-    scene.text(xKey, at(i), keys[key], {align: "left", weight: strong ? 600 : 400, fill: strong ? palette.ink : palette.muted, room: width - xKey - 60});
-    if (weight >= 0.0005) scene.text(width - 8, at(i), share(weight), {size: 12, align: "right", fill: strong ? palette.ink : palette.muted});
-    if (!all && key > (i ? listed[i - 1] + 1 : 0)) scene.text(xKey, at(i) - spread / 2, `… ${key - (i ? listed[i - 1] + 1 : 0)} between`, {size: 11, align: "left", fill: palette.faint});
+    scene.text(xKey, at(i), keys[key],
+      {align: "left", weight: strong ? 600 : 400, fill: strong ? palette.ink : palette.muted, room: width - xKey - 60});
+    if (weight >= 0.0005) scene.text(width - 8, at(i), share(weight),
+      {size: 12, align: "right", fill: strong ? palette.ink : palette.muted});
+    if (!all && key > (i ? listed[i - 1] + 1 : 0)) scene.text(xKey, at(i) - spread / 2,
+      `… ${key - (i ? listed[i - 1] + 1 : 0)} between`, {size: 11, align: "left", fill: palette.faint});
   });
   if (first > 0) scene.text(xQuery, top - 6, `‹ ${first} above`, {size: 11, align: "right", fill: palette.muted});
-  if (stop < module.rows) scene.text(xQuery, top + extent + 8, `${module.rows - stop} below ›`, {size: 11, align: "right", fill: palette.muted});
+  if (stop < module.rows) scene.text(xQuery, top + extent + 8, `${module.rows - stop} below ›`,
+    {size: 11, align: "right", fill: palette.muted});
   return top + extent + 20;
 }
 
@@ -66,12 +84,14 @@ function map(scene, x, y, side, head, queries, keys, row) {
   const width = Math.max(60, square * head.columns), height = Math.max(24, square * head.rows);
   const sharp = Math.ceil(side * (window.devicePixelRatio || 1));
   const across = Math.min(head.columns, sharp), down = Math.min(head.rows, sharp);
-  const drawn = kept(head, `map ${palette.mode} ${across} ${down}`, () => heat(down, across, head.pixels(across, down), palette.weight));
+  const drawn = kept(head, `map ${palette.mode} ${across} ${down}`,
+    () => heat(down, across, head.pixels(across, down), palette.weight));
   scene.cells(x, y, width, height, drawn);
   scene.rect(x, y, width, height, {stroke: palette.line});
   const one = height / head.rows;
   scene.rect(x - 2, y + one * row - 1, width + 4, Math.max(2, one) + 2, {stroke: palette.accent, line: 1.5, radius: 2});
-  const placed = (dx, dy) => [Math.min(head.rows - 1, Math.floor(dy / one)), Math.min(head.columns - 1, Math.floor(dx / width * head.columns))];
+  const placed = (dx, dy) => [Math.min(head.rows - 1, Math.floor(dy / one)),
+    Math.min(head.columns - 1, Math.floor(dx / width * head.columns))];
   scene.spot(x, y, width, height, {
     frameAt: (dx, dy) => placed(dx, dy)[0],
     tipAt: (dx, dy) => {
@@ -94,7 +114,8 @@ function thumbnails(view, palette, pick) {
   return view.example.attention.map(module => {
     const row = element("div", {className: "row"}, element("p", {className: "name", textContent: module.name}));
     module.heads.forEach((_, number) => {
-      const canvas = element("canvas", {width: 1, height: 1}), button = element("button", {type: "button", className: "thumbnail"}, canvas);
+      const canvas = element("canvas", {width: 1, height: 1}),
+        button = element("button", {type: "button", className: "thumbnail"}, canvas);
       button.setAttribute("aria-label", `${module.name}, head ${number}`);
       button.title = `head ${number}`;
       button.dataset.module = module.name;

@@ -1,5 +1,6 @@
-// An LSTM or a GRU from within, at one step, with what the gates really let through.
-const GATE_NAMES = {input: "input i", forget: "forget f", output: "output o", candidate: "candidate c̃", reset: "reset r", update: "update z"};
+// The inside of an LSTM or a GRU at one step, with the recorded gate values.
+const GATE_NAMES = {input: "input i", forget: "forget f", output: "output o", candidate: "candidate c̃",
+  reset: "reset r", update: "update z"};
 
 PICTURES.gates = {
   title: "Gates",
@@ -17,19 +18,25 @@ PICTURES.gates = {
     const reads = tokensOf(example, packed.time, steps), states = named(example.states, view.choice);
     const hidden = states ? vectorsOf(states) : null;
     const now = Object.fromEntries(Object.entries(gates).map(([name, gate]) => [name, gate.step(step)]));
-    const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors ? vectors.step(step).map(() => 0) : null;
+    const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors
+      ? vectors.step(step).map(() => 0) : null;
     const lstm = "cell" in gates;
-    heading(scene, 12, 14, `${lstm ? "LSTM: the cell" : "GRU: the state"} goes straight through${scene.width < 560 ? "" : lstm ? "; gates decide what is kept, added and shown" : "; gates decide what is kept and what is new"}`, {room: scene.width - 24});
+    const title = lstm ? "LSTM: the cell goes straight through" : "GRU: the state goes straight through";
+    const what = lstm ? "what is kept, added and shown" : "what is kept and what is new";
+    heading(scene, 12, 14, scene.width < 560 ? title : `${title}; gates decide ${what}`, {room: scene.width - 24});
     let y = lstm
-      ? cellPath(scene, 34, {now, before: past(gates.cell), scale: Math.max(1, gates.cell.scale), shown: hidden?.step(step), token: reads[step], step})
+      ? cellPath(scene, 34, {now, before: past(gates.cell), scale: Math.max(1, gates.cell.scale),
+        shown: hidden?.step(step), token: reads[step], step})
       : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: reads[step], step});
     const line = lstm ? gates.cell : hidden;
     const about = {frameOf: s => backwards ? steps - 1 - s : s};
-    if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, reads, {...about, name: `${lstm ? "Cell" : "State"} through time, ${unitsNote(line)}`, scale: Math.max(1, line.scale)});
+    if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, reads,
+      {...about, name: `${lstm ? "Cell" : "State"} through time, ${unitsNote(line)}`, scale: Math.max(1, line.scale)});
     y = openness(scene, y, gates, step, lstm ? ["forget", "input", "output"] : ["reset", "update"]);
     legend(scene, y + 4, 1);
     scene.height = weightLegend(scene, y + 4, 1, Math.min(230, scene.width - 130), x => x) + 8;
-    const said = (lstm ? [["forget gate keeps", "forget"], ["input gate lets in", "input"], ["output gate shows", "output"]] : [["update gate keeps", "update"], ["reset gate lets through", "reset"]])
+    const said = (lstm ? [["forget gate keeps", "forget"], ["input gate lets in", "input"],
+      ["output gate shows", "output"]] : [["update gate keeps", "update"], ["reset gate lets through", "reset"]])
       .map(([words, name]) => `the ${words} ${share(mean(now[name]))}`).join(", ");
     return `Step ${frame + 1} of ${steps}: reads ${quoted(reads[step])}. On average ${said}.`;
   },
@@ -44,13 +51,17 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   const xAdd = (xInput + xNew) / 2, mid = y + 136;
   scene.rect(at(0.1), y, at(0.88) - at(0.1), low + tall + 34 - y, {fill: palette.ghost, radius: 14, opacity: 0.55});
   const ink = {stroke: palette.muted, line: 1.5};
-  scene.path(`M${xBefore + wide} ${top}H${xForget - 12}M${xForget + 12} ${top}H${xAdd - 12}`, {stroke: palette.accent, line: 3});
+  scene.path(`M${xBefore + wide} ${top}H${xForget - 12}M${xForget + 12} ${top}H${xAdd - 12}`,
+    {stroke: palette.accent, line: 3});
   scene.path(`M${xAdd + 12} ${top}H${xAfter - wide}`, {stroke: palette.accent, line: 3});
   strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, scale, {tip: "the cell before"});
   heading(scene, xBefore, top + tall / 2 + 16, `c${previous}`, {align: "center"});
-  for (const [x, name, letter] of [[xForget, "forget", "f"], [xInput, "input", "i"], [xNew, "candidate", "c̃"], [xOutput, "output", "o"]]) {
-    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
-    heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`, {align: "center"});
+  for (const [x, name, letter] of [[xForget, "forget", "f"], [xInput, "input", "i"], [xNew, "candidate", "c̃"],
+    [xOutput, "output", "o"]]) {
+    strip(scene, x - wide / 2, low, wide, tall, now[name], 1,
+      {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
+    heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`,
+      {align: "center"});
   }
   scene.arrow(xForget, low - 4, xForget, top + 13, ink);
   sign(scene, xForget, top, "×", {active: true});
@@ -66,12 +77,15 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   scene.arrow(xOutput + wide / 2 + 3, low + 30, xTanh - 12, low + 30, ink);
   sign(scene, xTanh, low + 30, "×");
   scene.arrow(xTanh + 12, low + 30, xAfter - wide / 2 - 4, low + 30, ink);
-  strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, now.cell, scale, {active: true, tip: `the cell now: size ${number(size(now.cell))}`});
+  strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, now.cell, scale,
+    {active: true, tip: `the cell now: size ${number(size(now.cell))}`});
   heading(scene, xAfter, top + tall / 2 + 16, `c${index}`, {align: "center"});
   const answer = shown ?? now.cell.map((c, i) => Math.tanh(c) * now.output[i]);
-  strip(scene, xAfter - wide / 2, low, wide, tall, answer, 1, {active: true, tip: `the state: size ${number(size(answer))}`});
+  strip(scene, xAfter - wide / 2, low, wide, tall, answer, 1,
+    {active: true, tip: `the state: size ${number(size(answer))}`});
   heading(scene, xAfter, low + tall + 18, `h${index}`, {align: "center"});
-  return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew, xOutput], token, previous, low + tall + 28);
+  return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew, xOutput], token, previous,
+    low + tall + 28);
 }
 
 function gruPath(scene, y, {now, before, shown, token, step}) {
@@ -81,13 +95,18 @@ function gruPath(scene, y, {now, before, shown, token, step}) {
   const [xBefore, xUpdate, xReset, xNew, xAdd, xAfter] = [0.02, 0.28, 0.48, 0.68, 0.68, 0.96].map(at);
   const ink = {stroke: palette.muted, line: 1.5};
   scene.rect(at(0.1), y, at(0.88) - at(0.1), low + tall + 34 - y, {fill: palette.ghost, radius: 14, opacity: 0.55});
-  scene.path(`M${xBefore + wide} ${top}H${xUpdate - 12}M${xUpdate + 12} ${top}H${xAdd - 12}M${xAdd + 12} ${top}H${xAfter - wide}`, {stroke: palette.accent, line: 3});
+  const line = (x0, x1) => scene.path(`M${x0} ${top}H${x1}`, {stroke: palette.accent, line: 3});
+  line(xBefore + wide, xUpdate - 12);
+  line(xUpdate + 12, xAdd - 12);
+  line(xAdd + 12, xAfter - wide);
   if (before) strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, 1, {tip: "the state before"});
   else ghost(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xBefore, top + tall / 2 + 16, `h${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xUpdate, "update", "z"], [xReset, "reset", "r"], [xNew, "candidate", "c̃"]]) {
-    strip(scene, x - wide / 2, low, wide, tall, now[name], 1, {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
-    heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`, {align: "center"});
+    strip(scene, x - wide / 2, low, wide, tall, now[name], 1,
+      {open: name !== "candidate", tip: `${GATE_NAMES[name]}: on average ${number(mean(now[name]))}`});
+    heading(scene, x, low + tall + 18, width < 560 ? `${letter}${index}` : `${GATE_NAMES[name]}${index}`,
+      {align: "center"});
   }
   scene.arrow(xUpdate, low - 4, xUpdate, top + 13, ink);
   sign(scene, xUpdate, top, "×", {active: true});
@@ -99,10 +118,12 @@ function gruPath(scene, y, {now, before, shown, token, step}) {
   sign(scene, xNew, mid, "×");
   scene.arrow(xNew, mid - 12, xNew, top + 13, ink);
   sign(scene, xAdd, top, "+", {active: true});
-  if (shown) strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, shown, 1, {active: true, tip: `the state: size ${number(size(shown))}`});
+  if (shown) strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, shown, 1,
+    {active: true, tip: `the state: size ${number(size(shown))}`});
   else ghost(scene, xAfter - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xAfter, top + tall / 2 + 16, `h${index}`, {align: "center"});
-  return reading(scene, low + tall + 34, (xUpdate + xNew) / 2, [xUpdate, xReset, xNew], token, previous, low + tall + 28);
+  return reading(scene, low + tall + 34, (xUpdate + xNew) / 2, [xUpdate, xReset, xNew], token, previous,
+    low + tall + 28);
 }
 
 // The token and the state before come in from below.
@@ -124,7 +145,8 @@ function openness(scene, y, gates, step, names) {
     const values = Array.from({length: steps}, (_, s) => mean(gates[name].step(s)));
     scene.cells(left, top, across, 14, heat(1, steps, values, palette.weight));
     scene.rect(left + one * step, top - 1, Math.max(2, one), 16, {stroke: palette.accent, line: 2, radius: 2});
-    if (one >= 2) values.forEach((value, s) => scene.spot(left + one * s, top, one, 14, {tip: `${name}, step ${s + 1}: ${number(value)}`}));
+    if (one >= 2) values.forEach((value, s) => scene.spot(left + one * s, top, one, 14,
+      {tip: `${name}, step ${s + 1}: ${number(value)}`}));
   });
   return y + 32 + names.length * 20;
 }

@@ -1,0 +1,51 @@
+// Encoder and decoder, and the context vector between them: all that the decoder knows of the source.
+PICTURES.context_vector = {
+  title: "One vector",
+  choices: () => [],
+  frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states,
+    picture.target).steps,
+  opens: "last",
+  draw(scene, {example, picture}, frame) {
+    const {palette, width} = scene;
+    const [encoder, vector, decoder] = [picture.source, picture.vector,
+      picture.target].map(name => vectorsOf(named(example.states, name)));
+    const reads = tokensOf(example, "source", encoder.steps), fed = tokensOf(example, "target", decoder.steps);
+    const says = tokensOf(example, "decoder_output", decoder.steps);
+    const passed = frame >= encoder.steps, answering = frame - encoder.steps - 1;
+    const written = joined(says.slice(0, Math.max(0, answering + 1)));
+    heading(scene, 12, 14, "Encoder: reads the source, token by token");
+    const step = Math.min(frame, encoder.steps - 1);
+    const first = unrolledSteps(scene, 34,
+      {vectors: encoder, reads, says: null, step, seen: step + 1, left: 8, right: width - 8, height: 64,
+      frameOf: s => s, active: !passed});
+    const x = Math.max(16, width / 2 - 160), long = Math.min(320, width - 32), y = first.bottom + 48;
+    const ink = {stroke: passed ? palette.accent : palette.line, line: passed ? 2 : 1.25};
+    const last = first.places[Math.min(first.stop, encoder.steps) - 1] ?? width / 2;
+    const low = first.bottom + 12, side = first.box + 17, edge = width - 4, middle = x + long / 2;
+    const curve = `C${edge} ${side} ${edge} ${low} ${width - 30} ${low}`;
+    scene.path(`M${last + 16} ${side}h10${curve}H${middle + 20}Q${middle} ${low} ${middle} ${y - 6}`, ink);
+    heading(scene, x + long / 2 - 12, y - 14, "context", {align: "right", quiet: !passed});
+    if (passed) strip(scene, x, y, long, 18, vector.step(0), timeScale(vector),
+      {upright: false, active: frame === encoder.steps, tip: "the context vector"});
+    else ghost(scene, x, y, long, 18);
+    scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
+    heading(scene, 18, y + 62, "Decoder: starts from the context, reads its own output",
+      {quiet: !passed, room: width - 24});
+    const second = unrolledSteps(scene, y + 84,
+      {vectors: decoder, reads: fed, says, step: answering, seen: answering + 1, left: 8, right: width - 8, height: 64,
+      frameOf: s => encoder.steps + 1 + s, active: answering >= 0});
+    const entry = second.places[second.first];
+    const turn = `v4Q${middle} ${y + 40} ${middle - 12} ${y + 40}H18Q6 ${y + 40} 6 ${y + 52}`;
+    const into = `V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`;
+    scene.path(`M${middle} ${y + 24}${turn}${into}`, {...ink, dash: second.first ? "2 4" : ""});
+    scene.height = legend(scene, second.bottom + 14, 1) + 8;
+    const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
+    if (!passed) return `${place}: the encoder reads ${quoted(reads[frame])}.`;
+    if (answering < 0) {
+      const norm = number(size(vector.step(0)));
+      return `${place}: the whole source is now one vector of ${vector.width} numbers, of size ${norm}.`;
+    }
+    const predicted = `the decoder reads ${quoted(fed[answering])} and predicts ${quoted(says[answering])}`;
+    return `${place}: ${predicted}. Written so far: ${ending(written)}`;
+  },
+};
