@@ -8,6 +8,7 @@ PICTURES.all_heads = {
   chooses: "Module",
   heads: view => named(view.example.attention, view.choice).heads.length,
   frames: view => named(view.example.attention, view.choice).rows,
+  thumbnails,
   draw(scene, view, frame) {
     const module = named(view.example.attention, view.choice), head = headOf(module, view.head);
     if (!module.rows || !module.columns) return empty(scene);
