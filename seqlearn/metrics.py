@@ -67,6 +67,40 @@ class TokenStatistics(Metric):
         }
 
 
+class ClassStatistics(Metric):
+    """Loss and accuracy of predicted classes."""
+
+    full_state_update = False
+    nll: Tensor
+    examples: Tensor
+    right_examples: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nll", torch.zeros(()), dist_reduce_fx="sum")
+        for name in ("examples", "right_examples"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        nll: Float[Tensor, " examples"],
+        correct: Bool[Tensor, " examples"],
+        mask: Bool[Tensor, "batch 1"],  # noqa: ARG002 -- as the other metrics have it
+    ) -> None:
+        """Add a batch: of each example that counts the loss in nats, and whether it is right."""
+        # Not in place: after `Trainer.validate` the sums are inference tensors.
+        self.nll = self.nll + nll.float().sum()
+        self.examples = self.examples + nll.numel()
+        self.right_examples = self.right_examples + correct.sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """`loss` (nats per example) and `accuracy` (a share)."""
+        return {
+            "loss": self.nll / self.examples,
+            "accuracy": self.right_examples / self.examples,
+        }
+
+
 class SquaredErrors(Metric):
     """The mean of squared errors over all numbers: their sum and their count, then the ratio."""
 
@@ -79,15 +113,15 @@ class SquaredErrors(Metric):
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, errors: Float[Tensor, "*numbers"]) -> None:
-        """Add the squared errors of a batch, one for each number that counts."""
+    def update(self, nll: Float[Tensor, "*numbers"], correct: Tensor, mask: Tensor) -> None:  # noqa: ARG002
+        """Add the squared errors of a batch (`nll`), one for each number that counts."""
         # Not in place: after `Trainer.validate` the sums are inference tensors.
-        self.total = self.total + errors.float().sum()
-        self.count = self.count + errors.numel()
+        self.total = self.total + nll.float().sum()
+        self.count = self.count + nll.numel()
 
-    def compute(self) -> Tensor:
-        """The mean squared error."""
-        return self.total / self.count
+    def compute(self) -> dict[str, Tensor]:
+        """`loss`, the mean squared error."""
+        return {"loss": self.total / self.count}
 
 
 class CorpusBLEU(Metric):

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "instrumentation": {"instrumentation"},
     "batch": {"batch"},
     "nn": {"nn", "batch", "instrumentation", "plain_data"},
-    "spec": {"spec", "batch", "plain_data", "class_methods", "nn"},
+    "spec": {"spec", "batch", "plain_data", "class_methods", "nn", "metrics"},
     "decoding": {"decoding", "batch", "instrumentation", "nn.protocols", "spec", "plain_data"},
     "metrics": {"metrics", "batch"},
     "data": {"data", "plain_data", "spec", "batch"},

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.nn import functional
 
-from seqlearn.batch import START, SequenceBatch, length_mask
+from seqlearn.batch import SequenceBatch
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.core import SequenceModule
@@ -24,7 +23,6 @@ from seqlearn.introspect.measures.gradient import (
     gradient_flow,
 )
 from seqlearn.introspect.plots.curves import distance_curve, gradient_curves
-from seqlearn.spec import TextSpec, VectorSpec
 
 _EARLIER = 20  # number of earlier curves in a figure
 
@@ -201,7 +199,8 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
         RuntimeError: If the module does not embed its input by one call of `source_embedding`
             (`target_embedding`).
     """
-    has_text_source = isinstance(module.spec.source, TextSpec)
+    source = module.spec.source
+    has_text_source = source is not None and source.is_sequence
     which = "source_embedding" if has_text_source else "target_embedding"
     embedding = getattr(module, which)
     assert isinstance(embedding, nn.Module)
@@ -239,18 +238,11 @@ def last_predicted(
         The index along the target, -1 for an example without any target; and the loss, 0 for such
         an example.
     """
-    if isinstance(module.spec.target, VectorSpec):
-        error = (predicted - batch.target).square().sum(-1)
-        return torch.zeros_like(batch.target[:, 0], dtype=torch.long), error
-    if not isinstance(module.spec.target, TextSpec):
-        return torch.zeros_like(batch.target), functional.cross_entropy(
-            predicted, batch.target, reduction="none"
-        )
-    assert batch.target_lengths is not None
-    labels = batch.target[:, 1:]
-    counts = length_mask(batch.target_lengths - 1, labels.shape[1]) & (labels != START)
+    target = module.spec.target
+    labels, counts = target.labels_of(batch._replace(indices=None))
+    outputs = predicted if target.needs_decoder else predicted[:, None]
     index = torch.arange(labels.shape[1], device=labels.device)
     last = torch.where(counts, index, -1).amax(1)
     row = torch.arange(len(labels), device=labels.device)
-    loss = functional.cross_entropy(predicted[row, last], labels[row, last], reduction="none")
+    loss = target.item_loss(outputs[row, last], labels[row, last])
     return last, loss * (last >= 0)

@@ -8,15 +8,15 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from torch import Tensor
 
-from seqlearn.batch import END, PAD, START, SequenceBatch, pad
+from seqlearn.batch import END, PAD, START, SequenceBatch
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.core import SequenceModule
-from seqlearn.core.generation import batch_sources
-from seqlearn.spec import ClassesSpec, TextSpec
+from seqlearn.core.generation import batch_sources, encode_sources
+from seqlearn.core.scoring import pooled_outputs
+from seqlearn.spec import SideSpec, TextSpec
 from seqlearn.spec.raw_inputs import EncodedIds
 
 Rows = Sequence[tuple[str, ...]]
@@ -129,29 +129,23 @@ def compare_to_targets(module: SequenceModule, batch: SequenceBatch) -> Samples:
     """
     source, target = module.spec.source, module.spec.target
     if source is None:
-        assert isinstance(target, TextSpec)
+        assert isinstance(target, TextSpec)  # or it would not be a language model
         texts = [_text_ids(row) for row in _cut(batch.target, batch.target_lengths)]
         prompts = [EncodedIds(ids[: len(ids) // 2]) for ids in texts]
         most = 1 + max((len(ids) - len(ids) // 2 for ids in texts), default=0)
         columns = {
-            "prompt": format_values(target.decode(prompts)),
-            "expected": format_values(target.decode(texts)),
+            "prompt": format_values(target.decode(prompts), target),
+            "expected": format_values(target.decode(texts), target),
         }
         return _table(
-            columns | {"predicted": format_values(_continue_prompts(module, prompts, most))}
+            columns | {"predicted": format_values(_continue_prompts(module, prompts, most), target)}
         )
     assert batch.source is not None
-    sources = batch_sources(batch)
-    texts_of = source.decode(sources) if isinstance(source, TextSpec) else sources
-    columns = {"source": format_values(texts_of)}
-    if isinstance(target, TextSpec):
-        columns["expected"] = format_values(
-            batch.references or target.decode(batch.target.tolist())
-        )
-    elif isinstance(target, ClassesSpec):
-        columns["expected"] = [target.labels[at] for at in batch.target.tolist()]
-    else:
-        columns["expected"] = format_values(batch.target)
+    sources = batch_sources(module.spec, batch)
+    columns = {
+        "source": format_values(source.decode(sources), source),
+        "expected": format_values(batch.references or target.decode_labels(batch.target), target),
+    }
     return _table(columns | predict_columns(module, sources))
 
 
@@ -160,39 +154,30 @@ def predict_samples(module: SequenceModule, sources: Sequence[Any]) -> Samples:
     if module.spec.source is None:
         return _table(
             {
-                "prompt": format_values(sources),
-                "predicted": format_values(_continue_prompts(module, sources)),
+                "prompt": format_values(sources, module.spec.target),
+                "predicted": format_values(_continue_prompts(module, sources), module.spec.target),
             }
         )
-    return _table({"source": format_values(sources)} | predict_columns(module, sources))
+    shown = format_values(sources, module.spec.source)
+    return _table({"source": shown} | predict_columns(module, sources))
 
 
 def predict_columns(module: SequenceModule, sources: Sequence[Any]) -> dict[str, list[str]]:
     """Predict raw sources: a column of predictions and, for classes, one of probabilities."""
     target = module.spec.target
-    if isinstance(target, TextSpec):
-        return {"predicted": format_values(module.generate(sources))}
-    if isinstance(target, ClassesSpec):
+    if target.needs_decoder:
+        return {"predicted": format_values(module.generate(sources), target)}
+    if "classify" in target.methods:
         labels, probabilities = module.classify(sources)
         sure = [f"{probability:.3f}" for probability in probabilities.amax(1).tolist()]
         return {"predicted": labels, "probability": sure}
-    assert isinstance(module.spec.source, TextSpec)
-    ids, lengths = pad(module.spec.source.encode(list(sources)), module.device)
-    unknown = torch.zeros(len(ids), target.size, device=module.device)
-    return {"predicted": format_values(module(SequenceBatch(ids, lengths, unknown, None)))}
+    outputs = pooled_outputs(module, encode_sources(module, sources))
+    return {"predicted": format_values(target.decode_outputs(outputs), target)}
 
 
-def format_values(values: Iterable[Any]) -> list[str]:
-    """Format values as texts; ids and numbers (to three digits) are joined by spaces."""
-    return [
-        value if isinstance(value, str) else " ".join(f"{number:.3g}" for number in _numbers(value))
-        for value in values
-    ]
-
-
-def _numbers(value: Any) -> list[float]:
-    numbers: list[float] = torch.as_tensor(value).tolist()
-    return numbers
+def format_values(values: Iterable[Any], side: SideSpec) -> list[str]:
+    """Format values as texts, as their type describes them; raw texts stay as they are."""
+    return [value if isinstance(value, str) else side.describe(value) for value in values]
 
 
 def _continue_prompts(

@@ -14,7 +14,6 @@ from typing import IO, Any
 from seqlearn.cli.demo import require_writable
 from seqlearn.cli.loading import load_checkpoint
 from seqlearn.introspect import record
-from seqlearn.spec import ClassesSpec, TextSpec, VectorSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 LINES_NAMED = 20
@@ -77,13 +76,13 @@ def view(argv: Sequence[str]) -> None:
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_checkpoint(options.checkpoint, options.model)
     source, target = module.spec.source, module.spec.target
-    if isinstance(source, VectorSpec) or isinstance(target, VectorSpec):
-        raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
+    if (source is not None and not source.is_sequence) or not target.methods:
+        raise ValueError(
             f"seqlearn view shows models of texts, and {options.checkpoint} reads or answers "
             "vectors; use sl.record(model) and recording.to_html(path)"
         )
     with record(module) as recording:
-        if isinstance(target, ClassesSpec):
+        if "classify" in target.methods:
             answers, _ = module.classify(options.text)
         elif source is None:
             answers = module.generate(prompts=options.text, max_new_tokens=options.max_new_tokens)
@@ -134,7 +133,7 @@ class UnknownLines:
     """
 
     def __init__(self, source: object, name: str, *, refuse: bool) -> None:
-        self._source = source if isinstance(source, TextSpec) else None
+        self._unknown_symbols = getattr(source, "unknown_symbols", None)
         self._name, self._refuse = name, refuse
         self._found: list[str] = []
 
@@ -145,11 +144,11 @@ class UnknownLines:
             ValueError: If a line cannot be read at all or, with `refuse`, holds such a symbol; the
                 message names file, line and symbol.
         """
-        if self._source is None:
+        if self._unknown_symbols is None:
             return
         for number, line in lines:
             try:
-                symbols = self._source.unknown_symbols(line)
+                symbols = self._unknown_symbols(line)
             except ValueError as error:
                 raise ValueError(f"{self._name}, line {number}: {error}") from error
             if symbols and self._refuse:

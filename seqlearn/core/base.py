@@ -13,21 +13,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from seqlearn.batch import PAD, START, Memory, SequenceBatch, check_batch, hide_rows, length_mask
+from seqlearn.batch import START, Memory, SequenceBatch, check_batch, hide_rows
 from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_base_options, check_spec
 from seqlearn.core.inference import GenerationMixin
-from seqlearn.core.io_layers import input_layer, output_size
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.steps import LossOutput, TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
-from seqlearn.nn import Decoder, Encoder, State, linear_cross_entropy
+from seqlearn.nn import Decoder, Encoder, State
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import SequenceSpec
 
 
 class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
@@ -78,11 +77,12 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         check_base_options(self.recipe, self.generation)
         self._keep_arguments(captured)
         self.spec, self.d_model = spec, d_model
-        self.source_embedding = input_layer(spec.source, d_model)
-        self.target_embedding = (
-            input_layer(spec.target, d_model) if isinstance(spec.target, TextSpec) else None
+        self.source_embedding = (
+            None if spec.source is None else spec.source.make_input_layer(d_model)
         )
-        self.head = nn.Linear(d_model, output_size(spec.target))
+        self.target_embedding = spec.target.make_target_embedding(d_model)
+        self.head = nn.Linear(d_model, spec.target.output_size)
+        self.metrics = spec.target.make_metrics()
         if tie_embeddings:
             self._tie_embeddings()
         self._carried = CarriedState(self)
@@ -128,18 +128,11 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         Returns:
             What a decoder may know of it; `None` without a source.
         """
-        if self.source_embedding is None or source is None:
+        if self.spec.source is None or self.source_embedding is None or source is None:
             return None
-        if isinstance(self.spec.source, VectorSpec) or source_lengths is None:
-            inputs = self.source_embedding(source)
-            inputs = inputs[:, None] if inputs.ndim == 2 else inputs
-            lengths = torch.full(inputs.shape[:1], inputs.shape[1], device=inputs.device)
-            return self.encoder(inputs, length_mask(lengths, inputs.shape[1]))
-        if source.shape[1] == 0:
-            source = nn.functional.pad(source, (0, 1), value=PAD)
-        inputs = self.source_embedding(source)
-        mask = length_mask(source_lengths.clamp(min=1), inputs.shape[1])
-        return hide_rows(self.encoder(inputs, mask), source_lengths == 0)
+        inputs, mask, empty = self.spec.source.embed(self.source_embedding, source, source_lengths)
+        memory = self.encoder(inputs, mask)
+        return memory if empty is None else hide_rows(memory, empty)
 
     def decode(
         self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None
@@ -194,7 +187,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         check_batch(batch)
         with generation(range(batch.size), batch.size, batch.source, batch.source_lengths):
             memory = self.encode(batch.source, batch.source_lengths)
-            if not isinstance(self.spec.target, TextSpec):
+            if not self.spec.target.needs_decoder:
                 assert memory is not None
                 end_teacher_forcing(batch.size)
                 return memory.pooled, None
@@ -221,39 +214,11 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         """
         check_batch(batch)
         hidden, state = self.forward_hidden(batch, state)
-        if isinstance(self.spec.target, TextSpec):
-            assert batch.target_lengths is not None
-            labels = batch.target[:, 1:]
-            mask = (
-                length_mask(batch.target_lengths - 1, labels.shape[1])
-                & ~batch.is_duplicate[:, None]
-            )
-            mask &= labels != START  # which stands between the documents of a stream
-        else:
-            hidden, labels, mask = (
-                hidden[:, None],
-                batch.target[:, None],
-                ~batch.is_duplicate[:, None],
-            )
-        if isinstance(self.spec.target, VectorSpec):
-            error = (self.head(hidden[mask]) - labels[mask]).square()
-            return LossOutput(error.sum(), torch.tensor(error.numel()), error, error == 0, mask)
-        measured = linear_cross_entropy(
-            hidden[mask],
-            self.head.weight,
-            self.head.bias,
-            labels[mask],
-            smoothing,
-            self._class_weight(),
-        )
-        return LossOutput(measured.loss, mask.sum(), measured.nll, measured.correct, mask, state)
-
-    def _class_weight(self) -> Tensor | None:
-        """The weights of the classes in the training loss, `labels`."""
         target = self.spec.target
-        if not isinstance(target, ClassesSpec) or target.weights is None:
-            return None
-        return torch.tensor(target.weights, dtype=self.head.weight.dtype, device=self.device)
+        labels, mask = target.labels_of(batch)
+        hidden = hidden if target.needs_decoder else hidden[:, None]
+        result = target.compute_loss(hidden[mask], labels[mask], self.head, smoothing=smoothing)
+        return LossOutput(*result, mask, state)
 
 
 record_hooks(SequenceModule)

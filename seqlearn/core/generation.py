@@ -8,14 +8,14 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from seqlearn.batch import START, Memory, SequenceBatch, pad
+from seqlearn.batch import START, Memory, SequenceBatch
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
 from seqlearn.instrumentation import generation
 from seqlearn.nn import State
-from seqlearn.spec import SequenceSpec, TextSpec, VectorSpec
-from seqlearn.spec.raw_inputs import EncodedIds, check_list
+from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec.raw_inputs import check_list
 
 MAX_BATCH_ROWS = 128
 """Rows that go through a model side by side."""
@@ -156,19 +156,14 @@ def encode_sources(
         return [None] * len(sources)
     if sources is None:
         raise ValueError("expected a list of sources, got none")
-    if isinstance(side, VectorSpec):
-        return [torch.from_numpy(vector) for vector in side.encode(sources, label="source")]
-    return side.encode(sources, label="source")
+    return list(side.encode(sources, label="source"))
 
 
-def batch_sources(batch: SequenceBatch) -> list[Any]:
+def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
     """The sources of a batch as `generate` and `classify` take them, without padding."""
-    if batch.source is None:
+    if batch.source is None or spec.source is None:
         return [None] * batch.size
-    if batch.source_lengths is None:
-        return list(batch.source)
-    pairs = zip(batch.source.tolist(), batch.source_lengths.tolist(), strict=True)
-    return [EncodedIds(ids[:length]) for ids, length in pairs]
+    return spec.source.unbatch(batch.source, batch.source_lengths)
 
 
 def batches(
@@ -208,6 +203,4 @@ def collate(
     """The sources of a batch, padded, and their lengths where they are ids."""
     if module.spec.source is None:
         return None, None
-    if isinstance(module.spec.source, VectorSpec):
-        return torch.stack(list(source_ids)).to(module.device, module.head.weight.dtype), None
-    return pad(source_ids, module.device)
+    return module.spec.source.collate(source_ids, module.device, module.head.weight.dtype)

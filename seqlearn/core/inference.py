@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, Unpack, cast, overload
 
 import torch
 from jaxtyping import Float
@@ -19,10 +19,10 @@ from seqlearn.core.generation import (
     prompt_ids,
 )
 from seqlearn.core.generation_config import GenerationOptions, StrategyName, resolve_options
-from seqlearn.core.scoring import class_probabilities, log_probabilities
+from seqlearn.core.scoring import log_probabilities, pooled_outputs
 from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
-from seqlearn.spec import ClassesSpec, TextSpec
+from seqlearn.spec import TargetSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_list
 
 RawInputs = Sequence[Any] | Tensor | None
@@ -267,19 +267,14 @@ class GenerationMixin:
             UnknownSymbolWarning: If texts hold symbols that training never showed.
         """
         target = self.spec.target
-        if not isinstance(target, ClassesSpec):
-            instead = (
-                "use generate or score"
-                if isinstance(target, TextSpec)
-                else "call the model on a batch, or use trainer.predict"
-            )
-            raise ValueError(  # noqa: TRY004 -- the model is of the wrong kind, not the argument
+        if "classify" not in target.methods:
+            raise ValueError(
                 f"classify needs a target of classes, and this model's target is "
-                f"{type(target).__name__}; {instead}"
+                f"{type(target).__name__}; {_alternatives(target)}"
             )
         source_ids = encode_sources(self, sources)
-        probabilities = class_probabilities(self, source_ids, len(target.labels))
-        return [target.labels[at] for at in probabilities.argmax(-1).tolist()], probabilities
+        probabilities = pooled_outputs(self, source_ids).softmax(-1)
+        return target.decode_outputs(probabilities), probabilities
 
     def generate_batch(self: SupportsGeneration, batch: SequenceBatch) -> list[Any]:
         """Generate an answer to each source of a batch; its target is not used.
@@ -289,20 +284,22 @@ class GenerationMixin:
         """
         check_batch(batch)
         module: Any = self
-        answers: list[Any] = module.generate(batch_sources(batch))
+        answers: list[Any] = module.generate(batch_sources(self.spec, batch))
         return answers
 
 
 def _text(module: SupportsGeneration, does: str) -> TextSpec:
-    """The target, if it is text."""
+    """The target, if a decoder generates it."""
     target = module.spec.target
-    if isinstance(target, TextSpec):
-        return target
-    instead = (
-        "use classify"
-        if isinstance(target, ClassesSpec)
-        else "call the model on a batch, or use trainer.predict"
+    if target.needs_decoder:
+        return cast(TextSpec, target)
+    raise ValueError(
+        f"{does}, and this model's target is {type(target).__name__}; {_alternatives(target)}"
     )
-    raise ValueError(  # the model is of the wrong kind, not the argument
-        f"{does}, and this model's target is {type(target).__name__}; {instead}"
-    )
+
+
+def _alternatives(target: TargetSpec) -> str:
+    """The methods that return this target."""
+    if not target.methods:
+        return "call the model on a batch, or use trainer.predict"
+    return f"use {' or '.join(target.methods)}"

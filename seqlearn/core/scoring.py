@@ -50,12 +50,12 @@ def log_probabilities(
     return scores
 
 
-def class_probabilities(
-    module: SupportsGeneration, source_ids: Sequence[Any], labels: int
-) -> Float[Tensor, "source labels"]:
-    """The probability of each class, given each source; on the CPU."""
+def pooled_outputs(
+    module: SupportsGeneration, source_ids: Sequence[Any]
+) -> Float[Tensor, "source outputs"]:
+    """The outputs for each source, for a target that needs no decoder; on the CPU."""
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
-    probabilities = torch.zeros(len(source_ids), labels, dtype=dtype)
+    outputs = torch.zeros(len(source_ids), module.spec.target.output_size, dtype=dtype)
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(source_ids, [[]] * len(source_ids), 1, equal=False):
             source = collate(module, [source_ids[row] for row in rows])
@@ -63,6 +63,5 @@ def class_probabilities(
                 memory = module.encode(*source)
                 assert memory is not None
                 end_teacher_forcing(len(rows))
-            logits = module.head(memory.pooled)
-            probabilities[rows] = logits.to(dtype).softmax(-1).cpu()
-    return probabilities
+            outputs[rows] = module.head(memory.pooled).to(dtype).cpu()
+    return outputs

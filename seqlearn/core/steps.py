@@ -12,10 +12,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.core.finite import FiniteSteps
-from seqlearn.core.generation import batch_sources
 from seqlearn.core.optimizer import (
     configure_optimizer,
     make_adamw,
@@ -24,9 +24,9 @@ from seqlearn.core.optimizer import (
 )
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.tbptt import CarriedState
-from seqlearn.metrics import CorpusBLEU, SquaredErrors, TokenStatistics
+from seqlearn.metrics import CorpusBLEU
 from seqlearn.nn import Decoder, Encoder, State
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import SequenceSpec
 
 
 class LossOutput(NamedTuple):
@@ -54,8 +54,7 @@ class TrainingSteps(FiniteSteps):
     """What the Trainer calls: steps, epoch ends and the optimizer.
 
     Attributes:
-        statistics: Sums over the tokens or classes of an evaluation epoch.
-        squared_errors: The same over the numbers of vectors.
+        metrics: The metrics of an evaluation epoch, made by the target's type.
         bleu: BLEU of the generated texts of a test epoch.
         bleu_lc: The same, lower-cased.
     """
@@ -65,12 +64,11 @@ class TrainingSteps(FiniteSteps):
     encoder: Encoder
     decoder: Decoder
     target_embedding: nn.Module | None
+    metrics: Metric
     _carried: CarriedState
 
     def __init__(self) -> None:
         super().__init__()
-        self.statistics = TokenStatistics()
-        self.squared_errors = SquaredErrors()
         self.bleu, self.bleu_lc = CorpusBLEU(), CorpusBLEU(lowercase=True)
 
     @abstractmethod
@@ -156,32 +154,23 @@ class TrainingSteps(FiniteSteps):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the epoch's statistics."""
         measured = self._step_loss(batch)
-        if isinstance(self.spec.target, VectorSpec):
-            self.squared_errors.update(measured.nll)
-        else:
-            self.statistics.update(measured.nll, measured.correct, measured.mask)
+        self.metrics.update(measured.nll, measured.correct, measured.mask)
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss, perplexity, token accuracy and exact match (classes: loss and accuracy)."""
-        if isinstance(self.spec.target, VectorSpec):
-            self._log_figures({"loss": self.squared_errors.compute()})
-            self.squared_errors.reset()
-            return
-        figures = self.statistics.compute()
-        self.statistics.reset()
-        if isinstance(self.spec.target, ClassesSpec):
-            figures = {"loss": figures["loss"], "accuracy": figures["token_accuracy"]}
+        """Log the metrics of the target's type, such as loss, perplexity and exact match."""
+        figures = self.metrics.compute()
+        self.metrics.reset()
         self._log_figures(figures)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
-        if (side := self._reference_spec) is not None:
+        if self._has_references:
             kept = (~batch.is_duplicate).tolist()
             texts = [
                 text for text, keep in zip(self.generate_batch(batch), kept, strict=True) if keep
             ]
-            truth = batch.references or side.decode(batch.target.tolist())
+            truth = batch.references or self.spec.target.decode_labels(batch.target)
             references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
             self.bleu.update(texts, references)
             self.bleu_lc.update(texts, references)
@@ -189,7 +178,7 @@ class TrainingSteps(FiniteSteps):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self._reference_spec is not None:
+        if self._has_references:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -199,21 +188,17 @@ class TrainingSteps(FiniteSteps):
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
         """Answer each example: a text, a label or a vector. Repeats are left out."""
         check_batch(batch)
-        if isinstance(self.spec.target, TextSpec):
-            answers: list[Any] = self.generate_batch(batch)
-        elif isinstance(self.spec.target, ClassesSpec):
-            answers = self.classify(batch_sources(batch))[0]
+        target = self.spec.target
+        if target.needs_decoder:
+            answers = self.generate_batch(batch)
         else:
-            answers = list(self(batch).cpu())
+            answers = target.decode_outputs(self(batch))
         return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
 
     @property
-    def _reference_spec(self) -> TextSpec | None:
-        """The target, if there are texts to compare with references: not in a language model."""
-        target = self.spec.target
-        if not isinstance(target, TextSpec) or self.spec.source is None:
-            return None
-        return None if target.tokenizer is None else target
+    def _has_references(self) -> bool:
+        """Whether generated texts are compared with references: not in a language model."""
+        return self.spec.source is not None and self.spec.target.is_readable_text
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Make the optimizer: AdamW as the recipe says. Override it to take another.

@@ -53,7 +53,7 @@ from seqlearn.nn import (
     ScoreName,
     stack_layers,
 )
-from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec import SequenceSpec
 
 
 class AttentionalHidden(nn.Module):
@@ -254,7 +254,7 @@ class AttentionSeq2Seq(SequenceModule):
         )
         self.encoder = (
             encoder
-            if isinstance(spec.target, TextSpec)
+            if spec.target.needs_decoder
             else AttentionPoolingEncoder(encoder, LuongAttention(score, d_model), d_model, dropout)
         )
         d_input = 2 * d_model if input_feeding else d_model

@@ -53,7 +53,7 @@ from seqlearn.nn import (
     make_position_encoding,
 )
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec import SequenceSpec
 
 
 def max_positions(spec: SequenceSpec) -> tuple[int, int]:
@@ -62,10 +62,8 @@ def max_positions(spec: SequenceSpec) -> tuple[int, int]:
     As many as the longest source seen has tokens; and in the target the start symbol, a prompt as
     long as the longest target seen, and all that `generate` adds by default.
     """
-    source, target = (
-        max(1, side.max_length) if isinstance(side, TextSpec) else 1
-        for side in (spec.source, spec.target)
-    )
+    source = 1 if spec.source is None else spec.source.longest
+    target = spec.target.longest
     return source, 1 + target + max(8, 2 * target)
 
 

@@ -1,10 +1,11 @@
-"""What goes into a model and what comes out of it: the `SequenceSpec`.
+"""The types of source and target, and both together: the `SequenceSpec`.
 
-A spec is plain, immutable data. A data module answers with one (`data.spec`), every
-`SequenceModule` takes one first, and a checkpoint carries it whole (tokenizers and labels
-included), so that a trained model needs nothing else to answer raw text.
+A spec is plain, immutable data. A data module makes one (`data.spec`), every `SequenceModule` takes
+one as its first argument, and every checkpoint contains it, with tokenizers and labels, so that a
+trained model reads raw text without the data module.
 """
 
+from seqlearn.spec.base import SideSpec, SourceSpec, TargetLoss, TargetSpec
 from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.text import TextSpec
@@ -14,6 +15,10 @@ __all__ = [
     "ClassesSpec",
     "SequenceSpec",
     "Side",
+    "SideSpec",
+    "SourceSpec",
+    "TargetLoss",
+    "TargetSpec",
     "TextSpec",
     "VectorSpec",
     "task_of",

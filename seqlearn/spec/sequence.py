@@ -2,85 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from seqlearn.class_methods import class_only_method
 from seqlearn.plain_data import to_builtin
-from seqlearn.spec.classes import ClassesSpec
-from seqlearn.spec.text import TextSpec
-from seqlearn.spec.vector import VectorSpec
+from seqlearn.spec.base import SourceSpec, TargetSpec, side_from_dict
 
-Side = TextSpec | ClassesSpec | VectorSpec
-_KINDS: dict[str, type[Any]] = {"text": TextSpec, "classes": ClassesSpec, "vector": VectorSpec}
-_SHAPES = {
-    (TextSpec, TextSpec): "sequence-to-sequence",
-    (TextSpec, ClassesSpec): "sequence-to-vector",
-    (TextSpec, VectorSpec): "sequence-to-vector",
-    (VectorSpec, TextSpec): "vector-to-sequence",
-    (type(None), TextSpec): "language-modeling",
-}
+Side = SourceSpec | TargetSpec
 
 
-def task_of(source: type, target: type) -> str:
-    """The task with these two kinds of sides, such as `TextSpec` and `ClassesSpec`.
+def task_of(source: type[SourceSpec] | None, target: type[TargetSpec]) -> str:
+    """The task with a source and a target of these classes.
+
+    Args:
+        source: `TextSpec` or another `SourceSpec`; `None` for a language model.
+        target: `TextSpec`, `ClassesSpec` or another `TargetSpec`.
 
     Raises:
-        ValueError: If the two make no model; the message names those that do.
+        ValueError: If no model has this source and target.
+
+    Example:
+        >>> from seqlearn.spec import ClassesSpec, TextSpec
+        >>> task_of(TextSpec, ClassesSpec)
+        'sequence-to-vector'
     """
-    if (source, target) not in _SHAPES:
-        names = {spec: kind for kind, spec in _KINDS.items()} | {type(None): "nothing"}
+    if source is None and target.needs_decoder:
+        return "language-modeling"
+    if source is None or not (source.is_sequence or target.is_sequence):
+        given = "nothing" if source is None else source.kind
         raise ValueError(
-            f"no model goes from {names.get(source, source.__name__)} to "
-            f"{names.get(target, target.__name__)}; what does: text to text, text to classes, "
-            "text to vector, vector to text, nothing to text"
+            f"no model goes from {given} to {target.kind}; without a source, or from a source that "
+            "is one vector, the target must be text"
         )
-    return _SHAPES[source, target]
+    names = {True: "sequence", False: "vector"}
+    return f"{names[source.is_sequence]}-to-{names[target.is_sequence]}"
 
 
 @dataclass(frozen=True)
 class SequenceSpec:
-    """What goes in and what comes out.
+    """The types of source and target.
 
     Attributes:
-        source: `TextSpec`, `VectorSpec`, or `None` for a language model.
-        target: `TextSpec`, `ClassesSpec` or `VectorSpec`.
+        source: `TextSpec`, `VectorSpec` or another `SourceSpec`; `None` for a language model.
+        target: `TextSpec`, `ClassesSpec`, `VectorSpec` or another `TargetSpec`.
         joint_vocabulary: Whether source and target share one tokenizer and one set of ids.
 
     Raises:
-        ValueError: If the two sides make no model; the message names those that do.
+        ValueError: If no model has this source and target.
+
+    Example:
+        >>> from seqlearn.spec import TextSpec
+        >>> SequenceSpec(TextSpec(9, 5), TextSpec(7, 5)).task
+        'sequence-to-sequence'
     """
 
-    source: TextSpec | VectorSpec | None
-    target: TextSpec | ClassesSpec | VectorSpec
+    source: SourceSpec | None
+    target: TargetSpec
     joint_vocabulary: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "joint_vocabulary", to_builtin(self.joint_vocabulary))
-        task_of(type(self.source), type(self.target))
-        if self.joint_vocabulary and not (
-            isinstance(self.source, TextSpec)
-            and isinstance(self.target, TextSpec)
-            and self.source.vocab_size == self.target.vocab_size
-            and self.source.tokenizer == self.target.tokenizer
+        task_of(_type(self.source), type(self.target))
+        source: Any = self.source
+        if self.joint_vocabulary and (
+            type(source) is not type(self.target)
+            or not self.target.needs_decoder
+            or self.target.diff(source) is not None
         ):
             raise ValueError("joint_vocabulary=True needs text on both sides with one vocabulary")
 
     @property
     def task(self) -> str:
-        """What goes in and out, by name.
+        """The name of the task.
 
         `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
         `"language-modeling"`.
         """
-        return task_of(type(self.source), type(self.target))
+        return task_of(_type(self.source), type(self.target))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data (strings, numbers, lists, dictionaries) that `from_dict` reads back."""
+        """Plain data (strings, numbers, lists, dictionaries) from which `from_dict` builds it."""
         return {
-            "source": _side_to_dict(self.source),
-            "target": _side_to_dict(self.target),
+            "source": None if self.source is None else self.source.to_dict(),
+            "target": self.target.to_dict(),
             "joint_vocabulary": self.joint_vocabulary,
         }
 
@@ -89,12 +95,14 @@ class SequenceSpec:
         """Build the spec that `to_dict` wrote.
 
         Raises:
-            ValueError: If `plain` is not what `to_dict` writes.
+            ValueError: If `plain` was not written by `to_dict`, or a kind is not known because the
+                module that defines it has not been imported; the message names the module.
         """
         try:
+            source = plain["source"]
             return cls(
-                source=_side_from_dict(plain["source"]),  # type: ignore[arg-type]
-                target=_side_from_dict(plain["target"]),  # type: ignore[arg-type]
+                source=None if source is None else side_from_dict(source),
+                target=side_from_dict(plain["target"]),
                 joint_vocabulary=bool(plain["joint_vocabulary"]),
             )
         except (AttributeError, KeyError, TypeError) as error:
@@ -103,58 +111,23 @@ class SequenceSpec:
             ) from error
 
     def diff(self, other: SequenceSpec) -> list[str]:
-        """Say, a line each, where `other` differs in a way that changes what ids mean.
+        """List the differences to `other` that change the meaning of ids or outputs.
 
-        The longest length seen may differ: it changes no id. (How many positions a Transformer
-        learns follows from it.)
+        The longest lengths may differ, for they change no id.
         """
         found = []
         for name in ("source", "target"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if type(mine) is not type(theirs):
                 found.append(f"{name}: {_kind(mine)} against {_kind(theirs)}")
-            elif isinstance(mine, TextSpec):
-                if mine.vocab_size != theirs.vocab_size:
-                    found.append(
-                        f"{name}: vocab_size {mine.vocab_size} against {theirs.vocab_size}"
-                    )
-                elif mine.tokenizer != theirs.tokenizer:
-                    found.append(f"{name}: two different tokenizers")
-            elif isinstance(mine, ClassesSpec):
-                if mine.labels != theirs.labels:
-                    found.append(f"{name}: labels {_unlike(mine.labels, theirs.labels)}")
-            elif mine != theirs:
-                found.append(f"{name}: {mine} against {theirs}")
+            elif mine is not None and (difference := mine.diff(theirs)) is not None:
+                found.append(f"{name}: {difference}")
         return found
 
 
-def _unlike(mine: Sequence[str], theirs: Sequence[str]) -> str:
-    """Two lists of labels, from the first that differs."""
-    same = next((at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), None)
-    at = min(len(mine), len(theirs)) if same is None else same
-    return f"{list(mine[at : at + 5])} against {list(theirs[at : at + 5])} from number {at + 1}"
+def _type(source: SourceSpec | None) -> type[SourceSpec] | None:
+    return None if source is None else type(source)
 
 
 def _kind(side: Side | None) -> str:
-    if side is None:
-        return "nothing"
-    return next(kind for kind, spec in _KINDS.items() if isinstance(side, spec))
-
-
-def _side_to_dict(side: Side | None) -> dict[str, Any] | None:
-    if side is None:
-        return None
-    plain = {"kind": _kind(side), **asdict(side)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-
-def _side_from_dict(plain: Mapping[str, Any] | None) -> Side | None:
-    if plain is None:
-        return None
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in plain.items()
-        if key != "kind"
-    }
-    side: Side = _KINDS[plain["kind"]](**fields)
-    return side
+    return "nothing" if side is None else side.kind

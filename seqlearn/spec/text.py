@@ -7,10 +7,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from tokenizers import Encoding, Tokenizer
+from torch import Tensor, nn
 
-from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START, UNKNOWN
+from seqlearn.batch import (
+    END,
+    PAD,
+    SPECIAL_TOKENS,
+    START,
+    UNKNOWN,
+    SequenceBatch,
+    length_mask,
+    pad,
+)
+from seqlearn.metrics import TokenStatistics
+from seqlearn.nn import linear_cross_entropy
 from seqlearn.plain_data import convert_fields
+from seqlearn.spec.base import SourceSpec, TargetLoss, TargetSpec
 from seqlearn.spec.raw_inputs import (
     EncodedIds,
     check_list,
@@ -29,7 +43,7 @@ def _tokenizer(definition: str) -> Tokenizer:
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(SourceSpec, TargetSpec):
     """One side that is text.
 
     Attributes:
@@ -47,6 +61,9 @@ class TextSpec:
     """
 
     kind: ClassVar[str] = "text"
+    is_sequence: ClassVar[bool] = True
+    needs_decoder: ClassVar[bool] = True
+    methods: ClassVar[tuple[str, ...]] = ("generate", "score")
 
     vocab_size: int
     max_length: int
@@ -151,3 +168,108 @@ class TextSpec:
                 text = tokenizer.decode([i], skip_special_tokens=False)
                 names.append(text if text and "�" not in text else str(tokenizer.id_to_token(i)))
         return names
+
+    @property
+    def longest(self) -> int:
+        """`max_length`, at least 1."""
+        return max(1, self.max_length)
+
+    def diff(self, other: TextSpec) -> str | None:
+        """The vocabularies, if they differ; the longest length may differ, it changes no id."""
+        if self.vocab_size != other.vocab_size:
+            return f"vocab_size {self.vocab_size} against {other.vocab_size}"
+        return None if self.tokenizer == other.tokenizer else "two different tokenizers"
+
+    def describe(self, value: Any) -> str:
+        """The text; ids are separated by blanks."""
+        return value if isinstance(value, str) else " ".join(str(int(i)) for i in value)
+
+    # As a source
+
+    def make_input_layer(self, d_model: int) -> nn.Module:
+        """An embedding."""
+        embedding = nn.Embedding(self.vocab_size, d_model)
+        nn.init.normal_(embedding.weight, std=d_model**-0.5)
+        return embedding
+
+    def embed(
+        self, layer: nn.Module, source: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embed the ids; an empty text becomes one visible position of padding."""
+        if lengths is None:
+            return layer(source), torch.ones_like(source, dtype=torch.bool), None
+        if source.shape[1] == 0:
+            source = nn.functional.pad(source, (0, 1), value=PAD)
+        return layer(source), length_mask(lengths.clamp(min=1), source.shape[1]), lengths == 0
+
+    def collate(
+        self,
+        encoded: Sequence[Any],
+        device: torch.device,
+        dtype: torch.dtype,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pad the ids."""
+        return pad(encoded, device)
+
+    def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:
+        """The ids of each text, without padding."""
+        if lengths is None:
+            return list(source)
+        pairs = zip(source.tolist(), lengths.tolist(), strict=True)
+        return [EncodedIds(ids[:length]) for ids, length in pairs]
+
+    # As a target
+
+    @property
+    def output_size(self) -> int:
+        """One logit per id."""
+        return self.vocab_size
+
+    @property
+    def is_readable_text(self) -> bool:
+        """Whether there is a tokenizer; without one predictions are lists of ids."""
+        return self.tokenizer is not None
+
+    def make_target_embedding(self, d_model: int) -> nn.Module | None:
+        """An embedding, as of a source."""
+        return self.make_input_layer(d_model)
+
+    def collate_targets(
+        self,
+        encoded: Sequence[Any],
+        device: torch.device,
+        dtype: torch.dtype,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pad the ids, each text from the start symbol to the end symbol."""
+        return pad([[START, *ids, END] for ids in encoded], device)
+
+    def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """The tokens after the start symbol, the end symbol included."""
+        assert batch.target_lengths is not None
+        labels = batch.target[:, 1:]
+        mask = length_mask(batch.target_lengths - 1, labels.shape[1])
+        mask &= ~batch.is_duplicate[:, None]
+        return labels, mask & (labels != START)  # which separates the documents of a stream
+
+    def compute_loss(
+        self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0
+    ) -> TargetLoss:
+        """The cross-entropy of each token."""
+        measured = linear_cross_entropy(hidden, head.weight, head.bias, labels, smoothing)
+        return TargetLoss(measured.loss, torch.tensor(len(labels)), measured.nll, measured.correct)
+
+    def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy."""
+        return nn.functional.cross_entropy(outputs, labels, reduction="none")
+
+    def make_metrics(self) -> TokenStatistics:
+        """Loss, perplexity, token accuracy and exact match."""
+        return TokenStatistics()
+
+    def decode_outputs(self, outputs: Tensor) -> list[Any]:
+        """The texts of the likeliest tokens."""
+        return self.decode_labels(outputs.argmax(-1))
+
+    def decode_labels(self, target: Tensor) -> list[Any]:
+        """The texts of ids, without start, end and padding."""
+        return list(self.decode(target.tolist()))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from seqlearn.batch import SequenceBatch
+from seqlearn.metrics import SquaredErrors
 from seqlearn.plain_data import convert_fields
+from seqlearn.spec.base import SourceSpec, TargetLoss, TargetSpec
 from seqlearn.spec.raw_inputs import check_list, to_vector
 
 
 @dataclass(frozen=True)
-class VectorSpec:
+class VectorSpec(SourceSpec, TargetSpec):
     """One side that is a vector of numbers.
 
     Attributes:
@@ -26,6 +31,9 @@ class VectorSpec:
     """
 
     kind: ClassVar[str] = "vector"
+    is_sequence: ClassVar[bool] = False
+    needs_decoder: ClassVar[bool] = False
+    methods: ClassVar[tuple[str, ...]] = ()
 
     size: int
 
@@ -51,3 +59,99 @@ class VectorSpec:
         """
         listed = check_list(vectors, label)
         return [to_vector(each, self.size, f"{label} {n}") for n, each in enumerate(listed, 1)]
+
+    @property
+    def longest(self) -> int:
+        """1."""
+        return 1
+
+    def diff(self, other: VectorSpec) -> str | None:
+        """The sizes, if they differ."""
+        return None if self == other else f"{self} against {other}"
+
+    def describe(self, value: Any) -> str:
+        """The numbers, to three digits."""
+        return " ".join(f"{float(number):.3g}" for number in value)
+
+    # As a source
+
+    def make_input_layer(self, d_model: int) -> nn.Module:
+        """A linear map."""
+        return nn.Linear(self.size, d_model)
+
+    def embed(
+        self,
+        layer: nn.Module,
+        source: Tensor,
+        lengths: Tensor | None,  # noqa: ARG002 -- a vector has none
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A sequence of one vector."""
+        return layer(source)[:, None], source.new_ones(len(source), 1, dtype=torch.bool), None
+
+    def decode(self, ids: Iterable[Any]) -> list[Any]:
+        """The vectors themselves."""
+        return list(ids)
+
+    def collate(
+        self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """Stack the vectors."""
+        return torch.stack([torch.as_tensor(v, dtype=dtype) for v in encoded]).to(device), None
+
+    def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002
+        """The vectors."""
+        return list(source)
+
+    # As a target
+
+    @property
+    def output_size(self) -> int:
+        """`size`."""
+        return self.size
+
+    @property
+    def is_readable_text(self) -> bool:
+        """False."""
+        return False
+
+    def make_target_embedding(self, d_model: int) -> nn.Module | None:  # noqa: ARG002
+        """None: a vector is predicted from the pooled vector."""
+        return None
+
+    def collate_targets(
+        self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """Stack the vectors."""
+        return self.collate(encoded, device, dtype)
+
+    def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        """One vector per example."""
+        return batch.target[:, None], ~batch.is_duplicate[:, None]
+
+    def compute_loss(
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        head: nn.Linear,
+        *,
+        smoothing: float = 0.0,  # noqa: ARG002
+    ) -> TargetLoss:
+        """The squared error of each number."""
+        error = (head(hidden) - labels).square()
+        return TargetLoss(error.sum(), torch.tensor(error.numel()), error, error == 0)
+
+    def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The summed squared error."""
+        return (outputs - labels).square().sum(-1)
+
+    def make_metrics(self) -> SquaredErrors:
+        """The mean squared error."""
+        return SquaredErrors()
+
+    def decode_outputs(self, outputs: Tensor) -> list[Any]:
+        """The predicted vectors, on the CPU."""
+        return list(outputs.cpu())
+
+    def decode_labels(self, target: Tensor) -> list[Any]:
+        """The vectors, on the CPU."""
+        return list(target.cpu())

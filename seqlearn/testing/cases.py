@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seqlearn.batch import END, START, SequenceBatch, length_mask, pad
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.batch import START, SequenceBatch, length_mask
+from seqlearn.spec import ClassesSpec, SequenceSpec, SideSpec, TextSpec, VectorSpec
 
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 
@@ -46,44 +46,35 @@ def batch_of(
         examples: Pairs of source and target, as plain data.
         dtype: The dtype of vectors.
     """
-    sources, targets = [source for source, _ in examples], [target for _, target in examples]
-    source: Tensor | None = None
-    lengths: Tensor | None = None
-    if isinstance(spec.source, TextSpec):
-        source, lengths = pad(sources)
-    elif isinstance(spec.source, VectorSpec):
-        source = torch.tensor(sources, dtype=dtype)
-    if isinstance(spec.target, TextSpec):
-        target, target_lengths = pad([[START, *ids, END] for ids in targets])
-        return SequenceBatch(source, lengths, target, target_lengths)
-    if isinstance(spec.target, ClassesSpec):
-        return SequenceBatch(source, lengths, torch.tensor(targets), None)
-    return SequenceBatch(source, lengths, torch.tensor(targets, dtype=dtype), None)
+    device = torch.device("cpu")
+    source: tuple[Tensor | None, Tensor | None] = (None, None)
+    if spec.source is not None:
+        source = spec.source.collate([source for source, _ in examples], device, dtype)
+    target = spec.target.collate_targets([target for _, target in examples], device, dtype)
+    return SequenceBatch(*source, *target)
 
 
 def rich_examples(spec: SequenceSpec) -> list[Example]:
     """Four different examples, with five, three, one and no tokens."""
-    texts = [[4, 5, 6, 4, 6], [6, 4, 4], [5], []]
     vectors = [[0.5, -1.0, 2.0], [1.5, 0.0, -0.5], [-1.0, 1.0, 0.5], [0.0, 2.0, 1.0]]
-    others = [[7, 8, 4, 5, 6], [8, 4, 4], [7], []]
-    sources: Sequence[Any] = [None] * 4
-    if isinstance(spec.source, TextSpec):
-        sources = others
-    elif isinstance(spec.source, VectorSpec):
-        sources = vectors
-    targets: Sequence[Any] = texts
-    if isinstance(spec.target, ClassesSpec):
-        targets = [number % len(spec.target.labels) for number in range(4)]
-    elif isinstance(spec.target, VectorSpec):
-        targets = [vector[: spec.target.size] for vector in vectors]
-    return list(zip(sources, targets, strict=True))
+    sources: dict[str, list[Any]] = {
+        "text": [[7, 8, 4, 5, 6], [8, 4, 4], [7], []],
+        "vector": vectors,
+    }
+    targets: dict[str, list[Any]] = {
+        "text": [[4, 5, 6, 4, 6], [6, 4, 4], [5], []],
+        "classes": [number % spec.target.output_size for number in range(4)],
+        "vector": [vector[: spec.target.output_size] for vector in vectors],
+    }
+    given: list[Any] = [None] * 4 if spec.source is None else sources[spec.source.kind]
+    return list(zip(given, targets[spec.target.kind], strict=True))
 
 
 def short_examples(spec: SequenceSpec) -> list[Example]:
     """Two examples whose texts have one token each."""
 
-    def cut(side: Any, kind: object) -> Any:
-        return side[:1] if isinstance(kind, TextSpec) else side
+    def cut(side: Any, kind: SideSpec | None) -> Any:
+        return side[:1] if kind is not None and kind.is_sequence else side
 
     return [(cut(s, spec.source), cut(t, spec.target)) for s, t in rich_examples(spec)[:2]]
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seqlearn.core import SequenceModule
-from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
 
 Factory = Callable[[SequenceSpec], SequenceModule]
@@ -56,8 +56,8 @@ class ModuleUnderTest:
             reasons = "; ".join(f"{shape}: {reason}" for shape, reason in self.refuses.items())
             raise ValueError(f"expected a factory that serves at least one task, got {reasons}")
         self._choose_dtype()
-        from_text = [s for s in self.serves if isinstance(SHAPES[s].source, TextSpec)]
-        to_text = [s for s in self.serves if isinstance(SHAPES[s].target, TextSpec)]
+        from_text = [s for s in self.serves if s.startswith("sequence")]
+        to_text = [s for s in self.serves if SHAPES[s].target.needs_decoder]
         self.widest_source = self._limit("source", from_text)
         self.widest_target = self._limit("target", to_text)
 
@@ -119,7 +119,7 @@ class ModuleUnderTest:
 
 def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:
     """The encoder or decoder that the spec needs and the module lacks."""
-    needs = {"encoder": spec.source is not None, "decoder": isinstance(spec.target, TextSpec)}
+    needs = {"encoder": spec.source is not None, "decoder": spec.target.needs_decoder}
     for half, needed in needs.items():
         if needed and getattr(module, half, None) is None:
             return half

@@ -11,7 +11,6 @@ import torch
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.core.steps import LossOutput
-from seqlearn.spec import ClassesSpec, TextSpec
 from seqlearn.testing.cases import Example
 from seqlearn.testing.trial import Trial
 
@@ -34,10 +33,10 @@ def overfitting_examples(trial: Trial) -> list[Example]:
     targets: list[Any] = [[4, 5], [6, 4], [5], [6, 6]]
     if trial.spec.source is None:
         return [(None, [4, 6])]
-    if isinstance(trial.spec.target, ClassesSpec):
-        targets = [0, 1, 2, 0]
-    elif not isinstance(trial.spec.target, TextSpec):
-        targets = [[1.0, -1.0], [0.0, 0.5], [-1.0, 0.0], [0.5, 1.0]]
+    if not trial.text_target:
+        classes = "classify" in trial.spec.target.methods
+        numbers = [[1.0, -1.0], [0.0, 0.5], [-1.0, 0.0], [0.5, 1.0]]
+        targets = [0, 1, 2, 0] if classes else numbers
     return list(zip(sources if trial.text_source else vectors, targets, strict=True))
 
 
@@ -73,7 +72,7 @@ def overfit(module: SequenceModule, trial: Trial, rate: float) -> Overfit:
     batch = trial.batch(overfitting_examples(trial), torch.float32)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
-    discrete = isinstance(trial.spec.target, ClassesSpec | TextSpec)
+    discrete = bool(trial.spec.target.methods)  # of text or classes, whose loss is in nats
     limit, start = -math.log(MIN_PROBABILITY), math.nan
     found = Overfit([0], [1], start, start, [])
     for step in range(STEPS + 1):

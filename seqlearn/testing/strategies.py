@@ -6,7 +6,7 @@ does. Tests build modules and batches from what is drawn; `batch_of` builds the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -70,15 +70,19 @@ def texts(draw: st.DrawFn, vocab_size: int, longest: int = LONGEST) -> list[int]
     return draw(st.lists(ids, min_size=size, max_size=size))
 
 
-def _side(side: TextSpec | ClassesSpec | VectorSpec | None, longest: int) -> st.SearchStrategy[Any]:
+def _side(side: Any, longest: int) -> st.SearchStrategy[Any]:
     if side is None:
         return st.none()
-    if isinstance(side, TextSpec):
-        return texts(side.vocab_size, longest)
-    if isinstance(side, ClassesSpec):
-        return st.integers(0, len(side.labels) - 1)
-    halves = st.integers(-4, 4).map(lambda number: number / 2)
-    return st.lists(halves, min_size=side.size, max_size=side.size)
+    strategies: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
+        "text": lambda: texts(side.vocab_size, longest),
+        "classes": lambda: st.integers(0, len(side.labels) - 1),
+        "vector": lambda: st.lists(
+            st.integers(-4, 4).map(lambda number: number / 2),
+            min_size=side.size,
+            max_size=side.size,
+        ),
+    }
+    return strategies[side.kind]()
 
 
 def examples(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of, rich_examples
 from seqlearn.testing.module_under_test import ModuleUnderTest, perturb
 from seqlearn.testing.strategies import examples
@@ -75,12 +75,12 @@ class Trial:
     @property
     def text_source(self) -> bool:
         """Whether the source is text."""
-        return isinstance(self.spec.source, TextSpec)
+        return self.spec.source is not None and self.spec.source.is_sequence
 
     @property
     def text_target(self) -> bool:
         """Whether the target is text."""
-        return isinstance(self.spec.target, TextSpec)
+        return self.spec.target.needs_decoder
 
     def draw(self, strategy: st.SearchStrategy[_Drawn], label: str) -> _Drawn:
         """Draw a value; the label names it in a counterexample."""

@@ -226,7 +226,7 @@ def test_numbers_out_of_range(name: str) -> None:
 
 
 def test_sides_that_make_no_model_are_refused_before_anything_is_read() -> None:
-    with pytest.raises(ValueError, match="no model goes from vector to classes; what does: "):
+    with pytest.raises(ValueError, match="no model goes from vector to classes; without a source"):
         Given(Vector(2), Classes(), {})
     with pytest.raises(ValueError, match="no model goes from nothing to classes"):
         Given(None, Classes(), {})

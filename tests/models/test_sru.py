@@ -11,6 +11,7 @@ from sru import SRU, SRULayer
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.cli import main
+from seqlearn.core.steps import LossOutput
 
 TEXT, WORDS = sl.TextSpec(11, 8), sl.TextSpec(9, 8)
 SOURCES = [[4, 5, 6], [7], []]
@@ -136,15 +137,15 @@ def test_a_language_model_carries_its_state_from_batch_to_batch() -> None:
     ids = torch.randint(4, 9, (2, 9))
     lengths = torch.tensor([5, 5])
 
-    def loss(first: int, *, continues_previous: bool) -> torch.Tensor:
+    def output(first: int, state: object = None) -> LossOutput:
         part = ids[:, first : first + 5]
-        batch = SequenceBatch(None, None, part, lengths, continues_previous=continues_previous)
-        return model.compute_loss(batch).loss
+        return model.compute_loss(SequenceBatch(None, None, part, lengths), state)
 
     with torch.no_grad():
         whole = model.compute_loss(SequenceBatch(None, None, ids, torch.tensor([9, 9]))).loss
-        parts = loss(0, continues_previous=False) + loss(4, continues_previous=True)
-        forgetful = loss(0, continues_previous=False) + loss(4, continues_previous=False)
+        before = output(0)
+        parts = before.loss + output(4, before.state).loss
+        forgetful = before.loss + output(4).loss
     torch.testing.assert_close(parts, whole)
     assert (forgetful - whole).abs() > 1e-3
 

@@ -6,7 +6,6 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from seqlearn.spec import TextSpec
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.input_gradients import gradient_at, leaf_outputs
 from seqlearn.testing.trial import TEXT_TARGET, Trial
@@ -65,7 +64,7 @@ def no_cross_example_gradient(trial: Trial) -> None:
     module, batch = trial.module(training=training), trial.batch(drawn)
     source = batch.source
     layers: list[tuple[str, nn.Module | None]] = []
-    if isinstance(trial.spec.source, TextSpec):
+    if trial.text_source:
         layers.append(("source_embedding", module.source_embedding))
     if trial.text_target:
         layers.append(("target_embedding", module.target_embedding))

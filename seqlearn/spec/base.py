@@ -1,0 +1,238 @@
+"""The two roles of a type: `SourceSpec` and `TargetSpec`.
+
+One class per type carries all that depends on the type: its input layer, its output size, its loss
+and metrics, how examples are padded, encoded and decoded, and how it is described. Models, data
+modules and callbacks call these methods and never ask which type it is. A new type is a frozen
+dataclass that implements one role or both, with a `kind` of its own:
+
+    @dataclass(frozen=True)
+    class CountSpec(TargetSpec):
+        kind: ClassVar[str] = "count"
+        ...
+
+A class with a `kind` is registered when it is defined. A checkpoint contains the kind and the name
+of the module that defines it; loading never imports that module, so import it first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from seqlearn.batch import SequenceBatch
+
+
+class TargetLoss(NamedTuple):
+    """The loss of the targets that count in a batch.
+
+    Attributes:
+        loss: The sum over all items, with its gradient.
+        num_items: How many items (tokens, examples or numbers) were summed.
+        nll: The unweighted, unsmoothed loss of each item.
+        correct: Whether the prediction of each item is right.
+    """
+
+    loss: Float[Tensor, ""]
+    num_items: Tensor
+    nll: Tensor
+    correct: Tensor
+
+
+class SideSpec(ABC):
+    """What a source or a target is; see `SourceSpec` and `TargetSpec`.
+
+    Attributes:
+        kind: The name of the type in checkpoints and error messages.
+        is_sequence: Whether an example has a length; if not, it is one vector or one class.
+    """
+
+    kind: ClassVar[str]
+    is_sequence: ClassVar[bool]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if (kind := cls.__dict__.get("kind")) is None:
+            return
+        known = _REGISTRY.get(kind)
+        if known is not None and _location(known) != _location(cls):
+            raise ValueError(
+                f"expected a new kind for {_location(cls)}, got {kind!r}, which {_location(known)} "
+                "has"
+            )
+        _REGISTRY[kind] = cls
+
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """The length of the longest example in training; 1 for what has no length."""
+
+    @abstractmethod
+    def diff(self, other: Any) -> str | None:
+        """Describe how `other`, of the same class, differs so that inputs or outputs change.
+
+        Returns:
+            Both values in a few words; `None` if a model of one takes the data of the other.
+        """
+
+    @abstractmethod
+    def describe(self, value: Any) -> str:
+        """One raw value as a short text, for tables and samples."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a checkpoint, with the kind and the module that defines it."""
+        plain = {"kind": self.kind, "module": type(self).__module__, **asdict(self)}  # type: ignore[call-overload]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+class SourceSpec(SideSpec):
+    """A type that a model can take as its source."""
+
+    @abstractmethod
+    def make_input_layer(self, d_model: int) -> nn.Module:
+        """Make the layer from a source to vectors of `d_model` numbers; `embed` calls it."""
+
+    @abstractmethod
+    def embed(
+        self, layer: nn.Module, source: Tensor, lengths: Tensor | None
+    ) -> tuple[Float[Tensor, "batch time d_model"], Bool[Tensor, "batch time"], Tensor | None]:
+        """Turn a batch of sources into the inputs of the encoder.
+
+        Args:
+            layer: The layer of `make_input_layer`.
+            source: The sources, as `collate` returns them.
+            lengths: Their lengths.
+
+        Returns:
+            The inputs; their mask, with at least one True in each row; and which rows are in truth
+            empty (`batch`), or `None` if no row can be.
+        """
+
+    @abstractmethod
+    def encode(self, values: Iterable[Any], *, label: str = "input") -> Sequence[Any]:
+        """Check raw values and encode each; `label` names them in error messages."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[Any]) -> Sequence[Any]:
+        """Turn encoded values into what a user reads."""
+
+    @abstractmethod
+    def collate(
+        self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pad encoded values into one tensor, with their lengths where they have any."""
+
+    @abstractmethod
+    def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:
+        """The values of a batch one by one, without padding, as `encode` takes them."""
+
+
+class TargetSpec(SideSpec):
+    """A type that a model can predict.
+
+    Attributes:
+        needs_decoder: Whether a decoder predicts it one token at a time; if not, it is predicted
+            from the pooled vector of the encoder.
+        methods: The methods of a model that return it from raw sources.
+    """
+
+    needs_decoder: ClassVar[bool]
+    methods: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """How many numbers the output layer returns for each prediction."""
+
+    @property
+    @abstractmethod
+    def is_readable_text(self) -> bool:
+        """Whether predictions are strings, which BLEU compares with references."""
+
+    @abstractmethod
+    def make_target_embedding(self, d_model: int) -> nn.Module | None:
+        """Make the layer that embeds target tokens for a decoder; `None` without a decoder."""
+
+    @abstractmethod
+    def collate_targets(
+        self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pad encoded targets into one tensor, with their lengths where they have any."""
+
+    @abstractmethod
+    def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Bool[Tensor, "batch time"]]:
+        """The values to predict, `batch time …`, and which of them count in the loss."""
+
+    @abstractmethod
+    def compute_loss(
+        self,
+        hidden: Float[Tensor, "items d_model"],
+        labels: Tensor,
+        head: nn.Linear,
+        *,
+        smoothing: float = 0.0,
+    ) -> TargetLoss:
+        """Compute the loss of predictions.
+
+        Args:
+            hidden: One vector per item that counts; `head` turns it into the prediction.
+            labels: The value to predict for each item.
+            head: The output layer.
+            smoothing: Label smoothing, where there are classes.
+        """
+
+    @abstractmethod
+    def item_loss(self, outputs: Tensor, labels: Tensor) -> Float[Tensor, " items"]:
+        """The unsmoothed, unweighted loss of each item, with gradients, from computed outputs.
+
+        Args:
+            outputs: What the output layer returned for each item.
+            labels: The value to predict for each item.
+        """
+
+    @abstractmethod
+    def make_metrics(self) -> Any:
+        """Make the metrics of an evaluation epoch.
+
+        Returns:
+            A torchmetrics `Metric` whose `update` takes `nll`, `correct` and the mask of
+            `labels_of`, and whose `compute` returns figures by name, among them `loss`.
+        """
+
+    @abstractmethod
+    def decode_outputs(self, outputs: Tensor) -> list[Any]:
+        """Turn the outputs of the output layer, `batch …`, into what a user reads."""
+
+    @abstractmethod
+    def decode_labels(self, target: Tensor) -> list[Any]:
+        """Turn the targets of a batch into what a user reads."""
+
+
+_REGISTRY: dict[str, type[SideSpec]] = {}
+
+
+def _location(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def side_from_dict(plain: Mapping[str, Any]) -> Any:
+    """Build the side that `SideSpec.to_dict` wrote.
+
+    Raises:
+        ValueError: If no class with this kind has been defined.
+    """
+    fields = dict(plain)
+    kind, module = fields.pop("kind"), fields.pop("module", None)
+    if kind not in _REGISTRY:
+        advice = f"import {module}, which defines it, before loading" if module else "update it"
+        raise ValueError(
+            f"expected a known kind of source or target ({', '.join(_REGISTRY)}), got {kind!r}; "
+            f"{advice}"
+        )
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return _REGISTRY[kind](**values)
