@@ -3,7 +3,7 @@
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
 configuration file is code: it may name any class that Python can import. Classes that other
-packages register (`seqlearn.cli.plugins`) are called by their names, as seqlearn's own are.
+packages register (`seqlearn.cli.plugins`) are available by name, like seqlearn's own.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from seqlearn.version import __version__
 USAGE = """\
 usage: seqlearn COMMAND …
 
-  demo        train a Transformer on written-out dates, translate some, draw its attention
+  demo        train a Transformer on written-out dates, translate some, plot its attention
   fit         train a model:  seqlearn fit --model Transformer --data Dates --trainer.max_epochs 5
-  validate    measure a checkpoint on the validation split
-  test        measure a checkpoint on the test split
-  predict     answer the test split's sources into a file
+  validate    evaluate a checkpoint on the validation split
+  test        evaluate a checkpoint on the test split
+  predict     write predictions for the test split to a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
-  view        write a page that plays back how a model answers:  seqlearn view model.ckpt "TEXT"
+  view        write an HTML page that replays a prediction:  seqlearn view model.ckpt "TEXT"
 
-`seqlearn COMMAND --help` tells more, and `seqlearn --version` prints the version.
-With SEQLEARN_TRACEBACK=1 errors show where they arose.
+`seqlearn COMMAND --help` describes a command; `seqlearn --version` prints the version.
+Set SEQLEARN_TRACEBACK=1 to print the traceback of an error.
 """
 
 
@@ -43,31 +43,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: The words after `seqlearn`; those of the process by default.
+        arguments: The arguments after `seqlearn`; by default those of the process.
 
     Returns:
-        The exit status, which is 0; or after an error (one line on standard error) 2 if the words
-        are at fault, and 1 otherwise.
+        The exit status: 0 on success, 2 after an error in the arguments, 1 after any other error,
+        130 after Ctrl-C. An error is one line on standard error.
+
+    Example:
+        >>> main(["frobnicate"])
+        2
     """
     _write_utf8()
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    # A module of the user's own is named as Python would find it from here.
+    # The user's own modules are importable from the working directory.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         run(argv)
     except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing may be flushed to it any more.
+        # The reader has closed the pipe; nothing may be flushed to it any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return stopped()
     except SystemExit as ended:
-        # Lightning turns Ctrl-C into an exit with status 1, and ignores the signal from then on.
+        # Lightning turns Ctrl-C into an exit with status 1 and ignores the signal afterwards.
         if not isinstance(ended.__context__, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return stopped()
-    except Exception as error:  # noqa: BLE001 -- the last stop: every error becomes one line
+    except Exception as error:  # noqa: BLE001 -- the outermost handler: one line for every error
         if os.environ.get("SEQLEARN_TRACEBACK"):
             traceback.print_exc()
         print(f"seqlearn: error: {format_error(error, argv)}", file=sys.stderr)
@@ -76,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stopped() -> int:
-    """Say that Ctrl-C ended the command; its exit status is 130, as a shell expects."""
+    """Report that Ctrl-C ended the command; the exit status is 130, as a shell expects."""
     print("seqlearn: stopped", file=sys.stderr)
     return 130
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run the command that these words say.
+    """Run the command that the first argument names.
 
     Raises:
         argparse.ArgumentError: If there is no such command.
@@ -104,7 +108,8 @@ def run(argv: Sequence[str]) -> None:
 def _write_utf8() -> None:
     """Write UTF-8 to files and pipes on every system; a terminal keeps its encoding.
 
-    What a terminal cannot show stands there as an escape. `PYTHONIOENCODING` decides if it is set.
+    Characters that a terminal cannot encode are written as escapes. `PYTHONIOENCODING` overrides
+    all this.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and "PYTHONIOENCODING" not in os.environ:

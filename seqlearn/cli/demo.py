@@ -1,10 +1,9 @@
-"""`seqlearn demo`: the main job in three minutes, on data that need no download."""
+"""`seqlearn demo`: train, evaluate and inspect a Transformer in three minutes, offline."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from seqlearn.callbacks import AttentionMonitor
+from seqlearn.cli.output_folder import require_writable
 from seqlearn.core import Recipe
 from seqlearn.data import Dates
 from seqlearn.introspect import record
@@ -24,26 +24,27 @@ SHOWN = 5
 
 
 def run_demo(argv: Sequence[str]) -> None:
-    """Train a Transformer to translate written-out dates; show figures, answers and attention.
+    """Train a Transformer to translate written-out dates; print metrics, and plot its attention.
 
     Args:
-        argv: The command line after `seqlearn demo`.
+        argv: The arguments after `seqlearn demo`.
 
     Raises:
-        OSError: If the folder for the results cannot be written; before anything is trained.
+        OSError: If the folder for the results cannot be written; raised before training.
+        ValueError: If an option is out of range.
     """
     parser = argparse.ArgumentParser(
         prog="seqlearn demo",
         description="Train a Transformer to translate written-out dates from one language to "
-        "another, then print its exact match on dates it never saw, some translations, and draw "
-        "what it looked at.",
+        "another, then print its exact match on the test split and some translations, and plot "
+        "its attention.",
     )
     parser.add_argument("--source-locale", default="en", help="any locale of the CLDR (default en)")
     parser.add_argument("--target-locale", default="de", help="any locale of the CLDR (default de)")
     parser.add_argument("--directory", type=Path, default=Path("runs/demo"), help="for the results")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default {EPOCHS}")
     parser.add_argument("--max-minutes", type=float, default=2.4, help="of training (default 2.4)")
-    parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
+    parser.add_argument("--seed", type=int, default=0, help="of data, weights and training")
     options = parser.parse_args(argv)
     if options.epochs < 1 or options.max_minutes <= 0 or options.seed < 0:
         raise ValueError(
@@ -51,7 +52,7 @@ def run_demo(argv: Sequence[str]) -> None:
             f"{options.epochs}, {options.max_minutes} and {options.seed}"
         )
     require_writable(options.directory, "--directory")
-    _quieten_lightning()
+    _silence_lightning()
 
     L.seed_everything(options.seed, verbose=False)
     data = Dates(options.source_locale, options.target_locale, batch_tokens=4096, seed=options.seed)
@@ -84,51 +85,31 @@ def run_demo(argv: Sequence[str]) -> None:
         gradient_clip_val=1.0,
     )
     trainer.fit(model, data)
-    (figures,) = trainer.test(model, data, verbose=False)
-    _show(model, data, options.directory, figures["test/exact_match"])
+    (metrics,) = trainer.test(model, data, verbose=False)
+    _show(model, data, options.directory, metrics["test/exact_match"])
 
 
 def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) -> None:
+    """Print some translations, and plot the attention of the first one."""
     examples = list(data.examples("test"))
     sources = [str(source) for source, _ in examples[:SHOWN]]
     with record(model) as recording:
-        answers = model.generate(sources)
-    print(f"\nExact match on {len(examples):,} dates it never saw: {exact_match:.1%}\n")
-    for source, answer, (_, truth) in zip(sources, answers, examples, strict=False):
-        print(f"  {source}  →  {answer}" + ("" if answer == truth else f"   (expected: {truth})"))
+        outputs = model.generate(sources)
+    print(f"\nExact match on {len(examples):,} dates of the test split: {exact_match:.1%}\n")
+    for source, output, (_, target) in zip(sources, outputs, examples, strict=False):
+        print(f"  {source}  →  {output}" + ("" if output == target else f"   (expected: {target})"))
     name = next(
         name for name in reversed(list(recording.attention)) if name.endswith("cross_attention")
     )
     picture = directory / "attention.png"
     recording.plot(name, example=0).savefig(picture, dpi=150)
-    print(f"\nWhat it looked at while it wrote the first one: {picture}")
-    print(f"The same as training went on:                   {directory / 'attention'}")
-    print(f"The model: {directory / 'dates.ckpt'}; translate more dates with")
+    print(f"\nAttention for the first translation: {picture}")
+    print(f"Attention during training:           {directory / 'attention'}")
+    print(f"Checkpoint: {directory / 'dates.ckpt'}; translate more dates with")
     print(f"  echo {sources[-1]!r} | seqlearn translate {directory / 'dates.ckpt'}")
 
 
-def require_writable(directory: Path, option: str) -> None:
-    """Make a folder for results, and see that a file can be made in it.
-
-    Args:
-        directory: The folder.
-        option: The command-line option that names another one.
-
-    Raises:
-        OSError: If it cannot be made or written.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise OSError(
-            f"the results cannot be written to {directory} ({error.strerror}); "
-            f"name another folder with {option}"
-        ) from error
-
-
-def _quieten_lightning() -> None:
-    """Leave the progress bar and what the demo says; drop advice on workers and accelerators."""
+def _silence_lightning() -> None:
+    """Hide Lightning's advice on workers and accelerators; the progress bar stays."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.pytorch")

@@ -1,4 +1,4 @@
-"""What went wrong, in one line."""
+"""Formatting of errors for the command line: one line each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqlearn.cli.training import TRAINING
 from seqlearn.core import SequenceModule
 from seqlearn.data import SequenceDataModule
 
-# jsonargparse tells of every type that it tried; these lines of it say nothing to a user.
+# jsonargparse lists every type that it tried; these lines of its message do not help a user.
 _NOISE = (
     "Does not validate against",
     "Subtypes:",
@@ -25,43 +25,47 @@ _NOISE = (
 
 
 def format_error(error: BaseException, argv: Sequence[str]) -> str:
-    """What an error says, on one line.
+    r"""Format an error as one line.
 
     Args:
-        error: What was raised.
-        argv: The words after `seqlearn`, for the advice.
+        error: The exception.
+        argv: The arguments after `seqlearn`; they determine which `--help` the line recommends.
+
+    Example:
+        >>> format_error(ValueError("expected a number,\n  got 'x'"), ["fit"])
+        "expected a number, got 'x'"
     """
-    # jsonargparse wraps what a constructor says in a list of all types that it tried.
+    # jsonargparse wraps the message of a constructor in a list of all types that it tried.
     while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
         error = error.__cause__
     if isinstance(error, argparse.ArgumentError):
-        said = _of_parser(str(error))
-        joint = " See" if said.endswith("?") else "; see"
-        return f"{said}{joint} `{_helping(str(error), argv)}`"
+        message = _parser_message(str(error))
+        joint = " See" if message.endswith("?") else "; see"
+        return f"{message}{joint} `{_help_command(str(error), argv)}`"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _of_parser(text: str) -> str:
-    """What a parser says, without the types that it tried."""
+def _parser_message(text: str) -> str:
+    """The message of a parser, without the types that it tried."""
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    said = " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    message = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     given = next((line[13:] for line in lines if line.startswith("Given value: ")), "")
-    if given and "Got value:" not in said and not given.startswith("NestedArg"):
-        said += f", got {given}"
-    keys = ".".join(re.findall(r'Parser key "([^"]+)"', said))
-    said = re.sub(r'Parser key "[^"]+":? ?', "", said)
-    said = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", said)
-    said = said.replace(". Got value:", ", got")
-    if said.startswith("the following arguments are required"):
-        said = re.sub(rf"\b(?:{'|'.join(TRAINING)})\.(\w+)", r"--\1", said)
-    unknown = re.search(r"Expected a dot import path string: (\S+)", said)
+    if given and "Got value:" not in message and not given.startswith("NestedArg"):
+        message += f", got {given}"
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
+    message = re.sub(r'Parser key "[^"]+":? ?', "", message)
+    message = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", message)
+    message = message.replace(". Got value:", ", got")
+    if message.startswith("the following arguments are required"):
+        message = re.sub(rf"\b(?:{'|'.join(TRAINING)})\.(\w+)", r"--\1", message)
+    unknown = re.search(r"Expected a dot import path string: (\S+)", message)
     if unknown is not None:
-        said = _of_class(keys, unknown[1].rstrip(","))
-    return f"--{keys}: {said}" if keys else said
+        message = _unknown_class_message(keys, unknown[1].rstrip(","))
+    return f"--{keys}: {message}" if keys else message
 
 
-def _of_class(key: str, name: str) -> str:
-    """That there is no class of this name, and which seqlearn has."""
+def _unknown_class_message(key: str, name: str) -> str:
+    """The message for an unknown class; it lists seqlearn's classes for this option."""
     bases: dict[str, type[Any]] = {"model": SequenceModule, "data": SequenceDataModule}
     base = bases.get(key)
     known = {cls.__name__: cls.__module__ for cls in subclasses(base)} if base else {}
@@ -72,11 +76,9 @@ def _of_class(key: str, name: str) -> str:
     return f"expected {listed}, got {name!r}{advice}"
 
 
-def _helping(text: str, argv: Sequence[str]) -> str:
-    """The command that tells what may be said."""
+def _help_command(text: str, argv: Sequence[str]) -> str:
+    """The command that prints the help for the options in an error."""
     command = f"seqlearn {argv[0]}" if argv and argv[0] in TRAINING else "seqlearn"
-    if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
-        return f"{command} --model.recipe.help"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
         return f"{command} --model.recipe.help"
     named = r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\''

@@ -1,4 +1,4 @@
-"""The checkpoint that `seqlearn fit` leaves, and what can be done with it."""
+"""The checkpoint at the end of `seqlearn fit`, and the command to continue with."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seqlearn.cli.runs import newest_of
 
 
 class LastCheckpoint(Callback):
-    """Saves `last.ckpt` when a training ends and its last step is in no checkpoint.
+    """Saves `last.ckpt` at the end of training if its last step is in no checkpoint.
 
-    `ModelCheckpoint` saves after an epoch or a validation, and with a metric only what is best. A
-    run that ends in between (`--trainer.max_steps`, `--trainer.check_val_every_n_epoch`) would
-    leave nothing to continue from. It stands before the other callbacks, some of which exchange the
-    weights at the end.
+    `ModelCheckpoint` saves after an epoch or a validation, and with a metric only the best state. A
+    run that ends in between (`--trainer.max_steps`, `--trainer.check_val_every_n_epoch`) could not
+    be continued. This callback comes before the others, because some of them replace the weights at
+    the end (weight averaging).
     """
 
     def __init__(self) -> None:
@@ -26,22 +26,22 @@ class LastCheckpoint(Callback):
         self._path = self._config = ""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note where the configuration is saved; all ranks must ask for the folder."""
+        """Store the path of the configuration file; `log_dir` is a broadcast, so on all ranks."""
         self._config = os.path.join(trainer.log_dir or trainer.default_root_dir, "config.yaml")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the step that a continued run starts from: it is saved."""
+        """Store the step from which a continued run starts; that step is saved already."""
         if trainer.ckpt_path:
             self._saved_step = trainer.global_step
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note that this step is saved."""
+        """Store that this step is saved."""
         self._saved_step = trainer.global_step
 
     def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Save the last step beside the other checkpoints, unless it is saved."""
+        """Save the last step next to the other checkpoints, unless it is saved already."""
         saving = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
         if not saving or saving[0].save_top_k == 0 or self._saved_step == trainer.global_step:
             return
@@ -50,14 +50,14 @@ class LastCheckpoint(Callback):
             trainer.save_checkpoint(self._path, saving[0].save_weights_only)
 
     def advice(self, trainer: Any, *, tested: bool) -> str:
-        """Where the newest checkpoint of a training is, and the command to go on with.
+        """Path of the run's newest checkpoint, and the command to continue with.
 
         Args:
             trainer: The Trainer, after `fit`.
             tested: Whether there is a test split.
 
         Returns:
-            The text; empty if the run saves no checkpoints.
+            Two lines of text; empty if the run saves no checkpoints.
         """
         if not trainer.checkpoint_callbacks or trainer.fast_dev_run:
             return ""
@@ -69,5 +69,5 @@ class LastCheckpoint(Callback):
             return "The training stopped before its first checkpoint" if trainer.interrupted else ""
         command = "fit" if trainer.interrupted else "test" if tested else "validate"
         argv = ["seqlearn", command, "--config", self._config, "--ckpt_path", path]
-        purpose = "Continue it" if trainer.interrupted else "Measure it"
+        purpose = "Continue it" if trainer.interrupted else "Evaluate it"
         return f"Checkpoint: {path}\n{purpose}: {shlex.join(argv)}"

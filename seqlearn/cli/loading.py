@@ -1,4 +1,4 @@
-"""Build the module of a checkpoint, of whichever class it is."""
+"""Loading a checkpoint of any `SequenceModule` class."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from seqlearn.core import checkpoint as checkpoints
 
 
 def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
-    """Build the module of a checkpoint, of whichever class it is.
+    """Load a checkpoint of any `SequenceModule` class.
 
     Args:
         path: The checkpoint.
-        name: `package.module.Class` of a class outside seqlearn, or the short name of one that its
-            package registers; also of one that was moved or renamed since. A checkpoint's own word
-            is never enough to import something.
+        name: `package.module.Class` of a class outside seqlearn, or the short name of a registered
+            class; also for a class that was moved or renamed since. Nothing is imported because the
+            checkpoint names it.
 
     Raises:
-        ValueError: If the class is not known here; the message says how to name it.
+        ValueError: If the class is unknown; the message says how to name it.
     """
     if name is not None and "." in name:
         module, _, attribute = name.rpartition(".")
@@ -35,7 +35,7 @@ def load_checkpoint(path: str, name: str | None = None) -> SequenceModule:
         cls = checkpoints.known_class(wanted, SequenceModule)
     if cls is not None and name not in (None, cls.__name__):
         raise ValueError(f"{path} holds a {wanted}, got --model {name}; leave --model out")
-    if cls is None and name is not None:  # it was moved or renamed since
+    if cls is None and name is not None:  # the class was moved or renamed since
         cls = next((each for each in subclasses(SequenceModule) if each.__name__ == name), None)
     if cls is None:
         importable = "__main__" not in wanted and "<locals>" not in wanted

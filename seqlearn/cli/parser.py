@@ -24,11 +24,11 @@ DEFAULTS: dict[str, Recipe | GenerationConfig] = {
 
 
 class SequenceParser(LightningArgumentParser):
-    """A `LightningArgumentParser` that writes out every field of `recipe` and `generation`."""
+    """A `LightningArgumentParser` that writes all fields of `recipe` and `generation`."""
 
     def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
-        """Write a configuration; `recipe` and `generation`, if left out, with their defaults."""
-        if "skip_none" in options:  # Lightning's call, by a name that jsonargparse is giving up
+        """Serialize a configuration; missing `recipe` and `generation` get their defaults."""
+        if "skip_none" in options:  # Lightning's argument, under a name deprecated by jsonargparse
             options["skip_unset"] = options.pop("skip_none")
         for key, defaults in DEFAULTS.items():
             left_out = key in namespace and namespace[key] is None
@@ -39,16 +39,20 @@ class SequenceParser(LightningArgumentParser):
 
 
 def expand_help(argv: Sequence[str]) -> list[str]:
-    """Turn `--model CLASS --model.recipe.help` into what jsonargparse understands.
+    """Rewrite `--model CLASS --model.recipe.help` to the form that jsonargparse supports.
 
-    jsonargparse shows the options of a class's argument (such as `recipe`) only as
+    jsonargparse prints the options of a nested argument (`recipe`) only for
     `--model.help CLASS --model.recipe.help`.
 
     Args:
-        argv: The words after `seqlearn`.
+        argv: The arguments after `seqlearn`.
 
     Returns:
-        The words to parse: the same ones unless they ask for such a help.
+        The arguments to parse; unchanged unless they contain such a help option.
+
+    Example:
+        >>> expand_help(["fit", "--model", "LSTM", "--model.recipe.help"])
+        ['fit', '--model.help', 'LSTM', '--model.recipe.help']
     """
     for word in argv:
         nested = re.fullmatch(r"--(model|data)(?:\.init_args)?\.(.+\.help)", word)
@@ -61,16 +65,16 @@ def expand_help(argv: Sequence[str]) -> list[str]:
 
 
 def check_config_files(argv: Sequence[str]) -> None:
-    """Check that the configuration files are YAML files of options; the parser names no file.
+    """Check that the configuration files are YAML mappings; the parser's own errors name no file.
 
     Args:
-        argv: The words after `seqlearn`.
+        argv: The arguments after `seqlearn`.
 
     Raises:
-        argparse.ArgumentError: If one is not; the message names the file, and the line if known.
+        argparse.ArgumentError: If a file is not one; the message names it, and the line if known.
     """
     for name in itertools.chain(_values(argv, "--config"), _values(argv, "-c")):
-        if not Path(name).is_file():  # JSON, or an address; the parser says if it is neither
+        if not Path(name).is_file():  # JSON or a URL; otherwise the parser raises
             continue
         try:
             content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
@@ -87,7 +91,7 @@ def check_config_files(argv: Sequence[str]) -> None:
 
 
 def _values(argv: Sequence[str], option: str) -> Iterator[str]:
-    """The values that an option is given, as `--option value` or `--option=value`."""
+    """The values of an option, given as `--option value` or `--option=value`."""
     for word, following in itertools.pairwise([*argv, ""]):
         if word == option:
             yield following

@@ -1,6 +1,6 @@
 """Classes that other packages register for the command line.
 
-A package names them in its `pyproject.toml`, each under its own name:
+A package lists them in its `pyproject.toml`, each under its class name:
 
     [project.entry-points."seqlearn.models"]
     SRU = "their_package:SRU"
@@ -8,8 +8,8 @@ A package names them in its `pyproject.toml`, each under its own name:
     [project.entry-points."seqlearn.data"]
     Letters = "their_package.letters:Letters"
 
-Installed beside seqlearn, they are then called by that name (`seqlearn fit --model SRU --data
-Letters`). They are imported when a command asks for them, never by `import seqlearn`.
+When the package is installed, they are available by that name (`seqlearn fit --model SRU --data
+Letters`). They are imported by the commands that use them, never by `import seqlearn`.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ GROUPS: dict[str, type[Any]] = {
     "seqlearn.models": SequenceModule,
     "seqlearn.data": SequenceDataModule,
 }
-"""What classes each group of entry points may hold."""
+"""The base class of each group of entry points."""
 
 
 def load_plugins(group: str, required: Collection[str] = ()) -> dict[str, type]:
-    """Import what other packages have registered.
+    """Import the classes that other packages have registered.
 
-    What cannot be imported, is not what the group holds, or has the name of another class, is left
-    out: one line on standard error says so, with the package's name.
+    An entry that cannot be imported, is not a subclass of the group's base, or has the name of
+    another class, is skipped with one line on standard error that names the package.
 
     Args:
         group: `"seqlearn.models"` or `"seqlearn.data"`.
-        required: Names that may not be left out.
+        required: Names that must not be skipped.
 
     Returns:
-        The classes by their names, in the order of these.
+        The classes by name, sorted.
 
     Raises:
-        ImportError: If one of the names asked for would be left out.
+        ImportError: If a required name would be skipped.
     """
     classes: dict[str, type] = {}
     taken = {cls.__name__ for cls in subclasses(GROUPS[group]) if _is_own(cls)}
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
-        if entry.name in taken:  # and if it were imported, that name would mean two classes
-            print(f"seqlearn: warning: {_left_out(entry, 'the name is taken')}", file=sys.stderr)
+        if entry.name in taken:  # if it were imported, the name would mean two classes
+            print(f"seqlearn: warning: {_skipped(entry, 'the name is taken')}", file=sys.stderr)
             continue
         try:
             classes[entry.name] = _load(entry)
         except Exception as error:
-            message = _left_out(entry, f"{type(error).__name__}: {error}")
+            message = _skipped(entry, f"{type(error).__name__}: {error}")
             if entry.name in required:
                 raise ImportError(message) from error
             print(f"seqlearn: warning: {message}", file=sys.stderr)
@@ -64,10 +64,10 @@ def load_plugins(group: str, required: Collection[str] = ()) -> dict[str, type]:
     return classes
 
 
-def _left_out(entry: EntryPoint, reason: str) -> str:
+def _skipped(entry: EntryPoint, reason: str) -> str:
     package = "an unnamed package" if entry.dist is None else entry.dist.name
     return (
-        f"{entry.name} ({entry.group}) of {package} is left out: {' '.join(reason.split())}; "
+        f"{entry.name} ({entry.group}) of {package} is skipped: {' '.join(reason.split())}; "
         "repair or uninstall that package"
     )
 
@@ -87,11 +87,11 @@ def _load(entry: EntryPoint) -> type:
     """Import the class of an entry point.
 
     Raises:
-        TypeError: If it is not what the group holds, or has another name than its own.
+        TypeError: If it is not a subclass of the group's base, or its name differs from the entry.
     """
     cls, base = entry.load(), GROUPS[entry.group]
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise TypeError(f"expected a subclass of {base.__name__}, got {entry.value}")
     if cls.__name__ != entry.name:
-        raise TypeError(f"expected an entry point of the class's own name, {cls.__name__}")
+        raise TypeError(f"expected an entry point with the name of the class, {cls.__name__}")
     return cls

@@ -1,9 +1,9 @@
-"""The checkpoints of earlier runs: what `--ckpt_path last`, `best` and `auto` mean.
+"""The checkpoints of earlier runs: resolves `--ckpt_path last`, `best` and `auto`.
 
-A run leaves its checkpoints where `ModelCheckpoint` writes them: in
-`lightning_logs/version_N/checkpoints` below `--trainer.default_root_dir` (in `checkpoints` without
-a logger), below the `save_dir` of a configured logger, or in the `dirpath` of a callback. The
-newest run is the folder that holds the newest checkpoint.
+`ModelCheckpoint` writes a run's checkpoints to `lightning_logs/version_N/checkpoints` below
+`--trainer.default_root_dir` (to `checkpoints` without a logger), below the `save_dir` of a
+configured logger, or to the `dirpath` of a callback. The newest run is the folder with the newest
+checkpoint.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ KEYWORDS = {
     "test": ("last", "best"),
     "predict": ("last", "best"),
 }
-"""The words that each command understands as `--ckpt_path`, besides a path."""
+"""The values of `--ckpt_path` that each command supports besides a path."""
 
 
-def resolve(command: str, word: str, trainer: Mapping[str, Any]) -> str | None:
+def resolve(command: str, value: str, trainer: Mapping[str, Any]) -> str | None:
     """Find the checkpoint that `--ckpt_path` names.
 
     Args:
         command: `"fit"`, `"validate"`, `"test"` or `"predict"`.
-        word: `"last"`, `"best"`, `"auto"` or a path.
+        value: `"last"`, `"best"`, `"auto"` or a path.
         trainer: The Trainer's configuration.
 
     Returns:
-        The path; None if the word is `"auto"` and there is no earlier run.
+        The path; `None` if the value is `"auto"` and there is no earlier run.
 
     Raises:
-        ValueError: If the command does not understand the word, or the newest run chose no best
-            checkpoint.
+        ValueError: If the command does not support the value, or the newest run monitored no
+            metric.
         FileNotFoundError: If there is no earlier run.
     """
-    if word not in ("last", "best", "auto"):
-        return word
-    if word not in (allowed := KEYWORDS[command]):
+    if value not in ("last", "best", "auto"):
+        return value
+    if value not in (allowed := KEYWORDS[command]):
         raise ValueError(
-            f"{command} expected --ckpt_path {', '.join(allowed)} or a path, got {word!r}"
+            f"{command} expected --ckpt_path {', '.join(allowed)} or a path, got {value!r}"
         )
     newest = newest_checkpoint(trainer)
     if newest is not None:
-        return _best(newest) if word == "best" else newest
-    if word == "auto":
+        return _best(newest) if value == "best" else newest
+    if value == "auto":
         return None
     folders = ", ".join(pattern for pattern, _ in _patterns(trainer))
     raise FileNotFoundError(
-        f"--ckpt_path {word}: expected the checkpoint of an earlier run in {folders}, found none; "
-        "name its path, or the run's folder with --trainer.default_root_dir"
+        f"--ckpt_path {value}: expected the checkpoint of an earlier run in {folders}, found none; "
+        "pass its path, or the run's folder as --trainer.default_root_dir"
     )
 
 
 def newest_checkpoint(trainer: Mapping[str, Any]) -> str | None:
-    """The newest checkpoint of the newest run, or None; of two equally new ones `last.ckpt`."""
+    """The newest checkpoint of the newest run, or `None`; `last.ckpt` wins a tie."""
     found = []
     for _, escaped in _patterns(trainer):
         files, pattern = url_to_fs(escaped)
@@ -72,7 +72,7 @@ def newest_checkpoint(trainer: Mapping[str, Any]) -> str | None:
 
 
 def newest_of(paths: Iterable[str]) -> str | None:
-    """The path that was written last, of those that exist; of equals `last.ckpt`, then by name."""
+    """The existing path that was written last; `last.ckpt` wins a tie, then the greater name."""
     found = []
     for path in paths:
         files, local = url_to_fs(path)
@@ -83,34 +83,34 @@ def newest_of(paths: Iterable[str]) -> str | None:
 
 
 def _patterns(trainer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Patterns of checkpoints, each as a user would write it, and with its folder escaped."""
+    """Patterns of checkpoints, each for messages and with its folder escaped for `glob`."""
     root = str(trainer.get("default_root_dir") or ".")
-    places = [(root, "hpc_ckpt_*.ckpt")]  # what Lightning saves when SLURM ends a job
+    folders = [(root, "hpc_ckpt_*.ckpt")]  # saved by Lightning when SLURM ends a job
     if not (loggers := _configured(trainer.get("logger"))):
-        places += [(root, "checkpoints/*.ckpt"), (root, "lightning_logs/*/checkpoints/*.ckpt")]
+        folders += [(root, "checkpoints/*.ckpt"), (root, "lightning_logs/*/checkpoints/*.ckpt")]
     for options in loggers:
         folder = str(options.get("save_dir") or root)
-        name = options.get("project", options.get("name", "*"))  # an experiment of MLflow: a number
-        places.append((folder, posixpath.join(name or "", "*/checkpoints/*.ckpt")))
+        name = options.get("project", options.get("name", "*"))  # MLflow: an experiment's number
+        folders.append((folder, posixpath.join(name or "", "*/checkpoints/*.ckpt")))
     for options in _configured(trainer.get("callbacks")):
         if options.get("dirpath"):
-            places.append((str(options["dirpath"]), "*.ckpt"))
-    for folder, pattern in places:
+            folders.append((str(options["dirpath"]), "*.ckpt"))
+    for folder, pattern in folders:
         yield posixpath.join(folder, pattern), posixpath.join(glob.escape(folder), pattern)
 
 
 def _configured(value: Any) -> list[Mapping[str, Any]]:
-    """The constructor's arguments of the classes that an option of the Trainer names."""
-    several = value if isinstance(value, list) else [value]
-    return [one["init_args"] for one in several if isinstance(one, Mapping) and "init_args" in one]
+    """The constructor arguments of the classes in an option of the Trainer."""
+    values = value if isinstance(value, list) else [value]
+    return [one["init_args"] for one in values if isinstance(one, Mapping) and "init_args" in one]
 
 
 def _best(newest: str) -> str:
-    """The checkpoint that the run of another one chose as its best.
+    """The best checkpoint of the run that another checkpoint belongs to.
 
     Raises:
-        ValueError: If that run compared no metric.
-        FileNotFoundError: If the best checkpoint is gone.
+        ValueError: If that run monitored no metric.
+        FileNotFoundError: If the best checkpoint was deleted.
     """
     callbacks = checkpoints.read_checkpoint(newest, map_location="meta").get("callbacks", {})
     for state in callbacks.values():
@@ -123,8 +123,10 @@ def _best(newest: str) -> str:
                 files, local = url_to_fs(path)
                 if files.exists(local):
                     return path
-            raise FileNotFoundError(f"--ckpt_path best: the best checkpoint, {named}, is gone")
+            raise FileNotFoundError(
+                f"--ckpt_path best: the best checkpoint, {named}, does not exist any more"
+            )
     raise ValueError(
-        f"--ckpt_path best: the run of {newest} compared no metric; use last, or train with "
+        f"--ckpt_path best: the run of {newest} monitored no metric; use last, or train with "
         "--trainer.callbacks ModelCheckpoint --trainer.callbacks.monitor val/loss"
     )

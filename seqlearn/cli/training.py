@@ -13,9 +13,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from seqlearn.cli.demo import require_writable
 from seqlearn.cli.inference import to_single_line
 from seqlearn.cli.last_checkpoint import LastCheckpoint
+from seqlearn.cli.output_folder import require_writable
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
 from seqlearn.cli.plugins import GROUPS, load_plugins
 from seqlearn.cli.runs import resolve
@@ -24,7 +24,7 @@ from seqlearn.core import checkpoint as checkpoints
 from seqlearn.data import SequenceDataModule
 from seqlearn.spec import SequenceSpec
 
-# The spec comes from the data as one object; its fields are no options.
+# The spec is passed from the data as one object; its fields are not options.
 set_parsing_settings(subclasses_enabled=[SequenceSpec])
 
 TRAINING = ("fit", "validate", "test", "predict")
@@ -32,23 +32,23 @@ TRAINING = ("fit", "validate", "test", "predict")
 
 
 class SequenceCLI(LightningCLI):
-    """A `LightningCLI` that gives the data's spec to the model."""
+    """A `LightningCLI` that passes the data's spec to the model."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Link the spec from the data to the model."""
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        """See that the results can be written, before anything is prepared for them."""
+        """Check that the results can be written, before any data is prepared."""
         folder = self.config[self.subcommand].trainer.default_root_dir
         require_writable(Path(folder or "."), "--trainer.default_root_dir")
         self._find_checkpoint()
 
     def _find_checkpoint(self) -> None:
-        """Turn `--ckpt_path` into the path of a checkpoint that can be read.
+        """Resolve `--ckpt_path` to the path of a checkpoint, and check that it is readable.
 
         Raises:
-            ValueError: If the command needs one and none is named, or it is damaged.
+            ValueError: If the command needs a checkpoint and none is given, or it is damaged.
             FileNotFoundError: If there is none.
         """
         config = self.config[self.subcommand]
@@ -56,8 +56,8 @@ class SequenceCLI(LightningCLI):
         if given is None:
             if self.subcommand != "fit":
                 raise ValueError(
-                    f"{self.subcommand} needs a trained model; name it with --ckpt_path PATH, or "
-                    "take that of the newest run with --ckpt_path last"
+                    f"{self.subcommand} needs a trained model; pass --ckpt_path PATH, or "
+                    "--ckpt_path last for the newest run"
                 )
             return
         trainer = config.trainer.as_dict()
@@ -65,77 +65,78 @@ class SequenceCLI(LightningCLI):
         if path not in (None, "hpc") and not Path(str(path)).is_dir():
             checkpoints.read_checkpoint(str(path), map_location="meta")
         if path is None:
-            say("Starting anew: there is no checkpoint to continue from")
+            print_once("Starting a new run: there is no checkpoint to continue from")
         elif path != given:
-            say(f"Continuing from {path}" if self.subcommand == "fit" else f"Checkpoint: {path}")
+            fitting = self.subcommand == "fit"
+            print_once(f"Continuing from {path}" if fitting else f"Checkpoint: {path}")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Read the words that `main` was given."""
+        """Parse the arguments of `main`."""
         check_config_files(args)
         self.config = parser.parse_args(expand_help(args))
 
     def _parse_ckpt_path(self) -> None:
-        """Take nothing from a checkpoint here: which class is built is not the file's to say."""
+        """Ignore the checkpoint's hyper-parameters: a file must not decide which class is built."""
 
     def fit(self, **arguments: Any) -> None:
-        """Train, and say where the checkpoint is, however the training ends."""
+        """Train, and print the path of the checkpoint, also after an error."""
         trainer: Any = self.trainer
         last = LastCheckpoint()
         trainer.callbacks.insert(0, last)
         try:
             trainer.fit(**arguments)
         finally:
-            say(last.advice(trainer, tested=len(self.datamodule.dataset("test")) > 0))
+            print_once(last.advice(trainer, tested=len(self.datamodule.dataset("test")) > 0))
 
     def before_predict(self) -> None:
-        """Have the answers written, by rank zero, while all ranks are there."""
+        """Add the callback that gathers and writes the predictions."""
         trainer: Any = self.trainer
         trainer.callbacks.append(PredictionWriter())
 
 
 @rank_zero_only
-def say(text: str) -> None:
-    """Print a text, if there is one, in the process of rank zero."""
+def print_once(text: str) -> None:
+    """Print a text, unless it is empty, on rank zero."""
     if text:
         print(text, flush=True)
 
 
 class PredictionWriter(Callback):
-    """Writes what `predict` answers to `predictions.txt` beside the logs, in the data's order."""
+    """Writes predictions to `predictions.txt` in the log folder, in the order of the data."""
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
 
     def on_predict_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
-        """Keep the answers of a batch."""
+        """Store the predictions of a batch."""
         self.batches.append(list(outputs))
 
     def on_predict_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Gather the answers of all ranks, to whom the batches were dealt in turn, and write."""
+        """Gather the predictions of all ranks, which have the batches in turn, and write them."""
         ranks: list[Any] = [self.batches]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, self.batches)
-        folder = trainer.log_dir or trainer.default_root_dir  # all ranks must ask for it
+        folder = trainer.log_dir or trainer.default_root_dir  # `log_dir` is a broadcast
         if trainer.is_global_zero:
-            turns = itertools.zip_longest(*ranks, fillvalue=[])
-            answers = [answer for turn in turns for batch in turn for answer in batch]
+            steps = itertools.zip_longest(*ranks, fillvalue=[])
+            predictions = [one for step in steps for batch in step for one in batch]
             path = Path(folder) / "predictions.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = "".join(f"{to_single_line(answer)}\n" for answer in answers)
+            text = "".join(f"{to_single_line(one)}\n" for one in predictions)
             path.write_text(text, encoding="utf-8")
-            print(f"{len(answers)} answers in {path}")
+            print(f"{len(predictions)} predictions in {path}")
 
 
 def train(argv: Sequence[str]) -> None:
     """Run one of the commands of `TRAINING`.
 
     Raises:
-        argparse.ArgumentError: If the words are not understood.
+        argparse.ArgumentError: If the arguments are wrong.
     """
     for group in GROUPS:  # an imported class is found by its name
         load_plugins(group, required=[word.rpartition("=")[2] for word in argv])
-    raising = {"exit_on_error": False}  # what is wrong is told by `main`, in one line
+    raising = {"exit_on_error": False}  # `main` prints errors, in one line
     SequenceCLI(
         SequenceModule,
         SequenceDataModule,
@@ -148,5 +149,5 @@ def train(argv: Sequence[str]) -> None:
         parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},
     )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # Else threads of the group may still run when the interpreter ends, and abort it.
+        # Otherwise threads of the group may still run when the interpreter exits, and abort it.
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The data module that all shapes share, and its sources."""
+"""The data module for all tasks, its field types and its sources."""
 
 from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.module import SequenceDataModule

@@ -1,8 +1,8 @@
-"""Batches are planned once; an epoch only shuffles what the plan leaves open.
+"""Batch plans: which examples form batches, and in which order.
 
-Examples of similar length on *both* sides share a bucket. Which examples of a bucket meet in a
-batch, and in which order the batches come, is a function of (seed, epoch). How many batches
-there are, and how large each is, never changes.
+Examples of similar source *and* target length share a bucket. The plan fixes the number of batches
+and their sizes once. Which examples of a bucket form a batch, and the order of the batches, is a
+function of (seed, epoch).
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from torch.utils.data import DistributedSampler
 Ints = NDArray[np.int64]
 
 BUCKET_BATCHES = 2.5
-"""Full batches in a bucket, at most, where epochs are shuffled."""
+"""Maximum number of full batches in a bucket if epochs are shuffled."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows form batches, and what an epoch may exchange.
+    """A plan of batches in buckets.
 
     Attributes:
-        rows: All rows of the split, those of a bucket, and in it those of a batch, together. A
-            negative one, `~row`, repeats `row` only to even out the ranks.
-        batches: Where each batch starts in `rows`, and at the end the number of rows.
-        buckets: The bucket of each entry of `rows`; rows of one bucket may be exchanged.
-        world_size: Batches in a step, one for each rank; their number is a multiple of it.
+        rows: All row indices of the split, grouped by bucket and then by batch. A negative entry
+            `~row` is a duplicate of `row` that gives all ranks equally many batches.
+        batches: Start of each batch in `rows`, followed by the number of rows.
+        buckets: The bucket of each entry of `rows`; an epoch permutes rows within a bucket.
+        world_size: Number of ranks; the number of batches is a multiple of it.
+
+    Example:
+        >>> plan = plan_sequential(np.array([2, 2, 2, 9]), np.ones(4, dtype=np.int64), 9)
+        >>> plan.sequential()
+        [[0, 1, 2], [3]]
     """
 
     rows: Ints
@@ -42,46 +47,46 @@ class Plan:
     world_size: int = 1
 
     def __len__(self) -> int:
-        """Batches of all ranks together."""
+        """Number of batches of all ranks together."""
         return len(self.batches) - 1
 
     def epoch(self, seed: int, epoch: int) -> list[list[int]]:
-        """The batches of an epoch, the same for the same (seed, epoch).
+        """The batches of an epoch, a function of (seed, epoch).
 
-        Rows are exchanged within their buckets, then steps are permuted. The batches of one
-        step, which run at the same time on all ranks, stay neighbours in length.
+        Rows are permuted within their buckets, then steps are permuted. The batches of one step,
+        which run at the same time on all ranks, keep similar lengths.
         """
-        draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        order = np.lexsort((draw.random(len(self.rows)), self.buckets))
-        steps = draw.permutation(len(self) // self.world_size)
-        places = (steps[:, None] * self.world_size + np.arange(self.world_size)).ravel()
-        return self._cut(self.rows[order], places)
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+        order = np.lexsort((rng.random(len(self.rows)), self.buckets))
+        steps = rng.permutation(len(self) // self.world_size)
+        batches = (steps[:, None] * self.world_size + np.arange(self.world_size)).ravel()
+        return self._cut(self.rows[order], batches)
 
     def sequential(self) -> list[list[int]]:
         """The batches in the order of the plan."""
         return self._cut(self.rows, np.arange(len(self)))
 
-    def _cut(self, rows: Ints, places: Ints) -> list[list[int]]:
+    def _cut(self, rows: Ints, batches: Ints) -> list[list[int]]:
         starts = self.batches.tolist()
-        return [rows[starts[place] : starts[place + 1]].tolist() for place in places.tolist()]
+        return [rows[starts[batch] : starts[batch + 1]].tolist() for batch in batches.tolist()]
 
 
 @runtime_checkable
 class BatchPlan(Protocol):
-    """What a sampler needs of a plan; what a batch is, is between plan and dataset."""
+    """Protocol of a plan for a `BatchSampler`; its entries index a `BatchDataset`."""
 
     @property
     def world_size(self) -> int:
-        """Batches in a step, one for each rank."""
+        """Number of ranks, which is the number of batches in a step."""
 
     def __len__(self) -> int:
-        """Batches of all ranks together, a multiple of their number."""
+        """Number of batches of all ranks together, a multiple of `world_size`."""
 
     def epoch(self, seed: int, epoch: int) -> Sequence[Any]:
-        """The batches of an epoch, those of one step on all ranks side by side."""
+        """The batches of an epoch; those of one step on all ranks are adjacent."""
 
     def sequential(self) -> Sequence[Any]:
-        """The same in a fixed order."""
+        """The batches in a fixed order."""
 
 
 def plan_bucketed(
@@ -93,27 +98,27 @@ def plan_bucketed(
     bucket_batches: float = BUCKET_BATCHES,
     describe_row: Callable[[int], str] = "example row {}".format,
 ) -> Plan:
-    """Plan batches of examples that are similarly long on both sides.
+    """Plan batches of examples with similar source and target lengths.
 
-    All examples are cut in two, the longer ones from the shorter ones, on the side that has the
-    larger share of padding; each part again, until a part is a bucket.
+    The examples are split into a longer and a shorter half by the side with the larger fraction of
+    padding. Each half is split again until it is small enough for a bucket.
 
     Args:
-        source_lengths: Tokens in each source.
-        target_lengths: Tokens in each target, start and end counted.
-        batch_tokens: For every batch that can arise, examples times the longest length on the
-            longer side is at most this.
-        world_size: Number of ranks. Where the number of batches is no multiple of it, the largest
-            batches are halved; only where no more can be halved are examples repeated.
-        bucket_batches: Full batches in a bucket at most; more mix better, fewer pad less. Examples
-            that do not differ in length share a bucket, however many they are.
-        describe_row: Names a row in errors.
+        source_lengths: Number of tokens in each source.
+        target_lengths: Number of tokens in each target, start and end included.
+        batch_tokens: Budget of a batch: the number of examples times the longest length of the
+            longer side is at most this, in every epoch.
+        world_size: Number of ranks. If the number of batches is not a multiple of it, the largest
+            batches are halved; if none can be halved, examples are duplicated.
+        bucket_batches: Maximum number of full batches in a bucket. More give better mixing, fewer
+            give less padding. Examples of equal length always share a bucket.
+        describe_row: Describes a row in errors.
 
     Raises:
-        ValueError: If an example alone is longer than the budget.
+        ValueError: If a single example is longer than the budget.
     """
     longest = _longest(source_lengths, target_lengths, batch_tokens, describe_row)
-    buckets: list[tuple[Ints, int]] = []  # rows, and how many make a full batch
+    buckets: list[tuple[Ints, int]] = []  # rows, and the size of a full batch
     waiting = [np.arange(len(longest))] if len(longest) else []
     while waiting:
         rows = waiting.pop()
@@ -146,10 +151,17 @@ def plan_sequential(
     world_size: int = 1,
     describe_row: Callable[[int], str] = "example row {}".format,
 ) -> Plan:
-    """Plan batches of consecutive examples under the same budget; arguments of `plan_bucketed`.
+    """Plan batches of consecutive examples under the same budget.
+
+    Args:
+        source_lengths: As in `plan_bucketed`.
+        target_lengths: As in `plan_bucketed`.
+        batch_tokens: As in `plan_bucketed`.
+        world_size: As in `plan_bucketed`.
+        describe_row: As in `plan_bucketed`.
 
     Raises:
-        ValueError: If an example alone is longer than the budget.
+        ValueError: If a single example is longer than the budget.
     """
     longest = _longest(source_lengths, target_lengths, batch_tokens, describe_row)
     sizes: list[int] = []
@@ -166,24 +178,24 @@ def plan_sequential(
 
 
 class BatchSampler(DistributedSampler[Any]):
-    """Yields what the plan has for each batch (a list of rows), those of one rank.
+    """Yields the plan's entry (a list of rows) for each batch of one rank.
 
-    It is a `DistributedSampler`, also for one process, so that Lightning leaves it alone and tells
-    it the epoch. Use it as `DataLoader(dataset, sampler=..., batch_size=None)`.
+    It is a `DistributedSampler`, also for one process, so that Lightning does not replace it and
+    calls its `set_epoch`. Use it as `DataLoader(dataset, sampler=..., batch_size=None)`.
 
     Args:
         plan: The batches of all ranks.
-        shuffle: Whether each epoch has its own order; otherwise the plan's.
-        seed: Decides, with the epoch, the order.
-        rank: Which of the plan's `world_size` ranks this is.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Determines, with the epoch, the order.
+        rank: Rank of this process, below the plan's `world_size`.
 
     Raises:
-        ValueError: If the rank is outside the world.
+        ValueError: If the rank is out of range.
     """
 
     def __init__(self, plan: BatchPlan, *, shuffle: bool, seed: int = 0, rank: int = 0) -> None:
         super().__init__(
-            plan,  # type: ignore[arg-type]  # only its length is read
+            plan,  # type: ignore[arg-type]  # only its length is used
             num_replicas=plan.world_size,
             rank=rank,
             shuffle=shuffle,
@@ -195,30 +207,30 @@ class BatchSampler(DistributedSampler[Any]):
         self._processes = _processes()
 
     def __iter__(self) -> Iterator[Any]:
-        """This rank's batches of the epoch that was set.
+        """This rank's batches of the current epoch.
 
         Raises:
-            ValueError: If more processes run together than when the plan was made: each of them
-                would get all batches.
+            ValueError: If more processes run than when the plan was made, since each of them would
+                get all batches.
         """
         if _processes() > self._processes:
             raise ValueError(
-                f"this loader was made while {self._processes} process ran, and now "
-                f"{_processes()} run together, each of which would get all of its batches; give "
-                "the Trainer the data module itself, as in trainer.fit(model, datamodule=data)"
+                f"this loader was created with {self._processes} process, but now {_processes()} "
+                "processes run, and each would get all of its batches; pass the data module itself "
+                "to the Trainer, as in trainer.fit(model, datamodule=data)"
             )
         batches = self.all_batches(self.epoch)
         return iter(batches[self.rank :: self.num_replicas][self._start :])
 
     def __len__(self) -> int:
-        """This rank's batches in every epoch, also in one that is joined later.
+        """Number of this rank's batches in an epoch, also in an epoch that is resumed.
 
-        Lightning itself counts those that ran before an interruption.
+        Lightning counts the batches before the interruption itself.
         """
         return len(self.plan) // self.num_replicas
 
     def all_batches(self, epoch: int) -> Sequence[Any]:
-        """The batches of all ranks in an epoch, those of one step side by side."""
+        """The batches of all ranks in an epoch; those of one step are adjacent."""
         if not self.shuffle:
             return self.plan.sequential()
         if self._order is None or self._order[0] != epoch:
@@ -227,24 +239,24 @@ class BatchSampler(DistributedSampler[Any]):
 
     @contextmanager
     def starting_at(self, epoch: int, batch: int) -> Iterator[None]:
-        """Within the block, iterations start at a batch of an epoch.
+        """Context in which iterations start at a given batch of an epoch.
 
         Args:
-            epoch: Which order.
-            batch: This rank's first batch of that order.
+            epoch: The epoch.
+            batch: This rank's first batch in it.
         """
-        before = self.epoch, self._start
+        previous = self.epoch, self._start
         self.epoch, self._start = epoch, batch
         try:
             yield
         finally:
-            self.epoch, self._start = before
+            self.epoch, self._start = previous
 
 
 def _processes() -> int:
-    """Processes that run together, as far as torch knows yet."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if together else 1
+    """World size of torch's process group; 1 before it is initialized."""
+    initialized = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if initialized else 1
 
 
 def _longest(
@@ -266,23 +278,23 @@ def _longest(
 
 
 def _pad_to_world_size(rows: Ints, sizes: list[int], buckets: Ints, world_size: int) -> Plan:
-    """Make the number of batches a multiple of the ranks: halve the largest, else repeat rows."""
+    """Make the number of batches a multiple of the ranks: halve the largest, or duplicate rows."""
     halves = [[size] for size in sizes]
-    heap = [(-size, place, 0) for place, size in enumerate(sizes)]
+    heap = [(-size, index, 0) for index, size in enumerate(sizes)]
     heapq.heapify(heap)
     missing = -len(sizes) % world_size
     while missing and heap and heap[0][0] < -1:
-        size, place, part = heapq.heappop(heap)
+        size, index, part = heapq.heappop(heap)
         half = -size // 2
-        halves[place][part] = -size - half
-        halves[place].append(half)
-        heapq.heappush(heap, (size + half, place, part))
-        heapq.heappush(heap, (-half, place, len(halves[place]) - 1))
+        halves[index][part] = -size - half
+        halves[index].append(half)
+        heapq.heappush(heap, (size + half, index, part))
+        heapq.heappush(heap, (-half, index, len(halves[index]) - 1))
         missing -= 1
     final = [size for parts in halves for size in parts]
     if missing and len(rows):
         final += [1] * missing
-        repeated = ~np.resize(rows, missing)
-        rows = np.concatenate([rows, repeated])
+        duplicates = ~np.resize(rows, missing)
+        rows = np.concatenate([rows, duplicates])
         buckets = np.concatenate([buckets, buckets.max() + 1 + np.arange(missing)])
     return Plan(rows, np.cumsum([0, *final]), buckets, world_size)

@@ -1,27 +1,27 @@
-"""The default budget of a batch: small enough that an epoch of little data has many steps."""
+"""The default token budget of a batch: an epoch of little data should still have many steps."""
 
 from __future__ import annotations
 
 STEPS_PER_EPOCH = 500
-"""Optimizer steps that an epoch has by default, as far as the two limits allow it."""
+"""Optimizer steps of an epoch with the default budget, within the two limits."""
 
 MIN_BATCH_TOKENS = 128
 MAX_BATCH_TOKENS = 4096
 
 MIN_ROWS = 2
-"""Of the longest examples, as many fit into a batch, as far as `MAX_BATCH_TOKENS` allows it."""
+"""Number of the longest examples that fit into a batch, within `MAX_BATCH_TOKENS`."""
 
 
 def default_batch_tokens(total: int, longest: int) -> int:
-    """The budget of a batch where none is given.
+    """Compute the default budget of a batch.
 
-    An epoch of the training split has about 500 steps; a batch has 128 tokens at least and 4,096
-    at most, and room for two of the longest examples. It depends on the data alone, not on the
-    machine or the number of processes.
+    An epoch of the training split has about 500 steps. The budget is between 128 and 4,096 tokens,
+    with room for two of the longest examples. It depends only on the data, not on the machine or
+    the number of processes.
 
     Args:
-        total: Tokens in the training split, for each example those of its longer side.
-        longest: Tokens of the longest example of any split.
+        total: Number of tokens in the training split, counting the longer side of each example.
+        longest: Number of tokens of the longest example of any split.
 
     Example::
 

@@ -1,7 +1,7 @@
-"""Prepared data on disk: keyed by content, written whole or not at all, checked when read.
+"""Cache of prepared data on disk: keyed by content, written atomically, verified when read.
 
-Each key is one folder of files (`.npy` and JSON, nothing that can run code) with a manifest of
-their sizes and checksums. A folder is written beside its place and renamed into it.
+Each key is a folder of files (`.npy` and JSON, which cannot run code) with a manifest of their
+sizes and checksums. A folder is written under a temporary name and then renamed.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pathlib import Path
 from filelock import FileLock
 
 CHECKSUM_LIMIT = 1 << 28
-"""Files up to this size are checked byte by byte when read; larger ones by their size."""
+"""Files up to this size are verified by checksum when read; larger ones by their size."""
 
 _MANIFEST = "manifest.json"
 
 
 def cache_root() -> Path:
-    """Where prepared data lies: the environment's `SEQLEARN_CACHE`, or `~/.cache/seqlearn`."""
+    """The folder of prepared data: `SEQLEARN_CACHE` if set, otherwise `~/.cache/seqlearn`."""
     named = os.environ.get("SEQLEARN_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "seqlearn"
 
 
 def cached(key: str, build: Callable[[Path], None]) -> Path:
-    """The folder kept under a key, built if it is not there or damaged.
+    """Return the folder of a key; build it if it is missing or damaged.
 
-    When several processes ask at once, one builds and the others wait for it.
+    If several processes call this at once, one builds and the others wait.
 
     Args:
-        key: Names the content: a hash of everything that decides it.
-        build: Writes the files into the empty folder that it is given.
+        key: Hash of everything that determines the content.
+        build: Function that writes the files to an empty folder.
 
     Raises:
         OSError: If the folder cannot be written; the message names `SEQLEARN_CACHE`.
@@ -51,7 +51,7 @@ def cached(key: str, build: Callable[[Path], None]) -> Path:
             return folder
         if folder.exists():
             warnings.warn(
-                f"the prepared data in {folder} is damaged ({damage}); it is built again",
+                f"the prepared data in {folder} is damaged ({damage}) and is rebuilt",
                 stacklevel=2,
             )
             shutil.rmtree(folder)
@@ -99,7 +99,7 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _find_corruption(folder: Path) -> str | None:
-    """What is wrong with a folder, in words; `None` if it is whole."""
+    """Describe what is wrong with a folder; `None` if it is intact."""
     try:
         files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         for name, (size, digest) in files.items():

@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, from how often each occurs in the training split."""
+"""Class weights of the loss, computed from the class frequencies of the training split."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 def class_weights(
     weights: str | Mapping[str, float], labels: Sequence[str], counts: NDArray[np.int64]
 ) -> tuple[float, ...]:
-    """The weight of each label, with a mean of 1 over the training examples.
+    """Compute the weight of each label; the mean over the training examples is 1.
 
     With N training examples, K labels and n_c examples of label c, `"balanced"` is
-    N / (K · n_c), as in scikit-learn. Weights that are given are scaled, w_c · N / Σ n_c · w_c, so
-    that a loss divided by the number of examples keeps its size.
+    N / (K · n_c), as in scikit-learn. Given weights are scaled to w_c · N / Σ n_c · w_c, so that
+    the mean loss per example keeps its scale.
 
     Args:
         weights: `"balanced"`, or a positive number for each label.
-        labels: The labels, in the order of their ids.
-        counts: Training examples of each.
+        labels: The labels in the order of their ids.
+        counts: Number of training examples of each label.
 
     Raises:
         ValueError: If labels and weights do not match.

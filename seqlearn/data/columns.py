@@ -1,4 +1,4 @@
-"""Columns of tables: which are wanted, where they stand, and what a cell holds."""
+"""Columns of tables: selecting them, finding their index, and checking cells and headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from babel import Locale
 from lightning.pytorch.utilities import rank_zero_warn
 
 Columns = tuple[int | str, int | str]
-"""Two names of columns, or two numbers from 1."""
+"""Two column names, or two column numbers from 1."""
 
 _HEADERS = frozenset(
     re.findall(
@@ -32,18 +32,18 @@ _CODES = frozenset(
         "tr uk vi zh",
     )
 )
-"""Language codes that name a column, in lower case; not those that are English words (he, no)."""
+"""Language codes that are used as column names, in lower case; without English words (he, no)."""
 
 
 def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Columns | None:
-    """Two names of columns, or two numbers from 1, as a user gave them.
+    """Check and convert the argument `columns` of a source.
 
     Args:
-        columns: What was given; `None` is passed through.
-        what: What the two are, for the error: `"(source, target)"`.
+        columns: Two column names, or two numbers from 1; `None` is returned unchanged.
+        what: Meaning of the two, for the error: `"(source, target)"`.
 
     Raises:
-        ValueError: If they are not two of a kind, or a number is below 1.
+        ValueError: If they are not two names or two numbers, or a number is below 1.
     """
     if columns is None:
         return None
@@ -52,15 +52,15 @@ def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Col
     if len(plain) != 2 or kinds not in ({int}, {str}):
         raise ValueError(f"expected columns={what}, two names or numbers, got {columns}")
     if any(isinstance(column, int) and column < 1 for column in plain):
-        raise ValueError(f"expected numbers of columns from 1, got {columns}")
+        raise ValueError(f"expected column numbers from 1, got {columns}")
     return plain[0], plain[1]
 
 
 def column_index(column: int | str, names: Sequence[str], where: str) -> int:
-    """The position of a column, from 0, among the columns of a table.
+    """The index of a column, from 0, among the columns of a table.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If the table does not have it.
     """
     if isinstance(column, int):
         if column > len(names):
@@ -75,18 +75,18 @@ def column_index(column: int | str, names: Sequence[str], where: str) -> int:
 
 
 def column_title(column: int | str) -> str:
-    """A column in an error message: `column 2` or `column 'de'`."""
+    """Describe a column in an error message: `column 2` or `column 'de'`."""
     return f"column {column!r}"
 
 
 def default_columns(row: Mapping[str, Any], usual: tuple[str, ...], *, any_two: bool) -> Any:
-    """The columns of a table of which the user named none; `None` if that is not clear.
+    """Choose the columns of a table if the user named none; `None` if that is ambiguous.
 
     Args:
         row: A row of the table, or its names with any values.
-        usual: Names that are taken if both are there.
-        any_two: Whether a table with as many columns as wanted is taken as it stands; of a row with
-            nested columns (`{"translation": {"en": …, "de": …}}`), the only ones of those.
+        usual: Names that are chosen if all of them exist.
+        any_two: Whether the columns of a table with exactly as many are chosen in their order; of a
+            row with nested columns (`{"translation": {"en": …, "de": …}}`), the nested ones.
     """
     inner = [key for cell in row.values() if isinstance(cell, Mapping) for key in cell]
     if set(usual) <= {*row, *inner}:
@@ -96,7 +96,7 @@ def default_columns(row: Mapping[str, Any], usual: tuple[str, ...], *, any_two: 
 
 
 def flat_names(row: Mapping[str, Any]) -> list[str]:
-    """The names of the columns of a row; a nested column is given by the names in it."""
+    """The column names of a row; a nested column is replaced by the names in it."""
     names: list[str] = []
     for name, cell in row.items():
         names.extend(cell if isinstance(cell, Mapping) else [name])
@@ -104,10 +104,10 @@ def flat_names(row: Mapping[str, Any]) -> list[str]:
 
 
 def cell_of(row: Mapping[str, Any], column: str, where: str) -> Any:
-    """The cell of a named column, which may stand in a nested one.
+    """The cell of a named column, which may be nested in another column.
 
     Raises:
-        ValueError: If there is no such column; the message says which there are.
+        ValueError: If there is no such column; the message lists the existing ones.
     """
     if column in row:
         return row[column]
@@ -118,23 +118,36 @@ def cell_of(row: Mapping[str, Any], column: str, where: str) -> Any:
 
 
 def plain_cell(value: Any) -> Any:
-    """The value of a numpy scalar as Python has it; everything else as it is."""
+    """Convert a numpy scalar to a Python value; return everything else unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def check_present(value: Any, where: str) -> None:
-    """Refuse a missing value: `None`, NaN, and the like of pandas.
+    """Check that a value is not missing: not `None`, NaN or pandas' `NA`.
 
     Raises:
         ValueError: If the value is missing.
     """
     missing = value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124
     if missing or type(value).__name__ in ("NAType", "NaTType"):
-        raise ValueError(f"{where}: expected a value, got {value}; fill it in, or take the row out")
+        raise ValueError(f"{where}: expected a value, got {value}; fill it in, or remove the row")
+
+
+def check_text(value: Any, where: str, advice: str = "convert it with str") -> str:
+    """Check that a cell is a string.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 -- bad data is a ValueError everywhere
+            f"{where}: expected a text, got {type(value).__name__} {str(value)[:40]!r}; {advice}"
+        )
+    return value
 
 
 def looks_like_header(cells: Sequence[str]) -> bool:
-    """Whether cells look like names of columns: `source`, `text_en`, `German`, `label`.
+    """Whether cells look like column names: `source`, `text_en`, `German`, `label`.
 
     Example:
         >>> looks_like_header(["English", "German"]), looks_like_header(["en", "de"])
@@ -146,27 +159,27 @@ def looks_like_header(cells: Sequence[str]) -> bool:
 
 
 class HeaderWarning:
-    """Warns once of a first row that looks like names of columns and is read as an example."""
+    """Warns once of a first row that looks like column names but is read as an example."""
 
     def __init__(self) -> None:
-        self._said = False
+        self._warned = False
 
     def check(self, cells: Sequence[Any], where: str, remedy: str) -> None:
-        """Warn if all cells look like names.
+        """Warn if all cells look like column names.
 
         Args:
-            cells: Of the first row.
-            where: Its place.
+            cells: The cells of the first row.
+            where: Location of the row.
             remedy: What to do if they are names.
         """
-        if self._said or not all(isinstance(cell, str) for cell in cells):
+        if self._warned or not all(isinstance(cell, str) for cell in cells):
             return
         if looks_like_header(cells):
-            self._said = True
+            self._warned = True
             names = ", ".join(map(repr, cells))
             rank_zero_warn(
-                f"{where}: {names} look like the names of columns, and are read as an example; if "
-                f"they are names, {remedy}"
+                f"{where}: {names} look like column names but are read as an example; if they are "
+                f"names, {remedy}"
             )
 
 
@@ -181,6 +194,6 @@ def _is_name(cell: str) -> bool:
 
 @functools.cache
 def _languages() -> frozenset[str]:
-    """The English names of the languages of the CLDR that have a code of two letters."""
+    """The English names of the CLDR's languages with a two-letter code."""
     names = Locale("en").languages.items()
     return frozenset(str(name).lower() for code, name in names if len(code) == 2)

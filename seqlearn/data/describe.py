@@ -1,4 +1,4 @@
-"""What a data module holds, in a few lines."""
+"""The `repr` of a data module."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def describe(
     settings: dict[str, int | None],
     done: Prepared | None,
 ) -> str:
-    """The `repr` of a data module; it prepares nothing.
+    """Format the `repr` of a data module, without preparing its data.
 
     Args:
-        name: The class.
-        source: The field of the source, if there is one.
-        target: The field of the target.
-        settings: Other arguments that are shown.
-        done: What was prepared, if it was.
+        name: Name of the class.
+        source: Field of the source, if there is one.
+        target: Field of the target.
+        settings: Further arguments to show.
+        done: The prepared data, if it is prepared.
 
     Example:
         >>> from seqlearn.data import Text
@@ -29,8 +29,8 @@ def describe(
           not prepared
     """
     joint = ", joint vocabulary" if source is target else ""
-    said = ", ".join(f"{key}={value}" for key, value in settings.items())
-    lines = [f"{name}(source={source!r}, target={target!r}{joint}, {said})"]
+    arguments = ", ".join(f"{key}={value}" for key, value in settings.items())
+    lines = [f"{name}(source={source!r}, target={target!r}{joint}, {arguments})"]
     if done is None:
         return f"{lines[0]}\n  not prepared"
     sizes = [f"{split} {len(done.datasets[split]):,}" for split in SPLITS]

@@ -1,8 +1,8 @@
-"""Examples as flat integer arrays, from which one padded batch at a time is sliced.
+"""Encoded examples as flat arrays, from which padded batches are sliced.
 
-A side that is text is two arrays: the ids of all texts one after the other, and where each text
-starts in them. Labels and vectors are one array. The files of a split are
-`train.source.ids.npy` and `train.source.offsets.npy`, or `train.source.values.npy`.
+Texts are stored as two arrays: the concatenated ids of all texts, and the offset of each text.
+Labels and vectors are one array. The files of a split are `train.source.ids.npy` and
+`train.source.offsets.npy`, or `train.source.values.npy`.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch
 from seqlearn.spec import ClassesSpec, Side, TextSpec
 
 MMAP_THRESHOLD = 1 << 26
-"""Files above this size stay on disk and are memory-mapped."""
+"""Files larger than this are memory-mapped instead of read."""
 
 DescribeRow = Callable[[int], str]
-"""How error messages call an example, given its row."""
+"""Describes the example of a row in error messages."""
 
 
 @runtime_checkable
 class ColumnEncoder(Protocol):
-    """One side of one split while it is being encoded."""
+    """Encodes one side of one split, and writes it to files."""
 
     def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
-        """Encode the values of some rows, of which `row` is the first."""
+        """Encode the values of consecutive rows; `row` is the first one."""
 
     def append(self, encoded: Sequence[Any]) -> None:
-        """Take rows as `encode` made them."""
+        """Append rows that `encode` returned."""
 
     def save(self, folder: Path, name: str) -> None:
         """Write the files that `EncodedDataset` reads; `name` is split and side."""
 
 
 def make_column_encoder(side: Side, describe_row: DescribeRow, *, is_target: bool) -> ColumnEncoder:
-    """An empty column for a side of the spec.
+    """Create the encoder for a side of the spec.
 
     Args:
-        side: What the values are.
-        describe_row: Names a row in errors.
-        is_target: Whether texts stand as start … end.
+        side: The spec of the values.
+        describe_row: Describes a row in errors.
+        is_target: Whether texts are enclosed in start and end.
     """
     if isinstance(side, TextSpec):
         return TextEncoder(side, describe_row, is_target=is_target)
@@ -61,11 +61,11 @@ def make_column_encoder(side: Side, describe_row: DescribeRow, *, is_target: boo
 
 
 class TextEncoder:
-    """Texts, encoded with the side's tokenizer.
+    """Encodes texts with the side's tokenizer.
 
     Attributes:
-        longest: Tokens in the longest text so far, start and end not counted.
-        unknown: How many tokens were outside the vocabulary.
+        longest: Number of tokens of the longest text so far, without start and end.
+        unknown: Number of tokens outside the vocabulary.
     """
 
     def __init__(self, side: TextSpec, describe_row: DescribeRow, *, is_target: bool) -> None:
@@ -79,32 +79,32 @@ class TextEncoder:
         self.unknown = 0
 
     def encode(self, values: Sequence[str], row: int) -> list[list[int]]:
-        """The ids of some texts, without start and end.
+        """Encode texts to ids, without start and end.
 
         Args:
             values: The texts.
-            row: The row of the first, for errors.
+            row: Row of the first text, for errors.
 
         Raises:
-            ValueError: If the tokenizer turns a text into padding, start or end.
+            ValueError: If the tokenizer produces a padding, start or end id.
         """
         encodings = self._tokenizer.encode_batch_fast(values, add_special_tokens=False)
         lists = [encoding.ids for encoding in encodings]
         ids = _flat(lists)
         reserved = np.flatnonzero(np.isin(ids, (PAD, START, END)))
         if len(reserved):
-            place = int(
+            index = int(
                 np.searchsorted(np.cumsum([len(text) for text in lists]), reserved[0], "right")
             )
             raise ValueError(
-                f"{self._describe_row(row + place)}: the tokenizer takes a part of "
-                f"{values[place][:60]!r} for padding, start or end; remove these signs from the "
-                "text, or take another tokenizer"
+                f"{self._describe_row(row + index)}: the tokenizer encodes a part of "
+                f"{values[index][:60]!r} as padding, start or end; remove it from the text, or use "
+                "another tokenizer"
             )
         return lists
 
     def append(self, encoded: Sequence[list[int]]) -> None:
-        """Take the next texts."""
+        """Append encoded texts."""
         lists, ids = encoded, _flat(encoded)
         self.unknown += int(np.count_nonzero(ids == UNKNOWN))
         self.longest = max(self.longest, *(len(text) for text in lists), 0)
@@ -115,7 +115,7 @@ class TextEncoder:
         self._lengths.extend(len(text) for text in lists)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ids (int32) and offsets (int64, one more than there are texts)."""
+        """Write ids (int32) and offsets (int64, one more than the number of texts)."""
         ids = np.concatenate(self._ids) if self._ids else np.zeros(0, np.int32)
         offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
         np.cumsum(self._lengths, out=offsets[1:])
@@ -129,7 +129,7 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
 
 
 class ClassEncoder:
-    """Labels as class ids."""
+    """Encodes labels as class ids."""
 
     def __init__(self, side: ClassesSpec, describe_row: DescribeRow) -> None:
         self._ids = {label: number for number, label in enumerate(side.labels)}
@@ -137,7 +137,15 @@ class ClassEncoder:
         self._values: list[int] = []
 
     def encode(self, values: Sequence[str], row: int) -> list[int]:
-        """The class ids of some labels, of which `row` is the first one's row."""
+        """Encode labels as class ids.
+
+        Args:
+            values: The labels.
+            row: Row of the first label, for errors.
+
+        Raises:
+            ValueError: If a label does not occur in the training split.
+        """
         for number, label in enumerate(values):
             if label not in self._ids:
                 raise ValueError(
@@ -148,12 +156,12 @@ class ClassEncoder:
         return [self._ids[label] for label in values]
 
     def append(self, encoded: Sequence[int]) -> None:
-        """Take the next class ids."""
+        """Append class ids."""
         self._values.extend(encoded)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Examples of each class."""
+        """Number of examples of each class."""
         return np.bincount(np.array(self._values, np.int64), minlength=len(self._ids))
 
     def save(self, folder: Path, name: str) -> None:
@@ -178,39 +186,39 @@ class _VectorEncoder:
 
 
 def save_rows(folder: Path, split: str, rows: Sequence[int]) -> None:
-    """Keep which of the source's rows a split holds, where it does not hold all."""
+    """Write the source's row indices of a split from which examples were dropped."""
     np.save(folder / f"{split}.rows.npy", np.array(rows, np.int64), allow_pickle=False)
 
 
 def save_references(folder: Path, split: str, texts: Sequence[str]) -> None:
-    """Keep the raw target texts of a split that is evaluated."""
+    """Write the raw target texts of an evaluation split."""
     path = folder / f"{split}.references.json"
     path.write_text(json.dumps(list(texts), ensure_ascii=False), encoding="utf-8")
 
 
 class BatchDataset(Dataset[SequenceBatch], ABC):
-    """A dataset that is indexed by what a plan says, and whose items are ready batches."""
+    """A dataset that is indexed by the entries of a `BatchPlan` and returns batches."""
 
     @abstractmethod
     def __getitem__(self, planned: Any) -> SequenceBatch:
-        """Slice and pad one batch of the plan."""
+        """Slice and pad the batch of one entry of the plan."""
 
     @abstractmethod
     def counted(self, batches: Sequence[Any]) -> NDArray[np.int64]:
-        """How many targets of each of some batches of the plan count in its loss."""
+        """Number of targets in the loss of each batch; `batches` are entries of the plan."""
 
 
 class EncodedDataset(BatchDataset):
-    """One encoded split. Asked for a list of rows, it answers with one padded batch.
+    """One encoded split, indexed by lists of rows; an item is a padded batch.
 
-    Pickled (for worker processes that are not forked) it is only the folder's name.
+    It is pickled, for worker processes that are not forked, as the path of its folder.
 
     Args:
-        folder: Where the files are.
-        split: Which of the splits to read.
+        folder: Folder of the files.
+        split: The split to read.
 
     Raises:
-        FileNotFoundError: If the folder does not hold the split.
+        FileNotFoundError: If the folder does not have the split.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -218,7 +226,7 @@ class EncodedDataset(BatchDataset):
         self._source = _read(folder, f"{split}.source")
         target = _read(folder, f"{split}.target")
         if target is None:
-            raise FileNotFoundError(f"{folder} holds no prepared data of the split {split!r}")
+            raise FileNotFoundError(f"{folder} has no prepared data of the split {split!r}")
         self._target = target
         kept = folder / f"{split}.rows.npy"
         self._rows = _load(kept) if kept.exists() else None
@@ -231,26 +239,30 @@ class EncodedDataset(BatchDataset):
         return EncodedDataset, (self.folder, self.split)
 
     def __len__(self) -> int:
-        """Examples in the split."""
+        """Number of examples in the split."""
         return len(self._target)
 
     def origin(self, row: int) -> int:
-        """The row of the source that a row of this split was: later, where some were dropped."""
+        """The row in the source's examples of a row of this split, before any were dropped."""
         return row if self._rows is None else int(self._rows[row])
 
     @property
     def source_lengths(self) -> NDArray[np.int64]:
-        """Tokens in each source; a vector is one, no source is zero."""
+        """Number of tokens in each source, `example`; 1 for a vector, 0 without a source."""
         return np.zeros(len(self), np.int64) if self._source is None else self._source.lengths
 
     @property
     def target_lengths(self) -> NDArray[np.int64]:
-        """Tokens in each target, start and end counted; a class or a vector is one."""
+        """Number of tokens in each target, start and end included; 1 for a class or a vector."""
         return self._target.lengths
 
     @property
     def target_ids(self) -> NDArray[np.int32]:
-        """The ids of all targets that are texts, one after the other, each as start … end."""
+        """The concatenated ids of all target texts, each enclosed in start and end.
+
+        Raises:
+            TypeError: If the targets are not texts.
+        """
         if not isinstance(self._target, _Texts):
             raise TypeError("expected targets that are texts; these are classes or vectors")
         return self._target.ids
@@ -259,11 +271,11 @@ class EncodedDataset(BatchDataset):
         """Slice and pad one batch.
 
         Args:
-            rows: Positions in the split, in the order wanted; one number is a batch of one. A
-                negative entry `~row` is that row, marked as a duplicate that only evens out ranks.
+            rows: Row indices in the order of the batch; a single number is a batch of one. A
+                negative entry `~row` is that row, marked as a duplicate.
 
         Raises:
-            IndexError: If a row is outside the split.
+            IndexError: If a row is out of range.
         """
         marked = np.atleast_1d(np.asarray(rows, dtype=np.int64))
         real = np.where(marked < 0, ~marked, marked)
@@ -282,14 +294,14 @@ class EncodedDataset(BatchDataset):
         )
 
     def counted(self, batches: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-        """How many targets of each batch count in its loss.
+        """Number of targets in the loss of each batch.
 
         Args:
-            batches: For each the rows, as `dataset[rows]` takes them.
+            batches: The rows of each batch, as for `dataset[rows]`.
 
         Returns:
-            Of texts the tokens after the start, of classes one for each example, of vectors their
-            numbers; duplicates that only even out ranks count nothing. `batches`.
+            Counts, `batches`: for texts the tokens after the start, for classes one per example,
+            for vectors their elements; 0 for duplicates.
         """
         sizes = [len(rows) for rows in batches]
         marked = np.fromiter(chain.from_iterable(batches), dtype=np.int64, count=sum(sizes))
@@ -299,7 +311,7 @@ class EncodedDataset(BatchDataset):
 
 
 class _Texts:
-    """Ids of texts one after the other."""
+    """Concatenated ids of texts."""
 
     def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
         self.ids, self._offsets = ids, offsets
@@ -312,7 +324,7 @@ class _Texts:
         return np.diff(self._offsets)
 
     def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of each text the tokens after the start."""
+        """Number of tokens after the start of each text."""
         return self._offsets[rows + 1] - self._offsets[rows] - 1
 
     def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -340,7 +352,7 @@ class _Values:
         return np.ones(len(self), dtype=np.int64)
 
     def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of each value the numbers that it has."""
+        """Number of elements of each value."""
         return np.full(len(rows), self._values[0].size if len(self) else 0, dtype=np.int64)
 
     def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, None]:

@@ -1,7 +1,7 @@
-"""What the two sides of an example are: `Text`, `Classes` or `Vector`.
+"""Field types of the two sides of an example: `Text`, `Classes` and `Vector`.
 
-A field is configuration only, plain and immutable, so that a YAML file can say it. The data
-module turns it into a side of the `SequenceSpec` once it has seen the training split.
+A field is an immutable dataclass of plain data, so that it can be written in YAML. The data module
+derives a side of the `SequenceSpec` from the field and the training split.
 """
 
 from __future__ import annotations
@@ -18,32 +18,36 @@ from seqlearn.spec.raw_inputs import check_surrogates
 
 OVERFLOW = ("error", "drop", "truncate")
 TRAINED = ("char", "word", "bpe")
-"""The tokenizers that are trained on the training split; any other name is a path."""
+"""The tokenizers that are trained on the training split; any other value is a path."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A side that is text. One *instance* on both sides is one joint vocabulary.
+    """A text. The same `Text` *instance* on both sides makes one joint vocabulary.
 
     Attributes:
         tokenizer: `"char"` (one token per Unicode code point), `"word"` (split at whitespace),
             `"bpe"` (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019,
-            which covers every text), or the path of a pretrained `tokenizer.json` or of a
-            SentencePiece `.model` (their ids move: 0 to 3 are padding, unknown, start and end).
-        vocab_size: Number of ids, the four reserved ones included. `None` takes every token for
-            `"char"` and `"word"`, and for `"bpe"` 8000, or fewer if the data supports no more.
-        lowercase: Whether the tokenizer lower-cases its input. References stay as they are.
-        max_length: Most tokens of a text in the training split, start and end not counted. `None`
-            is no limit. Texts to validate and test on are never changed.
-        overflow: What happens to a longer one: `"error"` names it; `"drop"` leaves the example out
-            of training; `"truncate"` keeps its first `max_length` tokens. The last two warn of how
-            many there were. Tokenizers and labels are made before.
+            which covers every text), or the path of a pretrained `tokenizer.json` or SentencePiece
+            `.model` (its ids are changed so that 0 to 3 are padding, unknown, start and end).
+        vocab_size: Number of ids, the four reserved ones included. `None` means all tokens for
+            `"char"` and `"word"`, and 8000 for `"bpe"`, or fewer if the data does not support more.
+        lowercase: Whether the tokenizer lower-cases its input. References are not changed.
+        max_length: Maximum number of tokens of a text in the training split, without start and
+            end. `None` is no limit. Validation and test texts are never changed.
+        overflow: How to treat a longer training text: `"error"` raises and names it, `"drop"` drops
+            the example, `"truncate"` keeps its first `max_length` tokens. The last two warn with
+            the number of examples. Tokenizers and labels are derived from all examples.
 
     Raises:
-        TypeError: If a value is not of its type, such as 8.5 for `vocab_size`.
-        ValueError: If `vocab_size` leaves no room beside the four reserved ids, if `vocab_size` or
+        TypeError: If a value has the wrong type, such as 8.5 for `vocab_size`.
+        ValueError: If `vocab_size` is not larger than the four reserved ids, if `vocab_size` or
             `lowercase` is set for a tokenizer that is read from a file, if `max_length` is below 1,
-            or if `overflow` is none of the three.
+            or if `overflow` is not one of the three.
+
+    Example:
+        >>> Text("bpe", vocab_size=4000)
+        Text('bpe', vocab_size=4000)
     """
 
     tokenizer: str = "char"
@@ -67,8 +71,8 @@ class Text:
             )
         if self.tokenizer not in TRAINED and (self.vocab_size is not None or self.lowercase):
             raise ValueError(
-                f"the tokenizer file {self.tokenizer!r} says itself what its vocabulary is and "
-                "whether it lower-cases; leave out vocab_size and lowercase (or name one of "
+                f"the tokenizer file {self.tokenizer!r} defines its own vocabulary and "
+                "lower-casing; remove vocab_size and lowercase (or use one of "
                 f"{', '.join(TRAINED)})"
             )
 
@@ -76,10 +80,10 @@ class Text:
         return _short(self)
 
     def check(self, value: object) -> None:
-        """Refuse what is no text.
+        """Check that a value is a text.
 
         Raises:
-            ValueError: If `value` is no string, or holds half of a surrogate pair.
+            ValueError: If `value` is not a string, or contains half of a surrogate pair.
         """
         if not isinstance(value, str):
             raise ValueError(  # noqa: TRY004 (bad data)
@@ -90,13 +94,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Classes:
-    """A target that is one of a set of labels: the strings of the training split, sorted.
+    """A class label. The classes are the labels of the training split, sorted.
 
     Attributes:
-        weights: How much an example of each class counts in the training loss: `None` (all the
-            same), `"balanced"` (inversely to how often a class occurs), or a positive number for
-            each label. They are scaled to a mean of 1 over the training examples. Figures of
-            validation and test are not weighted.
+        weights: Class weights of the training loss: `None` (all equal), `"balanced"` (inversely
+            proportional to the class frequency), or a positive number for each label. They are
+            scaled to a mean of 1 over the training examples. Validation and test metrics are not
+            weighted.
 
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
@@ -127,10 +131,10 @@ class Classes:
         return _short(self)
 
     def check(self, value: object) -> None:
-        """Refuse what is no label.
+        """Check that a value is a label.
 
         Raises:
-            ValueError: If `value` is no string, empty, or has blanks at its ends.
+            ValueError: If `value` is not a string, is empty, or has whitespace at its ends.
         """
         if not isinstance(value, str) or not value:
             advice = "fill it in" if isinstance(value, str) else "convert it with str"
@@ -139,21 +143,25 @@ class Classes:
             )
         if value != value.strip():
             raise ValueError(
-                f"expected a label without blanks at its ends, got {value[:40]!r}; strip it, so "
-                "that labels do not differ by blanks alone"
+                f"expected a label without whitespace at its ends, got {value[:40]!r}; strip it, "
+                "so that no two labels differ only in whitespace"
             )
 
 
 @dataclass(frozen=True)
 class Vector:
-    """A side that is a vector of numbers.
+    """A vector of numbers.
 
     Attributes:
-        size: Numbers in each vector.
+        size: Number of elements of each vector.
 
     Raises:
-        TypeError: If `size` is no whole number.
+        TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive.
+
+    Example:
+        >>> Vector(90)
+        Vector(size=90)
     """
 
     size: int
@@ -164,7 +172,7 @@ class Vector:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
 
     def check(self, value: object) -> None:
-        """Refuse what is no vector of this size.
+        """Check that a value is a vector of this size.
 
         Raises:
             ValueError: If `value` is not `size` numbers, or one of them is not finite as float32.
@@ -179,9 +187,9 @@ class Vector:
                 f"expected a vector of {self.size} numbers, got one of shape {vector.shape}"
             )
         if not np.isfinite(vector).all():
-            place = int(np.flatnonzero(~np.isfinite(vector))[0])
+            index = int(np.flatnonzero(~np.isfinite(vector))[0])
             raise ValueError(
-                f"expected finite numbers, got {vector[place]} at position {place + 1}; "
+                f"expected finite numbers, got {vector[index]} at position {index + 1}; "
                 "remove or replace it"
             )
 
@@ -190,13 +198,13 @@ Field = Text | Classes | Vector
 
 
 def _short(one: Any) -> str:
-    """A field with what is not its default alone."""
-    said = [
+    """The `repr` of a field, without default values."""
+    arguments = [
         f"{f.name}={getattr(one, f.name)!r}"
         for f in fields(one)
         if f.name == "tokenizer" or getattr(one, f.name) != f.default
     ]
-    return f"{type(one).__name__}({', '.join(said)})".replace("(tokenizer=", "(")
+    return f"{type(one).__name__}({', '.join(arguments)})".replace("(tokenizer=", "(")
 
 
 def _brief(value: object) -> str:

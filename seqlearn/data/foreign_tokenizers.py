@@ -1,9 +1,9 @@
-"""Pretrained tokenizers with special tokens of their own: ids 0 to 3 are made free for ours.
+"""Pretrained tokenizers with other special tokens: their ids are remapped.
 
-Every vocabulary here begins with padding, unknown, start and end. A pretrained `tokenizer.json`
-(GPT-2, BERT, T5) has them elsewhere, or not at all. Its definition is rewritten: its own padding,
-unknown, start and end become the ids 0 to 3, those that it lacks are added, and all other tokens
-follow in their old order. So texts are cut as before, and only the ids differ.
+Every vocabulary in seqlearn begins with padding, unknown, start and end. A pretrained
+`tokenizer.json` (GPT-2, BERT, T5) has them at other ids, or not at all. Its definition is rewritten
+so that its padding, unknown, start and end tokens have the ids 0 to 3. Missing ones are added, and
+all other tokens follow in their old order. The segmentation of texts does not change.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 from seqlearn.batch import END, SPECIAL_TOKENS, START, UNKNOWN
 
 RESERVED = tuple(f"\0{token}" for token in SPECIAL_TOKENS)
-"""How the four stand in a rewritten vocabulary: with a null character in front, so that a text that
-holds "<s>" stays text."""
+"""The four special tokens in a rewritten vocabulary: prefixed by a null character, so that "<s>" in
+a text is not encoded as a special token."""
 
-_NAMES = (  # by which a tokenizer may call padding, unknown, start and end, without brackets
+_NAMES = (  # possible names of padding, unknown, start and end, without brackets
     ("pad",),
     ("unk", "unknown"),
     ("s", "bos", "sos", "cls", "start", "startoftext", "beginoftext", "begin_of_text"),
@@ -30,12 +30,11 @@ def reserve_ids(settings: dict[str, Any]) -> dict[str, Any]:
     """Rewrite the JSON of a tokenizer so that ids 0 to 3 are padding, unknown, start and end.
 
     Args:
-        settings: The JSON, as `Tokenizer.to_str` writes it. It is changed.
+        settings: The JSON as `Tokenizer.to_str` writes it; modified in place.
 
     Returns:
-        The JSON with other ids. The tokenizer's own special tokens of these four kinds are no
-        longer searched for in texts; its other added tokens are.
-
+        The JSON with the new ids. The tokenizer's own special tokens of these four kinds are no
+        longer matched in texts; its other added tokens still are.
     """
     model = settings["model"]
     ids = _model_ids(model)
@@ -50,8 +49,8 @@ def reserve_ids(settings: dict[str, Any]) -> dict[str, Any]:
     new = {token: number for number, token in enumerate((*RESERVED, *left))}
     _rewrite(model, new, roles)
     unknown = {"type": "Replace", "pattern": {"String": RESERVED[UNKNOWN]}, "content": "<unk>"}
-    blanks = {"type": "WordPiece", "prefix": "\0", "cleanup": False}  # as without any decoder
-    decoder = settings["decoder"] or blanks
+    spaces = {"type": "WordPiece", "prefix": "\0", "cleanup": False}  # the effect of no decoder
+    decoder = settings["decoder"] or spaces
     settings["decoder"] = {"type": "Sequence", "decoders": [unknown, decoder]}
     for number, one in enumerate(outside, start=len(new)):
         one["id"] = number
@@ -72,7 +71,7 @@ def _model_ids(model: dict[str, Any]) -> dict[str, int]:
 def _roles(
     model: dict[str, Any], added: list[dict[str, Any]], ids: dict[str, int], template: Any
 ) -> list[str | None]:
-    """The tokenizer's own padding, unknown, start and end; `None` for what it lacks."""
+    """The tokenizer's own padding, unknown, start and end; `None` for missing ones."""
     special = [one["content"] for one in added if one["special"]]
     roles: list[str | None] = []
     for names in _NAMES:
@@ -85,12 +84,12 @@ def _roles(
         roles[UNKNOWN] = unknown
     for role, token in zip((START, END), _framing(template), strict=True):
         roles[role] = token or roles[role]
-    # One token for several of these, such as GPT-2's <|endoftext|>, is the last of them.
+    # A token with several roles, such as GPT-2's <|endoftext|>, gets the last of them.
     return [None if token in roles[role + 1 :] else token for role, token in enumerate(roles)]
 
 
 def _framing(template: Any) -> tuple[str | None, str | None]:
-    """The tokens that the tokenizer puts before and after a text."""
+    """The tokens that the tokenizer's template puts before and after a text."""
     if not isinstance(template, dict):
         return None, None
     if "cls" in template and "sep" in template:

@@ -1,4 +1,4 @@
-"""A limit on the length of training examples: an error, dropped, or truncated."""
+"""Maximum length of training examples: longer ones are an error, dropped or truncated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from seqlearn.data.fields import Field, Text
 
 
 class LengthLimit:
-    """Holds encoded training examples to the `max_length` of their fields, and counts.
+    """Applies the `max_length` of the fields to encoded training examples, and counts them.
 
     Args:
         fields: The fields by side, `"source"` and `"target"`.
-        describe_row: Names an example in errors, given its row.
+        describe_row: Describes a row in errors.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class LengthLimit:
         self._truncated: dict[str, list[int]] = {}
 
     def apply(self, encoded: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-        """Hold the next examples to the limits.
+        """Apply the limits to the next examples.
 
         Args:
             encoded: By side, the ids of each text (or class ids, or vectors).
 
         Returns:
-            The same of those examples that are kept, truncated where that is wanted.
+            The same for the examples that are not dropped, with truncated texts.
 
         Raises:
-            ValueError: If an example is too long and `overflow="error"`; the message says where.
+            ValueError: If an example is too long and `overflow="error"`; the message names it.
         """
         size = len(next(iter(encoded.values())))
         keep = np.ones(size, dtype=bool)
@@ -51,8 +51,8 @@ class LengthLimit:
             if long and overflow == "error":
                 raise ValueError(
                     f"{self._describe_row(self._total + long[0])}: {side}: expected at most "
-                    f"max_length={most} tokens, got {len(encoded[side][long[0]])}; take the "
-                    "example out, or say overflow='drop' or overflow='truncate'"
+                    f"max_length={most} tokens, got {len(encoded[side][long[0]])}; remove "
+                    "the example, or set overflow='drop' or overflow='truncate'"
                 )
             if overflow == "drop":
                 keep[long] = False
@@ -69,11 +69,11 @@ class LengthLimit:
 
     @property
     def kept(self) -> list[int] | None:
-        """The rows that are kept, or `None` for all."""
+        """The rows that were not dropped; `None` if none was dropped."""
         return None if len(self._kept) == self._total else self._kept
 
     def summary(self) -> dict[str, Any]:
-        """Counts and first rows, as plain data."""
+        """Counts and first rows of dropped and truncated examples, as plain data."""
         dropped = sorted(set(range(self._total)).difference(self._kept))
         return {
             "total": self._total,
@@ -87,7 +87,7 @@ def warn_of_overflow(
     fields: Mapping[str, Field | None],
     describe_row: Callable[[int], str],
 ) -> None:
-    """Say how many training examples were dropped or truncated, and where the first one is."""
+    """Warn of dropped and truncated training examples: their number and the first one."""
     total = summary["total"]
     limits = ", ".join(
         f"{side} {field.max_length}"
@@ -97,7 +97,7 @@ def warn_of_overflow(
     if summary["dropped"]:
         count, first = summary["dropped"]
         rank_zero_warn(
-            f"train: {count} of {total} examples are dropped, since they have more tokens than "
+            f"train: {count} of {total} examples are dropped, because they have more tokens than "
             f"max_length allows ({limits}); the first is {describe_row(first)}"
         )
     for side, (count, first) in summary["truncated"].items():

@@ -1,8 +1,8 @@
-"""Loaders that can be iterated by several at once, and that weigh the batches of training.
+"""Data loaders with independent iterators, and with loss weights of training batches.
 
-torch starts persistent worker processes anew for each iteration, which ends the one that is still
-running. Here an iteration that was ended so goes on where it was when its next batch is due: a
-callback that takes a batch from a loader changes nothing for the Trainer.
+With persistent workers, torch resets the workers for each new iterator, which ends a running one.
+Here an iterator that lost its workers resumes at its next batch, so that a callback that takes a
+batch from a loader changes nothing for the Trainer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from seqlearn.spec import SequenceSpec
 
 
 class Extent(NamedTuple):
-    """What an iteration yields.
+    """The batches that an iterator yields.
 
     Attributes:
-        epoch: Which order it follows.
-        batch: The first batch of that order.
-        batches: How many batches it yields.
-        length: How many of them an epoch has, before the next one begins.
+        epoch: The epoch of the first batch.
+        batch: Index of the first batch in that epoch.
+        batches: Number of batches.
+        length: Number of batches of an epoch, after which the next epoch begins.
     """
 
     epoch: int
@@ -36,54 +36,64 @@ class Extent(NamedTuple):
 
 
 class SequenceLoader(DataLoader[SequenceBatch]):
-    """Ready batches of a `BatchSampler`'s plan.
+    """Loader of the batches of a `BatchSampler`'s plan.
 
-    Made with `DataLoader`'s arguments: `sampler` is a `BatchSampler`, `batch_size` is `None`.
+    Takes the arguments of `DataLoader`; `sampler` is a `BatchSampler`, `batch_size` is `None`.
 
     Attributes:
-        spec: Of the batches, to be held against a model's.
+        spec: Spec of the batches, which is compared with a model's.
     """
 
     spec: SequenceSpec | None = None
 
-    _starts = 0  # of iterations; the last one owns the persistent workers
+    _starts = 0  # number of iterators; the last one owns the persistent workers
 
     def __iter__(self) -> Iterator[SequenceBatch]:  # type: ignore[override]
-        """The batches, from the moment on at which the first is taken."""
-        return _Batches(self)
+        """An iterator; its position is determined when the first batch is taken."""
+        return _EpochCursor(self)
 
     @property
     def plan_sampler(self) -> BatchSampler:
-        """The sampler, by its type."""
+        """The sampler with its type."""
         return cast(BatchSampler, self.sampler)
 
-    def extent(self) -> Extent:
-        """What an iteration that starts now yields: the epoch that the sampler was set to."""
+    def current_epoch(self) -> Extent:
+        """The whole epoch that the sampler is set to."""
         return Extent(self.plan_sampler.epoch, 0, len(self), len(self))
 
+    def extent(self) -> Extent:
+        """The batches of an iterator that starts now; by default the whole current epoch.
+
+        Hook: a loader for training continues from the position of the run.
+        """
+        return self.current_epoch()
+
     def weight(self, epoch: int, batch: int, length: int) -> float:
-        """What the mean loss of a batch counts; see `SequenceBatch.loss_weight`."""
+        """The weight of a batch's mean loss, see `SequenceBatch.loss_weight`; by default 1.
+
+        Hook: a loader for training weights batches by their targets.
+        """
         return 1.0
 
     def iterate(self, epoch: int, batch: int) -> tuple[Iterator[SequenceBatch], int]:
-        """Start torch's own iteration, and number it.
+        """Create torch's iterator, and number it.
 
         Args:
-            epoch: Which order.
-            batch: The first batch of that order.
+            epoch: The epoch.
+            batch: Index of the first batch in it.
         """
         with self.plan_sampler.starting_at(epoch, batch):
             batches = super().__iter__()
         self._starts += 1
         return batches, self._starts
 
-    def is_cut_off(self, number: int) -> bool:
-        """Whether an iteration has lost the worker processes to a later one."""
+    def has_lost_workers(self, number: int) -> bool:
+        """Whether a later iterator has taken over the persistent workers."""
         return self.persistent_workers and number != self._starts
 
 
-class _Batches(Iterator[SequenceBatch]):
-    """One iteration over a loader."""
+class _EpochCursor(Iterator[SequenceBatch]):
+    """An iterator over a loader that continues across the end of an epoch."""
 
     def __init__(self, loader: SequenceLoader) -> None:
         self._loader = loader
@@ -99,7 +109,7 @@ class _Batches(Iterator[SequenceBatch]):
         ended = self._batch == self._length
         if ended:
             self._epoch, self._batch = self._epoch + 1, 0
-        if self._batches is None or ended or loader.is_cut_off(self._number):
+        if self._batches is None or ended or loader.has_lost_workers(self._number):
             self._batches, self._number = loader.iterate(self._epoch, self._batch)
         batch = next(self._batches)
         weight = loader.weight(self._epoch, self._batch, self._length)
@@ -109,39 +119,39 @@ class _Batches(Iterator[SequenceBatch]):
 
 @runtime_checkable
 class TrainedData(Protocol):
-    """What a loader of training batches needs to know of its data module."""
+    """Protocol of the data module for a loader of training batches."""
 
     trainer: L.Trainer | None
     training_position: TrainingPosition
 
 
 class TrainingLoader(SequenceLoader):
-    """The training batches.
+    """Loader of the training batches.
 
-    The Trainer that fits the data module gets them from the position of its run on, each with its
-    weight; anybody else gets the whole current epoch. `attach` says whose they are.
+    For the Trainer that fits the data module, an iterator starts at the position of the run, and
+    each batch has its loss weight. Any other iterator yields the whole current epoch.
     """
 
     _data: TrainedData | None = None
 
     def attach(self, data: TrainedData, counted: Callable[[Sequence[Any]], Ints]) -> None:
-        """Follow the runs of a data module.
+        """Set the data module whose runs the loader follows.
 
         Args:
             data: The data module.
-            counted: How many targets count in each of some batches of the plan.
+            counted: Function that counts the targets in the loss of each batch of the plan.
         """
         self._data = data
         self._counted = counted
         self._group: tuple[tuple[int, ...], Ints] | None = None
 
     def extent(self) -> Extent:
-        """What an iteration that starts now yields."""
+        """The batches of an iterator that starts now."""
         trainer = self._running()
         if trainer is None or self._data is None:
-            return super().extent()
+            return self.current_epoch()
         position = self._data.training_position
-        if position.anchor is None:  # a data module whose own `setup` leaves out this package's
+        if position.anchor is None:  # a data module whose `setup` does not call `super().setup`
             position.start(trainer)
         length = max(1, int(min(trainer.num_training_batches, len(self))))
         epoch, batch = position.now(trainer, length)
@@ -151,7 +161,7 @@ class TrainingLoader(SequenceLoader):
         return Extent(epoch, batch, length - done.processed % length, length)
 
     def weight(self, epoch: int, batch: int, length: int) -> float:
-        """The share of a batch in its optimizer step, as `SequenceBatch.loss_weight` says.
+        """The weight of a batch in its optimizer step, as `SequenceBatch.loss_weight` defines it.
 
         Raises:
             ValueError: If the strategy does not step on the last, smaller group of an epoch.
@@ -165,29 +175,29 @@ class TrainingLoader(SequenceLoader):
             return 1.0
         check_last_group(trainer)
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-        place = progress.processed % accumulated
-        left = trainer.num_training_batches - (progress.processed - place)
-        first = epoch * length + batch - place
+        micro_batch = progress.processed % accumulated  # index in the accumulation group
+        left = trainer.num_training_batches - (progress.processed - micro_batch)
+        first = epoch * length + batch - micro_batch
         counts = self._counts(first, int(min(accumulated, left)) if left > 0 else 1, length)
         total = int(counts.sum())
-        own = int(counts[min(place, len(counts) - 1), sampler.rank])
+        own = int(counts[min(micro_batch, len(counts) - 1), sampler.rank])
         return own * replicas * accumulated / total if total else 0.0
 
     def _counts(self, first: int, steps: int, length: int) -> Ints:
-        """How many targets count, `steps replicas`, from a step on that is counted over epochs."""
+        """Number of targets in the loss, `steps replicas`; steps are numbered across epochs."""
         sampler = self.plan_sampler
         key = (first, steps, length)
         if self._group is None or self._group[0] != key:
             batches: list[Any] = []
             for step in range(first, first + steps):
-                epoch, place = divmod(step, length)
-                start = place * sampler.num_replicas
+                epoch, index = divmod(step, length)
+                start = index * sampler.num_replicas
                 batches += sampler.all_batches(epoch)[start : start + sampler.num_replicas]
             self._group = key, self._counted(batches).reshape(steps, sampler.num_replicas)
         return self._group[1]
 
     def _running(self) -> L.Trainer | None:
-        """The Trainer, if it fits the data module now."""
+        """The Trainer that currently fits the data module, if any."""
         return None if self._data is None else fitting_trainer(self._data)
 
     def _is_trained_from(self, trainer: L.Trainer) -> bool:
@@ -195,18 +205,18 @@ class TrainingLoader(SequenceLoader):
 
 
 class ResumableLoader(TrainingLoader):
-    """Tells Lightning, by having these two methods, that it can be resumed within an epoch.
+    """A training loader that Lightning can resume within an epoch, because it has these methods.
 
-    The position itself is in the data module's state. A loader without them, handed to `fit`
-    without its data module, cannot be resumed so, and Lightning warns of it.
+    The position itself is in the data module's state. A `TrainingLoader` that is passed to `fit`
+    without its data module cannot be resumed within an epoch, and Lightning warns of it.
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """Empty; the data module has the state."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load."""
+        """Do nothing; the data module has the state."""
 
 
 def check_last_group(trainer: L.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""A data module whose arguments are plain data, which caches and checkpoints can hold."""
+"""Arguments of data modules as plain data, which caches and checkpoints can store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from seqlearn.plain_data import to_builtin, to_plain_data
 
 
 class PlainArguments(L.LightningDataModule):
-    """The part of a data module that keeps its arguments plain, in every source alike."""
+    """Base of data modules that converts arguments to plain data."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a numpy scalar, such as a seed or a size, becomes Python's own."""
+        """Set an attribute; a numpy scalar, such as a seed, is converted to a Python number."""
         super().__setattr__(name, to_builtin(value) if isinstance(value, np.generic) else value)
 
     def save_hyperparameters(
@@ -31,13 +31,13 @@ class PlainArguments(L.LightningDataModule):
         """Save arguments to `hparams` as Lightning does, but as plain data.
 
         Args:
-            args: As Lightning's.
-            ignore: Arguments that are left out.
-            frame: The caller's, by default.
-            logger: Whether the Trainer's logger gets them.
+            args: Names of arguments, as in Lightning.
+            ignore: Arguments to exclude.
+            frame: Frame of the constructor; by default the caller's.
+            logger: Whether to send them to the Trainer's logger.
 
         Raises:
-            TypeError: If an argument is not plain data; leave it out with `ignore`.
+            TypeError: If an argument is not plain data; exclude it with `ignore`.
         """
         here = inspect.currentframe()
         frame = frame or (here and here.f_back)

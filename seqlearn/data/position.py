@@ -1,8 +1,8 @@
-"""Where a training run stands in its data, read from what the Trainer has counted.
+"""The position of a training run in its data, computed from the Trainer's counters.
 
-A run starts at an anchor: an epoch, a batch in it, and how many batches had been trained on
-before. Everything else is a function of the Trainer's own counters, so that loaders can be made
-and iterated at any time, by anyone, without moving the run.
+A run starts at an anchor: an epoch, a batch in it, and the number of batches that were trained on
+before. The position is a function of the anchor and the Trainer's counters, so that loaders can be
+created and iterated at any time without side effects.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from seqlearn.data.batching import BatchSampler
 
 
 class Anchor(NamedTuple):
-    """Where a run started.
+    """The start of a run.
 
     Attributes:
-        epoch: Which order it follows.
-        batch: The first batch of that order, counted on this rank.
-        total: Batches that had been trained on before, interrupted runs included.
+        epoch: The epoch.
+        batch: Index of the first batch in the epoch, on this rank.
+        total: Number of batches trained on before, in interrupted runs.
     """
 
     epoch: int
@@ -30,30 +30,30 @@ class Anchor(NamedTuple):
 
 
 class TrainingPosition:
-    """The epoch and the batch that training takes next.
+    """The epoch and index of the next training batch.
 
     Attributes:
-        anchor: Where the run started; `None` before the first.
+        anchor: The start of the run; `None` before the first run.
     """
 
     def __init__(self) -> None:
         self.anchor: Anchor | None = None
 
     def start(self, trainer: L.Trainer) -> None:
-        """Begin a run that resumes nothing; its first epoch follows those that the Trainer did."""
+        """Start a run without a checkpoint; its first epoch follows the Trainer's earlier ones."""
         epochs: Any = trainer.fit_loop.epoch_progress.current
         self.anchor = Anchor(epochs.processed, 0, _total(trainer))
 
     def resume(self, epoch: int, batch: int, total: int) -> None:
-        """Begin a run where a checkpoint stands; its values are those of `state`."""
+        """Start a run at the position of a checkpoint, with the values of `state`."""
         self.anchor = Anchor(epoch, batch, total)
 
     def now(self, trainer: L.Trainer, length: float) -> tuple[int, int]:
-        """Epoch and batch that come next.
+        """Epoch and index of the next batch.
 
         Args:
-            trainer: Whose counters are read.
-            length: Batches of an epoch on this rank.
+            trainer: The Trainer with the counters.
+            length: Number of batches of an epoch on this rank.
         """
         assert self.anchor is not None
         # The loops' counters are restored after the data module's state.
@@ -61,11 +61,11 @@ class TrainingPosition:
         return self._after(done, length)
 
     def state(self, trainer: L.Trainer, undone: int = 0) -> dict[str, int]:
-        """What a checkpoint needs to go on from here; nothing before the first run.
+        """The state to resume from here; empty before the first run.
 
         Args:
-            trainer: Whose counters are read.
-            undone: Batches done since the optimizer's last step, which are to be done again.
+            trainer: The Trainer with the counters.
+            undone: Number of batches since the last optimizer step, which will be repeated.
         """
         if self.anchor is None:
             return {}
@@ -80,19 +80,18 @@ class TrainingPosition:
 
 
 def rewind_to_last_step(trainer: L.Trainer, checkpoint: dict[str, Any]) -> int | None:
-    """Let a checkpoint that is saved within an accumulation group resume at the group's start.
+    """Make a checkpoint that is saved within an accumulation group resume at the group's start.
 
-    A checkpoint holds no gradients. So the counters of the loops and the position of the data are
-    set back by the micro-batches that were started since the optimizer's last step; the resumed run
-    does these again. Nothing is changed where none were, or where no data module of this package
-    could go back.
+    A checkpoint has no gradients. Therefore the counters of the loops and the position in the data
+    are set back by the micro-batches since the last optimizer step, and the resumed run repeats
+    them. Nothing changes if there are none, or if the data module is not one of this package.
 
     Args:
-        trainer: Who saves.
-        checkpoint: What it has put together; changed in place.
+        trainer: The Trainer that saves.
+        checkpoint: The checkpoint; modified in place.
 
     Returns:
-        Batches trained on before the group, in all; `None` where nothing was changed.
+        Total number of batches before the group; `None` if nothing was changed.
     """
     data: Any = getattr(trainer, "datamodule", None)
     position = getattr(data, "training_position", None)
@@ -114,7 +113,7 @@ def rewind_to_last_step(trainer: L.Trainer, checkpoint: dict[str, Any]) -> int |
 
 
 def fitting_trainer(data: Any) -> L.Trainer | None:
-    """The Trainer that fits a data module now; `None` while there is none."""
+    """The Trainer that currently fits a data module, if any."""
     trainer = data.trainer
     if trainer is None or trainer.state.fn != "fit" or trainer.datamodule is not data:
         return None
@@ -122,13 +121,13 @@ def fitting_trainer(data: Any) -> L.Trainer | None:
 
 
 def training_loaders(trainer: L.Trainer) -> list[Any]:
-    """The loaders that the Trainer trains from."""
-    combined = trainer.fit_loop._combined_loader  # noqa: SLF001 -- the public name gives no list
+    """The training loaders of a Trainer."""
+    combined = trainer.fit_loop._combined_loader  # noqa: SLF001 -- no public name for the list
     return [] if combined is None else list(combined.flattened)
 
 
 def _epoch_length(trainer: L.Trainer) -> float:
-    """Batches of an epoch on this rank."""
+    """Number of batches of an epoch on this rank."""
     loaders = training_loaders(trainer)
     planned = [each for each in loaders if isinstance(getattr(each, "sampler", None), BatchSampler)]
     own = [len(each) for each in planned]
@@ -136,6 +135,6 @@ def _epoch_length(trainer: L.Trainer) -> float:
 
 
 def _total(trainer: L.Trainer) -> int:
-    """Training batches done on this rank since training began, interruptions included."""
+    """Number of training batches on this rank since training began, across interruptions."""
     total: Any = trainer.fit_loop.epoch_loop.batch_progress.total
     return int(total.processed)

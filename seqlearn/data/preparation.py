@@ -1,4 +1,4 @@
-"""From examples to files: tokenizers and labels from the training split, all splits encoded."""
+"""Preparation of data: fits tokenizers and labels on the training split, and encodes all splits."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 3  # of the prepared files; another number has everything prepared anew
+_FORMAT = 3  # of the prepared files; increase it when they change
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
 
 
 @runtime_checkable
 class Source(Protocol):
-    """What preparation needs to know of a data module."""
+    """Protocol of a data module for preparation."""
 
     source: Text | Vector | None
     target: Text | Classes | Vector
@@ -55,26 +55,26 @@ class Source(Protocol):
         """A string that differs whenever the examples differ."""
 
     def describe_location(self, split: Split, row: int) -> str:
-        """How error messages call an example."""
+        """Describe an example in error messages."""
 
 
 class Prepared(NamedTuple):
-    """What preparation ends with."""
+    """Prepared data: the spec, and the encoded examples of each split."""
 
     spec: SequenceSpec
     datasets: dict[Split, EncodedDataset]
 
 
 def prepare(data: Source) -> Prepared:
-    """Encode all splits into the cache, or find them there.
+    """Load all splits from the cache; encode them first if they are not there.
 
-    Warns, once for each side, of tokens in `val` and `test` that a model cannot have learnt, and of
+    Warns, once for each side, of tokens in `val` and `test` that do not occur in `train`, and of
     training examples that were dropped or truncated.
 
     Raises:
-        ValueError: If the data is bad, or cannot support what the fields ask for; the message
-            names the example.
-        OSError: If a file cannot be read, or the cache not be written.
+        ValueError: If an example is invalid (the message names it), or the data does not support
+            the fields' settings.
+        OSError: If a file cannot be read, or the cache cannot be written.
     """
     folder = cached(_key(data), partial(_build, data))
     summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def prepare(data: Source) -> Prepared:
             rank_zero_warn(
                 f"the {side} has tokens that do not occur in the training split "
                 f"({', '.join(found)}); they are encoded as unknown, "
-                "which the model never sees in training",
+                "an id that does not occur in training",
                 category=UnknownSymbolWarning,
             )
     warn_of_overflow(summary["overflow"], _fields(data), partial(data.describe_location, "train"))
@@ -93,10 +93,10 @@ def prepare(data: Source) -> Prepared:
 
 
 def digest_examples(data: Source) -> str:
-    """A fingerprint that reads all examples.
+    """Compute a fingerprint from all examples.
 
     Raises:
-        ValueError: If an example is not what the fields say.
+        ValueError: If an example does not fit the fields.
     """
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -112,7 +112,7 @@ def _key(data: Source) -> str:
     for field in (data.source, data.target):
         plain = None if field is None else {"kind": type(field).__name__, **asdict(field)}
         if isinstance(field, Text) and field.tokenizer not in TRAINED:
-            load_tokenizer(field.tokenizer)  # so that its errors come first
+            load_tokenizer(field.tokenizer)  # raise its errors first
             fields.append(file_digest(field.tokenizer))
         fields.append(plain)
     parts = [_FORMAT, fields, data.source is data.target, data.fingerprint()]
@@ -120,7 +120,7 @@ def _key(data: Source) -> str:
 
 
 def _build(data: Source, folder: Path) -> None:
-    """Write all splits, encoded, and a summary."""
+    """Write all encoded splits and a summary."""
     if next(iter(_checked(data, "train")), None) is None:
         raise ValueError(
             f"{type(data).__name__} has no training examples (examples('train') is empty)"
@@ -150,14 +150,14 @@ def _build(data: Source, folder: Path) -> None:
 def _encode(
     data: Source, split: Split, sides: dict[str, Side | None], folder: Path, limit: LengthLimit
 ) -> dict[str, ColumnEncoder]:
-    """Write one split, and return its columns by side."""
+    """Write one split, and return its encoders by side."""
     describe_row = partial(data.describe_location, split)
     columns = {
         name: (number, make_column_encoder(side, describe_row, is_target=name == "target"))
         for number, (name, side) in enumerate(sides.items())
         if side is not None
     }
-    # What is generated is compared with the raw texts; a language model answers no source.
+    # Generated texts are compared with the raw texts; a language model has no references.
     evaluated = split != "train" and isinstance(data.target, Text) and data.source is not None
     references: list[str] = []
     examples = _checked(data, split)
@@ -181,7 +181,7 @@ def _encode(
     if split == "train" and limit.kept is not None:
         if not limit.kept:
             raise ValueError(
-                f"max_length: all {row} training examples are longer and are dropped; raise it"
+                f"max_length: all {row} training examples are longer and are dropped; increase it"
             )
         save_rows(folder, split, limit.kept)
     return {name: column for name, (_, column) in columns.items()}
@@ -192,14 +192,18 @@ def _fields(data: Source) -> dict[str, Field | None]:
 
 
 def _weighted(data: Source, side: Side | None, column: ClassEncoder) -> Side | None:
-    """The classes with their weights; those that lost all examples to `max_length` are refused."""
+    """Add the class weights.
+
+    Raises:
+        ValueError: If all training examples of a class were dropped because of `max_length`.
+    """
     assert isinstance(side, ClassesSpec)
     assert isinstance(data.target, Classes)
     lost = [label for label, count in zip(side.labels, column.counts, strict=True) if not count]
     if lost:
         raise ValueError(
             f"max_length: all training examples of the label {lost[0]!r} are longer and are "
-            "dropped; raise it, or take the label out"
+            "dropped; increase it, or remove the label"
         )
     if data.target.weights is None:
         return side
@@ -207,7 +211,7 @@ def _weighted(data: Source, side: Side | None, column: ClassEncoder) -> Side | N
 
 
 def _side(data: Source, number: int) -> Side | None:
-    """The spec of source (0) or target (1), as far as the training split decides it."""
+    """The spec of source (0) or target (1), derived from field and training split."""
     field = (data.source, data.target)[number]
     if field is None:
         return None
@@ -218,7 +222,7 @@ def _side(data: Source, number: int) -> Side | None:
     if field.tokenizer not in TRAINED:
         return text_spec(load_tokenizer(field.tokenizer))
     both = (0, 1) if data.source is data.target else (number,)
-    reading = True  # an error of the data already says where it is
+    reading = True  # an error in the data already names the example
 
     def texts() -> Iterator[str]:
         nonlocal reading
@@ -235,7 +239,7 @@ def _side(data: Source, number: int) -> Side | None:
 
 
 def _checked(data: Source, split: Split) -> Iterator[Example]:
-    """The examples of a split; what is no example raises, with its place."""
+    """The examples of a split, checked; an error names the invalid example."""
     for row, pair in enumerate(data.examples(split)):
         try:
             source, target = (str(one) if isinstance(one, np.str_) else one for one in pair)

@@ -1,4 +1,4 @@
-"""SentencePiece models (`.model` files), read without the sentencepiece package.
+"""Reading of SentencePiece models (`.model` files) without the sentencepiece package.
 
 Source: Kudo and Richardson 2018, "SentencePiece"; the file is the protocol buffer `ModelProto` of
 https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto.
@@ -30,11 +30,11 @@ class _Piece(NamedTuple):
 def read_sentencepiece(content: bytes) -> Tokenizer:
     """Build the tokenizer of a SentencePiece model; ids 0 to 3 are padding, unknown, start, end.
 
-    Texts are cut as the sentencepiece package cuts them. Its control symbols (`<s>`, `</s>`,
-    `<pad>`) are left out, for they are never found in a text; all other pieces follow from id 4.
+    The segmentation is that of the sentencepiece package. Control symbols (`<s>`, `</s>`, `<pad>`)
+    are omitted because they never match in a text; all other pieces follow from id 4.
 
     Args:
-        content: The bytes of a `.model` file of the types unigram or bpe.
+        content: The bytes of a `.model` file of type unigram or bpe.
 
     Raises:
         ValueError: If these are not the bytes of such a model.
@@ -42,12 +42,12 @@ def read_sentencepiece(content: bytes) -> Tokenizer:
     try:
         pieces, trainer, normalizer = _parse(content)
     except (IndexError, struct.error, UnicodeDecodeError, TypeError) as error:
-        raise ValueError("the bytes are no SentencePiece model") from error
+        raise ValueError("the bytes are not a SentencePiece model") from error
     if not any(piece.kind == _UNKNOWN for piece in pieces):
-        raise ValueError("the bytes are no SentencePiece model: there is no unknown piece")
+        raise ValueError("the bytes are not a SentencePiece model: there is no unknown piece")
     kind = _KINDS.get(trainer.get(3, 1), "unknown")
     if kind not in ("unigram", "bpe"):
-        raise ValueError(f"SentencePiece models of the type {kind} are not supported")
+        raise ValueError(f"SentencePiece models of type {kind} are not supported")
     if trainer.get(24):
         raise ValueError("SentencePiece models with whitespace as a suffix are not supported")
     text = [piece for piece in pieces if piece.kind not in (_UNKNOWN, _CONTROL, _UNUSED)]
@@ -71,23 +71,20 @@ def read_sentencepiece(content: bytes) -> Tokenizer:
 
 
 def _unigram(text: list[_Piece]) -> models.Unigram:
-    """The unigram model; a symbol defined by the user outweighs every other cut."""
+    """Build the unigram model; a user-defined symbol has a higher score than any other split."""
     normal = [piece.score for piece in text if piece.kind == _NORMAL] or [0.0]
     lowest, highest = min(normal), max(normal)
     scores = [(name, lowest) for name in RESERVED]
     for piece in text:
         extra = len(piece.text.encode()) * highest - 0.1
-        never = lowest - 1000  # bytes stand for unknown characters; they are not found in a text
+        never = lowest - 1000  # bytes encode unknown characters only; they never match a text
         score = {_USER_DEFINED: extra, _BYTE: never}.get(piece.kind, piece.score)
         scores.append((piece.text, score))
     return models.Unigram(scores, UNKNOWN, any(piece.kind == _BYTE for piece in text))
 
 
 def _byte_pairs(text: list[_Piece]) -> models.BPE:
-    """The byte-pair model; of all ways to join two pieces the one with the best score comes first.
-
-    A piece's score is the negative number of its merge.
-    """
+    """Build the byte-pair model; merges are ordered by score, the negative merge number."""
     ids = {name: number for number, name in enumerate((*RESERVED, *(p.text for p in text)))}
     known = {piece.text for piece in text if piece.kind == _NORMAL}
     merges = []
@@ -108,7 +105,7 @@ def _byte_pairs(text: list[_Piece]) -> models.BPE:
 
 
 def _normalizer(settings: dict[int, Any]) -> normalizers.Normalizer:
-    """Character map, runs of spaces, the space in front, and spaces as `▁`."""
+    """Build the normalizer: character map, runs of spaces, leading space, and `▁` for spaces."""
     steps: list[Any] = []
     if settings.get(2):
         steps.append(normalizers.Precompiled(settings[2]))
@@ -123,7 +120,7 @@ def _normalizer(settings: dict[int, Any]) -> normalizers.Normalizer:
 
 
 def _parse(content: bytes) -> tuple[list[_Piece], dict[int, Any], dict[int, Any]]:
-    """Pieces, and the settings of trainer and normalizer by the numbers of their fields."""
+    """Parse pieces, and the settings of trainer and normalizer by field number."""
     pieces, settings = [], {2: b"", 3: b""}
     for field, value in _fields(content):
         if field == 1:
@@ -136,7 +133,7 @@ def _parse(content: bytes) -> tuple[list[_Piece], dict[int, Any], dict[int, Any]
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a protocol buffer: varints as numbers, all else as bytes."""
+    """The fields of a protocol buffer: varints as numbers, all others as bytes."""
     at = 0
 
     def varint() -> int:

@@ -1,7 +1,7 @@
-"""Tokenizers, trained on the training split alone, as the JSON of Hugging Face `tokenizers`.
+"""Tokenizers, trained on the training split only, as the JSON of Hugging Face `tokenizers`.
 
-In every vocabulary the ids 0 to 3 are padding, unknown, start and end. They stand in the
-vocabulary, but nothing that is searched for in texts: a text that holds `<s>` stays text.
+In every vocabulary the ids 0 to 3 are padding, unknown, start and end. They are not matched in
+texts: the string `<s>` in a text is encoded like any other text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seqlearn.spec import TextSpec
 
 _BPE_VOCAB_SIZE = 8000
 _NO_LIMIT = 2**31 - 1
-_ROLES = {  # the names by which a file's own tokenizer may call the four reserved ids
+_ROLES = {  # names that a tokenizer file may use for the four reserved ids
     "padding": ("pad",),
     "unknown": ("unk", "unknown"),
     "start": ("s", "bos", "sos", "start", "cls"),
@@ -30,22 +30,22 @@ _ROLES = {  # the names by which a file's own tokenizer may call the four reserv
 
 
 def train_tokenizer(field: Text, texts: Iterable[str]) -> str:
-    """Make the tokenizer of a field from the texts of the training split.
+    """Train the tokenizer of a field on the texts of the training split.
 
-    Equal texts give an equal tokenizer. Decoding what was encoded gives the text back: exactly
-    for `"char"` over the characters seen and for `"bpe"` over all of Unicode, up to runs of
-    whitespace for `"word"` over the words seen (`lowercase` loses the case in all).
+    Training is deterministic. Decoding an encoded text returns it: exactly for `"char"` over the
+    characters of the training split and for `"bpe"` over all of Unicode; for `"word"` over the
+    words of the training split up to whitespace. With `lowercase` the case is lost.
 
     Args:
-        field: What the side is; `field.tokenizer` must be `"char"`, `"word"` or `"bpe"`.
-        texts: The training texts of this side (of both sides, for a joint vocabulary).
+        field: The field; `field.tokenizer` must be `"char"`, `"word"` or `"bpe"`.
+        texts: The training texts of this side (of both sides for a joint vocabulary).
 
     Returns:
         The tokenizer's JSON, without truncation, padding and post-processing.
 
     Raises:
         ValueError: If there are no tokens, or if `field.vocab_size` is larger than the data
-            supports or smaller than the tokenizer needs; the message says what is possible.
+            supports or smaller than the tokenizer needs; the message gives the possible size.
 
     Source: `"bpe"` is Sennrich et al. 2016, algorithm 1, over bytes as in Radford et al. 2019,
     section 2.2.
@@ -66,28 +66,31 @@ def train_tokenizer(field: Text, texts: Iterable[str]) -> str:
         limit = "supports no more than" if size < field.vocab_size else "needs at least"
         raise ValueError(
             f"the training split {limit} {size} tokens for tokenizer={field.tokenizer!r}, got "
-            f"vocab_size={field.vocab_size}; set vocab_size={size}, or leave it out"
+            f"vocab_size={field.vocab_size}; set vocab_size={size}, or remove it"
         )
     return _plain(tokenizer)
 
 
 def load_tokenizer(path: str | Path) -> str:
-    """Read a `tokenizer.json`, or the `.model` file of SentencePiece.
+    """Read a `tokenizer.json` or a SentencePiece `.model` file.
 
-    Where ids 0 to 3 are not padding, unknown, start and end, they are made so: see
+    If ids 0 to 3 are not padding, unknown, start and end, ids are remapped: see
     `foreign_tokenizers` and `sentencepiece_models`.
+
+    Args:
+        path: The file.
 
     Returns:
         The tokenizer's JSON, without truncation, padding and post-processing.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no tokenizer, or one that cannot be used.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a tokenizer, or one that is not supported.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             "expected tokenizer='char', 'word', 'bpe' or the path of a tokenizer.json or of a "
-            f"SentencePiece model, got {str(path)!r}, which is no file"
+            f"SentencePiece model, got {str(path)!r}, which is not a file"
         )
     content = Path(path).read_bytes()
     if not content.lstrip().startswith(b"{"):
@@ -100,7 +103,7 @@ def load_tokenizer(path: str | Path) -> str:
             ) from error
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more special
+    except Exception as error:  # the library raises no more specific class
         raise ValueError(
             f"{path}: expected the JSON of a Hugging Face tokenizer ({error})"
         ) from error
@@ -112,7 +115,7 @@ def load_tokenizer(path: str | Path) -> str:
 
 
 def _foreign(tokenizer: Tokenizer, path: str | Path) -> str:
-    """The JSON of a pretrained tokenizer, with other ids."""
+    """The JSON of a pretrained tokenizer with remapped ids."""
     try:
         settings = reserve_ids(json.loads(tokenizer.to_str()))
         changed = Tokenizer.from_str(json.dumps(settings))
@@ -126,13 +129,13 @@ def _foreign(tokenizer: Tokenizer, path: str | Path) -> str:
 
 
 def text_spec(tokenizer: str) -> TextSpec:
-    """The spec of a side with this tokenizer (its JSON), before any text has been encoded."""
+    """The spec of a side with this tokenizer (its JSON), before any text is encoded."""
     ids = Tokenizer.from_str(tokenizer).get_vocab(with_added_tokens=True).values()
     return TextSpec(vocab_size=max(ids) + 1, max_length=0, tokenizer=tokenizer)
 
 
 def _characters(vocab_size: int | None) -> tuple[Tokenizer, Any]:
-    """One token per code point; no reserved token is a single one."""
+    """One token per code point; reserved tokens have more, so they never match."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL_TOKENS[UNKNOWN]))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -140,7 +143,7 @@ def _characters(vocab_size: int | None) -> tuple[Tokenizer, Any]:
 
 
 def _words(vocab_size: int | None) -> tuple[Tokenizer, Any]:
-    """One token per word, written with a space before it, so that none is a reserved token."""
+    """One token per word, stored with a leading space so that it never equals a reserved token."""
     unknown = SPECIAL_TOKENS[UNKNOWN]
     tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -160,7 +163,7 @@ def _words(vocab_size: int | None) -> tuple[Tokenizer, Any]:
 
 
 def _whole_tokens(vocab_size: int | None) -> Any:
-    """The most frequent tokens; equally frequent ones in the order of their code points."""
+    """Trainer for the most frequent tokens; ties are ordered by code point."""
     return trainers.WordLevelTrainer(
         vocab_size=vocab_size or _NO_LIMIT,
         special_tokens=list(SPECIAL_TOKENS),
@@ -171,9 +174,9 @@ def _whole_tokens(vocab_size: int | None) -> Any:
 def _byte_pairs(vocab_size: int | None) -> tuple[Tokenizer, Any]:
     """Byte-level BPE.
 
-    Every text gets a space in front, which the decoder takes off again, so that its first word
-    is cut like one in the middle. The pre-tokenizer cuts between letters and signs, so no merge
-    can make a reserved token.
+    Every text gets a leading space, which the decoder removes, so that its first word is split like
+    any other. The pre-tokenizer splits between letters and punctuation, so no merge can produce a
+    reserved token.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Prepend(" ")
@@ -189,10 +192,10 @@ def _byte_pairs(vocab_size: int | None) -> tuple[Tokenizer, Any]:
 
 
 def _plain(tokenizer: Tokenizer) -> str:
-    """The JSON, cleared of what changes ids behind one's back.
+    """The JSON without settings that change ids implicitly.
 
-    That is truncation, padding, templates, and reserved tokens that are searched for in texts
-    although the model itself has them.
+    These are truncation, padding, templates, and reserved tokens that are matched in texts although
+    the model's vocabulary has them.
     """
     settings = json.loads(tokenizer.to_str())
     vocabulary = settings["model"].get("vocab", {})

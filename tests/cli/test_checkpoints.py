@@ -84,7 +84,7 @@ def test_one_command_starts_and_continues(config: str, capsys: pytest.CaptureFix
     command = ["fit", "--config", config, "--trainer.default_root_dir", "runs", "--ckpt_path"]
     assert main([*command, "auto"]) == 0
     first = capsys.readouterr().out
-    assert "Starting anew" in first
+    assert "Starting a new run" in first
     assert main([*command, "auto", "--trainer.max_epochs", "2"]) == 0
     second = capsys.readouterr().out
     assert f"Continuing from {written(first)}" in second.replace(f"{Path.cwd()}/", "")
@@ -93,13 +93,13 @@ def test_one_command_starts_and_continues(config: str, capsys: pytest.CaptureFix
     assert steps_of(written(capsys.readouterr().out)) == 3 * steps_of(written(first))
 
 
-def test_the_command_that_fit_prints_measures_the_checkpoint(
+def test_the_command_that_fit_prints_evaluates_the_checkpoint(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monitor = ["--trainer.callbacks", "ModelCheckpoint", "--trainer.callbacks.monitor", "val/loss"]
     assert main(["fit", "--config", config, *monitor, "--trainer.max_epochs", "2"]) == 0
     printed = capsys.readouterr().out
-    (command,) = re.findall(r"^Measure it: seqlearn (.*)$", printed, re.MULTILINE)
+    (command,) = re.findall(r"^Evaluate it: seqlearn (.*)$", printed, re.MULTILINE)
     assert main(shlex.split(command)) == 0
     assert "test/exact_match" in capsys.readouterr().out
     for word in ("last", "best"):
@@ -119,16 +119,16 @@ def test_best_is_what_the_newest_run_chose(config: str, capsys: pytest.CaptureFi
         assert steps_of(written(capsys.readouterr().out)) == steps
 
 
-def test_best_of_a_run_that_compared_nothing(
+def test_best_of_a_run_that_monitored_nothing(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", "--config", config]) == 0
     capsys.readouterr()
     assert main(["test", "--config", config, "--ckpt_path", "best"]) == 1
-    assert "compared no metric; use last" in capsys.readouterr().err
+    assert "monitored no metric; use last" in capsys.readouterr().err
 
 
-def test_words_of_other_commands_are_refused(
+def test_keywords_of_other_commands_are_errors(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", "--config", config, "--ckpt_path", "best"]) == 1
@@ -184,7 +184,7 @@ def test_where_checkpoints_are_searched(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process gets no SIGINT of its own there")
-def test_after_ctrl_c_fit_says_where_its_checkpoint_is(config: str) -> None:
+def test_after_ctrl_c_fit_prints_the_path_of_its_checkpoint(config: str) -> None:
     # A process that a shell starts in the background ignores SIGINT, and so do its children.
     script = (
         "import signal, sys, seqlearn.cli; "

@@ -77,7 +77,7 @@ def test_fit_validate_test_predict(
     assert "test/bleu_lc" in capsys.readouterr().out
     assert "case:lc" in caplog.text
     assert main(["predict", *common]) == 0
-    assert f"7 answers in {folder / 'predictions.txt'}" in capsys.readouterr().out
+    assert f"7 predictions in {folder / 'predictions.txt'}" in capsys.readouterr().out
     assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
 
 
@@ -92,7 +92,7 @@ def seqlearn(
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-def test_translate_answers_line_by_line_in_order(checkpoint: Path, tmp_path: Path) -> None:
+def test_translate_writes_line_by_line_in_order(checkpoint: Path, tmp_path: Path) -> None:
     code, out, err = seqlearn("translate", str(checkpoint), given=b"a h\n\nb i\na h\n")
     assert code == 0, err
     lines = out.decode().split("\n")
@@ -139,7 +139,7 @@ def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -
     assert "standard input, line 2: 'ß' at character 3 is not in the model's vocabulary" in error
 
 
-def test_view_writes_a_page_that_plays_back_the_answer(
+def test_view_writes_a_page_that_replays_the_prediction(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "new" / "view.html"
@@ -150,10 +150,10 @@ def test_view_writes_a_page_that_plays_back_the_answer(
     assert str(page) in printed
     assert "seqlearn-viewer" in page.read_text("utf-8")
     assert main(["view", str(checkpoint), "", "--out", str(page / "below")]) == 1
-    assert "name another folder with --out" in capsys.readouterr().err
+    assert "choose another folder with --out" in capsys.readouterr().err
 
 
-def test_errors_are_one_line_unless_asked(tmp_path: Path) -> None:
+def test_errors_are_one_line_without_a_traceback(tmp_path: Path) -> None:
     code, _, err = seqlearn("translate", str(tmp_path / "none.ckpt"))
     assert (code, len(err.strip().splitlines())) == (1, 1)
     assert "there is no such checkpoint" in err
@@ -265,10 +265,10 @@ def test_demo_with_a_locale_that_does_not_exist(tmp_path: Path) -> None:
     assert "got 'xx'" in err
 
 
-def test_measuring_nothing_is_refused(folder: Path) -> None:
+def test_evaluating_without_a_checkpoint_is_an_error(folder: Path) -> None:
     code, _, err = seqlearn("test", "--model", "Transformer", *data_words(folder), cwd=folder)
     assert code == 1
-    assert "name it with --ckpt_path" in err
+    assert "pass --ckpt_path" in err
 
 
 def test_two_processes_write_one_file_in_order(
@@ -299,12 +299,12 @@ def test_two_processes_write_one_file_in_order(
     assert predicted("2") == predicted("1")
 
 
-def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "translate" in capsys.readouterr().out
 
 
-def test_what_a_constructor_says_is_not_buried(tmp_path: Path) -> None:
+def test_the_message_of_a_constructor_is_shown(tmp_path: Path) -> None:
     code, _, err = seqlearn(
         "fit",
         "--model",

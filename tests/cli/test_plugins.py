@@ -116,7 +116,7 @@ def test_installed_classes_have_short_names(site: Path, tmp_path: Path) -> None:
     short = ["--model", "SRU", "--data", "Letters", "--data.longest", "4"]
     code, _, err = seqlearn(site, tmp_path, "fit", "--config", "fit.yaml", *short)
     assert code == 0, err
-    assert "Broken (seqlearn.models) of seqlearn-broken is left out: ModuleNotFoundError" in err
+    assert "Broken (seqlearn.models) of seqlearn-broken is skipped: ModuleNotFoundError" in err
     (checkpoint,) = (tmp_path / "checkpoints").glob("*.ckpt")
     code, out, err = seqlearn(site, tmp_path, "translate", str(checkpoint), given="ab\nb\n")
     assert code == 0, err
@@ -131,7 +131,7 @@ def test_a_broken_package_breaks_nothing_else(site: Path, tmp_path: Path) -> Non
     assert "class_path: seqlearn_sru.letters.Letters" in out
     (line,) = err.strip().splitlines()
     assert line == (
-        "seqlearn: warning: Broken (seqlearn.models) of seqlearn-broken is left out: "
+        "seqlearn: warning: Broken (seqlearn.models) of seqlearn-broken is skipped: "
         "ModuleNotFoundError: No module named 'no_such_module'; repair or uninstall that package"
     )
 
@@ -142,7 +142,7 @@ def register(monkeypatch: pytest.MonkeyPatch, group: str, **entries: str) -> Non
     monkeypatch.setattr(plugins, "entry_points", lambda group: made)
 
 
-def test_what_is_registered_is_answered_by_name(
+def test_registered_classes_are_found_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     register(monkeypatch, "seqlearn.models", SRU="sru:SRU", MyModel="my_package:MyModel")
@@ -160,12 +160,12 @@ def test_what_is_registered_is_answered_by_name(
         ("seqlearn.models", {"Gone": "sru:Gone"}, "AttributeError: module 'sru' has no"),
         ("seqlearn.data", {"SRU": "sru:SRU"}, "expected a subclass of SequenceDataModule, got sru"),
         ("seqlearn.models", {"torch": "sru:torch"}, "expected a subclass of SequenceModule"),
-        ("seqlearn.models", {"sru": "sru:SRU"}, "the class's own name, SRU"),
-        ("seqlearn.models", {"LSTM": "no_such_module:LSTM"}, "left out: the name is taken;"),
-        ("seqlearn.data", {"Dates": "no_such_module:Dates"}, "left out: the name is taken;"),
+        ("seqlearn.models", {"sru": "sru:SRU"}, "the name of the class, SRU"),
+        ("seqlearn.models", {"LSTM": "no_such_module:LSTM"}, "skipped: the name is taken;"),
+        ("seqlearn.data", {"Dates": "no_such_module:Dates"}, "skipped: the name is taken;"),
     ],
 )
-def test_what_is_left_out_is_named_in_one_line(
+def test_a_skipped_class_is_named_in_one_line(
     group: str,
     entry: dict[str, str],
     said: str,
@@ -179,11 +179,9 @@ def test_what_is_left_out_is_named_in_one_line(
     assert said in line
 
 
-def test_what_is_asked_for_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_required_class_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "seqlearn.models", Gone="no_such_module:Gone", LSTM="no_such_module:LSTM")
-    with pytest.raises(
-        ImportError, match=r"Gone \(seqlearn.models\) of an unnamed package is left"
-    ):
+    with pytest.raises(ImportError, match=r"Gone \(seqlearn.models\) of an unnamed package is sk"):
         load_plugins("seqlearn.models", required=["fit", "--model", "Gone"])
     assert load_plugins("seqlearn.models", required=["fit", "--model", "LSTM"]) == {}
     assert main(["fit", "--model=Gone", "--data", "Dates"]) == 1

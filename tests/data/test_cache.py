@@ -64,7 +64,7 @@ def test_a_damaged_cache_is_built_again(kind: str) -> None:
     build = Builder()
     folder = cached("key", build)
     DAMAGE[kind](folder)
-    with pytest.warns(UserWarning, match="is damaged .*; it is built again"):
+    with pytest.warns(UserWarning, match="is damaged .* and is rebuilt"):
         cached("key", build)
     assert build.calls == 2
     assert (folder / "ids.npy").read_bytes() == bytes(range(200))

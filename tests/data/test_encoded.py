@@ -134,7 +134,7 @@ def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
     side = TextSpec(6, 0, words.to_str())
     column = make_column_encoder(side, "row {}".format, is_target=False)
     column.append(column.encode(["a b", ""], 0))
-    with pytest.raises(ValueError, match="row 3: the tokenizer takes a part of 'a <s> b' for"):
+    with pytest.raises(ValueError, match="row 3: the tokenizer encodes a part of 'a <s> b' as"):
         column.append(column.encode(["", "a <s> b"], 2))
 
 

@@ -262,5 +262,5 @@ def test_what_is_no_sentencepiece_model(tmp_path: Path) -> None:
         ):
             load_tokenizer(path)
     path.write_bytes(model(model_type="char"))
-    with pytest.raises(ValueError, match="models of the type char are not supported"):
+    with pytest.raises(ValueError, match="models of type char are not supported"):
         load_tokenizer(path)

@@ -45,7 +45,7 @@ def test_a_long_example_is_named(tmp_path: Path) -> None:
 
 def test_long_examples_are_dropped_with_a_count() -> None:
     message = (
-        r"^train: 3 of 5 examples are dropped, since they have more tokens than max_length allows "
+        r"^train: 3 of 5 examples are dropped, because they have more tokens than max_length allows "
         r"\(source 3, target 3\); the first is train dataset, row 1$"
     )
     limits = [Text(max_length=3, overflow="drop") for _ in "st"]
@@ -184,7 +184,7 @@ def test_labels_with_blanks_are_refused_in_a_source_of_ones_own() -> None:
         def examples(self, split: str) -> Any:
             return [("a", "x"), ("b", "x ")] if split == "train" else []
 
-    with pytest.raises(ValueError, match=r"train example 2: target: .* without blanks at its ends"):
+    with pytest.raises(ValueError, match=r"train example 2: target: .* without whitespace at its ends"):
         Data().setup("fit")
 
 

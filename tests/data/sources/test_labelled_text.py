@@ -251,7 +251,7 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"train": "a.txt", **NAMED}, r"train: columns=.* are for files that end in \.csv, .*a\.t"),
         ({"train": "a.jsonl", "columns": (1, 2)}, "train: .* needs the names of its columns"),
         ({"train": "a.csv", "columns": (1, "x")}, r"expected columns=\(text, label\), two names"),
-        ({"train": "a.csv", "columns": (0, 1)}, "expected numbers of columns from 1"),
+        ({"train": "a.csv", "columns": (0, 1)}, "expected column numbers from 1"),
         ({"train": [{"text": "a"}]}, r"needs the names of its columns.*\['text'\]"),
         ({"train": "a.txt", "encoding": "utf-9"}, "expected an encoding that Python knows"),
         ({"train": "a.txt", "label_separator": ""}, "expected label_separator to be a sign"),

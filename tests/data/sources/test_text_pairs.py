@@ -211,7 +211,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     [
         ({"train": ("a", "b", "c")}, "train: expected two parallel files .* got 3 files"),
         ({"train": ("a", "b"), "columns": ("de", "en")}, "leave out columns"),
-        ({"train": "a.tsv", "columns": (0, 1)}, "numbers of columns from 1"),
+        ({"train": "a.tsv", "columns": (0, 1)}, "column numbers from 1"),
         ({"train": [{"de": "a"}]}, r"needs the names of its columns.*\['de'\]"),
         ({"train": "a.tsv", "encoding": "utf-9"}, "expected an encoding that Python knows"),
         ({"train": "a.tsv", "joint": True, "target": Text("word")}, "leave out target"),
