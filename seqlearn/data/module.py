@@ -1,11 +1,9 @@
-"""The one data module: a source says what its examples are, everything else happens here.
+"""`SequenceDataModule`, the base of all sources: from examples to batches.
 
-From examples to batches:
-
-1. tokenizers and labels, from the training split only;
-2. all splits as flat integer arrays, cached on disk;
-3. a plan of batches, fixed;
-4. the batches of an epoch, a function of (seed, epoch).
+1. Tokenizers and labels are derived from the training split only.
+2. All splits are encoded as flat integer arrays and cached on disk.
+3. Batches are planned once.
+4. The batches of an epoch are a function of (seed, epoch).
 """
 
 from __future__ import annotations
@@ -48,19 +46,20 @@ class SequenceDataModule(PlainArguments, ABC):
     """Data for every shape. A source is a subclass with the one method `examples`.
 
     Args:
-        source: What the first half of an example is: `Text`, `Vector`, or `None` (language model).
-        target: What the second half is: `Text`, `Classes` or `Vector`. The same `Text` *instance*
+        source: Field of the first half of an example: `Text`, `Vector`, or `None` (language
+            models).
+        target: Field of the second half: `Text`, `Classes` or `Vector`. The same `Text` *instance*
             on both sides makes one joint vocabulary.
-        batch_tokens: Budget of a batch on each rank, in tokens: examples times the longest length,
-            on the longer side, start and end counted. By default so many that an epoch has about
-            500 steps on one process, but from 128 to 4,096 (`default_batch_tokens`).
-        seed: Decides, with the epoch, the order of the training batches.
-        num_workers: Processes that slice batches; 0 slices them in the main process.
+        batch_tokens: Token budget of a batch on each rank: number of examples times the longest
+            length of the longer side, start and end included. By default an epoch has about 500
+            steps on one process, with a budget between 128 and 4,096 (`default_batch_tokens`).
+        seed: Determines, with the epoch, the order of the training batches.
+        num_workers: Number of worker processes that slice batches; 0 uses the main process.
 
     Raises:
-        TypeError: If a number is no whole number.
-        ValueError: If no model goes from this kind of source to this kind of target, or a number
-            is out of range.
+        TypeError: If a number is not a whole number.
+        ValueError: If this combination of source and target is not supported, or a number is out
+            of range.
 
     Example::
 
@@ -94,36 +93,53 @@ class SequenceDataModule(PlainArguments, ABC):
         self._prepared: Prepared | None = None
         self.training_position = TrainingPosition()
 
-    # What a source says.
+    # Hooks of a source: `examples` is abstract, the others have defaults.
 
     @abstractmethod
     def examples(self, split: Split) -> Iterable[Example]:
         """All examples of a split, in order: pairs of source and target.
 
-        A text or a label is a string, a vector a sequence of numbers; without a source the first
-        is `None`. A split that the source does not have is empty. This is called several times,
-        only while nothing prepared is found in the cache, and must answer the same each time.
+        A text or a label is a string, a vector is a sequence of numbers; without a source, the
+        first of the pair is `None`. A missing split is empty. The method is called several times
+        while the cache has no prepared data, and must return the same examples each time.
         """
 
     def fingerprint(self) -> str:
-        """A string that differs whenever the examples differ; part of the cache's key.
+        """A string that differs whenever the examples differ; part of the cache key.
 
-        The default reads all examples. A source that knows something cheaper (digests of its
-        files; its arguments, where they decide everything) overrides this.
+        Hook: the default hashes all examples. A source with something cheaper (digests of its
+        files, or its arguments if they determine everything) overrides it.
         """
         return digest_examples(self)
 
     def describe_location(self, split: Split, row: int) -> str:
-        """How error messages call an example; a source of files names file and line.
+        """Describe an example in error messages.
+
+        Hook: a source of files returns file and line.
 
         Args:
-            split: The split it is in.
-            row: Its position there, from 0.
+            split: The split of the example.
+            row: Its index in the split, from 0.
         """
         return f"{split} example {row + 1}"
 
+    def adapt_spec(self, spec: SequenceSpec) -> SequenceSpec:
+        """Change the spec that models receive.
+
+        Hook: the default returns it unchanged.
+        """
+        return spec
+
+    def order_key(self) -> dict[str, int]:
+        """Further settings that determine the order of the training batches.
+
+        Hook: the default has none. They are saved in checkpoints, in addition to the seed, the
+        budget and the number of processes; resuming with other values warns.
+        """
+        return {}
+
     def __repr__(self) -> str:
-        """Class, fields and settings and, once prepared, sizes; nothing is prepared for it."""
+        """Class, fields and settings and, once prepared, sizes; it does not prepare the data."""
         known = self.batch_tokens if self._prepared else self.__dict__.get("batch_tokens")
         settings = {"batch_tokens": known, "seed": self.seed}
         name = type(self).__name__
@@ -132,48 +148,48 @@ class SequenceDataModule(PlainArguments, ABC):
     def __str__(self) -> str:
         return repr(self)
 
-    # What comes out.
+    # Outputs
 
     @property
     def spec(self) -> SequenceSpec:
-        """What goes in and what comes out. Prepares the data if that is still to be done.
+        """The spec of source and target. Prepares the data if necessary.
 
         Raises:
-            ValueError: If the data is bad (the message names split and example, or file and
-                line), or cannot support what the fields ask for.
+            ValueError: If an example is invalid (the message names split and example, or file and
+                line), or the data does not support the fields' settings.
             OSError: If the cache cannot be written.
         """
-        return self._prepare().spec
+        return self.adapt_spec(self._prepare().spec)
 
     def dataset(self, split: Split) -> EncodedDataset:
-        """The encoded examples of a split; `dataset(split)[rows]` is a batch. Errors as `spec`."""
+        """The encoded examples of a split; `dataset(split)[rows]` is a batch. Raises as `spec`."""
         return self._prepare().datasets[split]
 
     @cached_property
     def batch_tokens(self) -> int:
-        """The budget of a batch: as given, or from the lengths of the data. Errors as `spec`."""
+        """The budget of a batch: the argument, or the default for the data. Raises as `spec`."""
         total = int(_longer_side(self.dataset("train")).sum())
-        return default_batch_tokens(total, self._longest_row())
+        return default_batch_tokens(total, self.longest_row())
 
     def prepare_data(self) -> None:
-        """Encode everything into the cache, unless it is there."""
+        """Encode all splits into the cache, unless they are there."""
         self._prepare()
 
     def setup(self, stage: str) -> None:
-        """Read what `prepare_data` left in the cache."""
+        """Load the prepared data from the cache."""
         self._prepare()
         if stage == "fit" and self.trainer is not None:
             self.training_position.start(self.trainer)
 
     def train_dataloader(self) -> DataLoader[SequenceBatch]:
-        """Batches of the training split, in another order each epoch."""
+        """Batches of the training split; the order differs between epochs."""
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[SequenceBatch] | list[Any]:
-        """Batches of the validation split, in a fixed order; none while fitting without one.
+        """Batches of the validation split in a fixed order; empty in `fit` without such a split.
 
         Raises:
-            ValueError: If there is no validation split, and it was asked for.
+            ValueError: If there is no validation split, except in `fit`.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
         if fitting and not len(self.dataset("val")):
@@ -181,7 +197,7 @@ class SequenceDataModule(PlainArguments, ABC):
         return self._loader("val", shuffle=False)
 
     def test_dataloader(self) -> DataLoader[SequenceBatch]:
-        """Batches of the test split, in a fixed order.
+        """Batches of the test split in a fixed order.
 
         Raises:
             ValueError: If there is no test split.
@@ -189,43 +205,46 @@ class SequenceDataModule(PlainArguments, ABC):
         return self._loader("test", shuffle=False)
 
     def predict_dataloader(self) -> DataLoader[SequenceBatch]:
-        """Batches of the test split, in the order of the data.
+        """Batches of the test split in the order of the data.
 
         Raises:
-            ValueError: If there is no test split.
+            ValueError: If there is no test split, or the data has no sources to predict from.
         """
+        if self.source is None:
+            raise ValueError(
+                f"{type(self).__name__} has no sources to predict from; use "
+                "model.generate(prompts=[...]) to continue texts"
+            )
         return self._loader("test", shuffle=False, sequential=True)
 
-    # Where an interrupted run stands.
+    # State of an interrupted run
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, how many of its batches are done per rank, and what decides their order."""
+        """The position in the epoch on each rank, and everything that determines the order."""
         state = {} if self.trainer is None else self.training_position.state(self.trainer)
-        return state | self.order_key() if state else {}
+        return state | self._order() if state else {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let training go on where a checkpoint of a training run stands."""
+        """Resume training at the position of a checkpoint."""
         if self.trainer is None or self.trainer.state.fn != "fit":
             return
-        names = [name for name, value in self.order_key().items() if state_dict[name] != value]
+        names = [name for name, value in self._order().items() if state_dict[name] != value]
         if names and state_dict["batch"]:
             rank_zero_warn(
-                "the checkpoint was written in the middle of an epoch with another "
-                f"{', '.join(names)}: the rest of this epoch repeats some examples and leaves "
-                "out others; to avoid it, resume with the old setting or from the end of an epoch"
+                "the checkpoint was saved in the middle of an epoch with a different "
+                f"{', '.join(names)}: the rest of this epoch repeats some examples and omits "
+                "others; to avoid it, resume with the old setting or from the end of an epoch"
             )
         self.training_position.resume(state_dict["epoch"], state_dict["batch"], state_dict["total"])
 
-    def order_key(self) -> dict[str, int]:
-        """Everything that decides the order of the training batches; kept in a checkpoint.
-
-        Hook: a data module that plans its batches by further settings adds them.
-        """
+    def _order(self) -> dict[str, int]:
+        """Everything that determines the order of the training batches."""
         replicas = self._replicas()["num_replicas"]
-        return {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": replicas}
+        own = {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": replicas}
+        return own | self.order_key()
 
     def _replicas(self) -> dict[str, int]:
-        """How many processes share the batches, and which of them this is."""
+        """The number of processes that share the batches, and the rank of this one."""
         if self.trainer is not None:
             return self.trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -239,13 +258,13 @@ class SequenceDataModule(PlainArguments, ABC):
         dataset = self.dataset(split)
         if getattr(self.trainer, "overfit_batches", 0) > 0:
             raise ValueError(
-                "overfit_batches would have Lightning replace the plan of batches by single "
-                "examples; use limit_train_batches with a data module of few examples"
+                "overfit_batches makes Lightning replace the planned batches by single examples; "
+                "use limit_train_batches with a data module of few examples"
             )
         if not len(dataset):
             raise ValueError(
                 f"{type(self).__name__} has no {split} split (examples({split!r}) is empty); "
-                "give it one, or leave out what asks for it"
+                "add one, or do not use this loader"
             )
         replicas = self._replicas()
         plan = self.plan_batches(
@@ -253,7 +272,7 @@ class SequenceDataModule(PlainArguments, ABC):
         )
         sampler = BatchSampler(plan, shuffle=shuffle, seed=self.seed, rank=replicas["rank"])
         if self.num_workers:
-            # Else the tokenizers library writes a warning for each process that is forked.
+            # Otherwise the tokenizers library warns for each forked process.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         kind: type[SequenceLoader] = SequenceLoader
         if shuffle:
@@ -286,7 +305,7 @@ class SequenceDataModule(PlainArguments, ABC):
             sequential: Whether batches follow the order of the data.
 
         Returns:
-            The plan; `batch_dataset` makes batches of what it yields.
+            The plan; `batch_dataset` is indexed by its entries.
         """
         dataset = self.dataset(split)
         lengths = dataset.source_lengths, dataset.target_lengths, self.batch_tokens
@@ -305,8 +324,11 @@ class SequenceDataModule(PlainArguments, ABC):
         """
         return self.dataset(split)
 
-    def _longest_row(self) -> int:
-        """Tokens of the longest row that a batch of any split can have."""
+    def longest_row(self) -> int:
+        """Number of tokens of the longest row in a batch of any split.
+
+        Hook: override it together with `plan_batches`.
+        """
         datasets = self._prepare().datasets.values()
         return max(int(_longer_side(dataset).max(initial=1)) for dataset in datasets)
 
@@ -317,7 +339,7 @@ class SequenceDataModule(PlainArguments, ABC):
 
 
 def _longer_side(dataset: EncodedDataset) -> NDArray[np.int64]:
-    """Tokens of each example's longer side."""
+    """Number of tokens of each example's longer side, `example`."""
     return np.maximum(dataset.source_lengths, dataset.target_lengths)
 
 
@@ -328,7 +350,7 @@ def _spec_type(field: object) -> type:
 
 
 def _describe_location(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:
-    """How error messages call an encoded example."""
+    """Describe an encoded example in error messages."""
     return data.describe_location(cast("Split", dataset.split), dataset.origin(row))
 
 

@@ -1,4 +1,4 @@
-"""Drawing a share of the training split for validation."""
+"""Drawing a fraction of the training split for validation."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ Row = TypeVar("Row")
 
 
 def fraction_of(val: Any) -> float | None:
-    """The share of `train` that `val` stands for; `None` if it is a split of its own.
+    """The fraction of `train` if `val` is a number; `None` if it is a separate split.
 
     Raises:
-        ValueError: If it is a number that is no share.
+        ValueError: If the number is not between 0 and 1.
+
+    Example:
+        >>> fraction_of(0.1), fraction_of("val.txt")
+        (0.1, None)
     """
     if not isinstance(val, Real):
         return None
-    share = float(val)
-    if not 0 < share < 1:
+    fraction = float(val)
+    if not 0 < fraction < 1:
         raise ValueError(
-            f"val: expected files, a table, or a share of train above 0 and below 1, got {val}"
+            f"val: expected files, a table, or a fraction of train above 0 and below 1, got {val}"
         )
-    return share
+    return fraction
 
 
 class Holdout:
     """Divides the rows of a training split into training and validation.
 
-    Which rows are drawn depends on `seed` and the number of rows alone (with labels, on the labels
-    too): of each label at least one row stays in training. Both parts keep the order of the file.
+    The rows that are drawn depend only on `seed` and the number of rows (with labels, also on the
+    labels). At least one row of each label stays in training. Both parts keep the original order.
 
     Args:
-        share: Share of the rows that validation gets, above 0 and below 1.
-        seed: Decides which rows are drawn.
+        fraction: Fraction of the rows for validation, above 0 and below 1.
+        seed: Determines which rows are drawn.
 
     Example:
         >>> holdout = Holdout(0.5, seed=0)
@@ -45,8 +49,8 @@ class Holdout:
         ['a', 'b', 'c', 'd']
     """
 
-    def __init__(self, share: float, seed: int) -> None:
-        self.share, self.seed = share, seed
+    def __init__(self, fraction: float, seed: int) -> None:
+        self.fraction, self.seed = fraction, seed
         self._drawn: frozenset[int] | None = None
 
     def part(
@@ -58,12 +62,12 @@ class Holdout:
         """The rows of `"train"` or `"val"`.
 
         Args:
-            split: Which of the two.
-            read: Reads all rows from the start; called twice at first.
-            label: The label of a row, where each must stay in training.
+            split: One of the two.
+            read: Function that reads all rows from the start; called twice the first time.
+            label: Function that returns the label of a row, for data with labels.
 
         Raises:
-            ValueError: If the share leaves one of the two without rows.
+            ValueError: If one of the two would have no rows.
         """
         if self._drawn is None:
             self._drawn = self._draw([label(row) if label else None for row in read()], label)
@@ -74,16 +78,16 @@ class Holdout:
         order = list(range(len(labels)))
         seeded_rng(f"share {self.seed}").shuffle(order)
         free = order
-        kept = "both splits need some"
+        reason = "both splits need some"
         if label is not None:
             first = {labels[row]: row for row in reversed(order)}
             free = [row for row in order if first[labels[row]] != row]
-            kept = f"as one of each label stays {len(free)} can be drawn"
-        count = round(self.share * len(labels))
+            reason = f"at most {len(free)} can be drawn, since one of each label stays in train"
+        count = round(self.fraction * len(labels))
         most = len(free) if label is not None else len(labels) - 1
         if labels and not 0 < count <= most:
             raise ValueError(
-                f"val={self.share} of {len(labels)} training examples is {count} examples, and "
-                f"{kept}; take another share, or give val a split of its own"
+                f"val={self.fraction} of {len(labels)} training examples is {count} examples, and "
+                f"{reason}; use another fraction, or pass a separate val split"
             )
         return frozenset(free[:count])

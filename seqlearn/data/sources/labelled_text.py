@@ -1,4 +1,4 @@
-"""Texts and what they are: from tables, from lines that start with a label, from datasets."""
+"""`LabelledText`: texts with class labels, from tables or from lines that start with a label."""
 
 from __future__ import annotations
 
@@ -32,49 +32,51 @@ _USUAL = ("text", "label")
 
 
 class LabelledText(SequenceDataModule):
-    """Texts and the class of each.
+    """Texts with class labels.
 
-    How a file is read follows from its name, which may end in `.gz` besides:
+    The suffix of a file (without `.gz`) determines its format:
 
-    - `.csv`: cells between commas; one in double quotes may hold commas and ends of lines;
-    - `.tsv`: cells between tabs, taken as they stand;
+    - `.csv`: comma-separated cells; a cell in double quotes may contain commas and line ends;
+    - `.tsv`: tab-separated cells without quoting;
     - `.jsonl`: one JSON object on each line;
-    - any other: a label at the start of each line and, after a blank, its text.
+    - any other: each line is a label, whitespace and the text.
 
     The first three need `columns`. A split can also be a table in memory: a pandas `DataFrame`, a
     dictionary of lists, a Hugging Face `Dataset`, a list of dictionaries, or a list of tuples
-    `(text, label)`; it needs `columns` unless its columns are called `text` and `label`. `train`
-    can also be a `DatasetDict`, whose splits are then taken.
+    `(text, label)`; it needs `columns` unless its columns are named `text` and `label`. `train` can
+    also be a `DatasetDict`, which then provides all splits.
 
-    In JSON and tables in memory a label may be a whole number; where a `Dataset` knows the names of
-    its labels, these are taken. Blanks at the ends of a label are removed, with one warning.
-    Neither a text nor a label may be empty or missing.
+    In JSON and tables in memory a label may be a whole number; if a `Dataset` has names for its
+    labels, they are used. Whitespace at the ends of a label is removed, with one warning. Neither
+    text nor label may be empty or missing.
 
     Args:
         train: The training split.
-        val: The validation split, if there is one. A number is the share of the training split
-            that is drawn for validation and left out of training; of each label at least one
-            example stays in training.
+        val: The validation split, if there is one. A number is the fraction of the training split
+            that is drawn for validation instead of training; at least one example of each label
+            stays in training.
         test: The test split, if there is one.
-        text: How texts are cut into tokens.
-        columns: Text and label: names (a CSV or TSV then starts with a line of names), or numbers
+        text: The tokenizer of the texts.
+        columns: Text and label column: names (a CSV or TSV then has a header line), or numbers
             from 1.
-        class_weights: How much an example of each class counts in the training loss: `"balanced"`,
-            or a number for each label; see `Classes`.
-        label_separator: Cuts labels before this sign: with `":"` the label `LOC:city` is `LOC`.
-        encoding: Of the files; a mark at the start of UTF-8 is left out.
+        class_weights: Class weights of the training loss: `"balanced"`, or a number for each
+            label; see `Classes`.
+        label_separator: Labels are truncated before this string: with `":"`, `LOC:city` becomes
+            `LOC`.
+        encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides the order of training, and which share is drawn.
-        num_workers: Processes that slice batches.
+        seed: Determines the order of training, and the fraction that is drawn.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
         TypeError: If a split is neither a path nor a table.
-        ValueError: If an argument makes no sense. Bad data is found when the data is prepared, and
-            named by file and line: a `ValueError`, or a `FileNotFoundError` for a missing file.
+        ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
+            `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
 
-    Example::
-
-        LabelledText("train.txt", 0.1, "test.txt", label_separator=":", encoding="latin-1")
+    Example:
+        >>> data = LabelledText([("how far", "NUM:dist"), ("who", "HUM:ind")], label_separator=":")
+        >>> list(data.examples("train"))
+        [('how far', 'NUM'), ('who', 'HUM')]
     """
 
     def __init__(
@@ -100,9 +102,7 @@ class LabelledText(SequenceDataModule):
             num_workers=num_workers,
         )
         if label_separator == "":
-            raise ValueError(
-                "expected label_separator to be a sign such as ':', got an empty string"
-            )
+            raise ValueError("expected a label_separator such as ':', got an empty string")
         self.label_separator = label_separator
         self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(text, label)")
@@ -119,7 +119,7 @@ class LabelledText(SequenceDataModule):
         return ((text, label) for _, text, label in self._rows(split))
 
     def fingerprint(self) -> str:
-        """The digests of the files, and how they are read; of a table, its texts and labels."""
+        """Digest of the files or tables, and of the arguments that affect reading."""
         drawn = self._holdout and (self.val_fraction, self.seed)
         how = (self.encoding, self.columns, self.label_separator, drawn)
         digest = hashlib.sha256(repr(how).encode())
@@ -132,30 +132,30 @@ class LabelledText(SequenceDataModule):
         return next(itertools.islice(self._rows(split), row, None))[0]
 
     def _rows(self, split: Split) -> Iterator[tuple[str, str, str]]:
-        """Place, text and label of each example."""
+        """Location, text and label of each example."""
         if self._holdout is not None and split != "test":
             train = self._readers["train"]
             return self._holdout.part(split, lambda: self._read(train), label=lambda row: row[2])
         return self._read(self._readers[split]) if split in self._readers else iter(())
 
     def _read(self, reader: _Reader) -> Iterator[tuple[str, str, str]]:
-        """Place, text and label of each row of a file or table."""
+        """Location, text and label of each row of a file or table."""
         names = reader.label_names(reader.columns[1]) if isinstance(reader, MemoryTable) else None
         for number, (text, given) in reader.rows():
-            place, label = reader.place(number), given
+            place, label = reader.location(number), given
             if isinstance(text, str):
-                check_not_empty(text, place, "fill it in, or take the example out")
+                check_not_empty(text, place, "fill it in, or remove the example")
             if names is not None and isinstance(label, int):
                 if not 0 <= label < len(names):
                     raise ValueError(
                         f"{place}: expected a label from 0 to {len(names) - 1}, got "
-                        f"{label}; filter out what has no label"
+                        f"{label}; filter out examples without a label"
                     )
                 label = names[label]
             yield place, text, self._label(label, place)
 
     def _label(self, label: Any, place: str) -> Any:
-        """The label as it counts; what can be none is left to `Classes.check`."""
+        """Normalize a label; other types are left to `Classes.check`."""
         if isinstance(label, int) and not isinstance(label, bool):
             label = str(label)
         if not isinstance(label, str):
@@ -166,17 +166,18 @@ class LabelledText(SequenceDataModule):
             if not found:
                 raise ValueError(
                     f"{place}: expected a label with {self.label_separator!r} in it, as "
-                    f"label_separator says, got {whole!r}; correct it, or leave out label_separator"
+                    f"label_separator requires, got {whole!r}; correct it, or remove "
+                    "label_separator"
                 )
         if not label.strip():
             raise ValueError(
-                f"{place}: expected a label, got an empty one; fill it in, or take the example out"
+                f"{place}: expected a label, got an empty one; fill it in, or remove the example"
             )
         if label != label.strip() and not self._stripped:
             self._stripped = True
             rank_zero_warn(
-                f"{place}: the label {label!r} has blanks at its ends; they are removed, here and "
-                "from all labels, so that labels do not differ by blanks alone"
+                f"{place}: the label {label!r} has whitespace at its ends; it is removed from all "
+                "labels, so that no two labels differ only in whitespace"
             )
         return label.strip()
 
@@ -193,7 +194,7 @@ class LabelledText(SequenceDataModule):
             if columns is not None:
                 raise ValueError(
                     f"{split}: columns={columns} are for files that end in {', '.join(SUFFIXES)}, "
-                    f"but {path} is read as lines that start with a label; rename it, or leave out "
+                    f"but {path} is read as lines that start with a label; rename it, or remove "
                     "columns"
                 )
             return _LabelledLines(split, path, self.encoding)
@@ -214,7 +215,7 @@ class _LabelledLines:
     def digest(self) -> str:
         return f"lines {digest_file(self._split, self._path)}"
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         return f"{self._path}, line {line}"
 
     def rows(self) -> Iterator[tuple[int, tuple[str, str]]]:
@@ -224,11 +225,11 @@ class _LabelledLines:
             parts = line.split(maxsplit=1)
             if len(parts) < 2 or line[0].isspace():
                 raise ValueError(
-                    f"{self.place(number)}: expected a label, a blank and a text, "
+                    f"{self.location(number)}: expected a label, whitespace and a text, "
                     f"got {line[:60]!r}; correct or remove the line"
                 )
             if number == 1:
-                self._header.check([parts[0], parts[1]], self.place(1), "remove the line")
+                self._header.check([parts[0], parts[1]], self.location(1), "remove the line")
             yield number, (parts[1], parts[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from seqlearn.data.cache import cache_root
@@ -28,7 +27,7 @@ SHA256 = {
     "test_2016_flickr.de.gz": "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
     "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
 }
-"""The digest of each file as it is served, still compressed."""
+"""The SHA-256 of each compressed file."""
 
 _LANGUAGES = ("en", "de", "fr")
 _FILES: dict[Split, str] = {"train": "train", "val": "val", "test": "test_2016_flickr"}
@@ -39,32 +38,36 @@ class Multi30k(TextPairs):
     """Image captions and their translations: 29,000 for training, 1,014 and 1,000 held out.
 
     The raw sentences of task 1 (cased, not tokenized); the test split is `test_2016_flickr`.
-    Without `root` the files that are needed (1.3 MB for a pair of languages) are downloaded when
-    the data is prepared, checked against their SHA-256, and kept in the folder `multi30k` of the
-    cache (`SEQLEARN_CACHE`, or `~/.cache/seqlearn`).
+    Without `root`, the necessary files (1.3 MB for a pair of languages) are downloaded when the
+    data is prepared, verified by SHA-256, and stored in the folder `multi30k` of the cache
+    (`SEQLEARN_CACHE`, or `~/.cache/seqlearn`).
 
     Source: Elliott, Frank, Sima'an and Specia 2016, "Multi30K: Multilingual English-German Image
     Descriptions"; French from Elliott, Frank, Barrault, Bougares and Specia 2017. Licence:
     CC BY-NC-SA 4.0, so not for commercial use.
 
     Args:
-        root: A folder with the files, in it or in a folder below: `train.en.gz`, `val.en.gz`,
-            `test_2016_flickr.en.gz` and so on, or the same without `.gz`. They are read as they
-            are, whatever their digest. `None` downloads.
+        root: A folder that has the files, directly or in a subfolder: `train.en.gz`, `val.en.gz`,
+            `test_2016_flickr.en.gz` and so on, or the same without `.gz`. Their digests are not
+            verified. `None` downloads.
         languages: Source and target, two of `"en"`, `"de"`, `"fr"`.
-        source: How source texts are cut into tokens.
-        target: How target texts are cut into tokens, where `joint=False`.
-        joint: One joint vocabulary, as `source` says it.
-        base_url: The folder from which the files are downloaded.
+        source: The tokenizer of source texts.
+        target: The tokenizer of target texts if `joint=False`.
+        joint: One joint vocabulary with the settings of `source`.
+        base_url: The URL of the folder from which files are downloaded.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides the order of training.
-        num_workers: Processes that slice batches.
+        seed: Determines the order of training.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
         ValueError: If `languages` are not two of the three, or the arguments contradict each
             other. When the data is prepared: if a downloaded file has another digest.
         FileNotFoundError: If files are missing in `root`; the message names them.
         ConnectionError: When the data is prepared: if a file cannot be downloaded.
+
+    Example::
+
+        data = Multi30k(languages=("de", "en"))
     """
 
     def __init__(
@@ -105,17 +108,8 @@ class Multi30k(TextPairs):
             num_workers=num_workers,
         )
 
-    def examples(self, split: Split) -> Iterator[tuple[str, str]]:
-        """The sentences of a split, downloaded if need be."""
-        self._download()
-        return super().examples(split)
-
-    def fingerprint(self) -> str:
-        """The digests of the files, downloaded if need be."""
-        self._download()
-        return super().fingerprint()
-
-    def _download(self) -> None:
+    def fetch_files(self) -> None:
+        """Download missing files."""
         for path in sorted(self._downloads):
             download(f"{self._base_url}/{path.name}", path, SHA256[path.name])
 
@@ -129,16 +123,16 @@ def _pair(languages: tuple[str, str]) -> tuple[str, str]:
 
 
 def _find(root: Path, names: list[str]) -> dict[str, Path]:
-    """Find all files in one folder, `root` or one below, as they are or with `.gz`.
+    """Find all files in one folder, `root` or a subfolder, uncompressed or with `.gz`.
 
     Raises:
-        FileNotFoundError: If no folder has all of them; the message names those that are missing
-            where the fewest are.
+        FileNotFoundError: If no folder has all of them; the message names the missing files of the
+            folder that has the most.
     """
     if not root.is_dir():
         raise FileNotFoundError(
-            f"expected root to be a folder with the files of Multi30k, but {root} is none; "
-            "leave out root to download them"
+            f"expected root to be a folder with the files of Multi30k, but {root} is not a folder; "
+            "remove root to download them"
         )
     folders = sorted({path.parent for name in names for path in root.rglob(f"{name}*")} | {root})
     best: dict[str, Path] = {}
@@ -152,6 +146,6 @@ def _find(root: Path, names: list[str]) -> dict[str, Path]:
             best, nearest = found, folder
     missing = ", ".join(f"{name}.gz" for name in names if name not in best)
     raise FileNotFoundError(
-        f"{nearest}: {missing} missing (also without .gz); add what is missing, "
-        "or leave out root to download"
+        f"{nearest}: {missing} missing (also without .gz); add the files, or remove root to "
+        "download them"
     )

@@ -1,4 +1,4 @@
-"""Text files for language modelling, read in contiguous streams."""
+"""`PlainText`: text files for language modeling, with batches for TBPTT."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
-
-from seqlearn.batch import SequenceBatch
 from seqlearn.data.batching import BatchPlan
 from seqlearn.data.budget import MAX_BATCH_TOKENS
+from seqlearn.data.columns import check_text
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.preparation import SPLITS
@@ -36,39 +34,40 @@ _CHARS = Text("char")
 
 
 class PlainText(SequenceDataModule):
-    """Text files, for language models ("language-modeling").
+    """Text files for language models, in batches for truncated backpropagation through time.
 
-    Each file (plain or `.gz`) is one text, with everything that is in it; it stands as start … end.
-    A split can also be a table in memory (a pandas `DataFrame`, a dictionary of lists, a Hugging
-    Face `Dataset`, a list of dictionaries), each row of which is one text, not empty; and `train`
-    can be a `DatasetDict`, whose splits are then taken.
-    The texts of a split follow one another in a circle, which is cut into
-    `batch_tokens // window` streams on each process (fewer, if the text is too short for so many).
-    Every batch holds the next window of each stream, so a recurrent model carries its state on
-    (`SequenceBatch.continues_previous`). Every token is predicted once in an epoch, in training
-    from another starting point in each epoch. How many streams a split is cut into depends on the
-    number of processes, and so do, a little, the figures of validation.
+    Each file (plain or `.gz`) is one document with its entire content. A split can also be a table
+    in memory (a pandas `DataFrame`, a dictionary of lists, a Hugging Face `Dataset`, a list of
+    dictionaries) in which each row is one document, not empty; `train` can be a `DatasetDict`,
+    which then provides all splits.
+
+    All documents of a split are concatenated, each as start … end, into one circular token stream,
+    which is divided into `batch_tokens // window` streams on each process (fewer if the text is too
+    short). Each batch has the next window of every stream, so a recurrent model carries its state
+    from batch to batch (`SequenceBatch.continues_previous`). Every token is predicted once in an
+    epoch; training starts at another position in each epoch. The number of streams depends on the
+    number of processes, and so does, slightly, the validation loss.
 
     Args:
         train: The training split.
-        val: The validation split, if there is one. A number is a share of `train`: of all its
-            characters (code points, the texts one after the other), the last `round(share · all)`
-            are left out of training and kept for validation. A text that is cut becomes two.
+        val: The validation split, if there is one. A number is a fraction of `train`: the last
+            `round(fraction · n)` of all n characters (code points of the concatenated documents)
+            are used for validation instead of training. A document may be split in two.
         test: The test split, if there is one.
-        text: How texts are cut into tokens.
-        window: Tokens that each row of a batch predicts, and over which gradients flow.
-        column: Of tables: the column of the text, a name or a number from 1. Otherwise `text`, or
-            the only one.
-        encoding: Of the files; a mark at the start of UTF-8 is left out.
-        batch_tokens: Tokens that a batch predicts, on each process; the default as in
+        text: The tokenizer of the texts.
+        window: Number of tokens that each row of a batch predicts, over which gradients flow.
+        column: Column of the text in tables: a name, or a number from 1. By default `text`, or the
+            only column.
+        encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
+        batch_tokens: Number of tokens that a batch predicts on each process; the default of
             `SequenceDataModule`, and at least two windows.
-        seed: Decides, with the epoch, where the streams start.
-        num_workers: Processes that slice batches.
+        seed: Determines, with the epoch, where the streams start.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
-        ValueError: If an argument makes no sense. Bad data is found when the data is prepared, and
-            named by file and line: a `ValueError`, or a `FileNotFoundError` for a missing file. A
-            window longer than the text is found when batches are planned.
+        ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
+            `ValueError` with file and line, or a `FileNotFoundError` for a missing file. A window
+            longer than the text raises when batches are planned.
 
     Example::
 
@@ -97,7 +96,7 @@ class PlainText(SequenceDataModule):
         if text.max_length is not None:
             raise ValueError(
                 f"PlainText reads texts in windows, here of {window} tokens, so max_length="
-                f"{text.max_length} has no meaning; leave it out, or set window"
+                f"{text.max_length} has no effect; remove it, or set window"
             )
         self.val_fraction = fraction_of(val)
         self.encoding = normalize_encoding(encoding)
@@ -108,11 +107,11 @@ class PlainText(SequenceDataModule):
         }
 
     def examples(self, split: Split) -> Iterator[tuple[None, str]]:
-        """The texts of a split, one for each file or row."""
+        """The documents of a split, one for each file or row."""
         return ((None, text) for _, text in self._texts(split))
 
     def fingerprint(self) -> str:
-        """The digests of the files, and how they are read; of a table, its texts."""
+        """Digest of the files or tables, and of the arguments that affect reading."""
         digest = hashlib.sha256(repr((self.encoding, self.val_fraction)).encode())
         for split, texts in self._texts_of.items():
             digest.update(f"\n{split} {texts.digest()}".encode())
@@ -122,47 +121,35 @@ class PlainText(SequenceDataModule):
         """The file, or the row of a table."""
         return next(islice(self._texts(split), row, None))[0]
 
-    @property
-    def spec(self) -> SequenceSpec:
-        """Nothing to text. The longest text that a model sees at once is a window."""
-        spec = super().spec
+    def adapt_spec(self, spec: SequenceSpec) -> SequenceSpec:
+        """Set the maximum length to the window, the longest text that a model receives."""
         assert isinstance(spec.target, TextSpec)
         return replace(spec, target=replace(spec.target, max_length=self.window))
-
-    def predict_dataloader(self) -> DataLoader[SequenceBatch]:
-        """There is nothing to answer.
-
-        Raises:
-            ValueError: Always; the message says what to use instead.
-        """
-        raise ValueError(
-            "PlainText has no sources to answer; use model.generate(prompts=[...]) to go on with "
-            "the beginnings of texts"
-        )
 
     def plan_batches(
         self, split: Split, *, world_size: int, shuffle: bool, sequential: bool
     ) -> BatchPlan:
         """Plan streams instead of buckets."""
-        ids = len(self.dataset(split).target_ids)
+        num_tokens = len(self.dataset(split).target_ids)
         try:
-            return plan_streams(ids, self.window, self.batch_tokens, world_size=world_size)
+            return plan_streams(num_tokens, self.window, self.batch_tokens, world_size=world_size)
         except ValueError as error:
             raise ValueError(f"{split}: {error}") from error
 
     def batch_dataset(self, split: Split) -> StreamDataset:
-        """Make batches of the windows of streams."""
+        """Batches of the windows of streams."""
         return StreamDataset(self.dataset(split))
 
-    def _longest_row(self) -> int:
+    def longest_row(self) -> int:
+        """The window."""
         return self.window
 
     def order_key(self) -> dict[str, int]:
-        """The window decides the order, too."""
-        return super().order_key() | {"window": self.window}
+        """The window also determines the order."""
+        return {"window": self.window}
 
     def _texts(self, split: Split) -> Iterator[tuple[str, str]]:
-        """The place of each text of a split, and what of it belongs there."""
+        """Location and text of each document of a split, or of its part in the split."""
         if self.val_fraction is None or split == "test":
             yield from self._texts_of[split].rows()
             return
@@ -172,7 +159,7 @@ class PlainText(SequenceDataModule):
         if texts and not 0 < kept < total:
             raise ValueError(
                 f"val={self.val_fraction} of {total} characters in train is {kept}, and both "
-                "splits need some; take another share, or give val a split of its own"
+                "splits need some; use another fraction, or pass a separate val split"
             )
         left = total - kept
         for place, text in texts:
@@ -208,12 +195,8 @@ class _Table:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         for number, (text,) in self._table.rows():
-            place = self._table.place(number)
-            if not isinstance(text, str):
-                raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
-                    f"{place}: expected a text, got {type(text).__name__} {str(text)[:40]!r}"
-                )
-            check_not_empty(text, place, "filter it out")
+            place = self._table.location(number)
+            check_not_empty(check_text(text, place), place, "filter it out")
             yield place, text
 
 

@@ -1,4 +1,4 @@
-"""Rows of tables in files: CSV, TSV and JSON Lines."""
+"""Tables in files: CSV, TSV and JSON Lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def table_suffix(path: Path) -> str | None:
-    """`.csv`, `.tsv` or `.jsonl`, where a file's name (without `.gz`) ends so."""
+    """The suffix of a file name (without `.gz`) if it is `.csv`, `.tsv` or `.jsonl`."""
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
     return suffix if suffix in SUFFIXES else None
 
@@ -30,19 +30,19 @@ def table_suffix(path: Path) -> str | None:
 class FileTable:
     """Two columns of a table in a file.
 
-    All lines must have as many cells as the first. A first line that looks like names of columns
-    is refused if the user named no columns, and warned of if the user gave numbers.
+    All lines must have the same number of cells. A first line that looks like a header is an error
+    if the user named no columns, and a warning if the user gave numbers.
 
     Args:
-        split: What the table is for, to be named in errors.
+        split: The split of the table, for errors.
         path: The file; `.csv` and `.jsonl` (also `.gz`) are read as such, others as TSV.
-        columns: Names (a CSV or TSV then starts with a line of names) or numbers from 1; `None`
-            takes the first two columns (of JSON objects, the usual ones or the only two).
-        usual: What the columns are: `("source", "target")`.
-        encoding: As `normalize_encoding` gives it.
+        columns: Names (a CSV or TSV then has a header line) or numbers from 1; `None` reads the
+            first two columns (of JSON objects, the usual ones or the only two).
+        usual: The default names of the columns: `("source", "target")`.
+        encoding: Encoding, as `normalize_encoding` returns it.
 
     Raises:
-        ValueError: If numbers of columns are given for JSON.
+        ValueError: If column numbers are given for JSON.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class FileTable:
         self.columns: tuple[int | str, ...] = tuple(columns or (1, 2))
 
     def digest(self) -> str:
-        """SHA-256 of the file, and how it is read."""
+        """SHA-256 of the file, and its format."""
         return f"{self._suffix} {digest_file(self._split, self._path)}"
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         """File and line."""
         return f"{self._path}, line {line}"
 
     def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """The line on which a row starts, and its cells.
+        """The number of each row's first line, and its cells.
 
         Raises:
-            ValueError: If a line is bad; the message names it.
+            ValueError: If a line is invalid; the message names it.
         """
         return self._objects() if self._suffix == ".jsonl" else self._records()
 
@@ -82,7 +82,7 @@ class FileTable:
 
     def _objects(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
         for number, line in self._lines():
-            where = self.place(number)
+            where = self.location(number)
             try:
                 found = json.loads(line)
             except json.JSONDecodeError as error:
@@ -99,7 +99,7 @@ class FileTable:
                 columns = default_columns(found, self._usual, any_two=True)
                 if columns is None:
                     raise ValueError(
-                        f"{where}: say which columns to read, columns=({', '.join(self._usual)}); "
+                        f"{where}: select the columns with columns=({', '.join(self._usual)}); "
                         f"there are {flat_names(found)}"
                     )
                 self.columns = columns
@@ -111,29 +111,31 @@ class FileTable:
             records = read_csv(self._split, self._path, self._encoding)
         else:
             records = ((number, line.split("\t")) for number, line in self._lines())
-        places: list[int] = []
+        indices: list[int] = []
         width = 0
         for number, cells in records:
             if number == 1:
                 width = len(cells)
-                places = [column_index(c, cells, self.place(1)) for c in self.columns]
+                indices = [column_index(c, cells, self.location(1)) for c in self.columns]
                 if isinstance(self.columns[0], str):
                     continue
-                self._check_header([cells[place] for place in places])
+                self._check_header([cells[index] for index in indices])
             if len(cells) != width:
-                cause = "quote a cell that holds a comma" if comma else "a stray tab is a column"
+                cause = "quote cells with commas" if comma else "every tab separates two columns"
                 raise ValueError(
-                    f"{self.place(number)}: expected {width} columns, as on line 1, "
+                    f"{self.location(number)}: expected {width} columns, as on line 1, "
                     f"got {len(cells)}; correct or remove the line ({cause})"
                 )
-            yield number, tuple(cells[place] for place in places)
+            yield number, tuple(cells[index] for index in indices)
 
     def _check_header(self, cells: list[str]) -> None:
-        """Refuse names of columns that would be read as an example, or warn of them."""
+        """Raise or warn if the first row looks like a header and would be read as an example."""
         names = ", ".join(map(repr, cells))
         if self._given is None and looks_like_header(cells):
             raise ValueError(
-                f"{self.place(1)}: {names} look like the names of columns; say "
+                f"{self.location(1)}: {names} look like column names; pass "
                 f"columns=({names}), or columns=(1, 2) if they are an example"
             )
-        self._header.check(cells, self.place(1), f"say columns=({names}) in the place of numbers")
+        self._header.check(
+            cells, self.location(1), f"pass columns=({names}) instead of numbers"
+        )

@@ -1,8 +1,8 @@
-"""Rows of tables in memory, whatever library they come from.
+"""Tables in memory, from any library.
 
 A table is a pandas (or polars) `DataFrame`, a dictionary of columns, a Hugging Face `Dataset`, a
-list of dictionaries, or a list of tuples. The libraries are recognised by what their objects have,
-never imported. A `DatasetDict`, or a dictionary of such tables, holds several splits.
+list of dictionaries, or a list of tuples. The libraries are detected by the attributes of their
+objects and never imported. A `DatasetDict`, or a dictionary of such tables, has several splits.
 """
 
 from __future__ import annotations
@@ -44,18 +44,23 @@ class Rows(Protocol):
 
 
 class MemoryTable:
-    """Some columns of a table in memory.
+    """Selected columns of a table in memory.
 
     Args:
-        split: What the table is for, to be named in errors.
+        split: The split of the table, for errors.
         table: The table.
-        columns: The columns that are wanted: names, or numbers from 1. `None` takes the usual ones.
-        usual: What the columns are, and the names that they usually have: `("source", "target")`.
-        any_two: Whether a table with just as many columns needs no names.
+        columns: The columns to read: names, or numbers from 1. `None` reads the usual ones.
+        usual: The default names of the columns: `("source", "target")`.
+        any_two: Whether a table with exactly as many columns needs no names.
 
     Raises:
-        TypeError: If it is no table.
-        ValueError: If the columns are not clear, or are not there.
+        TypeError: If it is not a table.
+        ValueError: If the choice of columns is ambiguous, or a column does not exist.
+
+    Example:
+        >>> table = MemoryTable("train", {"a": [1], "b": [2]}, ["b"], ("text",), any_two=False)
+        >>> list(table.rows())
+        [(0, (2,))]
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class MemoryTable:
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
         self._header = HeaderWarning()
-        self._whole = columns is None  # rows have just the cells that are wanted
+        self._whole = columns is None  # rows must have exactly these cells
         if columns is None and isinstance(first, Mapping):
             columns = default_columns(first, usual, any_two=any_two)
         elif columns is None and first is not None:
@@ -96,8 +101,8 @@ class MemoryTable:
             digest.update(repr(cells).encode())
         return digest.hexdigest()
 
-    def place(self, row: int) -> str:
-        """How error messages call a row."""
+    def location(self, row: int) -> str:
+        """Describe a row in error messages."""
         return f"{self._split} dataset, row {row}"
 
     def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
@@ -109,13 +114,13 @@ class MemoryTable:
         for number, found in enumerate(self._cells()):
             cells = tuple(plain_cell(cell) for cell in found)
             if number == 0 and self._unnamed:
-                self._header.check(cells, self.place(0), "take the row out")
+                self._header.check(cells, self.location(0), "remove the row")
             for column, cell in zip(self.columns, cells, strict=True):
-                check_present(cell, f"{self.place(number)}, {column_title(column)}")
+                check_present(cell, f"{self.location(number)}, {column_title(column)}")
             yield number, cells
 
     def label_names(self, column: int | str) -> list[str] | None:
-        """The names of the labels, where a Hugging Face dataset knows them (`ClassLabel`)."""
+        """The label names of a Hugging Face dataset (`ClassLabel`); `None` for other tables."""
         features = getattr(self._table, "features", None)
         if not isinstance(features, Mapping):
             return None
@@ -133,7 +138,7 @@ class MemoryTable:
         row = self._table[number]
         if not isinstance(row, Mapping | tuple | list | np.ndarray):
             raise TypeError(
-                f"{self.place(number)}: expected a dictionary or a tuple of cells, "
+                f"{self.location(number)}: expected a dictionary or a tuple of cells, "
                 f"got {type(row).__name__}; a table is {KINDS}"
             )
         return row
@@ -149,23 +154,22 @@ class MemoryTable:
         yield from zip(*(reader() for reader in read), strict=True)
 
     def _cell(self, row: Any, column: int | str, number: int) -> Any:
-        where = self.place(number)
+        where = self.location(number)
         if isinstance(row, Mapping):
             if isinstance(column, int):
                 return list(row.values())[column_index(column, list(row), where)]
             return cell_of(row, column, where)
         if isinstance(column, str):
             raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
-                f"{where}: expected a dictionary, since columns= names {column!r}, got a "
-                f"{type(row).__name__}; say numbers from 1, columns=(1, 2)"
+                f"{where}: expected a dictionary, because columns= has the name {column!r}, got a "
+                f"{type(row).__name__}; use numbers from 1, columns=(1, 2)"
             )
         width = max(c for c in self.columns if isinstance(c, int))
         if len(row) < width or (self._whole and len(row) > width):
-            places = ", ".join(str(place) for place in range(1, width + 1))
+            numbers = ", ".join(str(number) for number in range(1, width + 1))
             raise ValueError(
-                f"{where}: expected {width} cells, got {len(row)}; correct the row, or say which "
-                f"cells are meant, columns=({places}); lists side by side become rows with "
-                "list(zip(…))"
+                f"{where}: expected {width} cells, got {len(row)}; correct the row, or select "
+                f"cells with columns=({numbers}); convert parallel lists to rows with list(zip(…))"
             )
         return row[column - 1]
 
@@ -175,23 +179,23 @@ class MemoryTable:
         if isinstance(column, int) or column in names:
             cells = self._columnwise[names[column_index(column, names, where)]]
             return lambda: iter(cells)
-        whole = self._columnwise  # the column may stand in a nested one
+        whole = self._columnwise  # the column may be nested
         rows = zip(*whole.values(), strict=True)
         return lambda: (
-            cell_of(dict(zip(names, row, strict=True)), column, self.place(number))
+            cell_of(dict(zip(names, row, strict=True)), column, self.location(number))
             for number, row in enumerate(rows)
         )
 
 
 def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
-    """The splits that have something of their own, and what they are made of.
+    """The splits with data of their own, and their data.
 
-    Of a `DatasetDict` in `train` these are the splits that it has, called `train`, `validation` (or
-    `valid`, `val`, `dev`) and `test`; others are left out. `train` is always among them; a `val`
-    that is a share of it is not.
+    If `train` is a `DatasetDict`, its splits `train`, `validation` (or `valid`, `val`, `dev`) and
+    `test` are used, and others are ignored. `train` is always in the result; a `val` that is a
+    fraction of it is not.
 
     Raises:
-        ValueError: If it has no training split, or one that is given besides.
+        ValueError: If a `DatasetDict` has no training split, or a split is given twice.
     """
     given: dict[Split, Any] = {"train": train, "val": val, "test": test}
     for split in SPLITS if _holds_splits(train) else ():
@@ -200,8 +204,8 @@ def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
             raise ValueError(f"train: expected a split 'train' in it, got {list(train)}")
         if split != "train" and found and given[split] is not None:
             raise ValueError(
-                f"{split}: train has a split {found[0]!r} of its own, and {split} is given "
-                f"besides; leave out {split}, or pass train=splits['train']"
+                f"{split}: train already has a split {found[0]!r}; remove {split}, or pass "
+                "train=splits['train']"
             )
         if found:
             given[split] = train[found[0]]
@@ -211,7 +215,7 @@ def split_tables(train: Any, val: Any, test: Any) -> dict[Split, Any]:
 
 
 def is_table(given: Any) -> bool:
-    """Whether something in memory may be a table; its rows are checked when they are read."""
+    """Whether an object may be a table; its rows are checked when they are read."""
     return not isinstance(given, str | bytes) and isinstance(given, Rows)
 
 
@@ -228,10 +232,10 @@ def _holds_splits(given: Any) -> bool:
 
 
 def _columns_of(split: Split, table: Any) -> dict[str, Any] | None:
-    """The columns of a table that is stored by columns; `None` if it is stored by rows."""
+    """The columns of a table that is stored by column; `None` if it is stored by row."""
     if hasattr(table, "iloc") and hasattr(table, "columns"):
         names = [str(name) for name in table.columns]
-        return {name: table.iloc[:, place].tolist() for place, name in enumerate(names)}
+        return {name: table.iloc[:, index].tolist() for index, name in enumerate(names)}
     if hasattr(table, "columns") and hasattr(table, "get_column"):
         return {str(name): table.get_column(name).to_list() for name in table.columns}
     if not isinstance(table, Mapping):

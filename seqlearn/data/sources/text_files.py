@@ -1,6 +1,6 @@
-"""Reading files of text: lines, records of CSV files, and errors that name file and line.
+"""Reading of text files: lines, CSV records and whole texts, with errors that name file and line.
 
-What the sources of files have in common. A name that ends in `.gz` is a gzip file.
+A name that ends in `.gz` is a gzip file.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from seqlearn.data.preparation import Split
 
 
 def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a file; only the ends that files have count, not U+2028 and its kind.
+    """The lines of a file; only LF and CR LF end a line, not U+2028 and similar characters.
 
     Args:
-        split: What the file is for, to be named in errors.
+        split: The split of the file, for errors.
         path: The file.
-        encoding: Its encoding, as `normalize_encoding` gives it.
+        encoding: Its encoding, as `normalize_encoding` returns it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, not in this encoding, or no gzip file in spite of its name.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is empty, not in this encoding, or not a gzip file despite its name.
     """
     count = 0
     try:
@@ -42,21 +42,21 @@ def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
         raise ValueError(decode_error_message(split, path, encoding)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
-            f"{path}: expected a gzip file, since its name ends in .gz, but after line {count}: "
-            f"{error}; fetch it again or rename it"
+            f"{path}: expected a gzip file, because its name ends in .gz, but after line {count}: "
+            f"{error}; download it again or rename it"
         ) from error
     if not count:
-        raise ValueError(f"{path}: expected lines of text, got an empty file; leave out {split}")
+        raise ValueError(f"{path}: expected lines of text, got an empty file; remove {split}")
 
 
 def read_csv(split: Split, path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each record of a CSV file, after the number of the line it starts on.
+    """The number of the first line and the cells of each record of a CSV file.
 
-    A cell in double quotes may hold commas, doubled quotes and ends of lines.
+    A cell in double quotes may contain commas, doubled quotes and line ends.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: As `read_lines`, and if the quotes make no sense; the message names the line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: As `read_lines`, and if quotes are unbalanced; the message names the line.
     """
     lines = (f"{line}\n" for line in read_lines(split, path, encoding))
     records = csv.reader(lines, strict=True)
@@ -66,8 +66,8 @@ def read_csv(split: Split, path: Path, encoding: str) -> Iterator[tuple[int, lis
             cells = next(records, None)
         except csv.Error as error:
             raise ValueError(
-                f"{path}, line {start}: expected a record of a CSV file, but {error}; close what "
-                "is quoted, and double a quote inside of quotes"
+                f"{path}, line {start}: expected a record of a CSV file, but {error}; close the "
+                "quotes, and double a quote inside of quotes"
             ) from error
         if cells is None:
             return
@@ -75,11 +75,11 @@ def read_csv(split: Split, path: Path, encoding: str) -> Iterator[tuple[int, lis
 
 
 def read_text(split: Split, path: Path, encoding: str) -> str:
-    """All that is in a file, ends of lines as they are.
+    """The content of a file, with unchanged line ends.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty, not in this encoding, or no gzip file in spite of its name.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is empty, not in this encoding, or not a gzip file despite its name.
     """
     try:
         with open_file(split, path) as binary:
@@ -88,19 +88,19 @@ def read_text(split: Split, path: Path, encoding: str) -> str:
         raise ValueError(decode_error_message(split, path, encoding)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
-            f"{path}: expected a gzip file, since its name ends in .gz: {error}; fetch it again or "
-            "rename it"
+            f"{path}: expected a gzip file, because its name ends in .gz: {error}; download it "
+            "again or rename it"
         ) from error
     if not text:
-        raise ValueError(f"{path}: expected text, got an empty file; leave it out of {split}")
+        raise ValueError(f"{path}: expected text, got an empty file; remove it from {split}")
     return text
 
 
 def open_file(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
-    """The bytes of a file, unpacked if its name ends in `.gz`.
+    """Open a file for reading bytes, decompressed if its name ends in `.gz`.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message names the split.
+        FileNotFoundError: If the file does not exist; the message names the split.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{split}: expected a file at {path}, but there is none")
@@ -108,7 +108,7 @@ def open_file(split: Split, path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 
 def decode_error_message(split: Split, path: Path, encoding: str) -> str:
-    """Where a file is not in its encoding; reads it whole, since something is wrong anyway."""
+    """Describe the line and byte at which a file is not in its encoding."""
     with open_file(split, path) as binary:
         content = binary.read()
     try:
@@ -118,38 +118,42 @@ def decode_error_message(split: Split, path: Path, encoding: str) -> str:
         line, byte = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         return (
             f"{path}, line {line}, byte {byte}: {content[error.start : error.start + 1]!r} is not "
-            f"{encoding.removesuffix('-sig')}; say encoding=, for example encoding='latin-1'"
+            f"{encoding.removesuffix('-sig')}; pass encoding=, for example encoding='latin-1'"
         )
-    return f"{path}: changed while it was read; try again"
+    return f"{path}: changed during reading; try again"
 
 
 def digest_file(split: Split, path: Path) -> str:
-    """SHA-256 of a file as it lies there, in hexadecimal.
+    """SHA-256 of a file (compressed, if it is), in hexadecimal.
 
     Raises:
-        FileNotFoundError: If there is no such file; the message names the split.
+        FileNotFoundError: If the file does not exist; the message names the split.
     """
     with open_file(split, path):
         return file_digest(path)
 
 
-def check_not_empty(text: str, where: str, what_to_do: str) -> None:
-    """Raise a `ValueError` for a text of nothing but blanks."""
+def check_not_empty(text: str, where: str, advice: str) -> None:
+    """Raise a `ValueError` for an empty text, or one of whitespace only."""
     if not text.strip():
-        raise ValueError(f"{where}: expected a text, got an empty one; {what_to_do}")
+        raise ValueError(f"{where}: expected a text, got an empty one; {advice}")
 
 
 def normalize_encoding(encoding: str) -> str:
-    """The encoding's own name, that for UTF-8 which leaves out the mark at the start.
+    """The canonical name of an encoding; for UTF-8, `utf-8-sig`, which skips a byte order mark.
 
     Raises:
-        ValueError: If Python knows no such encoding.
+        ValueError: If Python does not support the encoding.
+
+    Example:
+        >>> normalize_encoding("UTF8"), normalize_encoding("latin-1")
+        ('utf-8-sig', 'iso8859-1')
     """
     try:
         name = codecs.lookup(encoding).name
     except LookupError as error:
         raise ValueError(
-            "expected an encoding that Python knows, such as 'utf-8' or 'latin-1', "
+            "expected an encoding that Python supports, such as 'utf-8' or 'latin-1', "
             f"got {encoding!r}"
         ) from error
     return "utf-8-sig" if name == "utf-8" else name

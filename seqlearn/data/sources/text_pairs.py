@@ -1,4 +1,4 @@
-"""Pairs of texts: two parallel files, a table in a file, or a table in memory."""
+"""`TextPairs`: pairs of texts from parallel files, a table in a file, or a table in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seqlearn.data.sources.text_files import (
     read_lines,
 )
 
-# jsonargparse saves a value as the first of these that takes it, so the pair comes first.
+# jsonargparse saves a value as the first type that accepts it, so the pair comes first.
 Pairs = tuple[str | Path, str | Path] | str | Path | Rows
 """One split: two parallel files, a table in a file, or a table in memory."""
 
@@ -30,41 +30,47 @@ _USUAL = ("source", "target")
 
 
 class TextPairs(SequenceDataModule):
-    """Texts and what they become, line by line.
+    """Pairs of source and target texts.
 
     A split is one of these:
 
-    - a pair of parallel files `(source, target)`;
-    - a table in a file: `.csv`, `.jsonl`, or else columns with tabs between them;
+    - a pair of parallel files `(source, target)`, in which line n of one belongs to line n of the
+      other;
+    - a table in a file: `.csv`, `.jsonl`, or otherwise tab-separated columns;
     - a table in memory: a pandas `DataFrame`, a dictionary of lists, a Hugging Face `Dataset`, a
       list of dictionaries, or a list of tuples `(source, target)`. Columns may be nested, as in
-      `{"translation": {"en": …, "de": …}}`. `train` can also be a `DatasetDict`, whose splits are
-      then taken.
+      `{"translation": {"en": …, "de": …}}`. `train` can also be a `DatasetDict`, which then
+      provides all splits.
 
-    Files may end in `.gz`. A line ends with LF or CR LF and nothing else; all lines of a table have
-    equally many columns. Neither side may be empty or missing.
+    Files may be compressed (`.gz`). Lines end with LF or CR LF only; all lines of a table have the
+    same number of columns. Neither side may be empty or missing.
 
     Args:
         train: The training split.
-        val: The validation split, if there is one. A number is the share of the training split
-            that is drawn for validation and left out of training.
+        val: The validation split, if there is one. A number is the fraction of the training split
+            that is drawn for validation instead of training.
         test: The test split, if there is one.
-        source: How source texts are cut into tokens.
-        target: How target texts are cut into tokens. The same instance is one joint vocabulary.
-        joint: One joint vocabulary as `source` says it, where no instance can be shared (YAML).
-        columns: The columns of a table that are source and target: names (a CSV or TSV then starts
-            with a line of names), or numbers from 1 (it then does not). Otherwise the first two of
-            a CSV or TSV, the only two of a list of tuples; elsewhere `source` and `target`, or the
-            only two.
-        encoding: Of the files; a mark at the start of UTF-8 is left out.
+        source: The tokenizer of source texts.
+        target: The tokenizer of target texts. The same instance makes one joint vocabulary.
+        joint: One joint vocabulary with the settings of `source`, for YAML files, which cannot
+            share an instance.
+        columns: Source and target column of a table: names (a CSV or TSV then has a header line),
+            or numbers from 1 (without a header line). By default the first two columns of a CSV or
+            TSV and the two of a list of tuples; otherwise `source` and `target`, or the only two.
+        encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides the order of training, and which share is drawn.
-        num_workers: Processes that slice batches.
+        seed: Determines the order of training, and the fraction that is drawn.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
-        TypeError: If a split is none of these.
-        ValueError: If an argument makes no sense. Bad data is found when the data is prepared, and
-            named by file and line: a `ValueError`, or a `FileNotFoundError` for a missing file.
+        TypeError: If a split has another type.
+        ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
+            `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
+
+    Example:
+        >>> data = TextPairs([("one", "eins"), ("two", "zwei")], source=Text(), target=Text())
+        >>> list(data.examples("train"))
+        [('one', 'eins'), ('two', 'zwei')]
     """
 
     def __init__(
@@ -84,8 +90,8 @@ class TextPairs(SequenceDataModule):
     ) -> None:
         if joint and target not in (source, _BPE_TARGET):
             raise ValueError(
-                f"joint=True makes one vocabulary, as source={source} says, but target={target} "
-                "says another; leave out target"
+                f"joint=True makes one vocabulary with the settings of source={source}, but "
+                f"target={target} has other settings; remove target"
             )
         super().__init__(
             source,
@@ -103,12 +109,20 @@ class TextPairs(SequenceDataModule):
             for split, given in split_tables(train, val, test).items()
         }
 
+    def fetch_files(self) -> None:
+        """Make sure that the files exist; called before they are read.
+
+        Hook: a subclass downloads them. The default does nothing.
+        """
+
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
-        """The pairs of texts of a split, without the ends of lines."""
+        """The pairs of texts of a split, without line ends."""
+        self.fetch_files()
         return (pair for _, pair in self._rows(split))
 
     def fingerprint(self) -> str:
-        """The digests of the files, and how they are read; of a table, its texts."""
+        """Digest of the files or tables, and of the arguments that affect reading."""
+        self.fetch_files()
         drawn = self._holdout and (self.val_fraction, self.seed)
         digest = hashlib.sha256(repr((self.encoding, self.columns, drawn)).encode())
         for split, reader in self._splits.items():
@@ -116,11 +130,11 @@ class TextPairs(SequenceDataModule):
         return digest.hexdigest()
 
     def describe_location(self, split: Split, row: int) -> str:
-        """File (of a pair the target's) and line, or the row of a table."""
+        """File (of a pair, the target file) and line, or the row of a table."""
         return next(itertools.islice(self._rows(split), row, None))[0]
 
     def _rows(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Place, source and target of each example."""
+        """Location, source and target of each example."""
         if self._holdout is not None and split != "test":
             train = self._splits["train"]
             return self._holdout.part(split, lambda: _read(train))
@@ -142,7 +156,7 @@ class TextPairs(SequenceDataModule):
             if self.columns is not None:
                 raise ValueError(
                     f"{split}: columns={self.columns} are for a table, but {split} is a "
-                    "pair of files; leave out columns"
+                    "pair of files; remove columns"
                 )
             source, target = (Path(path) for path in given)
             return _Files(split, source, target, self.encoding)
@@ -155,19 +169,19 @@ class TextPairs(SequenceDataModule):
 
 
 def _read(reader: _Reader) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Place, source and target of each row of a file or table."""
+    """Location, source and target of each row of a file or table."""
     for number, (source, target) in reader.rows():
-        place = reader.place(number)
+        place = reader.location(number)
         if not isinstance(reader, _Files):
             for column, text in zip(reader.columns, (source, target), strict=True):
                 if isinstance(text, str):
                     where = f"{place}, {column_title(column)}"
-                    check_not_empty(text, where, "fill it in, or take the row out")
+                    check_not_empty(text, where, "fill it in, or remove the row")
         yield place, (source, target)
 
 
 class _Files:
-    """Two files, line beside line."""
+    """Two parallel files."""
 
     def __init__(self, split: Split, source: Path, target: Path, encoding: str) -> None:
         self._split, self._paths, self._encoding = split, (source, target), encoding
@@ -176,7 +190,7 @@ class _Files:
     def digest(self) -> str:
         return " ".join(digest_file(self._split, path) for path in self._paths)
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         return f"{self._paths[1]}, line {line}"
 
     def rows(self) -> Iterator[tuple[int, tuple[str, str]]]:
@@ -187,13 +201,13 @@ class _Files:
                 counts = (line - 1, more) if source is None else (more, line - 1)
                 raise ValueError(
                     f"{self._paths[0]} has {counts[0]} lines and {self._paths[1]} has {counts[1]}; "
-                    "line n of one must go with line n of the other"
+                    "line n of one must correspond to line n of the other"
                 )
             for path, text in zip(self._paths, (source, target), strict=True):
                 check_not_empty(text, f"{path}, line {line}", "remove this line from both files")
             if line == 1:
                 remedy = "remove this line from both files"
-                self._header.check([source, target], self.place(1), remedy)
+                self._header.check([source, target], self.location(1), remedy)
             yield line, (source, target)
 
 

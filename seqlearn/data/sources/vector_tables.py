@@ -1,4 +1,4 @@
-"""Vectors and texts that stand side by side in one table."""
+"""Vectors and texts as columns of one table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from seqlearn.data.columns import check_text
 from seqlearn.data.preparation import Split
 from seqlearn.data.sources.tables import MemoryTable, is_table
 
 TEXTS_ONLY = (
-    "a vector with a class or another vector is no sequence model; what is: a vector with a text "
-    "(a class may be given in words), a text with a vector, and a text with a class (LabelledText)"
+    "a vector paired with a class or another vector has no sequence; supported are a vector with a "
+    "text (which may name a class), a text with a vector, and a text with a class (LabelledText)"
 )
-"""Why a vector with a label is refused."""
+"""The message for vectors with labels."""
 
 
 def is_vector_table(given: Any) -> bool:
@@ -30,20 +31,20 @@ def is_vector_table(given: Any) -> bool:
 
 
 def vector_columns(split: Split, given: Any, columns: Any) -> tuple[Any, list[str]]:
-    """The vectors and the texts of a table.
+    """Read the vectors and the texts of a table.
 
     Args:
-        split: What the table is for, to be named in errors.
+        split: The split of the table, for errors.
         given: The table.
         columns: The column (or list of columns) of the vectors and that of the texts, or `None`.
 
     Raises:
-        ValueError: If it is no table, a column is not there, or a text is none.
+        ValueError: If it is not a table, a column does not exist, or a text is not a string.
     """
     if not is_table(given) or (isinstance(given, tuple | list) and not is_vector_table(given)):
         raise ValueError(
             f"{split}: columns={columns} are for a table, but {split} is a pair (vectors, texts); "
-            "leave out columns"
+            "remove columns"
         )
     names = None
     if columns is not None:
@@ -53,11 +54,6 @@ def vector_columns(split: Split, given: Any, columns: Any) -> tuple[Any, list[st
     one = columns is None or isinstance(columns[0], str)
     vectors, texts = [], []
     for number, (*cells, text) in table.rows():
-        if not isinstance(text, str):
-            raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
-                f"{table.place(number)}: expected a text, got {type(text).__name__} "
-                f"{str(text)[:40]!r}; {TEXTS_ONLY}"
-            )
         vectors.append(cells[0] if one else cells)
-        texts.append(text)
+        texts.append(check_text(text, table.location(number), TEXTS_ONLY))
     return vectors, texts

@@ -1,4 +1,4 @@
-"""Vectors of numbers and the texts that go with them, in either direction."""
+"""`Vectors`: vectors of numbers paired with texts, in either direction."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ from seqlearn.data.sources.vector_tables import TEXTS_ONLY, is_vector_table, vec
 
 Shape = Literal["vector-to-sequence", "sequence-to-vector"]
 VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]
-"""One split: vectors, and the texts that go with them."""
+"""One split: vectors and their texts."""
 
 _SHAPES = ("vector-to-sequence", "sequence-to-vector")
 _CHARS = Text("char")
 
 
 class Vectors(SequenceDataModule):
-    """Vectors that are put into words, or texts that become vectors (regression).
+    """Vectors as sources of texts (data to text), or texts as sources of vectors (regression).
 
-    A split is a pair `(vectors, texts)`, in this order for both shapes; or a table in memory (a
+    A split is a pair `(vectors, texts)`, in this order for both tasks; or a table in memory (a
     pandas `DataFrame`, a dictionary of lists, a Hugging Face `Dataset`, a list of dictionaries or
-    of tuples `(vector, text)`), and `train` can be a `DatasetDict`, whose splits are then taken.
-    The vectors of a pair are an array
-    `examples size` of real numbers, in memory or in a `.npy` file; or a `.csv` (or `.csv.gz`) file
-    with one vector on each line and no names of columns. The texts are strings, or a file (plain
-    or `.gz`) with one text on each line, none of them empty. Row `n` goes with line `n`.
+    of tuples `(vector, text)`). `train` can be a `DatasetDict`, which then provides all splits. The
+    vectors of a pair are an array `examples size` of real numbers, in memory or in a `.npy` file,
+    or a `.csv` (or `.csv.gz`) file with one vector on each line and no header. The texts are
+    strings, or a file (plain or `.gz`) with one non-empty text on each line. Row n belongs to
+    line n.
 
-    Numbers become float32 and are taken as they are; networks learn best from numbers around zero
-    with a variance near one. A `.npy` file is read row by row as it is needed.
+    Numbers are converted to float32 without scaling; networks train best with zero mean and unit
+    variance. A `.npy` file is memory-mapped.
 
     Args:
         train: The training split.
-        val: The validation split, if there is one. A number is the share of the training split
-            that is drawn for validation and left out of training.
+        val: The validation split, if there is one. A number is the fraction of the training split
+            that is drawn for validation instead of training.
         test: The test split, if there is one.
         shape: `"vector-to-sequence"` or `"sequence-to-vector"`.
-        text: How texts are cut into tokens.
-        columns: Of tables: the columns of the vector and of the text. A vector is one column whose
-            cells are vectors, or several columns of numbers, named in a list. Otherwise the columns
-            `vector` and `text`, or the only two.
-        encoding: Of the files; a mark at the start of UTF-8 is left out.
+        text: The tokenizer of the texts.
+        columns: Vector and text column of tables. A vector is one column whose cells are vectors,
+            or a list of several columns of numbers. By default the columns `vector` and `text`, or
+            the only two.
+        encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`; a vector counts as one token.
-        seed: Decides the order of training, and which share is drawn.
-        num_workers: Processes that slice batches.
+        seed: Determines the order of training, and the fraction that is drawn.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
-        TypeError: If a split is neither a pair nor a table, or if `text` is no `Text`.
-        ValueError: If an argument makes no sense, a split has no texts, or arrays are not
-            `examples size` with one size in all splits. Bad rows and lines are found when the data
-            is prepared, and named.
-        FileNotFoundError: If a file is missing; one of texts is missed when the data is prepared.
+        TypeError: If a split is neither a pair nor a table, or if `text` is not a `Text`.
+        ValueError: If an argument is invalid, a split has no texts, or arrays are not
+            `examples size` with the same size in all splits. Invalid rows and lines raise when the
+            data is prepared; the message names them.
+        FileNotFoundError: If a file is missing; a file of texts raises when the data is prepared.
 
     Example::
 
@@ -126,14 +126,14 @@ class Vectors(SequenceDataModule):
         self._pairs = pairs
 
     def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
-        """Vectors and texts of a split, in the order of the shape."""
+        """Pairs of source and target of a split."""
         forward = self.shape == "vector-to-sequence"
         return (
             (vector, text) if forward else (text, vector) for _, vector, text in self._rows(split)
         )
 
     def fingerprint(self) -> str:
-        """The digests of the files and arrays, and how they are read."""
+        """Digest of the files and arrays, and of the arguments that affect reading."""
         drawn = self._holdout and (self.val_fraction, self.seed)
         digest = hashlib.sha256(repr((self.shape, self.encoding, drawn)).encode())
         for split, pair in self._pairs.items():
@@ -141,14 +141,14 @@ class Vectors(SequenceDataModule):
         return digest.hexdigest()
 
     def describe_location(self, split: Split, row: int) -> str:
-        """The vector's array or file and row, and the text's file and line."""
+        """Array or file and row of the vector, and file and line of the text."""
         number = next(itertools.islice(self._rows(split), row, None))[0]
         drawn = split == "val" and self._holdout is not None
         pair = self._pairs["train" if drawn else split]
-        return f"{pair.vectors.place(number)}, with {pair.texts.place(number)}"
+        return f"{pair.vectors.location(number)}, with {pair.texts.location(number)}"
 
     def _rows(self, split: Split) -> Iterator[tuple[int, Any, str]]:
-        """Row in its array or table, vector and text of each example."""
+        """Row number, vector and text of each example."""
         if self._holdout is not None and split != "test":
             return self._holdout.part(split, self._pairs["train"].rows)
         return self._pairs[split].rows() if split in self._pairs else iter(())
@@ -179,9 +179,9 @@ class _Pair:
                 counts = (row, more) if vector is None else (more, row)
                 raise ValueError(
                     f"{self.vectors.name} has {counts[0]} rows and {self.texts.name} has "
-                    f"{counts[1]}; vector n of one must go with text n of the other"
+                    f"{counts[1]}; vector n must belong to text n"
                 )
-            check_not_empty(text, self.texts.place(row), "take it out, and its vector")
+            check_not_empty(text, self.texts.location(row), "remove it and its vector")
             yield row, vector, text
 
 
@@ -198,7 +198,7 @@ class _Array:
         self.name, self.size = name, array.shape[1]
         self._array, self._path = array, path
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         return f"{self.name}, row {row} (from 0)"
 
     def digest(self) -> str:
@@ -219,7 +219,7 @@ class _Csv:
         self.name = str(path)
         self.size = len(next(read_csv(split, path, encoding))[1])
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         return f"{self.name}, line {row + 1}"
 
     def digest(self) -> str:
@@ -242,8 +242,8 @@ class _Csv:
             return float(cell)
         except ValueError as error:
             raise ValueError(
-                f"{where}: expected a number, got {cell[:40]!r}; correct it (the file has numbers "
-                "alone, with commas between them and no names of columns)"
+                f"{where}: expected a number, got {cell[:40]!r}; correct it (the file must have "
+                "comma-separated numbers only, without a header)"
             ) from error
 
 
@@ -268,7 +268,7 @@ class _Texts:
                 f"{self.name}: expected a file of texts, or strings, got {wrong}; {TEXTS_ONLY}"
             )
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         if self._path is None:
             return f"{self.name}, row {row} (from 0)"
         return f"{self.name}, line {row + 1}"
@@ -308,6 +308,6 @@ def _vectors(split: Split, given: Any, encoding: str) -> _Array | _Csv:
     except (ValueError, EOFError) as error:
         raise ValueError(
             f"{path}: expected numbers in NumPy's format, without Python objects, but {error}; "
-            "write it with numpy.save from an array of numbers"
+            "save an array of numbers with numpy.save"
         ) from error
     return _Array(str(path), array, path)

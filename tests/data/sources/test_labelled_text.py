@@ -173,15 +173,19 @@ def test_the_cache_follows_the_files_and_how_they_are_read(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "A one\nB\n", r"a\.txt, line 2: expected a label, a blank and a text, got 'B'"),
+        (
+            "a.txt",
+            "A one\nB\n",
+            r"a\.txt, line 2: expected a label, whitespace and a text, got 'B'",
+        ),
         ("a.txt", "A one\n\nB b\n", r"a\.txt, line 2: expected a label, .* got ''"),
         ("a.txt", "A one\n two three\n", "line 2: expected a label, .* got ' two three'"),
-        ("a.txt", "A \n", "line 1: expected a label, a blank and a text"),
+        ("a.txt", "A \n", "line 1: expected a label, whitespace and a text"),
         ("a.txt", "", r"a\.txt: expected lines of text, got an empty file"),
         (
             "a.txt",
             "A one\nB Ä\n".encode("latin-1"),
-            r"a\.txt, line 2, byte 3: .* is not utf-8; say encoding=, for .*'latin-1'",
+            r"a\.txt, line 2, byte 3: .* is not utf-8; pass encoding=, for .*'latin-1'",
         ),
         ("a.txt.gz", gzip.compress(b"A one", mtime=0), "expected a gzip file"),
         ("a.tsv", "text\tlabels\nx\ty\n", r"line 1: expected a column 'label', got \['text',"),
@@ -215,7 +219,7 @@ def test_bad_files_are_named(name: str, content: Any, message: str, tmp_path: Pa
 
 def test_a_label_without_the_sign_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "A:b one\nHow are you\n")
-    message = r"line 2: expected a label with ':' in it, as label_separator says, got 'How'"
+    message = r"line 2: expected a label with ':' in it, as label_separator requires, got 'How'"
     with pytest.raises(ValueError, match=message):
         LabelledText(path, label_separator=":").setup("fit")
     path = write(tmp_path / "a.txt", "A:b one\n:b are you\n")
@@ -254,10 +258,10 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"train": "a.csv", "columns": (0, 1)}, "expected column numbers from 1"),
         ({"train": [{"text": "a"}]}, r"needs the names of its columns.*\['text'\]"),
         ({"train": "a.txt", "encoding": "utf-9"}, "expected an encoding that Python knows"),
-        ({"train": "a.txt", "label_separator": ""}, "expected label_separator to be a sign"),
-        ({"train": "a.txt", "val": 0}, "a share of train above 0 and below 1, got 0"),
-        ({"train": "a.txt", "val": 1.0}, "a share of train above 0 and below 1, got 1.0"),
-        ({"train": "a.txt", "val": float("nan")}, "a share of train .* got nan"),
+        ({"train": "a.txt", "label_separator": ""}, "expected a label_separator"),
+        ({"train": "a.txt", "val": 0}, "a fraction of train above 0 and below 1, got 0"),
+        ({"train": "a.txt", "val": 1.0}, "a fraction of train above 0 and below 1, got 1.0"),
+        ({"train": "a.txt", "val": float("nan")}, "a fraction of train .* got nan"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any], message: str) -> None:
@@ -272,7 +276,7 @@ def test_a_split_that_is_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("share", "message"),
-    [(0.01, "is 0 examples"), (0.9, "is 3 examples, and as one of each label stays 1 can be")],
+    [(0.01, "is 0 examples"), (0.9, "is 3 examples, and at most 1 can be drawn")],
 )
 def test_a_share_that_cannot_be_drawn(share: float, message: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "A one\nB two\nB three\n")

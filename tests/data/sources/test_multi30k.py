@@ -126,12 +126,12 @@ def test_reads_from_root_without_network(tmp_path: Path, below: str, *, packed: 
 def test_missing_files_in_root_are_named(tmp_path: Path):
     folder = write_files(tmp_path / "m", "en de")
     (folder / "val.de.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"/m: val\.de\.gz missing .*leave out root") as e:
+    with pytest.raises(FileNotFoundError, match=r"/m: val\.de\.gz missing .*remove root") as e:
         Multi30k(str(tmp_path))
     assert "\n" not in str(e.value)
     with pytest.raises(FileNotFoundError, match=r"train\.fr\.gz, val\.fr\.gz, test_2016_flickr\.f"):
         Multi30k(str(folder), ("en", "fr"))
-    with pytest.raises(FileNotFoundError, match="nowhere is none; leave out root"):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder; remove root"):
         Multi30k(str(tmp_path / "nowhere"))
 
 

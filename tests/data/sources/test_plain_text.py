@@ -191,7 +191,7 @@ def test_the_tokenizer_sees_the_training_part_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 7, float("nan")])
 def test_what_is_no_share(rhyme: Path, share: float) -> None:
-    with pytest.raises(ValueError, match="a share of train above 0 and below 1, got"):
+    with pytest.raises(ValueError, match="a fraction of train above 0 and below 1, got"):
         PlainText(rhyme, share)
 
 
@@ -211,7 +211,7 @@ def test_a_share_that_leaves_nothing(tmp_path: Path, share: float, kept: int) ->
 def test_an_empty_file_is_named(tmp_path: Path, rhyme: Path, content: bytes, split: str) -> None:
     path = tmp_path / "empty.txt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"empty\.txt: expected text, .*leave it out of {split}"):
+    with pytest.raises(ValueError, match=rf"empty\.txt: expected text, .*remove it from {split}"):
         PlainText(**{"train": rhyme, split: [rhyme, path]}).setup("fit")
 
 
@@ -259,7 +259,9 @@ def test_a_window_outside_the_budget(rhyme: Path, window: int, batch_tokens: int
 
 
 def test_there_is_nothing_to_predict(rhyme: Path) -> None:
-    with pytest.raises(ValueError, match=r"no sources to answer; use model\.generate\(prompts="):
+    with pytest.raises(
+        ValueError, match=r"no sources to predict from; use model\.generate\(prompts="
+    ):
         PlainText(rhyme, None, rhyme).predict_dataloader()
     with pytest.raises(ValueError, match="no test split"):
         PlainText(rhyme).test_dataloader()
@@ -344,7 +346,7 @@ def test_another_window_in_the_middle_of_an_epoch_is_told(rhyme: Path, tmp_path:
     stopped = trainer(tmp_path, max_steps=2)
     stopped.fit(Seen(), PlainText(rhyme, rhyme, window=12, batch_tokens=100))
     stopped.save_checkpoint(tmp_path / "stopped.ckpt")
-    with pytest.warns(UserWarning, match="in the middle of an epoch with another window:"):
+    with pytest.warns(UserWarning, match="in the middle of an epoch with a different window:"):
         trainer(tmp_path, max_steps=3).fit(
             Seen(),
             PlainText(rhyme, rhyme, window=14, batch_tokens=100),

@@ -95,7 +95,7 @@ def test_the_splits_of_a_dataset_dict(names: tuple[str, str], kind: str) -> None
     data = TextPairs(splits, columns=("de", "en"), **CHARS)
     assert examples(data) == PAIRS
     assert (examples(data, "val"), examples(data, "test")) == (PAIRS[:1], PAIRS[1:3])
-    with pytest.raises(ValueError, match=f"val: train has a split '{names[0]}' of its own"):
+    with pytest.raises(ValueError, match=f"val: train already has a split '{names[0]}'"):
         TextPairs(splits, 0.25, columns=("de", "en"), **CHARS)
 
 
@@ -176,7 +176,7 @@ def test_a_share_of_train_is_drawn_from_pairs(tmp_path: Path) -> None:
     for share in (0.01, 0.99):
         with pytest.raises(ValueError, match=r"val=.* of 40 .*, and both splits need some"):
             examples(TextPairs(pairs, share, **CHARS))
-    with pytest.raises(ValueError, match="a share of train above 0 and below 1, got 1"):
+    with pytest.raises(ValueError, match="a fraction of train above 0 and below 1, got 1"):
         TextPairs(pairs, 1, **CHARS)
 
 
@@ -200,10 +200,10 @@ def test_a_stray_tab_is_named(line: str, tmp_path: Path) -> None:
 def test_a_header_is_no_example(header: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{header}\r\nein Hund\ta dog\r\n")
     names = tuple(header.split("\t"))
-    with pytest.raises(ValueError, match=r"a\.tsv, line 1: .* look like .* say columns=\('"):
+    with pytest.raises(ValueError, match=r"a\.tsv, line 1: .* look like .* pass columns=\('"):
         TextPairs(path, **CHARS).setup("fit")
     assert examples(TextPairs(path, columns=names, **CHARS)) == [("ein Hund", "a dog")]
-    with pytest.warns(UserWarning, match=r"line 1: .* are read as an example.* say columns=\('"):
+    with pytest.warns(UserWarning, match=r"line 1: .* are read as an example.* pass columns=\('"):
         assert examples(TextPairs(path, columns=(1, 2), **CHARS))[0] == names
     with pytest.warns(UserWarning, match=r"line 1: .* are read as an example"):
         assert examples(LabelledText(path, columns=(1, 2)))[0] == names
@@ -240,18 +240,20 @@ def test_text_pairs_read_every_kind_of_file(name: str, tmp_path: Path) -> None:
     if name == "a.jsonl":
         assert examples(TextPairs(path, **CHARS)) == [("ein Hund", "a dog")]
         write(tmp_path / name, '{"a": "x", "b": "y", "c": "z"}')
-        with pytest.raises(ValueError, match=r"line 1: say which columns to read.*'a', 'b', 'c'"):
+        with pytest.raises(ValueError, match=r"line 1: select the columns with .*'a', 'b', 'c'"):
             examples(TextPairs(path, **CHARS))
 
 
 def test_blanks_around_labels_are_removed_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nja,good\nnein, bad\nso,bad \n")
     data = LabelledText(path, columns=("text", "label"))
-    with pytest.warns(UserWarning, match=r"a\.csv, line 3: the label ' bad' has blanks") as warned:
+    with pytest.warns(
+        UserWarning, match=r"a\.csv, line 3: the label ' bad' has whitespace"
+    ) as warned:
         assert data.spec.target.labels == ("bad", "good")
     assert len(warned) == 1
     rows = [{"text": "a", "label": "x "}, {"text": "b", "label": "y"}, {"text": "c", "label": "x"}]
-    with pytest.warns(UserWarning, match="train dataset, row 0: the label 'x ' has blanks"):
+    with pytest.warns(UserWarning, match="train dataset, row 0: the label 'x ' has whitespace"):
         assert LabelledText(rows).spec.target.labels == ("x", "y")
 
 
@@ -320,7 +322,7 @@ def test_vectors_with_a_share(tmp_path: Path) -> None:
         ({"vector": VECTORS, "text": [1, 2, 3, 4]}, None, "row 0: expected a text, got int '1'"),
         (SPREAD, None, r"columns=\(vector, text\); it has \['x', 'y', 't'\]"),
         (SPREAD, (["x", "z"], "t"), r"expected a column 'z', got \['x', 'y', 't'\]"),
-        ((VECTORS, TEXTS), ("a", "b"), r"train is a pair \(vectors, texts\); leave out columns"),
+        ((VECTORS, TEXTS), ("a", "b"), r"train is a pair \(vectors, texts\); remove columns"),
         (pd.DataFrame({"x": [1.0, None], "t": ["a", "b"]}), (["x"], "t"), "row 1, column 'x': exp"),
     ],
 )
@@ -349,7 +351,7 @@ def test_plain_text_from_tables(kind: str) -> None:
     assert len(data.dataset("train")) == 3
     splits = {"train": table, "validation": table}
     assert len(examples(PlainText(splits, window=4, column=column), "val")) == 3
-    with pytest.raises(ValueError, match="val: train has a split 'validation' of its own"):
+    with pytest.raises(ValueError, match="val: train already has a split 'validation'"):
         PlainText(splits, 0.5, window=4, column=column)
 
 

@@ -146,7 +146,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     yield (
         "half a gzip",
         {"german": gzip.compress(GERMAN.encode() * 9)[:-20], "name": "train.de.gz"},
-        r"train\.de\.gz: expected a gzip file.*fetch it again",
+        r"train\.de\.gz: expected a gzip file.*download it again",
     )
 
 
@@ -210,11 +210,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"train": ("a", "b", "c")}, "train: expected two parallel files .* got 3 files"),
-        ({"train": ("a", "b"), "columns": ("de", "en")}, "leave out columns"),
+        ({"train": ("a", "b"), "columns": ("de", "en")}, "remove columns"),
         ({"train": "a.tsv", "columns": (0, 1)}, "column numbers from 1"),
         ({"train": [{"de": "a"}]}, r"needs the names of its columns.*\['de'\]"),
         ({"train": "a.tsv", "encoding": "utf-9"}, "expected an encoding that Python knows"),
-        ({"train": "a.tsv", "joint": True, "target": Text("word")}, "leave out target"),
+        ({"train": "a.tsv", "joint": True, "target": Text("word")}, "remove target"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: dict[str, Any], message: str) -> None:

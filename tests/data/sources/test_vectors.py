@@ -104,7 +104,7 @@ def test_the_cache_follows_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("vectors", "texts", "message"),
     [
-        (NUMBERS[:2], LINES, r"x\.npy has 2 rows and .*t\.txt has 3; vector n of one must go"),
+        (NUMBERS[:2], LINES, r"x\.npy has 2 rows and .*t\.txt has 3; vector n must belong"),
         (NUMBERS, "a\nb\n", r"x\.npy has 3 rows and .*t\.txt has 2;"),
         (NUMBERS, "a\nb\nc\nd\ne\n", r"x\.npy has 3 rows and .*t\.txt has 5;"),
         (NUMBERS, "a\n \nc\n", r"t\.txt, line 2: expected a text, got an empty one"),
@@ -139,7 +139,7 @@ def test_bad_arrays_and_texts(
         ("1,2,3\n1,2\n", r"x\.csv, line 2: expected 3 numbers, as on line 1, got 2"),
         ("1,2\n1,2,3\n", r"x\.csv, line 2: expected 2 numbers, as on line 1, got 3"),
         ("1,2\n\n1,2\n", r"x\.csv, line 2: expected 2 numbers, as on line 1, got 0"),
-        ("a,b\n1,2\n", r"line 1, column 1: expected a number, got 'a'; .* no names of columns"),
+        ("a,b\n1,2\n", r"line 1, column 1: expected a number, got 'a'; .* without a header"),
         ("1,2\n3,\n", r"line 2, column 2: expected a number, got ''"),
         ("1,2\n3,nan\n", r"x\.csv, line 2, with .*: expected finite numbers, got nan"),
         ("1,2\n3,1e39\n", r"x\.csv, line 2, with .*: expected finite numbers, got inf"),
