@@ -1,4 +1,4 @@
-"""Class methods that build a new object, and so may not be called on an instance."""
+"""Class methods that create an object and raise if they are called on an instance."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 
 class _ClassOnlyMethod(classmethod):  # type: ignore[type-arg]
-    """A `classmethod` that raises where an instance calls it, as Lightning's own do.
+    """A `classmethod` that raises if it is called on an instance, as Lightning's own do.
 
-    What it returns would be dropped in silence: `model.load_from_checkpoint(path)` leaves `model`
-    as it is.
+    Otherwise the result would be lost silently: `model.load_from_checkpoint(path)` does not change
+    `model`.
     """
 
     def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., Any]:
@@ -21,13 +21,13 @@ class _ClassOnlyMethod(classmethod):  # type: ignore[type-arg]
         name, cls = self.__func__.__name__, type(instance).__name__
 
         @functools.wraps(bound)
-        def refuse(*_args: Any, **_kwargs: Any) -> Any:
+        def raise_error(*_args: Any, **_kwargs: Any) -> Any:
             raise TypeError(
-                f"{cls}.{name} is a class method and cannot be called on an instance: it builds a "
-                f"new object and leaves this one as it is; call new = {cls}.{name}(...)"
+                f"{cls}.{name} is a class method and cannot be called on an instance: it creates a "
+                f"new object and does not change this one; call new = {cls}.{name}(...)"
             )
 
-        return refuse
+        return raise_error
 
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""Conversion of arguments to plain data, which a checkpoint can hold safely.
+"""Conversion of arguments to plain data, which checkpoints can store safely.
 
-Checkpoints are read with `weights_only=True`, and folders are JSON: both hold strings, numbers,
-booleans, `None`, lists and dictionaries. Scalars and arrays of numpy, paths, enums and dataclasses
-are converted where they enter; other objects are refused there.
+Checkpoints are loaded with `weights_only=True`, and pretrained folders are JSON: both can store
+strings, numbers, booleans, `None`, lists and dictionaries. numpy scalars and arrays, paths, enums
+and dataclasses are converted when they are passed; other objects raise an error.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 
 
 def to_builtin(value: Any) -> Any:
-    """Convert numpy values, scalar tensors, paths and enums to Python's own, also in containers.
+    """Convert numpy values, scalar tensors, paths and enums to Python values, also in containers.
 
-    Lists, tuples and dictionaries keep their type; every other object is returned as it is.
+    Lists, tuples and dictionaries keep their type; every other object is returned unchanged.
 
     Args:
-        value: What was passed.
+        value: The value of an argument.
 
     Example:
         >>> to_builtin({"size": np.int64(3), "labels": np.array(["a", "b"])})
@@ -38,7 +38,7 @@ def to_builtin(value: Any) -> Any:
 
 
 def _converted(value: Any) -> Any:
-    """One step from a value that is no container to Python's own."""
+    """Convert a value that is not a container by one step."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, np.ndarray | np.generic):
@@ -55,15 +55,19 @@ def _converted(value: Any) -> Any:
 
 
 def to_plain_data(value: Any, name: str) -> Any:
-    """Turn an argument into plain data.
+    """Convert an argument to plain data.
 
     Args:
-        value: What was passed; a dataclass becomes a dictionary, a tuple a list.
-        name: How an error calls it.
+        value: The value of an argument; a dataclass becomes a dictionary, a tuple a list.
+        name: Name of the argument, for errors.
 
     Raises:
-        TypeError: If it is not made of strings, numbers, booleans, `None`, lists, tuples,
-            dictionaries, dataclasses, or of what `to_builtin` converts.
+        TypeError: If it contains other objects than strings, numbers, booleans, `None`, lists,
+            tuples, dictionaries, dataclasses and the types that `to_builtin` converts.
+
+    Example:
+        >>> to_plain((1, np.float64(0.5)), "sizes")
+        [1, 0.5]
     """
     value = to_builtin(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -74,25 +78,25 @@ def to_plain_data(value: Any, name: str) -> Any:
         return [to_plain_data(part, f"{name}[{number}]") for number, part in enumerate(value)]
     if isinstance(value, dict):
         if wrong := [key for key in value if not isinstance(key, str)]:
-            raise TypeError(f"{name}: expected keys that are text, got {wrong[0]!r}")
+            raise TypeError(f"{name}: expected strings as keys, got {wrong[0]!r}")
         return {key: to_plain_data(part, f"{name}[{key!r}]") for key, part in value.items()}
     raise TypeError(
         f"{name}: expected plain data (a string, number, boolean, list or dictionary), which a "
-        f"checkpoint can hold safely, got {type(value).__name__}; pass plain values and build the "
-        "object in __init__"
+        f"checkpoint can store safely, got {type(value).__name__}; pass plain values and create "
+        "the object in __init__"
     )
 
 
 def check_whole_number(value: Any, name: str, least: int) -> int:
-    """Check a count, such as a size or a seed, and make it an `int`.
+    """Check a count, such as a size or a seed, and convert it to `int`.
 
     Args:
-        value: What was passed; a whole number of numpy or torch is converted.
-        name: How an error calls it.
-        least: The lowest that makes sense.
+        value: The value of an argument; a whole number of numpy or torch is converted.
+        name: Name of the argument, for errors.
+        least: Minimum.
 
     Raises:
-        TypeError: If it is no whole number; `8.0` and `True` are none.
+        TypeError: If it is not a whole number; `8.0` and `True` are not.
         ValueError: If it is below `least`.
 
     Example:
@@ -114,19 +118,19 @@ _FIELD_TYPES = {
     "str": ((str,), "a string"),
     "None": ((type(None),), "None"),
 }
-"""By annotation of a field, the types of its value, and how an error calls them."""
+"""For each annotation of a field: the types of its value, and their name in errors."""
 
 
 def convert_fields(instance: Any) -> None:
-    """Convert and check the fields of a frozen dataclass; called first in its `__post_init__`.
+    """Convert and check the fields of a frozen dataclass; call it first in `__post_init__`.
 
-    The value of a field that is annotated as a number, a boolean or a string must be one.
+    The value of a field that is annotated as a number, a boolean or a string must have that type.
 
     Args:
-        instance: The dataclass. Fields that are dataclasses have converted their own.
+        instance: The dataclass. Fields that are dataclasses have converted their own fields.
 
     Raises:
-        TypeError: If a field cannot be converted to plain data, or is not of its type; the message
+        TypeError: If a field cannot be converted to plain data, or has the wrong type; the message
             names it.
     """
     for field in dataclasses.fields(instance):

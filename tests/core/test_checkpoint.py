@@ -58,7 +58,7 @@ def test_a_class_method_on_an_instance_is_an_error(tmp_path: Path) -> None:
     model = sl.GRU(SPEC, d_model=4)
     path = save(model, tmp_path)
     for call in (model.load_from_checkpoint, model.from_pretrained, SPEC.from_dict):
-        with pytest.raises(TypeError, match="cannot be called on an instance: it builds a new obj"):
+        with pytest.raises(TypeError, match="cannot be called on an instance: it creates a new"):
             call(path)
     with pytest.raises(TypeError, match=r"call new = GRU\.load_from_checkpoint\(\.\.\.\)"):
         model.load_from_checkpoint(path)

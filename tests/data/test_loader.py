@@ -266,9 +266,7 @@ def test_more_processes_than_at_its_making_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     for each in (loader, others):
-        with pytest.raises(
-            ValueError, match=r"with 1 process, but now 2 processes run.* the Trainer"
-        ):
+        with pytest.raises(ValueError, match=r"with 1 process, but now 2 processes run"):
             next(iter(each))
     assert len(Squares().train_dataloader()) == 3  # six batches for two
 

@@ -1,7 +1,7 @@
-"""Dates written out in the locales of the CLDR: translated, recognised, or written from numbers.
+"""`Dates`: written-out dates in the locales of the CLDR, for three tasks.
 
-Nothing is downloaded: the patterns and names come with Babel, which writes Gregorian dates in
-every locale of the Unicode Common Locale Data Repository (https://cldr.unicode.org).
+Nothing is downloaded: patterns and names come from Babel, which formats Gregorian dates in every
+locale of the Unicode Common Locale Data Repository (https://cldr.unicode.org).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Shape = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequenc
 
 _SHAPES = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja")
-"""Those told apart by default in "sequence-to-vector"."""
+"""The default languages of "sequence-to-vector"."""
 
 _TRAIN, _HELD_OUT = 20_000, 1_000
 _PARTS: dict[str, tuple[str, Callable[[dt.date], object]]] = {
@@ -40,12 +40,12 @@ _PARTS: dict[str, tuple[str, Callable[[dt.date], object]]] = {
     "e": ("weekday", lambda day: day.weekday()),
     "c": ("weekday", lambda day: day.weekday()),
 }
-"""For each letter of the CLDR's patterns the part of a date, and what its text depends on."""
+"""For each letter of the CLDR's patterns: the part of a date, and the value its text depends on."""
 
 _VECTOR = 4 * 10 + 12 + 31 + 7
 
-# The days that show whether a field tells apart all values of its part: years a century apart
-# (two digits do not), the months, the days of a month, the days of a week.
+# Days that test whether a field distinguishes all values of its part: years a century apart (two
+# digits do not), months, days of a month, days of a week.
 _TRIALS = {
     "year": [dt.date(1900, 1, 1), dt.date(2000, 1, 1), dt.date(2001, 1, 1)],
     "month": [dt.date(2001, month, 1) for month in range(1, 13)],
@@ -55,10 +55,10 @@ _TRIALS = {
 
 
 class _Style:
-    """One way in which one locale writes a date; as Babel's own `apply`, with the names kept.
+    """A date format of a locale; as Babel's own `apply`, with cached names.
 
     Attributes:
-        shows: Which of year, month, day and weekday a reader of the text knows for certain.
+        shows: Which of year, month, day and weekday the text determines.
     """
 
     def __init__(self, pattern: DateTimePattern, locale: Locale) -> None:
@@ -89,13 +89,13 @@ def _full(locale: Locale) -> _Style:
 
 
 def _styles(source: Locale, target: _Style) -> list[_Style]:
-    """The ways to write a date in `source` that leave no doubt about what `target` shows.
+    """The date formats of `source` that determine everything that `target` shows.
 
-    Tried are, in this order, the CLDR's full format, its skeletons with an abbreviated and with a
-    numeric month (`yMMMEd`, `yMEd`), and its long, medium and short formats. One that hides what
-    the target shows is left out: two-digit years always, and formats without the weekday whenever
-    the target has one (in nearly every locale). Of two equal patterns one is kept. If all hide
-    something, the full format stands alone.
+    Candidates are, in this order, the CLDR's full format, its skeletons with an abbreviated and
+    with a numeric month (`yMMMEd`, `yMEd`), and its long, medium and short formats. A format that
+    hides something is excluded: two-digit years always, and formats without the weekday if the
+    target has one (in nearly every locale). Of equal patterns one is kept. If all hide something,
+    the full format is used alone.
     """
     patterns = [get_date_format("full", source)]
     skeletons = source.datetime_skeletons
@@ -111,16 +111,16 @@ def _locale(name: str) -> Locale:
     Raises:
         ValueError: If the CLDR has no such locale; the message gives the closest names.
     """
-    asked = name.replace("-", "_")
+    identifier = name.replace("-", "_")
     try:
-        found = Locale.parse(asked)
+        found = Locale.parse(identifier)
     except (UnknownLocaleError, ValueError):
         found = None
-    # Babel drops what it does not know after the language; a mistyped name is no other locale.
-    if found and set(asked.lower().split("_")[1:]) <= set(str(found).lower().split("_")):
+    # Babel ignores unknown parts after the language; a misspelled name must not be another locale.
+    if found and set(identifier.lower().split("_")[1:]) <= set(str(found).lower().split("_")):
         return found
-    known = {identifier.lower(): identifier for identifier in localedata.locale_identifiers()}
-    near = difflib.get_close_matches(asked.lower(), known, n=3)
+    known = {one.lower(): one for one in localedata.locale_identifiers()}
+    near = difflib.get_close_matches(identifier.lower(), known, n=3)
     closest = f" (closest: {', '.join(known[one] for one in near)})" if near else ""
     raise ValueError(
         f"expected a locale of the CLDR such as 'en' or 'pt_BR', got {name!r}{closest}; "
@@ -129,54 +129,64 @@ def _locale(name: str) -> Locale:
 
 
 def date_vector(day: dt.date) -> tuple[float, ...]:
-    """Write a date as the 90 numbers that "vector-to-sequence" reads, each 0 or 1.
+    """Encode a date as the vector of "vector-to-sequence": 90 numbers, each 0 or 1.
 
     Returns:
-        Seven one-hot groups, one after another, for the four digits of the year (10 numbers each,
-        thousands first), the month (12, January first), the day of the month (31), the weekday
-        (7, Monday first).
+        Seven concatenated one-hot groups: the four digits of the year (10 numbers each, thousands
+        first), the month (12, January first), the day of the month (31), the weekday (7, Monday
+        first).
+
+    Example:
+        >>> [n for n, value in enumerate(date_vector(dt.date(2026, 11, 22))) if value]
+        [2, 10, 22, 36, 50, 73, 89]
     """
-    hot = [10 * place + int(digit) for place, digit in enumerate(f"{day.year:04d}")]
+    hot = [10 * index + int(digit) for index, digit in enumerate(f"{day.year:04d}")]
     hot += [40 + day.month - 1, 52 + day.day - 1, 83 + day.weekday()]
     return tuple(float(position in hot) for position in range(_VECTOR))
 
 
 class Dates(SequenceDataModule):
-    """Dates in the locales of the CLDR, in all three shapes; nothing to download.
+    """Written-out dates in the locales of the CLDR, for three tasks, without downloads.
 
-    Of all dates from `first_year` to `last_year` 20,000 are drawn for training, 1,000 for
-    validation and 1,000 for testing (of a short range, a tenth each for the last two, and the
-    rest for training). A date stands in one split only, and in one example; which, and how it is
-    written, is a function of `seed`.
+    Of all dates from `first_year` to `last_year`, 20,000 are drawn for training, 1,000 for
+    validation and 1,000 for testing (of a short range, a tenth each for the last two and the rest
+    for training). Each date is in one split and one example only. Splits and formats are functions
+    of `seed`.
 
-    - `"sequence-to-sequence"`: the source locale's text to the target locale's full text
-      (`"Sunday, November 22, 2026"` to `"Sonntag, 22. November 2026"`). The source is written in
-      several of its locale's formats (`"Sun, 11/22/2026"`), those that determine the target: never
-      with two digits for the year, nor without the weekday where the target has it.
-    - `"sequence-to-vector"`: a full text to the locale it is written in, one of `locales`. A text
-      that two of them share stands for neither, and is left out.
-    - `"vector-to-sequence"`: the 90 numbers of `date_vector` to the target locale's full text.
+    - `"sequence-to-sequence"`: from the source locale to the full format of the target locale
+      (`"Sunday, November 22, 2026"` to `"Sonntag, 22. November 2026"`). Sources use several formats
+      of their locale (`"Sun, 11/22/2026"`) that determine the target: never with two-digit years,
+      nor without the weekday if the target has it.
+    - `"sequence-to-vector"`: from a full format to its locale, one of `locales`, as a class. A text
+      that occurs in two of them is excluded.
+    - `"vector-to-sequence"`: from the 90 numbers of `date_vector` to the full format of the target
+      locale.
 
-    Texts are tokenized by character, each side with its own vocabulary. Dates are Gregorian in
+    Texts are tokenized by character, with one vocabulary for each side. Dates are Gregorian in
     every locale, with the digits that Babel writes.
 
     Args:
-        source_locale: The locale that is read, such as `"en"`, `"pt_BR"`, `"zh-Hant"`.
-        target_locale: The locale that is written.
+        source_locale: The source locale, such as `"en"`, `"pt_BR"`, `"zh-Hant"`.
+        target_locale: The target locale.
         shape: `"sequence-to-sequence"`, `"sequence-to-vector"` or `"vector-to-sequence"`.
-        locales: In `"sequence-to-vector"`, the locales to tell apart, two or more. Unless given:
-            source and target, and en, de, fr, es, it, pt, nl, pl, ru, ja as far as source and
-            target are of other languages.
+        locales: The classes of `"sequence-to-vector"`, two or more locales. By default source and
+            target, and those of en, de, fr, es, it, pt, nl, pl, ru, ja that are not their
+            languages.
         first_year: First year of the range, 1 or later.
-        last_year: Last year of the range, itself included, 9999 or earlier.
+        last_year: Last year of the range (inclusive), 9999 or earlier.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides on the splits, the formats and the order of training. Measure a checkpoint
-            with the seed of its training: another one puts training dates into the test split.
-        num_workers: Processes that load batches.
+        seed: Determines splits, formats and the order of training. Evaluate a checkpoint with the
+            seed of its training; with another seed the test split has training dates.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
-        ValueError: If a locale, the shape or the range of years does not exist, if `locales` comes
-            with another shape or names fewer than two, or if two of them write all dates alike.
+        ValueError: If a locale, the shape or the range of years does not exist, if `locales` is
+            used with another shape or has fewer than two, or if two of them format all dates alike.
+
+    Example:
+        >>> data = Dates("en", "de", first_year=2026, last_year=2026)
+        >>> len(data.dates("train")), len(data.dates("test"))
+        (293, 36)
     """
 
     def __init__(
@@ -226,11 +236,11 @@ class Dates(SequenceDataModule):
             chosen = [_locale(name) for name in locales]
         distinct = list({str(locale): locale for locale in chosen}.values())
         if len(distinct) < 2:
-            raise ValueError(f"expected two or more locales to tell apart, got {locales!r}")
+            raise ValueError(f"expected two or more locales to classify, got {locales!r}")
         return distinct
 
     def fingerprint(self) -> str:
-        """What decides on the content: the arguments and Babel's version."""
+        """The arguments and Babel's version, which determine the examples."""
         return json.dumps(
             {
                 "source": type(self).__qualname__,
@@ -244,7 +254,7 @@ class Dates(SequenceDataModule):
         )
 
     def dates(self, split: Split) -> list[dt.date]:
-        """The dates of a split; no date is in two."""
+        """The dates of a split; splits are disjoint."""
         first = dt.date(self.first_year, 1, 1).toordinal()
         last = dt.date(self.last_year, 12, 31).toordinal()
         total = last - first + 1
@@ -256,7 +266,7 @@ class Dates(SequenceDataModule):
         return [dt.date.fromordinal(ordinal) for ordinal in parts[split]]
 
     def examples(self, split: Split) -> Iterable[Example]:
-        """Yield one example per date: a text or the 90 numbers, and a text or a label."""
+        """Yield one example per date: a text or a vector, and a text or a label."""
         days = self.dates(split)
         chooser = seeded_rng(f"formats {self.seed} {split}")
         if self.shape == "sequence-to-vector":
@@ -283,8 +293,8 @@ class Dates(SequenceDataModule):
         if never:
             names = ", ".join(labels[i] for i in sorted(never))
             raise ValueError(
-                f"every date in {names} is also written so in another of {', '.join(labels)}; "
-                "leave out locales until no two write alike"
+                f"every date in {names} has the same text in another of {', '.join(labels)}; "
+                "remove locales that format dates alike"
             )
         for row, unique in zip(rows, found, strict=True):
             if unique:

@@ -1,4 +1,4 @@
-"""Downloads that end whole and checked, or not at all."""
+"""Downloads that are resumed, verified by SHA-256 and written atomically."""
 
 from __future__ import annotations
 
@@ -29,31 +29,36 @@ def download(
     pause: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """Fetch a file, unless it is there already, and check its content.
+    """Download a file, unless it exists, and verify its content.
 
-    The bytes go to `<path>.part`, which is renamed into place once its digest is right. What a
-    broken connection leaves there is continued by the next attempt, also in a later call, if the
-    server allows. A file that is there with the right content costs no request; one with other
-    content is replaced. Several processes may ask for one file: one fetches, the others wait
+    The bytes are written to `<path>.part`, which is renamed once its digest is correct. After a
+    broken connection the next attempt, also in a later call, resumes the partial file if the server
+    supports it. An existing file with the right content needs no request; one with other content is
+    replaced. If several processes download the same file, one does and the others wait
     (`<path>.lock`).
 
     Args:
-        url: Where the file is, over http or https.
-        path: Where it goes; missing folders are made.
-        sha256: The digest of the file, 64 hexadecimal digits.
-        attempts: How often to try before giving up.
+        url: URL of the file, http or https.
+        path: Destination; missing folders are created.
+        sha256: Digest of the file, 64 hexadecimal digits.
+        attempts: Number of attempts.
         pause: Seconds before the second attempt, doubled before each later one.
-        timeout: Seconds without a byte after which a connection counts as broken.
+        timeout: Seconds without data after which a connection counts as broken.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: If the content has another digest (nothing is kept), or `url` another scheme.
-        FileNotFoundError: If the server has no such file (404, 410).
-        PermissionError: If the server refuses.
-        ConnectionError: If the server cannot be reached or breaks off at each attempt.
+        ValueError: If the content has another digest (the download is deleted), or `url` has
+            another scheme.
+        FileNotFoundError: If the server does not have the file (404, 410).
+        PermissionError: If the server refuses the request.
+        ConnectionError: If every attempt fails or is interrupted.
         OSError: If the file cannot be written.
+
+    Example::
+
+        download("https://example.org/train.txt", "data/train.txt", sha256="9f86d081…")
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"expected a url that starts with http:// or https://, got {url!r}")
@@ -63,14 +68,14 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if _digest(path) != sha256:  # another process may have been here meanwhile
+            if _digest(path) != sha256:  # another process may have downloaded it meanwhile
                 _fetch(url, path, sha256, attempts=attempts, pause=pause, timeout=timeout)
     except OSError as error:
-        if error.errno is None:  # one of those below, which say it all
+        if error.errno is None:  # one of the errors below, with a complete message
             raise
         raise OSError(
             f"{path}: cannot be written ({error.strerror}); "
-            "choose a folder that can be, with room for the file"
+            "choose a writable folder with enough space"
         ) from error
     return path
 
@@ -79,7 +84,7 @@ def _fetch(
     url: str, path: Path, sha256: str, *, attempts: int, pause: float, timeout: float
 ) -> None:
     part = path.with_name(path.name + ".part")
-    if _digest(part) == sha256:  # all came, but for the renaming
+    if _digest(part) == sha256:  # complete, but not renamed
         part.replace(path)
         return
     problem = ""
@@ -100,21 +105,21 @@ def _fetch(
         part.unlink()
         if not continued:
             raise ValueError(
-                f"{url}: expected a file with SHA-256 {sha256}, got {got}; nothing was kept; "
-                "the file has changed at its source or on the way"
+                f"{url}: expected a file with SHA-256 {sha256}, got {got}; the download was "
+                "deleted; the file has changed on the server or during transfer"
             )
-        problem = "what an earlier attempt left did not fit what the server has now"
+        problem = "the partial file of an earlier attempt did not fit the server's file"
     raise ConnectionError(
         f"{url}: gave up after {attempts} attempts ({problem}); "
-        f"check the network and call again, or fetch the file to {path} by hand"
+        f"check the network and call again, or download the file to {path} manually"
     )
 
 
 def _receive(url: str, part: Path, timeout: float) -> None:
-    """Receive into `part`, after what it holds if the server sends just the rest.
+    """Receive a file into `part`; append if the server sends only the rest.
 
     Raises:
-        ConnectionError: If fewer bytes come than announced; those are kept.
+        ConnectionError: If fewer bytes arrive than announced; they stay in `part`.
     """
     have = part.stat().st_size if part.exists() else 0
     with _open(url, have, part, timeout) as response:
@@ -137,19 +142,19 @@ def _open(url: str, have: int, part: Path, timeout: float) -> http.client.HTTPRe
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout)  # noqa: S310
     except urllib.error.HTTPError as error:
         error.close()
-        problem = f"the server answers {error.code} {error.reason}"
+        problem = f"the server returned {error.code} {error.reason}"
         if error.code in (http.client.NOT_FOUND, http.client.GONE):
-            raise FileNotFoundError(f"{url}: {problem}; check the address") from error
+            raise FileNotFoundError(f"{url}: {problem}; check the URL") from error
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)
         elif error.code not in _RETRY_STATUS:
-            raise PermissionError(f"{url}: {problem}; fetch the file by hand") from error
+            raise PermissionError(f"{url}: {problem}; download the file manually") from error
         raise ConnectionError(problem) from error
     return response
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
-    """Read on; what goes wrong here is the connection, and not the file that is written."""
+    """Read a chunk; an error here is one of the connection, not of the file that is written."""
     try:
         return response.read(_CHUNK)
     except OSError as error:
@@ -157,7 +162,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _digest(path: Path) -> str | None:
-    """The SHA-256 of a file, `None` if there is none."""
+    """The SHA-256 of a file; `None` if it does not exist."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""A fact, a distance, a question: "I grew up in Germany … I speak fluent German".
+"""`Recall`: a long-range dependency, "I grew up in Germany … I speak fluent German".
 
-The example with which textbooks explain why gradients that vanish matter. Nothing is downloaded:
+This is the textbook example for the effect of vanishing gradients. Nothing is downloaded:
 territories and their official languages come with Babel from the Unicode Common Locale Data
 Repository (https://cldr.unicode.org).
 """
@@ -34,54 +34,58 @@ _FILLER = (
     "friend dog cold warm small large green quiet slowly again often always never"
 )
 FILLER = tuple(_FILLER.split())
-"""The 64 words that stand between; none occurs in the name of a country or a language."""
+"""The 64 filler words; none occurs in the name of a country or a language."""
 
 
 class Recall(SequenceDataModule):
-    """What language does somebody speak, who said long ago where they grew up?
+    """A task with a dependency over an exact distance: the country determines the language.
 
     A text is `prefix_length` filler words, "I grew up in" and a country, exactly `distance` filler
-    words, and the question "I speak fluent". The filler is drawn anew for each text, each word
-    uniformly from 64, and says nothing of the answer.
+    words, and the question "I speak fluent". Filler words are drawn for each text, uniformly from
+    64 words, and carry no information about the language.
 
-    - `"sequence-to-vector"`: the text to the language, as a class.
-    - `"language-modeling"`: the same text with the language as its last word, for language
-      models. The least possible loss is ln 64 = 4.16 nats for each filler word; the answer is one
-      token among all of them.
+    - `"sequence-to-vector"`: from the text to the language, as a class.
+    - `"language-modeling"`: the same text with the language as its last word. The minimum loss is
+      ln 64 = 4.16 nats for each filler word; the language is one token among all of them.
 
-    Between country and answer lie `distance` words and the three of the question. An encoder that
-    also reads from right to left has only `prefix_length` + 4 words left to read after the
-    country: to measure its memory as well, set `prefix_length` as large as `distance`.
+    Between country and language there are `distance` words and the three of the question. The
+    backward direction of a bidirectional encoder has only `prefix_length` + 4 words after the
+    country; to measure its memory as well, set `prefix_length` as large as `distance`.
 
-    The short control is `distance=0` (`Recall(distance=0, prefix_length=1000)` where texts should
-    be as long as those of `distance=1000`): a model that fails there has not learnt which language
-    belongs to which country; one that fails only further away has not learnt to keep the country.
+    The control is `distance=0` (`Recall(distance=0, prefix_length=1000)` for texts as long as those
+    of `distance=1000`): a model that fails there has not learned which language belongs to which
+    country; one that fails only at larger distances has not learned to remember the country.
 
-    Countries are the CLDR's territories with exactly one official language, where English names
-    both in one word. Languages are equally frequent in every split, so a guess is right one time
-    in `len(languages)`; the countries of a language too. Every country occurs in training: tested
-    is memory, not knowledge of the world. The splits differ in their filler: no two texts, of one
-    split or of two, have the same.
+    Countries are the CLDR's territories with exactly one official language whose English names are
+    both one word. Languages are equally frequent in every split, so chance level is
+    1 / `len(languages)`; so are the countries of a language. Every country occurs in training: the
+    task tests memory, not knowledge. No two texts of any splits have the same filler.
 
     Args:
         distance: Filler words between the country and the question.
         shape: `"sequence-to-vector"` or `"language-modeling"`.
-        languages: Codes of the languages to tell apart, two or more.
+        languages: Codes of the languages to classify, two or more.
         prefix_length: Filler words before the first sentence.
-        train_examples: Training examples.
-        held_out_examples: Examples in val, and as many in test.
+        train_examples: Number of training examples.
+        held_out_examples: Number of validation examples, and of test examples.
         batch_tokens: Padded tokens in a batch; by default 4096, or 32 texts if that is more.
-        seed: Decides on the filler and the order of training. Measure a checkpoint with the seed
-            of its training: another one may put training texts into the test split.
-        num_workers: Processes that load batches.
+        seed: Determines the filler and the order of training. Evaluate a checkpoint with the seed
+            of its training; with another seed the test split may have training texts.
+        num_workers: Number of worker processes that slice batches.
 
     Attributes:
-        countries: For each language, by its English name, its countries.
+        countries: The countries of each language, by its English name.
 
     Raises:
         ValueError: If a number is out of range, the shape does not exist, a language has no such
-            country, training cannot hold every country, or so little filler cannot make all texts
-            different.
+            country, `train_examples` is too small for all countries, or there are too few filler
+            words to make all texts different.
+
+    Example:
+        >>> data = Recall(distance=2, languages=["de", "fr"], prefix_length=4)
+        >>> text, language = next(data.examples("train"))
+        >>> len(text.split()), language in data.countries
+        (14, True)
 
     Source: the example is Hochreiter and Schmidhuber's long time lag (1997, section 5) in the
     words of Olah, "Understanding LSTM Networks" (2015).
@@ -112,7 +116,7 @@ class Recall(SequenceDataModule):
         if train_examples < needed:
             raise ValueError(
                 f"expected train_examples of at least {needed}, so that every country occurs in "
-                f"training, got {train_examples}; raise it, or name fewer languages"
+                f"training, got {train_examples}; increase it, or use fewer languages"
             )
         total = train_examples + 2 * held_out_examples
         if len(FILLER) ** (prefix_length + distance) < 2 * total:
@@ -134,7 +138,7 @@ class Recall(SequenceDataModule):
         self.train_examples, self.held_out_examples = train_examples, held_out_examples
 
     def fingerprint(self) -> str:
-        """What decides on the content: the arguments and Babel's version."""
+        """The arguments and Babel's version, which determine the examples."""
         return json.dumps(
             {
                 "source": type(self).__qualname__,
@@ -168,9 +172,9 @@ class Recall(SequenceDataModule):
                 yield None, " ".join([*words, language])
 
     def _fillers(self, split: Split) -> Iterator[list[str]]:
-        """The filler words of each text of a split; those of all splits differ.
+        """The filler words of each text of a split; they differ between all texts of all splits.
 
-        Each split has draws of its own: however many texts another one has, they stay the same.
+        Each split has its own generator, so its texts do not depend on the sizes of other splits.
         """
         seen: set[tuple[str, ...]] = set()
         for one in reversed(SPLITS):  # the test split first: training leaves out what is in it
@@ -188,10 +192,10 @@ class Recall(SequenceDataModule):
 
 
 def _countries(languages: Sequence[str]) -> dict[str, list[str]]:
-    """For each of these languages, by its English name, the countries where it alone is official.
+    """The countries with a single official language, by the English name of the language.
 
     Raises:
-        ValueError: If a language has none, or fewer than two are asked for.
+        ValueError: If a language has no such country, or there are fewer than two languages.
     """
     english = Locale("en")
     known: dict[str, list[str]] = {}
@@ -203,8 +207,8 @@ def _countries(languages: Sequence[str]) -> dict[str, list[str]]:
     for code in languages:
         if code not in known:
             raise ValueError(
-                f"expected codes of languages that are alone official somewhere and have names of "
-                f"one word, got {code!r}; choose from {', '.join(sorted(known))}"
+                f"expected codes of languages that are the only official one of a country and have "
+                f"one-word names, got {code!r}; choose from {', '.join(sorted(known))}"
             )
     chosen = {english.languages[code]: known[code] for code in languages}
     if len(chosen) < 2:

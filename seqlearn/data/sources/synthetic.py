@@ -1,4 +1,4 @@
-"""The field's toy tasks: copy, reverse, sort, add; made on the spot, with nothing to download."""
+"""`Synthetic`: the toy tasks copy, reverse, sort and add, generated without downloads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SyntheticShape = Literal["sequence-to-sequence", "sequence-to-vector"]
 
 _TASKS = ("copy", "reverse", "sort", "add")
 _SHAPES = ("sequence-to-sequence", "sequence-to-vector")
-_HELD_OUT_SHARE = 10  # at most a tenth of what is possible goes to val, and a tenth to test
+_HELD_OUT_SHARE = 10  # at most a tenth of all possible examples is in val, and a tenth in test
 
 _Drawn = tuple[int, ...]
 """A source: the symbols of a sequence, or the two numbers of a sum."""
 
 
 class Synthetic(SequenceDataModule):
-    """Toy tasks whose answer is known exactly.
+    """Toy tasks with a deterministic target.
 
     | task | source | target | class |
     |---|---|---|---|
@@ -36,34 +36,34 @@ class Synthetic(SequenceDataModule):
     | `"sort"` | `3 1 4` | `1 3 4` | `4`, the largest |
     | `"add"` | `12+345` | `357` | `7`, the units |
 
-    In "sequence-to-sequence" the target is the whole answer; in "sequence-to-vector" it is the
-    answer's last symbol, as a class. A guess is right about one time in ten in copy, reverse and
-    add by default. In sort the class is the largest symbol of all with probability
-    1 - (1 - 1/V)^n, for n of V symbols: in half of the examples by default, in more where sequences
-    are longer or symbols fewer.
+    In "sequence-to-sequence" the target is the whole sequence; in "sequence-to-vector" it is the
+    last symbol of that sequence, as a class. By default chance level is about one in ten for copy,
+    reverse and add. For sort, with n of V symbols, the class is the largest symbol with probability
+    1 - (1 - 1/V)^n: about half of the examples by default, and more for longer sequences or fewer
+    symbols.
 
     Symbols are the numbers 0 … `vocabulary` - 1, tokenized by "word"; sums are tokenized by "char",
-    the first digit first. Both sides share one vocabulary. Lengths are drawn uniformly (while any
-    example of a length is left), then symbols; numbers have no leading zeros.
+    most significant digit first. Both sides share one vocabulary. Lengths are drawn uniformly
+    (among lengths with examples left), then symbols; numbers have no leading zeros.
 
-    All examples differ, within a split and between splits, so no source of the test split occurs
-    in training ("1+2" and "2+1" are two). Of each length (of each pair of numbers of digits) at
-    most a tenth of what is possible goes to val and a tenth to test. Where too few examples are
-    possible, splits are smaller than asked for: 10 symbols make 10 sequences of length one, 1 of
-    them in val, 1 in test, up to 8 in train.
+    All examples of all splits differ, so no source of the test split occurs in training ("1+2" and
+    "2+1" are different). Of each length (of each pair of digit counts) at most a tenth of all
+    possible examples is in val and a tenth in test. If too few examples are possible, splits are
+    smaller than requested: 10 symbols make 10 sequences of length one, 1 of them in val, 1 in test,
+    up to 8 in train.
 
     Args:
         task: `"copy"`, `"reverse"`, `"sort"` or `"add"`.
-        length: The longest sequence, in symbols; in "add", the most digits of each of two numbers.
+        length: Maximum number of symbols; for "add", maximum number of digits of each number.
         shape: `"sequence-to-sequence"` or `"sequence-to-vector"`.
-        min_length: The shortest; equal to `length` for sequences of one length.
-        vocabulary: Number of symbols. "add" is decimal, with 10.
-        train_examples: Training examples, at most.
-        held_out_examples: Examples in val, and as many in test, at most.
+        min_length: Minimum number of symbols; equal to `length` for a fixed length.
+        vocabulary: Number of symbols; 10 for "add", which is decimal.
+        train_examples: Maximum number of training examples.
+        held_out_examples: Maximum number of validation examples, and of test examples.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
-        seed: Decides on the examples and the order of training. Measure a checkpoint with the seed
-            of its training: another one puts training examples into the test split.
-        num_workers: Processes that load batches.
+        seed: Determines the examples and the order of training. Evaluate a checkpoint with the seed
+            of its training; with another seed the test split has training examples.
+        num_workers: Number of worker processes that slice batches.
 
     Raises:
         ValueError: If the task or the shape does not exist, a number is out of range, or fewer
@@ -104,7 +104,7 @@ class Synthetic(SequenceDataModule):
             raise ValueError(f"expected a vocabulary of at least 2 symbols, got {vocabulary}")
         if task == "add" and vocabulary != 10:
             raise ValueError(
-                f"task='add' is decimal, got vocabulary={vocabulary}; leave it out, or take "
+                f"task='add' is decimal, got vocabulary={vocabulary}; remove it, or use "
                 "task='copy', 'reverse' or 'sort'"
             )
         for name, value in (("train", train_examples), ("held_out", held_out_examples)):
@@ -126,12 +126,12 @@ class Synthetic(SequenceDataModule):
         if longest < _HELD_OUT_SHARE:
             raise ValueError(
                 f"length={length} and vocabulary={vocabulary} make only {longest} sequences of "
-                f"the greatest length, expected at least {_HELD_OUT_SHARE}, so that some can be "
-                "held out; raise one of the two"
+                f"the maximum length, expected at least {_HELD_OUT_SHARE}, so that some can be "
+                "held out; increase one of the two"
             )
 
     def fingerprint(self) -> str:
-        """What decides on the content: the arguments."""
+        """The arguments, which determine the examples."""
         return json.dumps(
             {
                 "source": type(self).__qualname__,
@@ -145,27 +145,27 @@ class Synthetic(SequenceDataModule):
         )
 
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
-        """Yield a source and its answer, or the answer's last symbol as a label.
+        """Yield a source and its target sequence, or the last symbol of that as a label.
 
-        With classes, a held-out example whose class does not occur in training is left out.
+        With classes, a held-out example whose class does not occur in training is excluded.
 
         Raises:
-            ValueError: If training lacks a symbol.
+            ValueError: If a symbol does not occur in training.
         """
-        between = "" if self.task == "add" else " "
+        separator = "" if self.task == "add" else " "
         pairs = map(self._pair, self._splits[split])
         if self.shape == "sequence-to-sequence":
-            for source, answer in pairs:
-                yield between.join(source), between.join(answer)
+            for source, target in pairs:
+                yield separator.join(source), separator.join(target)
             return
-        learnt = {self._pair(drawn)[1][-1] for drawn in self._splits["train"]}
-        for source, answer in pairs:
-            if answer[-1] in learnt:
-                yield between.join(source), answer[-1]
+        classes = {self._pair(drawn)[1][-1] for drawn in self._splits["train"]}
+        for source, target in pairs:
+            if target[-1] in classes:
+                yield separator.join(source), target[-1]
 
     @functools.cached_property
     def _splits(self) -> dict[Split, list[_Drawn]]:
-        """What is drawn for each split; nothing twice."""
+        """The sources of each split, all different."""
         draw = seeded_rng(f"synthetic {self.seed}")
         lengths = range(self.min_length, self.length + 1)
         sizes = itertools.product(lengths, repeat=2 if self.task == "add" else 1)
@@ -175,12 +175,12 @@ class Synthetic(SequenceDataModule):
         taken: Counter[tuple[int, ...]] = Counter()
 
         def fill(wanted: int, limits: dict[tuple[int, ...], int]) -> list[_Drawn]:
-            """Draw until there are enough, or all sizes are at their limit."""
+            """Draw until there are enough, or all sizes have reached their limit."""
             found: list[_Drawn] = []
             sizes = [size for size in possible if taken[size] < limits[size]]
             while sizes and len(found) < wanted:
-                place = draw.randrange(len(sizes))
-                size = sizes[place]
+                index = draw.randrange(len(sizes))
+                size = sizes[index]
                 drawn = self._draw(size, draw)
                 if drawn in seen:
                     continue
@@ -188,7 +188,7 @@ class Synthetic(SequenceDataModule):
                 found.append(drawn)
                 taken[size] += 1
                 if taken[size] == limits[size]:
-                    del sizes[place]
+                    del sizes[index]
             return found
 
         test = fill(self.held_out_examples, held)
@@ -197,14 +197,14 @@ class Synthetic(SequenceDataModule):
         symbols = {symbol for drawn in train for symbol in self._pair(drawn)[0]} - {"+"}
         if len(symbols) < self.vocabulary:
             raise ValueError(
-                f"the {len(train)} training examples hold only {len(symbols)} of the "
-                f"{self.vocabulary} symbols, expected all; raise length or train_examples, or "
-                "lower vocabulary"
+                f"the {len(train)} training examples have only {len(symbols)} of the "
+                f"{self.vocabulary} symbols, expected all; increase length or train_examples, or "
+                "decrease vocabulary"
             )
         return {"train": train, "val": val, "test": test}
 
     def _possible(self, size: tuple[int, ...]) -> int:
-        """How many examples of a size there are: of a length, or of two numbers of digits."""
+        """Number of possible examples of a size: of a length, or of two digit counts."""
         if self.task == "add":
             return math.prod(10**digits - _smallest(digits) for digits in size)
         return self.vocabulary ** size[0]
@@ -215,7 +215,7 @@ class Synthetic(SequenceDataModule):
         return tuple(draw.choices(range(self.vocabulary), k=size[0]))
 
     def _pair(self, drawn: _Drawn) -> tuple[list[str], list[str]]:
-        """The symbols of a source and of its answer."""
+        """The symbols of a source and of its target."""
         if self.task == "add":
             first, second = drawn
             return list(f"{first}+{second}"), list(str(first + second))
@@ -226,5 +226,5 @@ class Synthetic(SequenceDataModule):
 
 
 def _smallest(digits: int) -> int:
-    """The smallest number of so many digits, without leading zeros."""
+    """The smallest number with this many digits, without leading zeros."""
     return 0 if digits == 1 else 10 ** (digits - 1)

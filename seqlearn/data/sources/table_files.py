@@ -136,6 +136,4 @@ class FileTable:
                 f"{self.location(1)}: {names} look like column names; pass "
                 f"columns=({names}), or columns=(1, 2) if they are an example"
             )
-        self._header.check(
-            cells, self.location(1), f"pass columns=({names}) instead of numbers"
-        )
+        self._header.check(cells, self.location(1), f"pass columns=({names}) instead of numbers")

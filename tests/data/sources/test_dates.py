@@ -179,7 +179,7 @@ def test_default_locales_take_in_source_and_target_once():
 
 def test_two_locales_that_write_alike_are_refused():
     data = Dates(shape=SHAPES[1], locales=["en", "en_US", "de"])
-    with pytest.raises(ValueError, match="every date in en, en_US is also written so in another"):
+    with pytest.raises(ValueError, match="every date in en, en_US has the same text in another"):
         list(data.examples("val"))
 
 

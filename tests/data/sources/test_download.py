@@ -164,14 +164,14 @@ def test_wrong_content_is_refused_and_removed(server: Server, tmp_path: Path):
 
 @pytest.mark.parametrize("code", [404, 410])
 def test_a_missing_file_is_said_at_once(server: Server, tmp_path: Path, code: int):
-    with pytest.raises(FileNotFoundError, match=f"/{code}: the server answers {code}"):
+    with pytest.raises(FileNotFoundError, match=f"/{code}: the server returned {code}"):
         download(server.url(str(code)), tmp_path / "file.bin", DIGEST)
     assert len(server.asked) == 1
     assert left_in(tmp_path) == set()
 
 
 def test_a_refusal_is_said_at_once(server: Server, tmp_path: Path):
-    with pytest.raises(PermissionError, match="403 Forbidden; fetch the file by hand"):
+    with pytest.raises(PermissionError, match="403 Forbidden; download the file manually"):
         download(server.url("403"), tmp_path / "file.bin", DIGEST)
     assert len(server.asked) == 1
 

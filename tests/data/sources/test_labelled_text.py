@@ -176,7 +176,7 @@ def test_the_cache_follows_the_files_and_how_they_are_read(tmp_path: Path) -> No
         (
             "a.txt",
             "A one\nB\n",
-            r"a\.txt, line 2: expected a label, whitespace and a text, got 'B'",
+            r"line 2: expected a label, whitespace and a text, got 'B'",
         ),
         ("a.txt", "A one\n\nB b\n", r"a\.txt, line 2: expected a label, .* got ''"),
         ("a.txt", "A one\n two three\n", "line 2: expected a label, .* got ' two three'"),

@@ -110,7 +110,7 @@ def test_changed_file_is_refused(upstream: Upstream):
 
 
 def test_missing_upstream_is_said(upstream: Upstream):
-    with pytest.raises(FileNotFoundError, match=r"elsewhere/\w+\.de\.gz: the server answers 404"):
+    with pytest.raises(FileNotFoundError, match=r"elsewhere/\w+\.de\.gz: the server returned 404"):
         _ = Multi30k(base_url=f"{upstream.url}/elsewhere").spec
 
 

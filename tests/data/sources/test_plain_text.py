@@ -259,9 +259,7 @@ def test_a_window_outside_the_budget(rhyme: Path, window: int, batch_tokens: int
 
 
 def test_there_is_nothing_to_predict(rhyme: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"no sources to predict from; use model\.generate\(prompts="
-    ):
+    with pytest.raises(ValueError, match=r"no sources to predict from; use model\.generate"):
         PlainText(rhyme, None, rhyme).predict_dataloader()
     with pytest.raises(ValueError, match="no test split"):
         PlainText(rhyme).test_dataloader()

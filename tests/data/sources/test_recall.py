@@ -213,7 +213,7 @@ def test_trains(shape: str):
         ({"distance": -1}, "distance of at least 0 filler words, got -1"),
         ({"prefix_length": -2}, "prefix_length of at least 0 filler words, got -2"),
         ({"held_out_examples": 0}, "held_out_examples of at least 1, got 0"),
-        ({"train_examples": 199}, "train_examples of at least 200, .* got 199; raise it"),
+        ({"train_examples": 199}, "train_examples of at least 200, .* got 199; increase it"),
         ({"languages": ["de"]}, r"two or more languages, got \['de'\]"),
         ({"languages": ["de", "de"]}, r"two or more languages, got \['de', 'de'\]"),
         ({"languages": ["de", "xx"]}, "got 'xx'; choose from am, ar, "),

@@ -213,10 +213,10 @@ def test_trains(task: str, shape: str):
         ({"min_length": 0}, "1 <= min_length <= length, got min_length=0, length=10"),
         ({"length": 3, "min_length": 4}, "got min_length=4, length=3"),
         ({"vocabulary": 1}, "vocabulary of at least 2 symbols, got 1"),
-        ({"task": "add", "vocabulary": 16}, "'add' is decimal, got vocabulary=16; leave it out"),
+        ({"task": "add", "vocabulary": 16}, "'add' is decimal, got vocabulary=16; remove it"),
         ({"train_examples": 0}, "train_examples of at least 1, got 0"),
         ({"held_out_examples": 0}, "held_out_examples of at least 1, got 0"),
-        ({"length": 3, "vocabulary": 2}, "make only 8 sequences of the greatest length"),
+        ({"length": 3, "vocabulary": 2}, "make only 8 sequences of the maximum length"),
         ({"batch_tokens": 0}, "batch_tokens of at least 1, got 0"),
     ],
 )
@@ -230,7 +230,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, object], s
     ("arguments", "said"),
     [
         ({"length": 1, "vocabulary": 50}, "only 40 of the 50 symbols, expected all"),
-        ({"vocabulary": 5_000, "train_examples": 100}, "100 training examples hold only"),
+        ({"vocabulary": 5_000, "train_examples": 100}, "100 training examples have only"),
         ({"task": "add", "length": 1, "train_examples": 1}, "of the 10 symbols"),
     ],
 )

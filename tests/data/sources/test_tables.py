@@ -247,9 +247,7 @@ def test_text_pairs_read_every_kind_of_file(name: str, tmp_path: Path) -> None:
 def test_blanks_around_labels_are_removed_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nja,good\nnein, bad\nso,bad \n")
     data = LabelledText(path, columns=("text", "label"))
-    with pytest.warns(
-        UserWarning, match=r"a\.csv, line 3: the label ' bad' has whitespace"
-    ) as warned:
+    with pytest.warns(UserWarning, match=r"a\.csv, line 3: .* ' bad' has whitespace") as warned:
         assert data.spec.target.labels == ("bad", "good")
     assert len(warned) == 1
     rows = [{"text": "a", "label": "x "}, {"text": "b", "label": "y"}, {"text": "c", "label": "x"}]
