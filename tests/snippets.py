@@ -8,9 +8,9 @@ requires, such as a file:
     Path("book.txt").write_text("To be, or not to be.")
     -->
 
-A block with a title that ends in .py is also written to that file, which the blocks of every page
-can import; pytest runs a block titled test_….py. A data module of files or tables as a statement
-of its own is prepared.
+A block with a title that ends in .py or .js is also written to that file, so that the blocks of
+every page can import or read it; pytest runs a block titled test_….py. A data module of files or
+tables as a statement of its own is prepared.
 
 To run one page in an empty folder: `python tests/snippets.py PAGE`.
 """
@@ -182,7 +182,7 @@ class ShortTrainer(L.Trainer):
 @contextlib.contextmanager
 def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """Enter the folder, write the titled files, and apply the replacements of `run_page`."""
-    named = [each for page in PAGES for each in blocks(page) if each.title.endswith(".py")]
+    named = [each for page in PAGES for each in blocks(page) if each.title.endswith((".py", ".js"))]
     for block in named:
         (folder / block.title).write_text(block.code, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nxfail_strict = true\n", encoding="utf-8")
@@ -200,7 +200,7 @@ def _prepared(folder: Path) -> Iterator[pytest.MonkeyPatch]:
             shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
             return types.SimpleNamespace(commit_url=f"https://hub.example/{repo_id}")
 
-    modules = {block.title.removesuffix(".py") for block in named}
+    modules = {Path(block.title).stem for block in named}
     others = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
     try:
         with pytest.MonkeyPatch.context() as hook:

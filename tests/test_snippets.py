@@ -17,7 +17,7 @@ from snippets import INCLUDED, PAGES, ROOT, Block, blocks, run_page
 from seqlearn.cli.training import TRAINING
 from seqlearn.testing import LAWS
 
-LANGUAGES = {"python", "console", "text", "yaml", "toml"}
+LANGUAGES = {"python", "console", "js", "text", "yaml", "toml"}
 OWN_PROCESS = {"docs/laws.md"}
 """Pages that check the law `compiled`; torch.compile cannot trace run-time checks of shapes."""
 
