@@ -1,8 +1,6 @@
 """Introspection: record the activations of a model, measure them and draw them."""
 
-from seqlearn.introspect.measures.attention import Saturation as Saturation
 from seqlearn.introspect.measures.attention import entropy as entropy
-from seqlearn.introspect.measures.attention import gate_saturation as gate_saturation
 from seqlearn.introspect.measures.attention import hard_alignment as hard_alignment
 from seqlearn.introspect.measures.attention import head_agreement as head_agreement
 from seqlearn.introspect.measures.attention import head_entropy as head_entropy
@@ -12,6 +10,8 @@ from seqlearn.introspect.measures.attention import (
 from seqlearn.introspect.measures.attention import rollout as rollout
 from seqlearn.introspect.measures.attention import soft_alignment as soft_alignment
 from seqlearn.introspect.measures.fused import fused_entropy as fused_entropy
+from seqlearn.introspect.measures.gates import Saturation as Saturation
+from seqlearn.introspect.measures.gates import gate_saturation as gate_saturation
 from seqlearn.introspect.measures.gradient import GradientFlowClass as GradientFlowClass
 from seqlearn.introspect.measures.gradient import classify_gradient_flow as classify_gradient_flow
 from seqlearn.introspect.measures.gradient import gradient_flow as gradient_flow

@@ -1,10 +1,10 @@
-"""The exact entropy of fused attention, without the matrix of weights.
+"""The exact entropy of fused attention, without the matrix of attention weights.
 
     H = -Σ p ln p = logsumexp(s) - Σ p s,   s = scale · q·K
       = logsumexp(s) - scale · q·(P K)
 
-P K is attention with V = K, so one fused call gives both terms. torch's public function keeps the
-log-sum-exp to itself; it comes from private operators, which this file alone calls.
+P K is attention with V = K, so one fused call gives both terms. torch's public function does not
+return the log-sum-exp. It comes from private operators, which only this file calls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OPERATORS = {
     "cuda": "_scaled_dot_product_efficient_attention",
 }
 _ALIGNED = 8
-"""CUDA's kernel wants widths, and rows of a mask, in multiples of this."""
+"""The CUDA kernel needs widths, and rows of a mask, that are multiples of this."""
 
 
 @torch.no_grad()
@@ -31,21 +31,20 @@ def fused_entropy(
     *,
     causal: bool = False,
 ) -> Float[Tensor, "batch heads query"]:
-    """What `entropy(attention_weights(query, key, mask))` gives, in memory linear in the length.
+    """Compute `entropy(attention_weights(query, key, mask))` in memory linear in the length.
 
     The memory is that of `query` and `key`; a mask adds its own size, in float32. The error grows
-    with the scores: to 1e-4 nats in float32 where they are below 100. The answer carries no
-    gradient.
+    with the scores: to 1e-4 nats in float32 where they are below 100. The result has no gradient.
 
     Args:
-        query: What looks.
-        key: What is looked at.
-        mask: True where a query may see a key; all, if `None`.
-        causal: Whether query `i` sees only the keys up to its own, the queries being the last of
-            the keys. Not together with `mask`.
+        query: The queries.
+        key: The keys.
+        mask: True where a key is visible to a query; all, if `None`.
+        causal: Whether keys after a query are invisible to it; the queries are the last of the
+            keys. Not together with `mask`.
 
     Returns:
-        Nats for each query, in float32 or wider; zero where nothing may be seen.
+        Nats for each query, in float32 or wider; zero where no key is visible.
 
     Raises:
         ValueError: If `mask` and `causal` are both given, the mask is not boolean, there are more
@@ -56,8 +55,8 @@ def fused_entropy(
         raise ValueError("expected a mask or causal=True, got both; put the causality in the mask")
     if mask is not None and mask.dtype != torch.bool:
         raise ValueError(
-            f"expected a boolean mask, True where a key may be seen, got {mask.dtype}; scores that "
-            "are added to enter the entropy, and no fused operator gives their mean"
+            f"expected a boolean mask, True where a key is visible, got {mask.dtype}; a mask of "
+            "scores would change the entropy, and no fused operator returns their mean"
         )
     if query.shape[:2] != key.shape[:2] or query.shape[3] != key.shape[3]:
         raise ValueError(
@@ -71,7 +70,7 @@ def fused_entropy(
             f"{keys} keys"
         )
     wide = torch.promote_types(query.dtype, torch.float32)
-    # The operators do not look at the stride of the last axis, and read other numbers.
+    # The operators ignore the stride of the last axis and would read wrong numbers.
     query, key = (
         side.to(wide) if side.stride(-1) == 1 else side.to(wide).contiguous()
         for side in (query, key)
@@ -81,7 +80,7 @@ def fused_entropy(
     if not causal or queries == keys:
         total, mean = _attend(query, key, mask, causal=causal)
     else:
-        # The operators count queries from the first key, so earlier keys are a part of their own.
+        # The operators count queries from the first key, so earlier keys are a separate part.
         before, before_mean = _attend(query, key[:, :, : keys - queries], None)
         since, since_mean = _attend(query, key[:, :, keys - queries :], None, causal=True)
         total = torch.logaddexp(before, since)

@@ -1,4 +1,4 @@
-"""How far back a loss reaches: gradients with respect to the embedded input, step by step."""
+"""Gradient flow: gradients of a loss with respect to the embedded input, step by step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 GradientFlowClass = Literal["vanishing", "exploding", "stable"]
-"""What becomes of a gradient on its way back through time; see `classify_gradient_flow`."""
+"""How a gradient changes backward through time; see `classify_gradient_flow`."""
 
 FACTOR = 10.0
 """A fitted change by more than this, from the last step back to the first, is not stable."""
@@ -19,14 +19,14 @@ FACTOR = 10.0
 def gradient_flow(
     loss: Float[Tensor, "*losses"], embedded: Float[Tensor, "batch time width"]
 ) -> Float[Tensor, "batch time"]:
-    """How much each step of the input bears on the loss: ‖∂ loss_b / ∂ embedded_bt‖.
+    """The gradient norm of the loss at each input step: ‖∂ loss_b / ∂ embedded_bt‖.
 
-    The losses are added up first; since no example influences another, the gradient at an
+    The losses are summed first. Since examples do not influence each other, the gradient at an
     example's steps is that of its own loss. No `.grad` is written, and the graph is kept.
 
     Args:
-        loss: A loss for each example in nats, such as that of its last target token; or any
-            tensor whose sum is meant.
+        loss: A loss for each example in nats, such as that of its last target token, or any
+            tensor of losses.
         embedded: The embedded input from which `loss` was computed, one vector per step.
 
     Returns:
@@ -47,7 +47,7 @@ def gradient_flow(
     if gradient is None:
         raise ValueError(
             "expected a loss computed from embedded with gradients on, got one that does not "
-            "depend on it; pass the very tensor that the model read, with requires_grad_()"
+            "depend on it; pass the tensor that the model received, with requires_grad_()"
         )
     wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
     return torch.linalg.vector_norm(wide, dim=-1)
@@ -56,19 +56,19 @@ def gradient_flow(
 def classify_gradient_flow(
     norms: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None = None
 ) -> GradientFlowClass:
-    """Say whether a gradient vanishes or explodes on its way back through time.
+    """Classify whether a gradient vanishes or explodes backward through time.
 
-    The rule: least squares fit ln ‖·‖ by a line over the distance from an example's last step,
-    with one slope for all examples and a level for each. If the line falls by more than a factor
-    of ten (`FACTOR`) over the longest example, the gradient is vanishing; if it rises by more, it
-    is exploding. In both cases the slope must be more than twice its standard error, so that a
-    short or ragged curve is called steady.
+    A line is fitted by least squares to ln ‖·‖ over the distance from an example's last step, with
+    one slope for all examples and an intercept for each. If the line falls by more than a factor of
+    ten (`FACTOR`) over the longest example, the gradient is vanishing; if it rises by more, it is
+    exploding. In both cases the slope must be more than twice its standard error, so that a short
+    or noisy curve is stable.
 
     - A norm that is not finite makes the gradient exploding.
-    - Zeros before the first step that has a gradient count as the smallest normal number of the
-      dtype: the gradient did not get there. Other zeros are left out.
-    - Examples with fewer than three steps left, or without any gradient, are left out. If none
-      remains, the answer is "stable".
+    - Zeros before the first step with a gradient count as the smallest normal number of the dtype:
+      the gradient did not reach them. Other zeros are ignored.
+    - Examples with fewer than three remaining steps, or without any gradient, are ignored. If none
+      remains, the result is "stable".
 
     Args:
         norms: ‖∂ loss / ∂ embedded input‖ at each step, of `gradient_flow`.
@@ -79,6 +79,12 @@ def classify_gradient_flow(
 
     Source: the notions are those of Pascanu, Mikolov & Bengio 2013, section 2.1 (exponential
     decrease and growth with distance); the rule is this library's.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import classify_gradient_flow
+        >>> classify_gradient_flow(torch.tensor([[1e-4, 1e-3, 1e-2, 1e-1, 1.0]]))
+        'vanishing'
     """
     time = norms.shape[1]
     if lengths is None:
@@ -106,7 +112,7 @@ def classify_gradient_flow(
 
 
 def _centred(values: Tensor, counted: Tensor) -> Tensor:
-    """Values minus their mean over what is counted in their row; zero elsewhere."""
+    """Values minus the mean of the counted values of their row; zero elsewhere."""
     values = values.where(counted, 0.0)
     mean = values.sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp(min=1)
     return (values - mean).where(counted, 0.0)

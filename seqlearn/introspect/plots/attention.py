@@ -1,8 +1,7 @@
-"""Pictures of attention, from arrays and labels.
+"""Figures of attention weights, from arrays and labels.
 
-Figures are made with matplotlib's objects and never through `pyplot`, so nothing global stays
-open. Labels are shown as they are: no math, no control characters, and a character that no
-installed font can draw is written as its code point.
+Figures are created without `pyplot`, so none stays open. Labels are plain text: no math and no
+control characters. A character that no installed font has is written as its code point.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from matplotlib.transforms import offset_copy
 from seqlearn.introspect.plots.figure import Figure
 
 COLORS = "magma_r"
-"""Perceptually uniform, and light where there is no weight."""
+"""A perceptually uniform colormap that is light where the weight is zero."""
 
 _BASE_FONT = "DejaVu Sans"  # Comes with matplotlib.
 _LONGEST_LABEL = 18
@@ -43,20 +42,20 @@ def attention_map(
     title: str = "",
     axes: tuple[str, str] = ("query", "key"),
 ) -> Figure:
-    """Draw one head: a row for each query, a column for each key.
+    """Draw one attention head: a row for each query, a column for each key.
 
     Args:
         weights: Attention weights.
-        queries: A label for each row; its number, if `None`.
-        keys: A label for each column; its number, if `None`.
-        title: What stands above.
-        axes: What the rows and the columns are.
+        queries: A label for each row; its index, if `None`.
+        keys: A label for each column; its index, if `None`.
+        title: The title of the figure.
+        axes: The names of rows and columns.
 
     Returns:
         The figure; `savefig` writes it.
 
     Raises:
-        ValueError: If there are not as many labels as rows and columns.
+        ValueError: If the number of labels differs from that of rows or columns.
     """
     return _draw(weights[None], queries, keys, title, axes, names=[""])
 
@@ -69,20 +68,20 @@ def attention_heads(
     title: str = "",
     axes: tuple[str, str] = ("query", "key"),
 ) -> Figure:
-    """Draw all heads as a grid, with one colour scale.
+    """Draw all heads as a grid with one color scale.
 
     Args:
         weights: Attention weights.
-        queries: A label for each row; its number, if `None`.
-        keys: A label for each column; its number, if `None`.
-        title: What stands above.
-        axes: What the rows and the columns are.
+        queries: A label for each row; its index, if `None`.
+        keys: A label for each column; its index, if `None`.
+        title: The title of the figure.
+        axes: The names of rows and columns.
 
     Returns:
         The figure; `savefig` writes it.
 
     Raises:
-        ValueError: If there are not as many labels as rows and columns.
+        ValueError: If the number of labels differs from that of rows or columns.
     """
     names = [f"head {head}" for head in range(len(weights))]
     return _draw(weights, queries, keys, title, axes, names)
@@ -104,7 +103,7 @@ def _draw(
     across = _columns(heads, width, height)
     down = math.ceil(heads / across)
     families, query_texts, key_texts = drawn_labels(queries, keys)
-    # All is placed by hand, in inches: matplotlib's layout takes as long again as the drawing.
+    # Positions are computed here, in inches: matplotlib's layout engine doubles the drawing time.
     left = _MARGIN + max(_width(text, cell) for text in query_texts or [str(rows)])
     low = _MARGIN + max(_width(text, cell) for text in key_texts or [str(columns)])
     high = 0.4 if title else 0.1
@@ -118,7 +117,7 @@ def _draw(
     whole_width, whole_height = figure.get_size_inches()
 
     def place(x: float, y: float, width: float, height: float) -> Axes:
-        """A panel whose upper left corner is so many inches from that of the figure."""
+        """A panel at this distance, in inches, from the upper left corner of the figure."""
         bounds = (x / whole_width, 1 - (y + height) / whole_height)
         return figure.add_axes((*bounds, width / whole_width, height / whole_height))
 
@@ -133,7 +132,7 @@ def _draw(
             cmap=COLORS,
             vmin=0.0,
             vmax=highest,
-            # Long thin maps would be slivers with square cells.
+            # Square cells would make long thin maps illegible.
             aspect="equal" if 1 / 8 < rows / max(columns, 1) < 8 else "auto",
         )
         last = index + across >= heads
@@ -159,7 +158,7 @@ def _draw(
 
 
 def _panel(heads: int, rows: int, columns: int) -> tuple[float, float, float]:
-    """Side of a cell, width and height of a panel, in inches."""
+    """The side of a cell, and the width and height of a panel, in inches."""
     longest = max(rows, columns, 1)
     largest, cell = (8.0, 0.3) if heads == 1 else (4.0, 0.2)
     cell = min(cell, largest / longest)
@@ -167,7 +166,7 @@ def _panel(heads: int, rows: int, columns: int) -> tuple[float, float, float]:
 
 
 def _columns(heads: int, width: float, height: float) -> int:
-    """Panels next to one another, so that the grid is about as wide as high."""
+    """The number of panels per row, so that the grid is about as wide as high."""
     return min(heads, max(1, round(math.sqrt(heads * height / width))))
 
 
@@ -181,9 +180,9 @@ def label_axis(
     *,
     shown: bool,
 ) -> None:
-    """Label every cell, or as many as can be read.
+    """Label every cell, or as many cells as are legible.
 
-    The labels are texts of the panel, not ticks, which take several times as long to draw.
+    The labels are texts of the panel, for ticks take several times as long to draw.
     """
     which = panel.xaxis if axis == "x" else panel.yaxis
     which.set_ticks([])
@@ -191,7 +190,7 @@ def label_axis(
         return
     points = _points(cell)
     every = max(1, math.ceil(1.3 * points / (cell * _POINTS)))
-    if every > 2:  # Round numbers are easier to count with.
+    if every > 2:  # Round steps are easier to count.
         every = next(e for e in (5, 10, 20, 25, 50, 100, 200, 500, 10**9) if e >= every)
     places = range(0, size, every)
     labels = [str(place) if texts is None else texts[place] for place in places]
@@ -212,17 +211,17 @@ def label_axis(
             rotation=90 if upright else 0,
             fontsize=points,
             fontfamily=list(families),
-            parse_math=False,  # A dollar sign is a token.
+            parse_math=False,  # a dollar sign is a token
         )
 
 
 def _points(cell: float) -> float:
-    """The size of a label beside a cell so many inches wide."""
+    """The font size of a label beside a cell of this width in inches."""
     return min(8.0, max(5.5, cell * _POINTS * 0.75))
 
 
 def _width(label: str, cell: float) -> float:
-    """About how many inches a label is long."""
+    """The approximate length of a label in inches."""
     ems = sum(
         1.1
         if unicodedata.east_asian_width(character) in "WF"
@@ -237,7 +236,7 @@ def _width(label: str, cell: float) -> float:
 def drawn_labels(
     queries: Sequence[str] | None, keys: Sequence[str] | None
 ) -> tuple[list[str], list[str] | None, list[str] | None]:
-    """The fonts that the labels need, and the labels as these fonts can draw them."""
+    """The font families that the labels need, and the labels as these fonts can draw them."""
     shown = [
         None if labels is None else [escape_label(label) for label in labels]
         for labels in (queries, keys)
@@ -252,7 +251,7 @@ def drawn_labels(
 
 
 def escape_label(label: str) -> str:
-    """Show spaces, and write what has no shape (controls, marks of direction) as code points."""
+    """Make spaces visible, and write invisible characters (controls, bidi marks) as code points."""
     shown = []
     for character in label:
         category = unicodedata.category(character)
@@ -266,7 +265,7 @@ def escape_label(label: str) -> str:
 
 
 def _spelled(label: str, missing: frozenset[str]) -> str:
-    """Write each run of characters that no font has as code points: 月日 becomes U+6708·65E5."""
+    """Write each run of characters without a font as code points: 月日 becomes U+6708·65E5."""
     spelled, in_run = "", False
     for character in label:
         if character in missing:
@@ -278,13 +277,13 @@ def _spelled(label: str, missing: frozenset[str]) -> str:
 
 
 def _short(label: str) -> str:
-    """Cut what would leave no room for the map."""
+    """Truncate a label that would leave no room for the map."""
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 @functools.lru_cache(maxsize=64)
 def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """Installed font families that together draw the characters, and those that none can."""
+    """Installed font families that together have the characters, and characters of no font."""
     families = [_BASE_FONT]
     missing = characters - _drawn(font_manager.findfont(_BASE_FONT), characters)
     for entry in sorted(
@@ -292,7 +291,7 @@ def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
     ):
         if not missing:
             break
-        # The last-resort font has a box for everything; colour bitmaps cannot be drawn.
+        # The last-resort font has only boxes; matplotlib cannot draw color bitmaps.
         if "Last Resort" in entry.name or "Color" in entry.name or entry.name in families:
             continue
         if found := _drawn(entry.fname, missing):
@@ -302,9 +301,9 @@ def _fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def _drawn(path: str, characters: frozenset[str]) -> frozenset[str]:
-    """Those of the characters that a font has a shape for."""
+    """The characters that a font has a glyph for."""
     try:
         font = font_manager.get_font(path)
-    except (OSError, RuntimeError):  # A broken font of the machine has no shapes for us.
+    except (OSError, RuntimeError):  # a broken font file has no glyphs
         return frozenset()
     return frozenset(c for c in characters if font.get_char_index(ord(c)) != 0)

@@ -1,7 +1,6 @@
 """Curves over the distance from the last step: how far back a gradient reaches.
 
-Figures are made with matplotlib's objects and never through `pyplot`, so nothing global stays
-open.
+Figures are created without `pyplot`, so none stays open.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _FAINTEST, _FAINT = 0.1, 0.45
 def distance_curve(
     norms: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None = None
 ) -> Float[np.ndarray, " distance"]:
-    """Average what belongs to each step over the examples, by the distance from their last step.
+    """Average a quantity of each step over the examples, by the distance from their last step.
 
     Args:
         norms: One number for each step, such as the norms of `gradient_flow`.
         lengths: Steps in each example; all are real, if `None`.
 
     Returns:
-        At place d the mean over the examples that have a step d steps before their last one, in
+        At index d, the mean over the examples that have a step d steps before their last one, in
         the unit of `norms`, in float64.
     """
     norms = norms.detach().cpu().double()
@@ -52,16 +51,16 @@ def gradient_curves(
     title: str = "",
     steps: str = "steps before the last one",
 ) -> Figure:
-    """Draw norms of gradients over the distance from the last step, on one logarithmic axis.
+    """Draw gradient norms over the distance from the last step, on a logarithmic axis.
 
         gradient_curves({"RNN": rnn.curves[600], "LSTM": lstm.curves[600]})
 
     Args:
-        curves: By name a norm for each distance, nearest first, as from `distance_curve` or
-            `GradientFlow.curves`. A norm of zero, or one that is not finite, is left out.
-        earlier: Curves of the past, the oldest first; drawn faintly behind the others.
-        title: What stands above.
-        steps: What the horizontal axis counts.
+        curves: By name, a norm for each distance, nearest first, as returned by `distance_curve`
+            or stored in `GradientFlow.curves`. Norms that are zero or not finite are omitted.
+        earlier: Earlier curves, the oldest first; drawn faintly behind the others.
+        title: The title of the figure.
+        steps: The label of the horizontal axis.
 
     Returns:
         The figure; `savefig` writes it.

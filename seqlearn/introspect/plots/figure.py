@@ -1,4 +1,4 @@
-"""The figure that all pictures of the library are drawn on: a notebook shows it by itself."""
+"""The figure class of the library, which a notebook shows without `%matplotlib inline`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 
 class Figure(MatplotlibFigure):
-    """A matplotlib figure that a notebook shows where a cell ends with it.
+    """A matplotlib figure that a notebook shows if it is the last value of a cell.
 
-    Figures made without `pyplot` are not on its list, so nothing has to be closed; but a notebook
-    then shows only `<Figure size …>`, unless `%matplotlib inline` was called. This one draws
-    itself.
+    Figures created without `pyplot` need not be closed, but without `%matplotlib inline` a notebook
+    shows only `<Figure size …>` for them. This class renders itself.
     """
 
     def _repr_png_(self) -> bytes:
-        """The picture, for IPython; `%matplotlib inline` takes the place of this method."""
+        """The image for IPython; `%matplotlib inline` replaces this method."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()

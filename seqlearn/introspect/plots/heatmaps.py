@@ -1,7 +1,6 @@
-"""Strips: what a layer's units do from step to step, as heat maps over time.
+"""Heatmaps of states and gates over time.
 
-Figures are made with matplotlib's objects and never through `pyplot`, so nothing global stays
-open.
+Figures are created without `pyplot`, so none stays open.
 """
 
 from __future__ import annotations
@@ -15,46 +14,46 @@ from seqlearn.introspect.plots.attention import drawn_labels, label_axis
 from seqlearn.introspect.plots.figure import Figure
 
 DIVERGING = "RdBu_r"
-"""White at zero, red above, blue below."""
+"""A colormap that is white at zero, red above and blue below."""
 
 _WIDEST, _CELL, _UNIT = 8.0, 0.3, 0.06  # inches
 
 
 def state_heatmap(
-    strips: Mapping[str, Float[np.ndarray, "_time _width"]],
+    heatmaps: Mapping[str, Float[np.ndarray, "_time _width"]],
     tokens: Sequence[str] | None = None,
     *,
     title: str = "",
     time: str = "time",
 ) -> Figure:
-    """Draw what units do over time, one heat map under another.
+    """Draw the values of units over time, one heatmap below the other.
 
-    A column for each step and a row for each unit; white is zero. Each heat map has a scale of its
-    own, as far below zero as above; a value that is not finite is gray.
+    There is a column for each step and a row for each unit. White is zero. Each heatmap has its own
+    color scale, symmetric about zero; values that are not finite are gray.
 
     Args:
-        strips: By name one number for each step and unit, such as states and gates of one example;
-            all of as many steps.
-        tokens: A label for each step; its number, if `None`.
-        title: What stands above.
-        time: What the horizontal axis is.
+        heatmaps: By name, one number for each step and unit, such as states and gates of one
+            example; all with the same number of steps.
+        tokens: A label for each step; its index, if `None`.
+        title: The title of the figure.
+        time: The label of the horizontal axis.
 
     Returns:
         The figure; `savefig` writes it.
 
     Raises:
-        ValueError: If there is nothing to draw, or there are not as many steps or labels in one as
-            in another.
+        ValueError: If there is no heatmap, or the numbers of steps and labels differ.
     """
-    counts = {len(strip) for strip in strips.values()}
+    counts = {len(heatmap) for heatmap in heatmaps.values()}
     counts |= set() if tokens is None else {len(tokens)}
-    if not strips or len(counts) > 1:
+    if not heatmaps or len(counts) > 1:
         raise ValueError(
-            f"expected strips and labels of one number of steps, got {sorted(counts) or 'none'}"
+            "expected heatmaps and labels with equal numbers of steps, got "
+            f"{sorted(counts) or 'none'}"
         )
     (steps,) = counts
     cell = min(_CELL, _WIDEST / max(1, steps))
-    heights = [min(2.4, max(0.9, _UNIT * strip.shape[1])) for strip in strips.values()]
+    heights = [min(2.4, max(0.9, _UNIT * heatmap.shape[1])) for heatmap in heatmaps.values()]
     families, labels, _ = drawn_labels(tokens, None)
     figure = Figure(
         figsize=(max(2.4, cell * steps) + 1.6, sum(heights) + 0.25 * len(heights) + 1.3),
@@ -62,14 +61,14 @@ def state_heatmap(
         layout="constrained",
         facecolor="white",
     )
-    panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for panel, (name, strip) in zip(panels, strips.items(), strict=True):
-        values = np.ma.masked_invalid(np.asarray(strip, dtype=np.float32))
+    panels = figure.subplots(len(heatmaps), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for panel, (name, heatmap) in zip(panels, heatmaps.items(), strict=True):
+        values = np.ma.masked_invalid(np.asarray(heatmap, dtype=np.float32))
         most = float(np.abs(values).max()) if values.count() else 0.0
         limit = most or 1.0
         panel.set_facecolor("gray")
         image = panel.imshow(
-            values.T if strip.size else np.zeros((1, 1)),
+            values.T if heatmap.size else np.zeros((1, 1)),
             cmap=DIVERGING,
             vmin=-limit,
             vmax=limit,
@@ -82,7 +81,7 @@ def state_heatmap(
         bar = figure.colorbar(image, ax=panel, fraction=0.05, pad=0.02)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
-        if not strip.size:
+        if not heatmap.size:
             panel.text(0.5, 0.5, "empty", ha="center", va="center", transform=panel.transAxes)
     figure.suptitle(title, fontsize=11, parse_math=False)
     figure.supxlabel(time, fontsize=9)

@@ -29,7 +29,7 @@ _MULTI_HEAD_ARGUMENTS = inspect.signature(_MULTI_HEAD)
 
 
 def capture_torch_attention(model: nn.Module) -> TorchFunctionMode:
-    """Offer the weights of each attention that a module of `model` computes through torch.
+    """Emit the weights of each attention that a module of `model` computes through torch.
 
         with add_listener(listener), capture_torch_attention(model):
             model(inputs)
@@ -39,13 +39,13 @@ def capture_torch_attention(model: nn.Module) -> TorchFunctionMode:
     without). A call belongs to the innermost running module of `model`. Calls of other modules are
     ignored, and so are those of seqlearn's `MultiHeadAttention`, which reports its own weights.
 
-    The output is that of the original call, to the bit, and so is the random state. While the mode
-    is active, torch's inference fast path of `nn.TransformerEncoder` is off, whose outputs differ
-    by rounding and have zeros in padded places. Compiled code is heard only where it runs eagerly
-    (`torch.compiler.set_stance("force_eager")`), scripted code not at all.
+    Outputs and random state equal those of the original call to the bit. While the mode is active,
+    `nn.TransformerEncoder` does not use its inference fast path, whose outputs differ by rounding
+    and are zero at padded positions. Compiled code is captured only where it runs eagerly
+    (`torch.compiler.set_stance("force_eager")`), scripted code never.
 
     The weights are those before dropout, `batch heads query key`. Queries without heads (three
-    axes) have one head; more leading axes than one are laid one after another along `batch`.
+    axes) have one head; several leading axes are flattened into `batch`.
 
     Args:
         model: Any module.
@@ -75,7 +75,7 @@ class _CaptureTorchAttention(TorchFunctionMode):
         if owner is None or isinstance(owner, MultiHeadAttention):
             return func(*args, **kwargs)
 
-        # Where two recordings are nested, the outer mode sees the calls made in here again.
+        # With nested recordings the outer mode sees the calls made here again.
         @torch.no_grad()
         def weights() -> Tensor:
             with muted():
@@ -88,9 +88,10 @@ class _CaptureTorchAttention(TorchFunctionMode):
         return output
 
     def _owner(self, frame: FrameType | None) -> nn.Module | None:
-        """The first module of the model up the stack that a running function got as `self`.
+        """The innermost module of the model whose method is running.
 
-        Hugging Face's attention functions get it as `module`, which is their first argument too.
+        It is the first argument, `self`, of a function on the stack; Hugging Face's attention functions
+        receive it as their first argument, `module`.
         """
         while frame is not None:
             code = frame.f_code
@@ -113,13 +114,14 @@ def fused_weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Float[Tensor, "rows heads query key"]:
-    """The weights behind a call of `scaled_dot_product_attention`, before dropout.
+    """The attention weights of a call of `scaled_dot_product_attention`, before dropout.
 
-    Takes its arguments. `is_causal` lets query i see the keys up to i, counted from the first key.
+    Takes its arguments. With `is_causal`, the keys up to i are visible to query i, counted from the
+    first key.
 
     Returns:
-        Weights in the dtype of `query`, computed in float32 or wider; zeros where a query may see
-        nothing.
+        Weights in the dtype of `query`, computed in float32 or wider; zeros where no key is
+        visible.
 
     Raises:
         ValueError: If `query` is a nested tensor.
@@ -148,17 +150,17 @@ def fused_weights(
 
 
 def multi_head_weights(*args: Any, **kwargs: Any) -> Float[Tensor, "batch heads query key"]:
-    """The weights behind a call of `multi_head_attention_forward`, before dropout.
+    """The attention weights of a call of `multi_head_attention_forward`, before dropout.
 
-    Takes its arguments, and calls it once more to get them for each head.
+    Takes its arguments, and calls it again to get the weights of each head.
 
     Returns:
-        Weights, batch first; zeros where a query may see nothing, for which torch has NaN. An
-        input without a batch is a batch of one. Keys that torch adds (`add_bias_kv`,
-        `add_zero_attn`) stand last.
+        Weights, batch first; zeros where no key is visible, for which torch returns NaN. An input
+        without a batch is a batch of one. Keys that torch adds (`add_bias_kv`, `add_zero_attn`)
+        are last.
     """
     call = _MULTI_HEAD_ARGUMENTS.bind(*args, **kwargs)
-    # `is_causal` is a hint that says what the mask says, too.
+    # `is_causal` is a hint; the mask contains the same.
     call.arguments.update(
         training=False, need_weights=True, average_attn_weights=False, is_causal=False
     )
@@ -175,10 +177,10 @@ def multi_head_weights(*args: Any, **kwargs: Any) -> Float[Tensor, "batch heads 
         hidden = hidden | _hidden(mask).reshape(
             1 if whole else batch, 1 if whole else heads, queries, -1
         )
-    # Only what the masks explain: a NaN of the inputs stays one.
+    # Only a NaN that the masks explain: a NaN of the inputs stays.
     return weights.masked_fill(weights.isnan() & hidden.all(-1, keepdim=True), 0.0)
 
 
 def _hidden(mask: Tensor) -> Tensor:
-    """True where `nn.MultiheadAttention` may not look, by either kind of its masks."""
+    """True where a mask of `nn.MultiheadAttention`, boolean or additive, hides a key."""
     return mask if mask.dtype == torch.bool else mask == -torch.inf

@@ -1,6 +1,6 @@
-"""Numbers made small for a page: weights and vectors as a few bits each, in base64.
+"""Quantization for the page: weights and vectors with a few bits per number, in base64.
 
-Arrays are little-endian and row-major, as JavaScript's typed arrays read them.
+Arrays are little-endian and row-major, as JavaScript's typed arrays expect.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 Packed = dict[str, object]
 """Plain data for JSON: numbers, lists, and arrays as base64."""
 
-DENSE = 128 * 128
-"""A map of more weights is kept sparse."""
+MAX_DENSE = 128 * 128
+"""An attention map with more weights is stored sparsely."""
 
-KEPT = 16
-"""Of each row of a sparse map so many of the greatest weights are kept."""
+MAX_KEPT = 16
+"""The number of largest weights that are stored of each row of a sparse map."""
 
-COARSE = 128
-"""The rest of a sparse map is kept as means over at most so many blocks each way."""
+MAX_BLOCKS = 128
+"""The whole of a sparse map is stored as means over at most this many blocks per axis."""
 
-UNITS = 64
-"""Of a vector at most so many numbers are kept, evenly spaced."""
+MAX_UNITS = 64
+"""The most units that are stored of a vector, evenly spaced."""
 
 _NATS = 40.0
 _WEIGHT_STEPS = 65533
@@ -37,17 +37,17 @@ _NOT_A_NUMBER = -128
 def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
     """Pack the weights of one head.
 
-    A weight w is kept as 16 bits of ln(w / w_max), w_max the greatest of its row: scores relative
-    to the highest, in nats, to 0.0004, down to 40 nats below. Code 0 is zero, 65535 is no finite
-    number. A large map keeps the greatest weights of each row, the sum of the others, and means
-    over blocks for the picture as a whole.
+    A weight w is stored as 16 bits of ln(w / w_max), where w_max is the largest of its row: the
+    score relative to the highest, to 0.0004 nats, down to 40 nats below. Code 0 is zero, 65535 is
+    a number that is not finite. A large map stores the largest weights of each row, the sum of the
+    others, and means over blocks for the picture of the whole map.
 
     Args:
         weights: Attention weights.
 
     Returns:
-        `top`, the greatest weight of each row, and `codes`; of a large map `keys`, `rest`,
-        `coarse` (the means, of 255 steps up to `coarse_top`) and `coarse_shape` as well.
+        `top`, the largest weight of each row, and `codes`; for a large map also `keys`, `rest`,
+        `coarse` (the means, in 255 steps up to `coarse_top`) and `coarse_shape`.
     """
     values = weights.detach().float().numpy()
     rows, columns = values.shape
@@ -56,15 +56,15 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
     tops = known.max(axis=1, initial=0.0)
     codes = np.zeros(values.shape, np.uint16)
     seen = known > 0
-    # Divided as logarithms: a quotient could underflow.
+    # A difference of logarithms, for a quotient could underflow.
     nats = np.log(known, where=seen, out=np.zeros_like(known))
     nats -= np.log(tops, where=tops > 0, out=np.zeros_like(tops))[:, None]
     steps = np.rint((nats / _NATS + 1.0) * _WEIGHT_STEPS).clip(0, _WEIGHT_STEPS) + 1
     codes[seen] = steps[seen]
     codes[~finite] = _NOT_A_WEIGHT
-    if rows * columns <= DENSE:
+    if rows * columns <= MAX_DENSE:
         return {"top": _base64(tops, "<f4"), "codes": _base64(codes, "<u2")}
-    kept = min(KEPT, columns)
+    kept = min(MAX_KEPT, columns)
     keys = np.argpartition(codes, columns - kept, axis=1)[:, columns - kept :]
     keys = np.take_along_axis(keys, np.argsort(-np.take_along_axis(codes, keys, 1).astype(int)), 1)
     rest = known.sum(axis=1) - np.take_along_axis(known, keys, 1).sum(axis=1)
@@ -82,17 +82,17 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
 
 
 def pack_vectors(vectors: Float[Tensor, "time width"]) -> Packed:
-    """Pack states or a gate: a byte a number, in 127 steps up to the greatest, either way.
+    """Pack states or a gate: one byte per number, in 127 steps up to the largest absolute value.
 
     Args:
-        vectors: One vector a step. Of a wide one evenly spaced units are kept.
+        vectors: One vector per step. Of a wide vector, evenly spaced units are stored.
 
     Returns:
-        `steps`, `width` (before units were left out), `units` (which were kept), `scale` (the
-        greatest size, at least 1e-9) and `codes`, in which -128 is no finite number.
+        `steps`, `width` (of the original vector), `units` (which are stored), `scale` (the largest
+        absolute value, at least 1e-9) and `codes`, where -128 is a number that is not finite.
     """
     steps, width = vectors.shape
-    count = min(width, UNITS)
+    count = min(width, MAX_UNITS)
     units = [math.floor((place + 0.5) * width / count) for place in range(count)]
     values = vectors.detach().float().numpy()[:, units]
     finite = np.isfinite(values)
@@ -109,10 +109,10 @@ def pack_vectors(vectors: Float[Tensor, "time width"]) -> Packed:
 
 
 def _means(values: np.ndarray) -> np.ndarray:
-    """Means over blocks, at most `COARSE` each way."""
+    """Means over blocks, at most `MAX_BLOCKS` per axis."""
     for axis in (0, 1):
         size = values.shape[axis]
-        starts = np.unique(np.arange(min(size, COARSE)) * size // min(size, COARSE))
+        starts = np.unique(np.arange(min(size, MAX_BLOCKS)) * size // min(size, MAX_BLOCKS))
         counts = np.diff(starts, append=size).reshape((-1, 1) if axis == 0 else (1, -1))
         values = np.add.reduceat(values, starts, axis=axis) / counts
     return values

@@ -9,7 +9,6 @@ import torch
 
 from seqlearn.introspect import (
     entropy,
-    gate_saturation,
     hard_alignment,
     head_agreement,
     head_entropy,
@@ -65,7 +64,7 @@ def test_a_head_that_looks_at_the_token_before_looks_one_token_far() -> None:
     assert mean_attention_distance(weights, ~real(1, 5)).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_distance_and_rollout_are_of_tokens_that_look_at_themselves() -> None:
+def test_distance_and_rollout_need_self_attention() -> None:
     cross = torch.rand(1, 2, 3, 4)
     with pytest.raises(ValueError, match="3 queries and 4 keys"):
         mean_attention_distance(cross, real(1, 3))
@@ -73,7 +72,7 @@ def test_distance_and_rollout_are_of_tokens_that_look_at_themselves() -> None:
         rollout([cross])
     with pytest.raises(ValueError, match="at least one layer"):
         rollout([])
-    with pytest.raises(ValueError, match=r"\[2, 3\] tokens"):
+    with pytest.raises(ValueError, match=r"same number of tokens, got \[2, 3\]"):
         rollout([torch.rand(1, 2, 3, 3), torch.rand(1, 2, 2, 2)])
 
 
@@ -121,12 +120,3 @@ def test_alignment() -> None:
     long = torch.zeros(1, 1, 1, 1001, dtype=torch.bfloat16)
     long[..., 999:] = 0.5
     assert soft_alignment(long).item() == 999.5
-
-
-def test_saturation_counts_real_steps_only() -> None:
-    gate = torch.tensor([[[0.05, 0.5], [0.95, 0.5]], [[0.01, 0.99], [0.0, 0.0]]])
-    steps = torch.tensor([[True, True], [True, False]])
-    found = gate_saturation(gate, steps)
-    assert found.saturated_low.tolist() == pytest.approx([2 / 3, 0.0])
-    assert found.saturated_high.tolist() == pytest.approx([1 / 3, 1 / 3])
-    assert gate_saturation(gate, ~real(2, 2)).saturated_high.tolist() == [0.0, 0.0]

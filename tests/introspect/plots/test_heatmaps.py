@@ -12,11 +12,11 @@ from seqlearn.introspect import state_heatmap
 
 def test_zero_is_the_middle_of_every_scale() -> None:
     state = np.array([[0.5, -0.25], [0.0, 0.1], [0.2, 0.3]], dtype=np.float32)
-    strips = {"state $": state, "cell": state * -4}
-    figure = state_heatmap(strips, ["a", "$b$", "日"], title="x$y", time="source")
+    heatmaps = {"state $": state, "cell": state * -4}
+    figure = state_heatmap(heatmaps, ["a", "$b$", "日"], title="x$y", time="source")
     FigureCanvasAgg(figure).draw()
     panels = [panel for panel in figure.axes if panel.images and panel.get_ylabel()]
-    assert [panel.get_ylabel() for panel in panels] == list(strips)
+    assert [panel.get_ylabel() for panel in panels] == list(heatmaps)
     assert np.array_equal(panels[0].images[0].get_array(), state.T)
     assert [panel.images[0].get_clim() for panel in panels] == [(-0.5, 0.5), (-2.0, 2.0)]
     assert [text.get_text() for text in panels[1].texts][:2] == ["a", "$b$"]
@@ -41,9 +41,9 @@ def test_what_is_not_finite_is_left_out_of_the_scale() -> None:
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"one number of steps, got \[2, 3\]"):
+    with pytest.raises(ValueError, match=r"equal numbers of steps, got \[2, 3\]"):
         state_heatmap({"a": np.zeros((2, 1)), "b": np.zeros((3, 1))})
-    with pytest.raises(ValueError, match=r"one number of steps, got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"equal numbers of steps, got \[1, 2\]"):
         state_heatmap({"a": np.zeros((2, 1))}, ["one"])
     with pytest.raises(ValueError, match="got none"):
         state_heatmap({})

@@ -18,7 +18,7 @@ from seqlearn.introspect import Recording, Tokens
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer import to_html, to_html_fragment
 from seqlearn.introspect.viewer.payload import page_data
-from seqlearn.introspect.viewer.quantise import KEPT, UNITS, pack_vectors, pack_weights
+from seqlearn.introspect.viewer.quantise import MAX_KEPT, MAX_UNITS, pack_vectors, pack_weights
 
 NASTY = [
     "</script><img src=x onerror=alert(1)>",
@@ -144,9 +144,9 @@ def test_of_a_large_map_the_greatest_are_kept_and_the_rest_is_told() -> None:
     weights = torch.randn(200, 300).softmax(-1)
     packed = pack_weights(weights)
     kept = weights_of(packed, 200)
-    best = weights.topk(KEPT)
+    best = weights.topk(MAX_KEPT)
     np.testing.assert_allclose(kept, best.values.numpy(), rtol=4e-4)
-    keys = array(packed["keys"], "<u4").reshape(200, KEPT)
+    keys = array(packed["keys"], "<u4").reshape(200, MAX_KEPT)
     assert (keys == best.indices.numpy()).mean() > 0.99  # Nearly equal weights may change places.
     rest = array(packed["rest"], "<f4")
     np.testing.assert_allclose(kept.sum(1) + rest, np.ones(200), rtol=1e-3)
@@ -174,9 +174,9 @@ def test_of_wide_vectors_evenly_spaced_units_are_kept() -> None:
     packed = pack_vectors(vectors)
     units = packed["units"]
     assert isinstance(units, list)
-    assert (packed["width"], len(units)) == (1000, UNITS)
+    assert (packed["width"], len(units)) == (1000, MAX_UNITS)
     assert set(np.diff(units)) <= {15, 16}
-    codes = array(packed["codes"], "i1").reshape(3, UNITS)
+    codes = array(packed["codes"], "i1").reshape(3, MAX_UNITS)
     np.testing.assert_allclose(codes[1] / 127 * packed["scale"], units, atol=4)
 
 
