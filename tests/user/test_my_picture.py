@@ -36,7 +36,7 @@ def test_the_page_shows_it_where_it_can_be_drawn(recording: Recording) -> None:
 
 
 def test_a_picture_is_registered_once_and_is_safe(tmp_path: Path) -> None:
-    assert register_picture(NOVELTY) is NOVELTY
+    assert register_picture(NOVELTY) is NOVELTY, "as when a notebook cell runs twice"
     script = tmp_path / "picture.js"
     script.write_text("PICTURES.novelty = {};", encoding="utf-8")
     with pytest.raises(ValueError, match="expected a new picture, got 'novelty'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -32,7 +32,7 @@ class RecordedKind:
     name: str
     axes: tuple[str, ...]
     over_steps: Literal["concatenate", "last"] = "concatenate"
-    expose: Callable[[Tensor], Tensor] = _identity
+    expose: Callable[[Tensor], Tensor] = field(default=_identity, compare=False)
     label: str = ""
 
     @property
@@ -63,7 +63,8 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
     """Register a kind of activation, so that `record(what=…)` accepts its name.
 
     Modules report it with `sl.probe(name, tensor, kind)` or `seqlearn.instrumentation.emit`; the
-    recording holds it as `recording[kind][module]`. Registering an equal kind again is allowed.
+    recording holds it as `recording[kind][module]`. Registering the same kind again, as when a
+    notebook cell runs twice, replaces it.
 
     Args:
         kind: The kind.
@@ -92,4 +93,5 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
             'expected a name without "/" and three or four axes, the first "batch", got '
             f"{kind.name!r} with {kind.axes!r}"
         )
-    return KINDS.setdefault(kind.name, kind)
+    KINDS[kind.name] = kind
+    return kind

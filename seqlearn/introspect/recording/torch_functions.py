@@ -90,8 +90,8 @@ class _CaptureTorchAttention(TorchFunctionMode):
     def _owner(self, frame: FrameType | None) -> nn.Module | None:
         """The innermost module of the model whose method is running.
 
-        It is the first argument, `self`, of a function on the stack; Hugging Face's attention functions
-        receive it as their first argument, `module`.
+        It is the first argument, `self`, of a function on the stack; the attention functions of
+        Hugging Face receive it as their first argument, `module`.
         """
         while frame is not None:
             code = frame.f_code

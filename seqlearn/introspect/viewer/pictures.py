@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Picture:
 
     name: str
     script: Traversable | Path
-    find: Callable[[Mapping[str, Any]], list[PictureData]]
+    find: Callable[[Mapping[str, Any]], list[PictureData]] = field(compare=False)
 
 
 PICTURES: dict[str, Picture] = {}
@@ -49,7 +49,8 @@ def register_picture(picture: Picture) -> Picture:
 
     An example, as `find` and the script receive it, is a dictionary with `source`, `decoder_input`
     and `decoder_output` (tokens or `None`), and lists of dictionaries with the `name` of a module:
-    `attention`, `states`, `gates` and `extra` (kinds registered with `register_kind`).
+    `attention`, `states`, `gates` and `extra` (kinds registered with `register_kind`). Registering
+    a picture again with the same script, as when a notebook cell runs twice, replaces it.
 
     Args:
         picture: The picture.
@@ -58,7 +59,7 @@ def register_picture(picture: Picture) -> Picture:
         The picture.
 
     Raises:
-        ValueError: If its name is taken or is not an identifier, or the script cannot be part of a
+        ValueError: If its name belongs to another script or is not an identifier, or the script cannot be part of a
             page.
 
     Example:
@@ -76,7 +77,8 @@ def register_picture(picture: Picture) -> Picture:
     text = picture.script.read_text(encoding="utf-8").lower()
     if "</script" in text or "<!--" in text:
         raise ValueError(f"{picture.script}: expected a script without '</script' and '<!--'")
-    return PICTURES.setdefault(picture.name, picture)
+    PICTURES[picture.name] = picture
+    return picture
 
 
 def find_pictures(example: Mapping[str, Any]) -> list[PictureData]:
