@@ -59,8 +59,8 @@ def register_picture(picture: Picture) -> Picture:
         The picture.
 
     Raises:
-        ValueError: If its name belongs to another script or is not an identifier, or the script cannot be part of a
-            page.
+        ValueError: If its name belongs to another script or is not an identifier, or the script
+            cannot be part of a page.
 
     Example:
         >>> from pathlib import Path
