@@ -34,6 +34,15 @@ RETIRED = {
     r"\bcallbacks(\.reporting|\.Report)\b": "figure_logger.FigureLogger",
     r"\b(one_line|as_line)\b": "format_error, to_single_line",
     r"\bOVERVIEW\b": "USAGE",
+    # pages, and names that they use
+    r"^#+ What it can": "Strengths, Limitations",
+    r"\bstops? of the road\b": "architecture",
+    r"\bby heart\b": "overfit, memorize",
+    r"\b[Mm]emory\.summary\b": "Memory.pooled",
+    r"\bnothing-to-sequence\b": "language-modeling",
+    r"\bcarries_state\b": "stateful",
+    r"\blook_(back|at)\(": "causal_self_attention, cross_attention",
+    r"\bLawBroken\b|\bcompany of answers\b": "LawsViolated, batch-invariant generation",
 }
 """For each retired term (a regular expression) the one that replaced it."""
 
@@ -53,7 +62,7 @@ def uses(term: str, texts: dict[str, str]) -> list[str]:
     return [
         f"{path}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
         for path, text in texts.items()
-        for match in re.finditer(term, text)
+        for match in re.finditer(term, text, re.MULTILINE)
     ]
 
 
