@@ -257,7 +257,7 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"train": "a.csv", "columns": (1, "x")}, r"expected columns=\(text, label\), two names"),
         ({"train": "a.csv", "columns": (0, 1)}, "expected column numbers from 1"),
         ({"train": [{"text": "a"}]}, r"needs the names of its columns.*\['text'\]"),
-        ({"train": "a.txt", "encoding": "utf-9"}, "expected an encoding that Python knows"),
+        ({"train": "a.txt", "encoding": "utf-9"}, "expected an encoding that Python supports"),
         ({"train": "a.txt", "label_separator": ""}, "expected a label_separator"),
         ({"train": "a.txt", "val": 0}, "a fraction of train above 0 and below 1, got 0"),
         ({"train": "a.txt", "val": 1.0}, "a fraction of train above 0 and below 1, got 1.0"),

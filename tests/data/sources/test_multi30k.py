@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from seqlearn.data import Text, multi30k
+from seqlearn.data import Text
+from seqlearn.data.sources import multi30k
 from seqlearn.data.sources.multi30k import BASE_URL, SHA256, Multi30k
 
 SENTENCES = {

@@ -234,7 +234,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     packed.write_bytes(b"not packed")
     with pytest.raises(ValueError, match=r"not\.gz: expected a gzip file"):
         PlainText(packed).setup("fit")
-    with pytest.raises(ValueError, match="expected an encoding that Python knows"):
+    with pytest.raises(ValueError, match="expected an encoding that Python supports"):
         PlainText(path, encoding="latin-42")
 
 

@@ -131,7 +131,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     yield (
         "encoding",
         {"german": "ja\nein Äpfel".encode("latin-1")},
-        r"train\.de, line 2, byte 5: b'\\xc4' is not utf-8; say encoding=",
+        r"train\.de, line 2, byte 5: b'\\xc4' is not utf-8; pass encoding=",
     )
     yield (
         "encoding far into the file",
@@ -213,7 +213,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ({"train": ("a", "b"), "columns": ("de", "en")}, "remove columns"),
         ({"train": "a.tsv", "columns": (0, 1)}, "column numbers from 1"),
         ({"train": [{"de": "a"}]}, r"needs the names of its columns.*\['de'\]"),
-        ({"train": "a.tsv", "encoding": "utf-9"}, "expected an encoding that Python knows"),
+        ({"train": "a.tsv", "encoding": "utf-9"}, "expected an encoding that Python supports"),
         ({"train": "a.tsv", "joint": True, "target": Text("word")}, "remove target"),
     ],
 )
