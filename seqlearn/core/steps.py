@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
@@ -158,6 +158,13 @@ class TrainingSteps(FiniteSteps):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the target's type, such as loss, perplexity and exact match."""
+        if not self.metrics.update_called:
+            step = "test_step" if self.trainer.testing else "validation_step"
+            rank_zero_warn(
+                f"{type(self).__name__}: no batch was added to the metrics, so "
+                f"{self._name('loss')} is not logged; call super().{step}(batch, batch_idx) in your {step}"
+            )
+            return
         figures = self.metrics.compute()
         self.metrics.reset()
         self._log_figures(figures)
@@ -178,7 +185,7 @@ class TrainingSteps(FiniteSteps):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self._has_references:
+        if self._has_references and self.bleu.update_called:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()

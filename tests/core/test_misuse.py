@@ -124,6 +124,23 @@ def test_loaders_of_other_data(method: str) -> None:
         call(model, *loaders.get(method, [other.test_dataloader()]))
 
 
+@pytest.mark.parametrize("stage", ["validation", "test"])
+def test_a_step_without_its_super_call_warns(stage: str) -> None:
+    class Silent(sl.GRU):
+        def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+            pass
+
+        def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+            pass
+
+    loader = torch.utils.data.DataLoader([BATCH], batch_size=None)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    run = trainer.validate if stage == "validation" else trainer.test
+    message = rf"Silent: no batch was added .* call super\(\)\.{stage}_step\(batch, batch_idx\)"
+    with pytest.warns(UserWarning, match=message):
+        assert run(Silent(SPEC, d_model=4), loader, verbose=False) == [{}]
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_generate_batch_takes_a_batch_and_max_new_tokens_is_a_whole_number() -> None:
     model = sl.GRU(SPEC, d_model=4)
