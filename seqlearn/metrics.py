@@ -124,6 +124,36 @@ class SquaredErrors(Metric):
         return {"loss": self.total / self.count}
 
 
+class TextExactMatch(Metric):
+    """The fraction of texts that equal their reference, from counts that add up over ranks.
+
+    Example:
+        >>> metric = TextExactMatch()
+        >>> metric.update(["a b", "c"], ["a b", "d"])
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    full_state_update = False
+    equal: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("equal", "total"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
+        """Add texts and their references, one each."""
+        equal = sum(text == reference for text, reference in zip(texts, references, strict=True))
+        # Not in place: after `Trainer.validate` the sums are inference tensors.
+        self.equal, self.total = self.equal + equal, self.total + len(texts)
+
+    def compute(self) -> Tensor:
+        """The fraction, 0 to 1."""
+        return self.equal / self.total
+
+
 class CorpusBLEU(Metric):
     """BLEU of a corpus as sacreBLEU computes it, from sums that add up over batches and ranks.
 

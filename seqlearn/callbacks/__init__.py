@@ -1,7 +1,8 @@
-"""Lightning callbacks that run a module on a probe batch during training and log what they find."""
+"""Lightning callbacks that monitor a module: on a probe batch, or by the texts it generates."""
 
 from seqlearn.callbacks.attention_monitor import AttentionMonitor as AttentionMonitor
 from seqlearn.callbacks.figure_logger import FigureLogger as FigureLogger
+from seqlearn.callbacks.generation_metrics import GenerationMetrics as GenerationMetrics
 from seqlearn.callbacks.gradient_flow import GradientFlow as GradientFlow
 from seqlearn.callbacks.observer import Observer as Observer
 from seqlearn.callbacks.sample_logger import SampleLogger as SampleLogger

@@ -172,7 +172,7 @@ class TrainingSteps(FiniteSteps):
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """As in validation and, for text, compare generated texts with the raw references."""
         self.validation_step(batch, batch_idx)
-        if self._has_references:
+        if self.has_references:
             kept = (~batch.is_duplicate).tolist()
             texts = [
                 text for text, keep in zip(self.generate_batch(batch), kept, strict=True) if keep
@@ -185,7 +185,7 @@ class TrainingSteps(FiniteSteps):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self._has_references and self.bleu.update_called:
+        if self.has_references and self.bleu.update_called:
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -203,8 +203,8 @@ class TrainingSteps(FiniteSteps):
         return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
 
     @property
-    def _has_references(self) -> bool:
-        """Whether generated texts are compared with references: not in a language model."""
+    def has_references(self) -> bool:
+        """Whether generated texts can be compared with references: not in a language model."""
         return self.spec.source is not None and self.spec.target.is_readable_text
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

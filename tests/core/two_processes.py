@@ -162,6 +162,7 @@ def main(folder: Path) -> None:
             Pairs(text),
             accumulate_grad_batches=3 * each,
             gradient_clip_val=0.5,
+            callbacks=[sl.callbacks.GenerationMetrics(num_examples=4)],
         ),
         "limited": trained(
             folder,

@@ -1,0 +1,110 @@
+"""`GenerationMetrics`: values, which examples, when, and that they can be monitored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
+from sacrebleu import corpus_bleu
+from torch.utils.data import DataLoader
+
+import seqlearn as sl
+from seqlearn.callbacks import GenerationMetrics
+from seqlearn.testing import SHAPES
+
+TEXTS = ["a b", "b c d a", "c", "d d a", "a c b d", "b", "c a d"]
+PAIRS = [{"source": text, "target": text.upper()} for text in TEXTS]
+
+
+class Counting(sl.GRU):
+    """A model that generates the right texts for sources of up to two words, and counts."""
+
+    def __init__(self, spec: sl.SequenceSpec, **base: Any) -> None:
+        super().__init__(spec, d_model=4, **base)
+        self.calls: list[int] = []
+
+    def generate(self, sources: Any = None, **options: Any) -> Any:
+        texts = self.spec.source.decode(sources)
+        self.calls.append(len(texts))
+        return [text.upper() if len(text) < 4 else "A B C D" for text in texts]
+
+
+@pytest.fixture
+def data() -> sl.data.TextPairs:
+    word = sl.data.Text("word")
+    columns = ("source", "target")
+    return sl.data.TextPairs(PAIRS, PAIRS, PAIRS, word, word, columns=columns, batch_tokens=16)
+
+
+def trainer_of(folder: Path, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    settings = {
+        "max_epochs": 3,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        "log_every_n_steps": 1,
+    }
+    return L.Trainer(default_root_dir=folder, callbacks=list(callbacks), **(settings | options))
+
+
+def expected(count: int) -> tuple[float, float]:
+    made = [text.upper() if len(text) < 4 else "A B C D" for text in TEXTS[:count]]
+    truth = [text.upper() for text in TEXTS[:count]]
+    equal = sum(a == b for a, b in zip(made, truth, strict=True))
+    return corpus_bleu(made, [truth]).score, equal / count
+
+
+@pytest.mark.parametrize("count", [3, 6, None])
+def test_the_first_examples_of_the_split_are_used(
+    count: int | None, data: sl.data.TextPairs, tmp_path: Path
+) -> None:
+    model = Counting(data.spec)
+    trainer = trainer_of(tmp_path, GenerationMetrics(num_examples=count))
+    (figures,) = trainer.validate(model, data, verbose=False)
+    bleu, exact = expected(count or len(TEXTS))
+    assert figures["val/bleu"] == pytest.approx(bleu, abs=1e-4)
+    assert figures["val/generated_exact_match"] == pytest.approx(exact)
+    assert sum(model.calls) == (count or len(TEXTS))
+
+
+def test_every_n_epochs_and_monitored(data: sl.data.TextPairs, tmp_path: Path) -> None:
+    """The sanity check generates nothing."""
+    model = Counting(data.spec)
+    keep = ModelCheckpoint(tmp_path, monitor="val/bleu", mode="max", every_n_epochs=2)
+    trainer = trainer_of(tmp_path, GenerationMetrics(2, num_examples=2), keep)
+    trainer.fit(model, data)
+    assert sum(model.calls) == 2 * 2  # in epochs 0 and 2
+    assert float(keep.best_model_score) == pytest.approx(expected(2)[0], abs=1e-4)
+
+
+def test_a_loader_of_ones_own(data: sl.data.TextPairs, tmp_path: Path) -> None:
+    """Whose batches do not number their examples."""
+    data.setup("validate")
+    batch = data.dataset("val")[[0, 1, 2, 3]]._replace(indices=None)
+    model = Counting(data.spec)
+    loader = DataLoader([batch, batch], batch_size=None)
+    trainer = trainer_of(tmp_path, GenerationMetrics(num_examples=5))
+    trainer.validate(model, loader, verbose=False)
+    assert model.calls == [4, 1]
+
+
+@pytest.mark.parametrize("task", ["sequence-to-vector", "language-modeling"])
+def test_models_without_texts_to_compare_are_refused(task: str, tmp_path: Path) -> None:
+    spec = next(spec for spec in SHAPES.values() if spec.task == task)
+    model = sl.GRU(spec, d_model=4)
+    with pytest.raises(ValueError, match=f"this model's task is {task}; remove"):
+        trainer_of(tmp_path, GenerationMetrics()).validate(model, DataLoader([]))
+    with pytest.raises(TypeError, match="expected a SequenceModule, got BoringModel"):
+        trainer_of(tmp_path, GenerationMetrics()).validate(BoringModel(), DataLoader([]))
+
+
+def test_numbers_below_one_are_refused() -> None:
+    for options in ({"every_n_epochs": 0}, {"num_examples": 0}):
+        with pytest.raises(ValueError, match="of at least 1, got 0"):
+            GenerationMetrics(**options)
