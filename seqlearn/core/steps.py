@@ -162,7 +162,8 @@ class TrainingSteps(FiniteSteps):
             step = "test_step" if self.trainer.testing else "validation_step"
             rank_zero_warn(
                 f"{type(self).__name__}: no batch was added to the metrics, so "
-                f"{self._name('loss')} is not logged; call super().{step}(batch, batch_idx) in your {step}"
+                f"{self._name('loss')} is not logged; call super().{step}(batch, batch_idx) in "
+                f"your {step}"
             )
             return
         figures = self.metrics.compute()

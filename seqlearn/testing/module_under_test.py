@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from seqlearn.core import SequenceModule
+from seqlearn.core import GenerationConfig, SequenceModule
 from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
 
@@ -62,13 +62,14 @@ class ModuleUnderTest:
         self.widest_target = self._limit("target", to_text)
 
     def build(self, spec: SequenceSpec, seed: int) -> SequenceModule:
-        """Build the module with a seed, in float32."""
+        """Build the module with a seed, in float32, and with default decoding options."""
         torch.manual_seed(seed)
         module = self.factory(spec)
         if not isinstance(module, SequenceModule):
             raise TypeError(
                 f"expected a factory that builds a SequenceModule, got {type(module).__name__}"
             )
+        module.generation = GenerationConfig()  # each law passes the decoding options it needs
         return module
 
     def _choose_dtype(self) -> None:

@@ -266,3 +266,11 @@ def test_a_broken_class_is_told_by_its_name() -> None:
     assert MeanOfMeans.__name__ in str(
         check_module(BROKEN["MeanOfMeans"], laws=["shapes"], examples=2)
     )
+
+
+def test_a_modules_own_decoding_options_change_no_law() -> None:
+    config = sl.GenerationConfig("beam", repetition_penalty=2.0, min_new_tokens=2)
+    check_module(
+        lambda spec: sl.GRU(spec, d_model=4, dropout=0.0, generation=config),
+        laws=["beam 1 equals greedy", "end of sequence", "exhaustive beam"],
+    )
