@@ -21,13 +21,13 @@ state, feed-forward, word.
 
 Departures from the papers:
 
-- The state that looks is the new one, s_t, as in Luong et al. (Bahdanau et al. look with s_{t-1},
-  and feed the context to the cell). So, over a known target, all steps run at once.
-  `input_feeding=True` feeds the last step's answer to the cell (Luong et al., section 3.3): a loop.
-- "global" attention only; one vector also passes from encoder to decoder as its first state.
-- For a class or vector target there is no decoder: the encoder's context vector looks back at the
-  states, and the attentional hidden state is the pooled vector (after Yang et al. 2016, equations 5
-  to 7).
+- The query is the new state s_t, as in Luong et al. (in Bahdanau et al. it is s_{t-1}, and the
+  context is an input of the cell). With teacher forcing all steps are therefore computed at once.
+  `input_feeding=True` feeds the last attentional hidden state to the cell (Luong et al., section
+  3.3), which requires a loop.
+- Only "global" attention; the context vector of the encoder is also the decoder's initial state.
+- For a class or vector target there is no decoder: attention pooling with the encoder's context
+  vector as the query gives the pooled vector (after Yang et al. 2016, equations 5 to 7).
 """
 
 from __future__ import annotations
@@ -203,26 +203,26 @@ class AttentionPoolingEncoder(nn.Module):
 
 
 class AttentionSeq2Seq(SequenceModule):
-    """A recurrent encoder and a recurrent decoder that looks at every encoder state.
+    """A recurrent encoder, and a recurrent decoder with attention to every encoder state.
 
-    It serves every shape that has a source.
+    It serves every task that has a source.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
+        spec: The types of source and target, such as `data.spec`.
         cell: `"rnn"` (tanh), `"gru"` or `"lstm"`.
         score: `"dot"` and `"general"` (Luong et al. 2015), `"additive"` (Bahdanau et al. 2015) or
             `"scaled_dot"` (Vaswani et al. 2017).
-        d_model: Width of embeddings, states and answers; even, if `bidirectional`.
-        num_layers: Layers of the encoder, and of the decoder.
-        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
-        input_feeding: Whether the decoder's cell reads the answer of the step before: a loop over
-            the steps, in training too.
-        dropout: Share of what is dropped between layers, in training.
+        d_model: Width of embeddings, states and outputs; even if `bidirectional`.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder is bidirectional, `d_model // 2` wide per direction.
+        input_feeding: Whether the decoder's cell also receives the attentional hidden state of the
+            previous step. Steps are then computed in a loop, also in training.
+        dropout: Dropout probability between layers, in training.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
-        ValueError: If there is nothing to look at (a language model), or an argument is none of
-            those named.
+        ValueError: If there is no source (a language model), or an argument is not one of those
+            named.
 
     Source: Luong et al. 2015, sections 3.1 and 3.3; Bahdanau et al. 2015, appendix A.
     """
@@ -243,8 +243,8 @@ class AttentionSeq2Seq(SequenceModule):
         super().__init__(spec, d_model=d_model, **base)
         if spec.source is None:
             raise ValueError(
-                "AttentionSeq2Seq looks at a source, and this data has none; take RNN, GRU, LSTM, "
-                "FeedForward or Transformer for a language model"
+                "expected data with a source, which AttentionSeq2Seq attends to, got none; use "
+                "RNN, GRU, LSTM, FeedForward or Transformer for a language model"
             )
         if cell not in FUSED_LAYERS:
             raise ValueError(f"expected cell 'rnn', 'gru' or 'lstm', got {cell!r}")

@@ -6,17 +6,17 @@
                            │
                     [ concatenate ]
               ▲            ▲            ▲
-          [ embed ]    [ embed ]    [ embed ]        one matrix for all places
+          [ embed ]    [ embed ]    [ embed ]        one matrix for all positions
               ▲            ▲            ▲
-        x_{t-window+1}  x_{t-1}        x_t          what lies before the window is forgotten
+        x_{t-window+1}  x_{t-1}        x_t          tokens before the window are ignored
 
 Departures from the paper:
 
-- The window holds `window` tokens, the last of which is the one just read; places before the first
-  token hold zeros.
+- The window has `window` tokens, including the current one; positions before the first token are
+  zero.
 - There are no direct connections from the embeddings to the output layer (the paper's optional W).
-- With a source there are two such networks: the encoder reads the last `window` tokens of the
-  source into one vector, the decoder the last `window` tokens of the target and that vector.
+- With a source there are two such networks: the encoder maps the last `window` tokens of the source
+  to one vector, the decoder takes the last `window` tokens of the target and that vector.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class MLP(nn.Sequential):
 
 
 class FeedForwardEncoder(nn.Module):
-    """Reads the last tokens of a source, at once.
+    """Maps the last tokens of a source to one vector.
 
     Args:
         d_model: Width of the embeddings and of the pooled vector.
-        window: How many tokens it reads.
-        num_layers: Layers.
-        dropout: Share of what is dropped before and after each layer.
-        overflow: What becomes of a longer source: `"error"` raises, `"truncate"` warns.
+        window: Number of tokens in the window.
+        num_layers: Number of layers.
+        dropout: Dropout probability before and after each layer.
+        overflow: What to do with a longer source: `"error"` raises, `"truncate"` warns.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FeedForwardEncoder(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
-        """Read embedded tokens, of which those are real where `mask` is True.
+        """Encode embedded tokens; `mask` is True where a position is real.
 
         Raises:
             ValueError: If a source is longer than the window, and `overflow` is `"error"`.
@@ -88,7 +88,7 @@ class FeedForwardEncoder(nn.Module):
         lengths = mask.sum(1, keepdim=True)
         if inputs.shape[1] > self.window:
             self._check(int(lengths.max()))
-        # The last `window` places before each row's end, zeros before its start.
+        # The last `window` positions of each row, zeros before its start.
         place = lengths + torch.arange(-self.window, 0, device=mask.device)
         padded = functional.pad(inputs, (0, 0, 0, max(0, self.window - inputs.shape[1])))
         read = padded.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, inputs.shape[-1]))
@@ -108,20 +108,20 @@ class FeedForwardEncoder(nn.Module):
             )
         warnings.warn(
             f"FeedForward reads the last {self.window} tokens of a source and nothing else; "
-            f"sources of up to {longest} tokens are cut",
+            f"sources of up to {longest} tokens are truncated",
             stacklevel=3,
         )
 
 
 class FeedForwardDecoder(nn.Module):
-    """Reads the last tokens of the target, and the source's pooled vector.
+    """Maps the last tokens of the target and the pooled vector of the source to outputs.
 
     Args:
-        d_model: Width of the embeddings, the pooled vector and the answers.
-        window: How many tokens it reads.
-        num_layers: Layers.
-        dropout: Share of what is dropped before and after each layer.
-        has_source: Whether there is a pooled vector to read.
+        d_model: Width of the embeddings, the pooled vector and the outputs.
+        window: Number of tokens in the window.
+        num_layers: Number of layers.
+        dropout: Dropout probability before and after each layer.
+        has_source: Whether there is a pooled vector.
     """
 
     def __init__(
@@ -137,13 +137,13 @@ class FeedForwardDecoder(nn.Module):
         memory: Memory | None,
         state: Float[Tensor, "batch past d_model"] | None = None,
     ) -> tuple[Float[Tensor, "batch target d_model"], Float[Tensor, "batch past d_model"]]:
-        """Answer each embedded token with a vector from which the next token is read.
+        """Compute one vector per token, from which the next token is predicted.
 
         Args:
             inputs: The new tokens, embedded.
-            memory: The source, of which only the pooled vector is read; `None` without one.
-            state: The `window - 1` tokens before, which the call before returned; `None` (and
-                zeros) at the start.
+            memory: The encoded source, of which only `pooled` is used; `None` without a source.
+            state: The `window - 1` previous tokens, returned by the previous call; `None` (which
+                means zeros) in the first call.
         """
         batch, target, d_model = inputs.shape
         past = inputs.new_zeros(batch, self.window - 1, d_model) if state is None else state
@@ -151,29 +151,29 @@ class FeedForwardDecoder(nn.Module):
         read = tokens.unfold(1, self.window, 1).transpose(2, 3).flatten(2) * math.sqrt(d_model)
         if memory is not None:
             read = torch.cat([read, memory.pooled[:, None].expand(-1, target, -1)], -1)
-        answers = self.hidden(read)
-        emit("states", self.hidden, answers, ("target",))
-        return answers, tokens[:, target:]
+        outputs = self.hidden(read)
+        emit("states", self.hidden, outputs, ("target",))
+        return outputs, tokens[:, target:]
 
 
 class FeedForward(SequenceModule):
-    """The feed-forward network over a fixed window, for every shape.
+    """The feed-forward network over a fixed window, for every task.
 
-    It reads its last `window` tokens and nothing else. A longer source is refused, or cut; the
-    target so far is always read through the window, as an n-gram model reads it.
+    Each output depends on the last `window` tokens only. A longer source is an error or is
+    truncated; the target is always read through the window, as in an n-gram model.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        window: Tokens that it reads, of the source and of the target.
-        d_model: Width of embeddings, hidden layers and answers.
-        num_layers: Hidden layers of the encoder, and of the decoder.
-        overflow: What becomes of a source longer than the window: `"error"` raises an error,
-            `"truncate"` warns and reads its last tokens.
-        dropout: Share of what is dropped before and after each hidden layer, in training.
+        spec: The types of source and target, such as `data.spec`.
+        window: Number of tokens in the window, of the source and of the target.
+        d_model: Width of embeddings, hidden layers and outputs.
+        num_layers: Number of hidden layers of the encoder, and of the decoder.
+        overflow: What to do with a source longer than the window: `"error"` raises an error,
+            `"truncate"` warns and uses its last tokens.
+        dropout: Dropout probability before and after each hidden layer, in training.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
-        ValueError: If `window` or `num_layers` is below one, or `overflow` is none of the two.
+        ValueError: If `window` or `num_layers` is below one, or `overflow` is neither of the two.
 
     Source: Bengio et al. 2003, section 2.
     """

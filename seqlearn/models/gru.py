@@ -1,4 +1,4 @@
-"""The gated recurrent unit (Cho et al. 2014, figure 2): two gates decide what the state keeps.
+"""The gated recurrent unit (Cho et al. 2014, figure 2): two gates control the state.
 
                  ┌──────────────[ × z_t ]──────────────┐
                  │                                     ▼
@@ -6,11 +6,11 @@
                  │                     ▲
           r_t, z_t = σ(·)             x_t
 
-Where the update gate z_t is one the state passes by untouched.
+Where the update gate z_t is one, the state does not change.
 
-Departures from the paper: the reset gate r_t is applied after the matrix product, as torch's and
-cuDNN's kernels do it; layers may be stacked and the encoder bidirectional; one context vector
-connects source and target (`nn/recurrent_encoder_decoder.py`); the decoder reads it at its start.
+Departures from the paper: the reset gate r_t is applied after the matrix product, as in the kernels
+of PyTorch and cuDNN; layers may be stacked and the encoder bidirectional; one context vector
+connects source and target (`nn/recurrent_encoder_decoder.py`); it sets the decoder's initial state.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from seqlearn.spec import SequenceSpec
 
 
 class GRU(SequenceModule):
-    """The GRU, for every shape; from sequence to sequence, through one context vector.
+    """The GRU, for every task; sequence to sequence goes through one context vector.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
-        num_layers: Layers of the encoder, and of the decoder.
-        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
-        update_bias: Where the bias of the update gates starts. From 3 or 4 the state is kept nearly
-            whole from the first step of training on, and what is told once is learnt over tens of
-            steps; with 0 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
-        dropout: Share of what is dropped between layers, in training.
+        spec: The types of source and target, such as `data.spec`.
+        d_model: Width of embeddings, states, context vector and outputs; even if `bidirectional`.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder is bidirectional, `d_model // 2` wide per direction.
+        update_bias: The initial bias of the update gates. With 3 or 4 the state is preserved almost
+            fully from the first training step on, so that dependencies over tens of steps are
+            learned; with 0 they may not be learned at all (see `benchmarks/results/dates.md`).
+        dropout: Dropout probability between layers, in training.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
-        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+        ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Cho et al. 2014, section 2.3.
     """

@@ -1,4 +1,4 @@
-"""Long short-term memory (Hochreiter & Schmidhuber 1997, figure 1): a path that passes by.
+"""Long short-term memory (Hochreiter & Schmidhuber 1997, figure 1): an additive state path.
 
     c_{t-1} ──────[ × f_t ]──────(+)───────────────┬──► c_t
                                   ▲                │
@@ -8,12 +8,12 @@
                                   ▲
                                  x_t
 
-The cell c_t is only multiplied by the forget gate and added to: where f_t is one, it and its
-gradient pass by untouched.
+The cell c_t is only multiplied by the forget gate and added to: where f_t is one, the cell and its
+gradient are preserved.
 
-Departures from the paper: a forget gate (Gers et al. 2000), without which the cell can never let
-go; no peepholes; layers may be stacked and the encoder bidirectional; from source to target leads
-one context vector (`nn/recurrent_encoder_decoder.py`).
+Departures from the paper: a forget gate (Gers et al. 2000), without which the cell cannot be reset;
+no peepholes; layers may be stacked and the encoder bidirectional; one context vector connects
+source and target (`nn/recurrent_encoder_decoder.py`).
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from seqlearn.spec import SequenceSpec
 
 
 class LSTM(SequenceModule):
-    """The LSTM, for every shape; from sequence to sequence, through one context vector.
+    """The LSTM, for every task; sequence to sequence goes through one context vector.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
-        num_layers: Layers of the encoder, and of the decoder.
-        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
-        forget_bias: Where the bias of the forget gates starts. From 3 or 4 the cell is kept nearly
-            whole from the first step of training on, and what is told once is learnt over tens of
-            steps; with 1 such a task may not be learnt at all (see `benchmarks/results/dates.md`).
-        dropout: Share of what is dropped between layers, in training.
+        spec: The types of source and target, such as `data.spec`.
+        d_model: Width of embeddings, states, context vector and outputs; even if `bidirectional`.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder is bidirectional, `d_model // 2` wide per direction.
+        forget_bias: The initial bias of the forget gates. With 3 or 4 the cell is preserved almost
+            fully from the first training step on, so that dependencies over tens of steps are
+            learned; with 1 they may not be learned at all (see `benchmarks/results/dates.md`).
+        dropout: Dropout probability between layers, in training.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
-        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+        ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
     """

@@ -1,4 +1,4 @@
-"""The recurrent network of Elman (1990, figure 2): a state that is carried through time.
+"""The recurrent network (Elman 1990, figure 2): a state that is carried through time.
 
          ┌────────── W_hh ──────────┐
          ▼                          │
@@ -6,7 +6,7 @@
                         ▲
                        x_t
 
-It takes any length, one step after another. What the state holds passes through U and tanh at
+It takes sequences of any length, one step after another. The state passes through U and tanh at
 every step, so gradients vanish (or explode) with distance.
 
 Departures from the paper: gradients flow through all steps, not one; layers may be stacked and the
@@ -25,18 +25,18 @@ from seqlearn.spec import SequenceSpec
 
 
 class RNN(SequenceModule):
-    """The tanh RNN, for every shape; from sequence to sequence, through one context vector.
+    """The tanh RNN, for every task; sequence to sequence goes through one context vector.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        d_model: Width of embeddings, states, context and answers; even, if `bidirectional`.
-        num_layers: Layers of the encoder, and of the decoder.
-        bidirectional: Whether the encoder reads in both directions, `d_model // 2` wide each.
-        dropout: Share of what is dropped between layers, in training.
+        spec: The types of source and target, such as `data.spec`.
+        d_model: Width of embeddings, states, context vector and outputs; even if `bidirectional`.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        bidirectional: Whether the encoder is bidirectional, `d_model // 2` wide per direction.
+        dropout: Dropout probability between layers, in training.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
-        ValueError: If there is no layer, or `d_model` is odd and the encoder bidirectional.
+        ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Elman 1990.
     """

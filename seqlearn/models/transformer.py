@@ -1,4 +1,4 @@
-"""The Transformer (Vaswani et al. 2017, figure 1): attention alone, all positions in parallel.
+"""The Transformer (Vaswani et al. 2017, figure 1): attention only, all positions in parallel.
 
                                               next token
                                                   │
@@ -8,7 +8,7 @@
         │                         │               │
    [ LayerNorm ] (pre-norm only)  │          ┌─ feed-forward ─┐
         │                         └───────►  ├─ cross ────────┤  × num_layers
-   ┌─ feed-forward ─┐                        ├─ attention ────┤  (looks back only)
+   ┌─ feed-forward ─┐                        ├─ attention ────┤  (causal)
    ├─ attention ────┤  × num_layers          └───────┬────────┘
    └───────┬────────┘                                │
    √d · embedding + position                 √d · embedding + position
@@ -17,18 +17,18 @@
 
 Departures from the paper:
 
-- `norm="pre"` normalises before each part instead of after the sum (Xiong et al. 2020), with one
-  more normalisation at the end; `"post"` is the paper's.
-- Attention weights and the inner layer of the feed-forward network are dropped too, as in the
-  authors' own code.
-- `positions="learned"` adds a learned row for each position (Gehring et al. 2017), to embeddings
-  that are then not multiplied by √d_model, as in GPT-2; `"rotary"` adds nothing, but turns the
+- `norm="pre"` normalizes before each sublayer instead of after the sum (Xiong et al. 2020), with
+  one more normalization at the end; `"post"` is the paper's.
+- Dropout is also applied to attention weights and to the inner layer of the feed-forward network,
+  as in the authors' code.
+- `positions="learned"` adds a learned vector for each position (Gehring et al. 2017), to embeddings
+  that are then not multiplied by √d_model, as in GPT-2; `"rotary"` adds nothing, but rotates the
   queries and keys of self-attention by their positions (Su et al. 2021), and keeps the √d_model.
-- `activation="gelu"` has the exact x·Φ(x) (Hendrycks & Gimpel 2016) in place of max(0, x).
-- The paper always shares one matrix between both embeddings and the output; here that is
-  `tie_embeddings=True` (with a joint vocabulary), and an output bias stays.
-- `Memory.pooled` (the mean of the encoder's states) is there for class and vector targets; the
-  decoder does not look at it.
+- `activation="gelu"` is the exact x·Φ(x) (Hendrycks & Gimpel 2016) instead of max(0, x).
+- The paper always shares one matrix between both embeddings and the output layer; here that is
+  `tie_embeddings=True` (with a joint vocabulary), and the output layer has a bias.
+- `Memory.pooled` (the mean of the encoder's states) serves class and vector targets; the decoder
+  does not use it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ from seqlearn.spec import SequenceSpec
 
 
 def max_positions(spec: SequenceSpec) -> tuple[int, int]:
-    """How many positions are learned in the source and in the target, if they are.
+    """The number of learned positions of source and target.
 
-    As many as the longest source seen has tokens; and in the target the start symbol, a prompt as
-    long as the longest target seen, and all that `generate` adds by default.
+    For the source it is the length of the longest training source. For the target it is START, a
+    prompt as long as the longest training target, and all tokens that `generate` adds by default.
     """
     source = 1 if spec.source is None else spec.source.longest
     target = spec.target.longest
@@ -68,25 +68,25 @@ def max_positions(spec: SequenceSpec) -> tuple[int, int]:
 
 
 class Transformer(SequenceModule):
-    """The Transformer, for every shape.
+    """The Transformer, for every task.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        d_model: Width of embeddings, states and answers; `num_heads` must divide it.
-        num_layers: Blocks in the encoder, and in the decoder.
-        num_heads: Attentions side by side in each block.
-        d_feedforward: Width of the feed-forward networks' inner layer; 4 × `d_model` by default.
-        dropout: Share of what is dropped in training.
-        norm: `"post"` normalises after each sum, as the paper does; `"pre"` before each part.
-        positions: `"sinusoidal"`, as in the paper, and `"rotary"` serve any length; `"learned"`
-            as many positions as `max_positions` says (in the source the longest text seen, in the
-            target three times that), and refuses more.
-        activation: Of the feed-forward networks: `"relu"`, as in the paper, or `"gelu"`.
+        spec: The types of source and target, such as `data.spec`.
+        d_model: Width of embeddings, states and outputs; a multiple of `num_heads`.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        num_heads: Attention heads of each layer.
+        d_feedforward: Inner width of the feed-forward blocks; 4 × `d_model` by default.
+        dropout: Dropout probability, in training.
+        norm: `"post"` normalizes after each sum, as in the paper; `"pre"` before each sublayer.
+        positions: `"sinusoidal"`, as in the paper, and `"rotary"` have no maximum length;
+            `"learned"` has as many positions as `max_positions` returns (for the source the longest
+            training text, for the target about three times that), and longer ones are an error.
+        activation: Activation of the feed-forward blocks: `"relu"`, as in the paper, or `"gelu"`.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 
     Raises:
         ValueError: If `num_heads` does not divide `d_model` (into even widths, if rotary), a size
-            is not positive, or `norm`, `positions` or `activation` is none of those named.
+            is not positive, or `norm`, `positions` or `activation` is not one of those named.
 
     Source: Vaswani et al. 2017; Xiong et al. 2020 for `norm="pre"`; Su et al. 2021 for rotary
     positions. `norm="pre", positions="learned", activation="gelu", tie_embeddings=True` without a

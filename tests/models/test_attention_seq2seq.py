@@ -195,7 +195,7 @@ def test_it_generates_with_every_cell_and_score(cell: str, score: str) -> None:
 
 
 def test_a_language_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="take RNN, GRU, LSTM, FeedForward or Transformer"):
+    with pytest.raises(ValueError, match="use RNN, GRU, LSTM, FeedForward or Transformer"):
         sl.AttentionSeq2Seq(sl.SequenceSpec(None, sl.TextSpec(9, 8)))
 
 

@@ -92,7 +92,9 @@ def test_a_longer_source_is_refused_with_the_numbers() -> None:
 
 def test_a_longer_source_is_cut_by_option() -> None:
     model = model_of(CLASSES, window=4, overflow="truncate")
-    with pytest.warns(UserWarning, match="the last 4 tokens .* sources of up to 6 tokens are cut"):
+    with pytest.warns(
+        UserWarning, match="the last 4 tokens .* sources of up to 6 tokens are truncated"
+    ):
         memory = model.encode(*pad([[4, 5, 6, 7, 8, 9], [10]]))
     cut = model.encode(*pad([[6, 7, 8, 9], [10]]))
     torch.testing.assert_close(memory.pooled, cut.pooled, **EXACT)
