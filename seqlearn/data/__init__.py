@@ -1,6 +1,6 @@
 """The data module for all tasks, its field types and its sources."""
 
-from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.fields import Classes, Field, Text, Vector
 from seqlearn.data.module import SequenceDataModule
 from seqlearn.data.sources.dates import Dates
 from seqlearn.data.sources.labelled_text import LabelledText
@@ -14,6 +14,7 @@ from seqlearn.data.sources.vectors import Vectors
 __all__ = [
     "Classes",
     "Dates",
+    "Field",
     "LabelledText",
     "Multi30k",
     "PlainText",

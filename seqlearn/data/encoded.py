@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,7 +23,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch
-from seqlearn.spec import ClassesSpec, Side, TextSpec
+from seqlearn.data.class_weights import class_weights
+from seqlearn.spec import ClassesSpec, TextSpec
 
 MMAP_THRESHOLD = 1 << 26
 """Files larger than this are memory-mapped instead of read."""
@@ -33,7 +35,13 @@ DescribeRow = Callable[[int], str]
 
 @runtime_checkable
 class ColumnEncoder(Protocol):
-    """Encodes one side of one split, and writes it to files."""
+    """Encodes one side of one split, and writes it to files.
+
+    Attributes:
+        unknown: How many tokens were outside the vocabulary; `None` without a vocabulary.
+    """
+
+    unknown: int | None
 
     def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
         """Encode the values of consecutive rows; `row` is the first one."""
@@ -44,20 +52,8 @@ class ColumnEncoder(Protocol):
     def save(self, folder: Path, name: str) -> None:
         """Write the files that `EncodedDataset` reads; `name` is split and side."""
 
-
-def make_column_encoder(side: Side, describe_row: DescribeRow, *, is_target: bool) -> ColumnEncoder:
-    """Create the encoder for a side of the spec.
-
-    Args:
-        side: The spec of the values.
-        describe_row: Describes a row in errors.
-        is_target: Whether texts are enclosed in start and end.
-    """
-    if isinstance(side, TextSpec):
-        return TextEncoder(side, describe_row, is_target=is_target)
-    if isinstance(side, ClassesSpec):
-        return ClassEncoder(side, describe_row)
-    return _VectorEncoder()
+    def update_spec(self, spec: Any, split: str) -> Any:
+        """The side of the spec after this split has been encoded."""
 
 
 class TextEncoder:
@@ -76,7 +72,8 @@ class TextEncoder:
         self._ids: list[NDArray[np.int32]] = []
         self._lengths: list[int] = []
         self.longest = 0
-        self.unknown = 0
+        self.unknown: int | None = 0
+        self._unknown = 0
 
     def encode(self, values: Sequence[str], row: int) -> list[list[int]]:
         """Encode texts to ids, without start and end.
@@ -106,7 +103,8 @@ class TextEncoder:
     def append(self, encoded: Sequence[list[int]]) -> None:
         """Append encoded texts."""
         lists, ids = encoded, _flat(encoded)
-        self.unknown += int(np.count_nonzero(ids == UNKNOWN))
+        self._unknown += int(np.count_nonzero(ids == UNKNOWN))
+        self.unknown = self._unknown
         self.longest = max(self.longest, *(len(text) for text in lists), 0)
         if self._is_target:
             lists = [[START, *text, END] for text in lists]
@@ -122,6 +120,12 @@ class TextEncoder:
         np.save(folder / f"{name}.ids.npy", ids, allow_pickle=False)
         np.save(folder / f"{name}.offsets.npy", offsets, allow_pickle=False)
 
+    def update_spec(self, spec: TextSpec, split: str) -> TextSpec:
+        """With the longest text, and whether training has tokens outside the vocabulary."""
+        longest = max(spec.max_length, self.longest)
+        seen = spec.unk_in_training or (split == "train" and self._unknown > 0)
+        return replace(spec, max_length=longest, unk_in_training=seen)
+
 
 def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     total = sum(len(text) for text in texts)
@@ -129,9 +133,17 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
 
 
 class ClassEncoder:
-    """Encodes labels as class ids."""
+    """Encodes labels as class ids; `weights` are those of the field `Classes`."""
 
-    def __init__(self, side: ClassesSpec, describe_row: DescribeRow) -> None:
+    unknown: int | None = None
+
+    def __init__(
+        self,
+        side: ClassesSpec,
+        describe_row: DescribeRow,
+        weights: str | Mapping[str, float] | None = None,
+    ) -> None:
+        self._weights = weights
         self._ids = {label: number for number, label in enumerate(side.labels)}
         self._describe_row = describe_row
         self._values: list[int] = []
@@ -169,20 +181,49 @@ class ClassEncoder:
         values = np.array(self._values, dtype=np.int64)
         np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
 
+    def update_spec(self, spec: ClassesSpec, split: str) -> ClassesSpec:
+        """With the weights of the classes.
 
-class _VectorEncoder:
+        Raises:
+            ValueError: If a class has lost all training examples to a `max_length`.
+        """
+        if split != "train":
+            return spec
+        lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
+        if lost:
+            raise ValueError(
+                f"max_length: all training examples of the label {lost[0]!r} are longer and are "
+                "dropped; raise it, or take the label out"
+            )
+        if self._weights is None:
+            return spec
+        return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
+
+
+class VectorEncoder:
+    """Vectors, or other arrays of one shape, in single precision."""
+
+    unknown: int | None = None
+
     def __init__(self) -> None:
         self._values: list[NDArray[np.float32]] = []
 
     def encode(self, values: Sequence[Any], row: int) -> list[NDArray[np.float32]]:
+        """The values as arrays."""
         return [np.asarray(value, dtype=np.float32) for value in values]
 
     def append(self, encoded: Sequence[NDArray[np.float32]]) -> None:
+        """Add the next arrays."""
         self._values.extend(encoded)
 
     def save(self, folder: Path, name: str) -> None:
+        """Write the arrays (float32)."""
         values = np.stack(self._values) if self._values else np.zeros((0, 0), np.float32)
         np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+    def update_spec(self, spec: Any, split: str) -> Any:
+        """The same spec."""
+        return spec
 
 
 def save_rows(folder: Path, split: str, rows: Sequence[int]) -> None:

@@ -6,23 +6,76 @@ derives a side of the `SequenceSpec` from the field and the training split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from seqlearn.batch import SPECIAL_TOKENS
+from seqlearn.data.cache import file_digest
+from seqlearn.data.encoded import (
+    ClassEncoder,
+    ColumnEncoder,
+    DescribeRow,
+    TextEncoder,
+    VectorEncoder,
+)
+from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
+from seqlearn.spec import ClassesSpec, SideSpec, TextSpec, VectorSpec
 from seqlearn.spec.raw_inputs import check_surrogates
 
 OVERFLOW = ("error", "drop", "truncate")
-TRAINED = ("char", "word", "bpe")
-"""The tokenizers that are trained on the training split; any other value is a path."""
+
+
+class Field(ABC):
+    """The configuration of one side of the examples.
+
+    A field of your own is a frozen dataclass of plain values that implements these methods.
+
+    Attributes:
+        spec_type: The class of `SequenceSpec` side that it makes.
+    """
+
+    spec_type: ClassVar[type[SideSpec]]
+
+    @abstractmethod
+    def check(self, value: Any) -> None:
+        """Check one raw value.
+
+        Raises:
+            ValueError: If the value is not of this type; the message says why.
+        """
+
+    @abstractmethod
+    def digest(self) -> str | None:
+        """A digest of the files that the field reads, on which the cache depends; often `None`."""
+
+    @abstractmethod
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> Any:
+        """Make the side of the spec.
+
+        Args:
+            values: Returns an iterator over the raw values of the training split.
+        """
+
+    @abstractmethod
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """Make the encoder of one split.
+
+        Args:
+            spec: The side of the spec.
+            describe_row: Names a row in errors.
+            is_target: Whether this side is the target.
+        """
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Field):
     """A text. The same `Text` *instance* on both sides makes one joint vocabulary.
 
     Attributes:
@@ -49,6 +102,8 @@ class Text:
         >>> Text("bpe", vocab_size=4000)
         Text('bpe', vocab_size=4000)
     """
+
+    spec_type: ClassVar[type[SideSpec]] = TextSpec
 
     tokenizer: str = "char"
     vocab_size: int | None = None
@@ -91,9 +146,28 @@ class Text:
             )
         check_surrogates(value)
 
+    def digest(self) -> str | None:
+        """That of the tokenizer's file, if it is read from one."""
+        if self.tokenizer in TRAINED:
+            return None
+        load_tokenizer(self.tokenizer)  # so that its errors come first
+        return file_digest(self.tokenizer)
+
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> TextSpec:
+        """A `TextSpec` with the tokenizer, which is trained on the values or read."""
+        if self.tokenizer in TRAINED:
+            return text_spec(train_tokenizer(self, values()))
+        return text_spec(load_tokenizer(self.tokenizer))
+
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """An encoder of texts to ids."""
+        return TextEncoder(spec, describe_row, is_target=is_target)
+
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Field):
     """A class label. The classes are the labels of the training split, sorted.
 
     Attributes:
@@ -109,6 +183,8 @@ class Classes:
         >>> Classes(weights={"spam": 5.0, "ham": 1.0})
         Classes(weights={'spam': 5.0, 'ham': 1.0})
     """
+
+    spec_type: ClassVar[type[SideSpec]] = ClassesSpec
 
     weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
 
@@ -147,9 +223,23 @@ class Classes:
                 "so that no two labels differ only in whitespace"
             )
 
+    def digest(self) -> str | None:
+        """None."""
+        return None
+
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> ClassesSpec:
+        """A `ClassesSpec` with the labels of the training split, sorted."""
+        return ClassesSpec(tuple(sorted(set(values()))))
+
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """An encoder of labels to class ids."""
+        return ClassEncoder(spec, describe_row, self.weights)
+
 
 @dataclass(frozen=True)
-class Vector:
+class Vector(Field):
     """A vector of numbers.
 
     Attributes:
@@ -163,6 +253,8 @@ class Vector:
         >>> Vector(90)
         Vector(size=90)
     """
+
+    spec_type: ClassVar[type[SideSpec]] = VectorSpec
 
     size: int
 
@@ -193,8 +285,19 @@ class Vector:
                 "remove or replace it"
             )
 
+    def digest(self) -> str | None:
+        """None."""
+        return None
 
-Field = Text | Classes | Vector
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> VectorSpec:
+        """A `VectorSpec` of this size."""
+        return VectorSpec(self.size)
+
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """An encoder of vectors in single precision."""
+        return VectorEncoder()
 
 
 def _short(one: Any) -> str:

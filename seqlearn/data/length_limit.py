@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqlearn.data.fields import Field, Text
-
 
 class LengthLimit:
     """Applies the `max_length` of the fields to encoded training examples, and counts them.
@@ -19,13 +17,11 @@ class LengthLimit:
         describe_row: Describes a row in errors.
     """
 
-    def __init__(
-        self, fields: Mapping[str, Field | None], describe_row: Callable[[int], str]
-    ) -> None:
+    def __init__(self, fields: Mapping[str, Any], describe_row: Callable[[int], str]) -> None:
         self._limits = {
             side: (field.max_length, field.overflow)
             for side, field in fields.items()
-            if isinstance(field, Text) and field.max_length is not None
+            if getattr(field, "max_length", None) is not None
         }
         self._describe_row = describe_row
         self._total = 0
@@ -84,7 +80,7 @@ class LengthLimit:
 
 def warn_of_overflow(
     summary: Mapping[str, Any],
-    fields: Mapping[str, Field | None],
+    fields: Mapping[str, Any],
     describe_row: Callable[[int], str],
 ) -> None:
     """Warn of dropped and truncated training examples: their number and the first one."""
@@ -92,7 +88,7 @@ def warn_of_overflow(
     limits = ", ".join(
         f"{side} {field.max_length}"
         for side, field in fields.items()
-        if isinstance(field, Text) and field.max_length is not None
+        if getattr(field, "max_length", None) is not None
     )
     if summary["dropped"]:
         count, first = summary["dropped"]

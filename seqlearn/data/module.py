@@ -31,13 +31,13 @@ from seqlearn.data.batching import (
 from seqlearn.data.budget import default_batch_tokens
 from seqlearn.data.describe import describe
 from seqlearn.data.encoded import BatchDataset, EncodedDataset
-from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.fields import Field
 from seqlearn.data.loader import ResumableLoader, SequenceLoader, TrainingLoader
 from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec, task_of
+from seqlearn.spec import SequenceSpec, task_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
@@ -75,15 +75,15 @@ class SequenceDataModule(PlainArguments, ABC):
 
     def __init__(
         self,
-        source: Text | Vector | None,
-        target: Text | Classes | Vector,
+        source: Field | None,
+        target: Field,
         *,
         batch_tokens: int | None = None,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        task_of(_spec_type(source), _spec_type(target))
+        task_of(None if source is None else source.spec_type, target.spec_type)  # type: ignore[arg-type]
         self.source = source
         self.target = target
         if batch_tokens is not None:
@@ -341,12 +341,6 @@ class SequenceDataModule(PlainArguments, ABC):
 def _longer_side(dataset: EncodedDataset) -> NDArray[np.int64]:
     """Number of tokens of each example's longer side, `example`."""
     return np.maximum(dataset.source_lengths, dataset.target_lengths)
-
-
-def _spec_type(field: object) -> type:
-    """What a field becomes in the spec."""
-    specs = ((Text, TextSpec), (Classes, ClassesSpec), (Vector, VectorSpec))
-    return next((spec for kind, spec in specs if isinstance(field, kind)), type(field))
 
 
 def _describe_location(data: SequenceDataModule, dataset: EncodedDataset, row: int) -> str:

@@ -5,30 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqlearn.data.cache import cached, file_digest
-from seqlearn.data.class_weights import class_weights
-from seqlearn.data.encoded import (
-    ClassEncoder,
-    ColumnEncoder,
-    EncodedDataset,
-    TextEncoder,
-    make_column_encoder,
-    save_references,
-    save_rows,
-)
-from seqlearn.data.fields import TRAINED, Classes, Field, Text, Vector
+from seqlearn.data.cache import cached
+from seqlearn.data.encoded import ColumnEncoder, EncodedDataset, save_references, save_rows
+from seqlearn.data.fields import Field
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
-from seqlearn.data.tokenizers import load_tokenizer, text_spec, train_tokenizer
-from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
+from seqlearn.spec import SequenceSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 Split = Literal["train", "val", "test"]
@@ -45,8 +35,8 @@ _SUMMARY = "summary.json"
 class Source(Protocol):
     """Protocol of a data module for preparation."""
 
-    source: Text | Vector | None
-    target: Text | Classes | Vector
+    source: Field | None
+    target: Field
 
     def examples(self, split: Split) -> Iterable[Example]:
         """All examples of a split, in order."""
@@ -110,10 +100,11 @@ def digest_examples(data: Source) -> str:
 def _key(data: Source) -> str:
     fields: list[Any] = []
     for field in (data.source, data.target):
-        plain = None if field is None else {"kind": type(field).__name__, **asdict(field)}
-        if isinstance(field, Text) and field.tokenizer not in TRAINED:
-            load_tokenizer(field.tokenizer)  # raise its errors first
-            fields.append(file_digest(field.tokenizer))
+        plain = (
+            None if field is None else {"kind": type(field).__name__, **asdict(cast(Any, field))}
+        )
+        if field is not None and (digest := field.digest()) is not None:
+            fields.append(digest)
         fields.append(plain)
     parts = [_FORMAT, fields, data.source is data.target, data.fingerprint()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -130,35 +121,31 @@ def _build(data: Source, folder: Path) -> None:
     limit = LengthLimit(_fields(data), partial(data.describe_location, "train"))
     for split in SPLITS:
         for name, column in _encode(data, split, sides, folder, limit).items():
-            if isinstance(column, ClassEncoder) and split == "train":
-                sides[name] = _weighted(data, sides[name], column)
-            if not isinstance(column, TextEncoder):
-                continue
-            unknown.setdefault(name, {})[split] = column.unknown
-            side = sides[name]
-            assert isinstance(side, TextSpec)
-            longest = max(side.max_length, column.longest)
-            seen = side.unk_in_training or (split == "train" and column.unknown > 0)
-            sides[name] = replace(side, max_length=longest, unk_in_training=seen)
+            sides[name] = column.update_spec(sides[name], split)
+            if column.unknown is not None:
+                unknown.setdefault(name, {})[split] = column.unknown
     joint = data.source is data.target
-    spec = SequenceSpec(sides["source"], sides["target"], joint)  # type: ignore[arg-type]
+    spec = SequenceSpec(sides["source"], sides["target"], joint)
     overflow = limit.summary()
     summary = json.dumps({"spec": spec.to_dict(), "unknown": unknown, "overflow": overflow})
     (folder / _SUMMARY).write_text(summary, encoding="utf-8")
 
 
 def _encode(
-    data: Source, split: Split, sides: dict[str, Side | None], folder: Path, limit: LengthLimit
+    data: Source, split: Split, sides: dict[str, Any], folder: Path, limit: LengthLimit
 ) -> dict[str, ColumnEncoder]:
     """Write one split, and return its encoders by side."""
     describe_row = partial(data.describe_location, split)
     columns = {
-        name: (number, make_column_encoder(side, describe_row, is_target=name == "target"))
-        for number, (name, side) in enumerate(sides.items())
-        if side is not None
+        name: (
+            number,
+            field.make_column_encoder(sides[name], describe_row, is_target=name == "target"),
+        )
+        for number, (name, field) in enumerate(_fields(data).items())
+        if field is not None
     }
     # Generated texts are compared with the raw texts; a language model has no references.
-    evaluated = split != "train" and isinstance(data.target, Text) and data.source is not None
+    evaluated = split != "train" and data.source is not None and sides["target"].is_readable_text
     references: list[str] = []
     examples = _checked(data, split)
     row = 0
@@ -191,47 +178,23 @@ def _fields(data: Source) -> dict[str, Field | None]:
     return {"source": data.source, "target": data.target}
 
 
-def _weighted(data: Source, side: Side | None, column: ClassEncoder) -> Side | None:
-    """Add the class weights.
-
-    Raises:
-        ValueError: If all training examples of a class were dropped because of `max_length`.
-    """
-    assert isinstance(side, ClassesSpec)
-    assert isinstance(data.target, Classes)
-    lost = [label for label, count in zip(side.labels, column.counts, strict=True) if not count]
-    if lost:
-        raise ValueError(
-            f"max_length: all training examples of the label {lost[0]!r} are longer and are "
-            "dropped; increase it, or remove the label"
-        )
-    if data.target.weights is None:
-        return side
-    return replace(side, weights=class_weights(data.target.weights, side.labels, column.counts))
-
-
-def _side(data: Source, number: int) -> Side | None:
-    """The spec of source (0) or target (1), derived from field and training split."""
+def _side(data: Source, number: int) -> Any:
+    """The spec of source (0) or target (1), as far as the training split decides it."""
     field = (data.source, data.target)[number]
     if field is None:
         return None
-    if isinstance(field, Vector):
-        return VectorSpec(field.size)
-    if isinstance(field, Classes):
-        return ClassesSpec(tuple(sorted({pair[number] for pair in _checked(data, "train")})))
-    if field.tokenizer not in TRAINED:
-        return text_spec(load_tokenizer(field.tokenizer))
     both = (0, 1) if data.source is data.target else (number,)
-    reading = True  # an error in the data already names the example
+    reading = False  # an error of the data already says where it is
 
-    def texts() -> Iterator[str]:
+    def values() -> Iterator[Any]:
         nonlocal reading
+        reading = True
         for pair in _checked(data, "train"):
             yield from (pair[side] for side in both)
         reading = False
 
     try:
-        return text_spec(train_tokenizer(field, texts()))
+        return field.make_spec(values)
     except ValueError as error:
         if reading:
             raise

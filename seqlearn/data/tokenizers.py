@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from seqlearn.batch import SPECIAL_TOKENS, UNKNOWN
-from seqlearn.data.fields import Text
 from seqlearn.data.foreign_tokenizers import reserve_ids
 from seqlearn.data.sentencepiece_models import read_sentencepiece
 from seqlearn.spec import TextSpec
+
+TRAINED = ("char", "word", "bpe")
+"""The tokenizers that are trained on the training split; any other name is a path."""
 
 _BPE_VOCAB_SIZE = 8000
 _NO_LIMIT = 2**31 - 1
@@ -29,7 +31,24 @@ _ROLES = {  # names that a tokenizer file may use for the four reserved ids
 }
 
 
-def train_tokenizer(field: Text, texts: Iterable[str]) -> str:
+@runtime_checkable
+class TokenizerOptions(Protocol):
+    """The attributes of a field `Text` on which a tokenizer depends."""
+
+    @property
+    def tokenizer(self) -> str:
+        """`"char"`, `"word"` or `"bpe"`."""
+
+    @property
+    def vocab_size(self) -> int | None:
+        """The number of ids, if it is set."""
+
+    @property
+    def lowercase(self) -> bool:
+        """Whether texts are lower-cased."""
+
+
+def train_tokenizer(field: TokenizerOptions, texts: Iterable[str]) -> str:
     """Train the tokenizer of a field on the texts of the training split.
 
     Training is deterministic. Decoding an encoded text returns it: exactly for `"char"` over the

@@ -12,7 +12,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text, encoded
-from seqlearn.data.encoded import EncodedDataset, make_column_encoder, save_references
+from seqlearn.data.encoded import (
+    ClassEncoder,
+    EncodedDataset,
+    TextEncoder,
+    VectorEncoder,
+    save_references,
+)
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
 
@@ -26,11 +32,17 @@ def written(
 ) -> EncodedDataset:
     for name, half in (("source", source), ("target", target)):
         if half is not None:
-            column = make_column_encoder(half[0], "row {}".format, is_target=name == "target")
+            column = encoder(half[0], is_target=name == "target")
             for row, value in enumerate(half[1]):
                 column.append(column.encode([value], row))
             column.save(folder, f"val.{name}")
     return EncodedDataset(folder, "val")
+
+
+def encoder(side: Side, *, is_target: bool) -> TextEncoder | ClassEncoder | VectorEncoder:
+    if isinstance(side, TextSpec):
+        return TextEncoder(side, "row {}".format, is_target=is_target)
+    return ClassEncoder(side, "row {}".format) if side.kind == "classes" else VectorEncoder()
 
 
 def texts(folder: Path) -> EncodedDataset:
@@ -120,7 +132,7 @@ def test_vectors_classes_and_no_source(tmp_path: Path) -> None:
 
 
 def test_a_label_that_training_never_showed_is_named(tmp_path: Path) -> None:
-    column = make_column_encoder(ClassesSpec(("de", "en")), "row {}".format, is_target=True)
+    column = ClassEncoder(ClassesSpec(("de", "en")), "row {}".format)
     with pytest.raises(ValueError, match=r"row 1: the label 'fr' does not occur in .*'de', 'en'"):
         column.append(column.encode(["de", "fr"], 0))
 
@@ -132,15 +144,14 @@ def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
     )
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     side = TextSpec(6, 0, words.to_str())
-    column = make_column_encoder(side, "row {}".format, is_target=False)
+    column = TextEncoder(side, "row {}".format, is_target=False)
     column.append(column.encode(["a b", ""], 0))
     with pytest.raises(ValueError, match="row 3: the tokenizer encodes a part of 'a <s> b' as"):
         column.append(column.encode(["", "a <s> b"], 2))
 
 
 def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
-    column = make_column_encoder(LETTERS, "row {}".format, is_target=True)
-    assert isinstance(column, encoded.TextEncoder)
+    column = TextEncoder(LETTERS, "row {}".format, is_target=True)
     column.append(column.encode(["abxx", "", "x"], 0))
     column.append(column.encode(["abc"], 0))
     assert (column.unknown, column.longest) == (3, 4)
