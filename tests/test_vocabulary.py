@@ -43,6 +43,15 @@ RETIRED = {
     r"\bcarries_state\b": "stateful",
     r"\blook_(back|at)\(": "causal_self_attention, cross_attention",
     r"\bLawBroken\b|\bcompany of answers\b": "LawsViolated, batch-invariant generation",
+    # introspection and laws
+    r"\b(flow_verdict|FlowVerdict)\b": "classify_gradient_flow, GradientFlowClass",
+    r"\battended_distance\b": "mean_attention_distance",
+    r"\bstate_strips\b": "state_heatmap",
+    r"\bSaturation\.(shut|open)\b|\buncompiled\(": "saturated_low, saturated_high, force_eager",
+    r"\.(fed|answered)\b|\brecording\.times\b": "decoder_input, decoder_output, time_axis",
+    r"\b(LawBroken|NotChecked|OneOfSeveral)\b": "LawsViolated, NotApplicable",
+    r'["`](by heart|whole beam|beam of one|cached answers|examples apart|no tokens)["`]': "laws",
+    r"\b(was|were|is|are) heard\b": "record, capture, report",
 }
 """For each retired term (a regular expression) the one that replaced it."""
 

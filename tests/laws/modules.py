@@ -1,4 +1,4 @@
-"""Every architecture as the laws try it: small, and with other options for every seed.
+"""Every architecture as the laws test it: small, and with other options for every seed.
 
 The kit seeds torch before it calls a factory, so what a factory picks by torch's random numbers is
 a function of the seed, and a counterexample can be built again.
@@ -22,12 +22,12 @@ _Choice = TypeVar("_Choice")
 
 
 def pick(*choices: _Choice) -> _Choice:
-    """One of these, by torch's random numbers."""
+    """One of these, drawn with torch's random numbers."""
     return choices[int(torch.randint(len(choices), ()))]
 
 
 def tied(spec: sl.SequenceSpec) -> bool:
-    """Whether the embedding is the head as well, which is only of a text as target."""
+    """Whether embedding and head are tied, which only a text target allows."""
     return isinstance(spec.target, sl.TextSpec) and pick(True, False)
 
 
@@ -92,7 +92,7 @@ def transformer(spec: sl.SequenceSpec) -> sl.Transformer:
 
 
 def learned_positions(spec: sl.SequenceSpec) -> sl.Transformer:
-    """Which read no longer text than the longest of training."""
+    """Positions that limit the length of a text to the longest of training."""
     return sl.Transformer(
         spec, d_model=8, num_layers=1, num_heads=2, positions="learned", dropout=0.2
     )
@@ -115,11 +115,11 @@ SERVED = [
     for shape in SHAPES
     if (name, shape) != ("AttentionSeq2Seq", "language-modeling")
 ]
-"""Each architecture with each shape that it serves."""
+"""Each architecture with each task that it serves."""
 
 
 class Case(NamedTuple):
-    """A module by name, shape and seed, and the examples of a batch, as plain data."""
+    """A module by name, task and seed, and the examples of a batch, as plain data."""
 
     name: str
     shape: str
@@ -127,7 +127,7 @@ class Case(NamedTuple):
     examples: list[tuple[Any, Any]]
 
     def module(self) -> sl.SequenceModule:
-        """The module, in double precision and `eval`, with biases that are something."""
+        """The module, in float64 and eval mode, with biases that are not zero."""
         torch.manual_seed(self.seed)
         module = MODULES[self.name](SHAPES[self.shape])
         perturb(module)
@@ -145,7 +145,7 @@ def cases(
     shapes: tuple[str, ...] = tuple(SHAPES),
     names: tuple[str, ...] = tuple(name for name in MODULES if name != "SRU"),
 ) -> Case:
-    """One of these modules (by default the library's) on one of these shapes, and a batch."""
+    """One of these modules (by default the library's) on one of these tasks, and a batch."""
     name = draw(st.sampled_from(names))
     served = [s for s in shapes if not (name == "AttentionSeq2Seq" and s == "language-modeling")]
     shape = draw(st.sampled_from(served))

@@ -1,4 +1,4 @@
-"""Every law on every architecture, and on a module of a user's; on many cases in thorough.py."""
+"""Every law on every architecture and on a user's module; thorough.py has many cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seqlearn.testing import LAWS, SHAPES, module_checks
 EXAMPLES = 6
 
 
-# torch.compile cannot trace the run-time check of shapes: another process, without it, tries that.
+# torch.compile cannot trace the run-time checks of shapes: another process runs without them.
 @pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
 @module_checks(
     MODULES, laws=[law.name for law in LAWS if law.name != "compiled"], examples=EXAMPLES
@@ -27,7 +27,7 @@ def test_each_law_holds(check: Callable[[], None]) -> None:
 
 
 def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
-    """Outside of the run-time check of shapes, for every module."""
+    """For every module, without the run-time checks of shapes."""
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, here / "thorough.py", "--laws", "compiled", "--examples", "1"],
@@ -42,7 +42,7 @@ def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_architecture_serves_each_shape_but_one(name: str) -> None:
-    """So that no law leaves one out unseen."""
+    """So that no law skips a module unnoticed."""
     for shape, spec in SHAPES.items():
         if (name, shape) == ("AttentionSeq2Seq", "language-modeling"):
             with pytest.raises(ValueError, match="take RNN, GRU, LSTM, FeedForward or Transformer"):

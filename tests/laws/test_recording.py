@@ -1,4 +1,4 @@
-"""What `record` keeps of every architecture, and what it leaves alone."""
+"""What `record` stores of every architecture, and what it does not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSE = {"atol": 1e-9, "rtol": 1e-7}
 
 
 def kept(recording: Recording) -> dict[str, torch.Tensor]:
-    """Everything that has numbers, by kind and name."""
+    """All tensors, by kind and name."""
     found = {f"attention {name}": weights for name, weights in recording.attention.items()}
     found |= {f"states {name}": steps for name, steps in recording.states.items()}
     return found | {
@@ -31,7 +31,7 @@ def kept(recording: Recording) -> dict[str, torch.Tensor]:
 
 @given(cases())
 def test_every_step_has_its_token(case: Case) -> None:
-    """A forward call gives one row for each example, with its tokens, and masks that fit."""
+    """A forward pass gives one row for each example, with its tokens and the right masks."""
     model, batch = case.module(), case.batch()
     with torch.no_grad(), sl.record(model) as recording:
         model(batch)
@@ -59,7 +59,7 @@ def test_every_step_has_its_token(case: Case) -> None:
 def test_generation_is_recorded_as_the_forward_call_over_its_answers(
     case: Case, strategy: dict[str, object]
 ) -> None:
-    """Greedy, sampled, or the surviving hypothesis of a beam: attention, states and gates."""
+    """Greedy, sampled, or the best hypothesis of a beam: attention, states and gates."""
     model, batch = case.module(), case.batch()
     sources: object = [source for source, _ in case.examples]
     options: dict[str, object] = {}
@@ -81,7 +81,7 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
         assert other.tokens[0].decoder_output[:steps] == one.tokens[0].decoder_output
         assert (
             steps >= len(other.tokens[0].decoder_input) - 1
-        )  # at the limit the end symbol is not asked for
+        )  # at the limit no end symbol is generated
         for name, found in kept(one).items():
             expected = kept(other)[name]
             known = one.time_axis | {n: axes[0] for n, axes in one.axes.items()}
@@ -101,7 +101,7 @@ def test_gates_give_back_the_states(case: Case) -> None:
     for name, recorded in recording.gates.items():
         mask = recording.mask(recording.time_axis[name])
         states, gates, layer = recording.states[name], recorded, layers[name]
-        if layer.reverse:  # in the order of the text; back to that of reading
+        if layer.reverse:  # from the order of the text to the order of computation
             states, gates = (
                 reverse_padded(states, mask),
                 {n: reverse_padded(g, mask) for n, g in recorded.items()},

@@ -25,7 +25,7 @@ from seqlearn.testing import LawsViolated, check_module
 
 
 def checked(name: str, laws: list[str | int] | None, examples: int) -> tuple[str, int, int]:
-    """What is found of one module, in words; the cases tried, and the laws that are broken."""
+    """The report of one module as text, the number of cases and of violated laws."""
     warnings.filterwarnings("ignore", message="FeedForward reads the last")
     start = time.perf_counter()
     try:
@@ -40,7 +40,7 @@ def checked(name: str, laws: list[str | int] | None, examples: int) -> tuple[str
 def all_checked(
     names: list[str], laws: list[str | int] | None, examples: int, jobs: int
 ) -> Iterator[tuple[str, int, int]]:
-    """What is found of each module, by as many processes as there are jobs."""
+    """The report of each module, from as many processes as there are jobs."""
     if jobs == 1:
         yield from (checked(name, laws, examples) for name in names)
         return
@@ -50,7 +50,7 @@ def all_checked(
 
 
 def main() -> None:
-    """Check what was asked for."""
+    """Check the selected laws on the selected modules."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""For each law a module that breaks it, by a mistake that is made.
+"""For each law a module that violates it through a typical mistake.
 
 Each is a small module of the library with one method that is wrong. `BROKEN` names the law that
 must find it, and those that may be broken as well because they follow from the mistake.
@@ -27,7 +27,7 @@ TEXT, CLASS, TEXT_TARGET = (
 
 
 class Broken(NamedTuple):
-    """A module that breaks a law.
+    """A module that violates a law.
 
     Attributes:
         module: The class.
@@ -42,9 +42,9 @@ class Broken(NamedTuple):
     shapes: tuple[str, ...]
 
     def __call__(self, spec: sl.SequenceSpec) -> sl.SequenceModule:
-        """Build it, on its shapes."""
+        """Build it, for its tasks."""
         if spec not in [SHAPES[shape] for shape in self.shapes]:
-            raise ValueError(f"tried on {', '.join(self.shapes)} alone")
+            raise ValueError(f"serves {', '.join(self.shapes)} only")
         return self.module(spec)
 
 
@@ -54,7 +54,7 @@ BROKEN: dict[str, Broken] = {}
 def breaks(
     law: str, *follows: str, shapes: tuple[str, ...] = (TEXT,)
 ) -> Callable[[Module], Module]:
-    """Enter a class into `BROKEN`."""
+    """Add a class to `BROKEN`."""
 
     def enter(module: Module) -> Module:
         BROKEN[module.__name__] = Broken(module, law, frozenset(follows), shapes)
@@ -64,21 +64,20 @@ def breaks(
 
 
 class Small(sl.GRU):
-    """What the broken ones are made of."""
+    """The base of the broken modules."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=6, num_layers=1, dropout=0.0)
 
 
 class SmallTransformer(sl.Transformer):
-    """What those are made of that need attention."""
+    """The base of those that need attention."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=8, num_layers=1, num_heads=2, dropout=0.0)
 
 
-# Of answers only that is compared which follows from other laws; so much follows from a decoder
-# that does not mean the same at each step.
+# The laws of generation that a decoder violates whose steps differ from its parallel pass.
 STEPWISE = (
     "cached equals uncached",
     "scores",
@@ -87,7 +86,7 @@ STEPWISE = (
     "beam 1 equals greedy",
 )
 
-# A module that lets padding in answers otherwise in other company.
+# The laws that a module violates whose outputs depend on padding.
 PADDED = ("padding", "batch invariance", "batch-invariant generation", "no cross-example gradient")
 PADDED += ("cached equals uncached", "sampling", "scores")
 
@@ -100,7 +99,7 @@ class SoftmaxOverTheWrongAxis(Small):
         memory = super().encode(source, source_lengths)
         scores = memory.states @ memory.states.mT
         scores = scores.masked_fill(~memory.mask[:, None], -1e9)
-        sl.probe("looks", scores.softmax(1)[:, None])  # over the queries
+        sl.probe("self", scores.softmax(1)[:, None])  # over the queries
         return memory
 
 
@@ -111,7 +110,7 @@ class MaskForgottenByTheDecoder(SmallTransformer):
 
 
 def louder(_part: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    """What is given on is not what the weights make."""
+    """The output is not the weighted sum of the values."""
     return 1.1 * output
 
 
@@ -126,7 +125,7 @@ class OutputOfOtherWeights(sl.AttentionSeq2Seq):
 
 
 @breaks("shapes")
-class SummaryOfNothing(Small):
+class PooledOfAnEmptySource(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
         return memory._replace(pooled=memory.pooled + 1)
@@ -159,12 +158,12 @@ class MeanOfNoWords(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
         real = memory.mask[..., None]
-        mean = (memory.states * real).sum(1) / real.sum(1)  # of none: 0 / 0
+        mean = (memory.states * real).sum(1) / real.sum(1)  # 0 / 0 for an empty source
         return memory._replace(pooled=mean)
 
 
 @breaks("empty target")
-class NothingFedCounts(Small):
+class AnEmptyTargetCounts(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         if tokens.shape[1] == 0:
             _, state = super().decode(
@@ -174,7 +173,7 @@ class NothingFedCounts(Small):
         return super().decode(tokens, memory, state)
 
 
-# 3: padding and company
+# 3: padding and batch invariance
 
 
 @breaks(*PADDED, "attention weights")
@@ -190,11 +189,11 @@ class MaskForgottenByTheEncoder(SmallTransformer):
 class PaddedBackwardDirection(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
-        self.backwards = nn.GRU(self.d_model, self.d_model, batch_first=True)
+        self.backward_layer = nn.GRU(self.d_model, self.d_model, batch_first=True)
 
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        _, last = self.backwards(memory.states.flip(1))  # padding first
+        _, last = self.backward_layer(memory.states.flip(1))  # padding first
         return memory._replace(pooled=memory.pooled + last[0] * memory.mask.any(1, keepdim=True))
 
 
@@ -209,14 +208,14 @@ class PaddedBackwardDirection(Small):
 class PositionsCountedFromThePadding(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
-        self.places = nn.Embedding(16, self.d_model)
+        self.positions = nn.Embedding(16, self.d_model)
 
     def encode(self, source: Any, source_lengths: Any) -> Any:
         from_the_end = torch.arange(source.shape[1]).flip(0)
-        inputs = self.source_embedding(source) + self.places(from_the_end)
+        inputs = self.source_embedding(source) + self.positions(from_the_end)
         memory = self.encoder(inputs, length_mask(source_lengths, source.shape[1]))
-        # So that the places have a gradient also where there are none.
-        return memory._replace(pooled=memory.pooled + 0 * self.places.weight.sum())
+        # So that the positions have a gradient even without tokens.
+        return memory._replace(pooled=memory.pooled + 0 * self.positions.weight.sum())
 
 
 @breaks(
@@ -282,7 +281,7 @@ class AnswersInTheOrderOfWork(Small):
 )
 class TargetNotShifted(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
-        shifted = torch.cat([tokens[:, 1:], tokens[:, -1:]], 1)  # reads what it is to predict
+        shifted = torch.cat([tokens[:, 1:], tokens[:, -1:]], 1)  # reads the token that it predicts
         return super().decode(shifted, memory, state)
 
 
@@ -311,7 +310,7 @@ class LearnsFromTheNeighbours(Small):
         return memory._replace(pooled=memory.pooled + (mean - mean.detach()))
 
 
-# 5: steps
+# 5: incremental decoding
 
 
 @breaks("incremental decoding", "empty target", *STEPWISE, shapes=TEXT_TARGET)
@@ -344,13 +343,13 @@ class BeamStopsEarly(Small):
 
 
 class Rigid:
-    """A state that does not say which row is which."""
+    """A state that is not reordered."""
 
     def __init__(self, inner: Tensor) -> None:
         self.inner = inner
 
     def select(self, rows: Tensor) -> Rigid:
-        """Leave the rows where they are, but for their number."""
+        """Keep the rows where they are; change only their number."""
         return Rigid(self.inner[torch.arange(len(rows)) % len(self.inner)])
 
 
@@ -390,14 +389,14 @@ class OneTokenTooMany(Small):
         return super().generate(sources, **options)
 
 
-# 7: looking, copying, other kernels
+# 7: side effects, copies, other kernels
 
 
 @breaks("recording")
 class DrawsWhenLookedAt(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
         memory = super().encode(source, source_lengths)
-        # Made for a listener alone, and with a random number that moves all that come after.
+        # Computed only while recording, and it draws a random number.
         emit("states", "noisy", lambda: memory.states + 0 * torch.rand(1))
         return memory
 
@@ -437,14 +436,14 @@ class OtherwiseWhenCompiled(Small):
 
 
 class Doubling(nn.Module):
-    """A decoder with a second way for compilers."""
+    """A decoder that computes something else under a compiler."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, inputs: Any, memory: Any, state: Any = None) -> Any:
-        """Answer; twice as loud where it is compiled."""
+        """Compute the outputs; twice as large when compiled."""
         answers, state = self.inner(inputs, memory, state)
         return (2 * answers if torch.compiler.is_compiling() else answers), state
 
@@ -477,7 +476,7 @@ class DoesNotSeeTheSource(Small):
 
 @breaks("overfit a small batch")
 class ReadsABagOfTokens(Small):
-    """Two of eleven tokens are a guess: [4, 5] and [5, 4] are the same bag."""
+    """[4, 5] and [5, 4] are the same bag of tokens: two of eleven targets are a guess."""
 
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
@@ -485,7 +484,7 @@ class ReadsABagOfTokens(Small):
 
 
 class Bag(nn.Module):
-    """The mean of what the tokens say, whatever their order."""
+    """The mean of the tokens, in any order."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -504,14 +503,14 @@ class LoudAtTheStart(Small):
             self.head.weight.mul_(100)
 
 
-# 9: keeping
+# 9: checkpoints
 
 
 @breaks("checkpoint round trip")
 class NumbersOutsideOfTheState(Small):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec)
-        self.shift = float(torch.rand(1))  # no buffer, and no argument
+        self.shift = float(torch.rand(1))  # neither a buffer nor an argument
 
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         answers, state = super().decode(tokens, memory, state)
@@ -523,11 +522,11 @@ class CountsItsSteps(Small):
     steps = 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.steps += 1  # which no checkpoint keeps
+        self.steps += 1  # which no checkpoint contains
         return super().training_step(batch, batch_idx) * self.steps
 
 
-# 10: together
+# 10: distributed
 
 
 @breaks("distributed and accumulation equivalence")

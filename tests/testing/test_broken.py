@@ -1,4 +1,4 @@
-"""Laws can fail: each broken module is found by the law that is named for it."""
+"""Laws can fail: each broken module is found by its law."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testing.broken import BROKEN
 
 from seqlearn.testing import LAWS, LawsViolated, check_module
 
-# torch.compile cannot trace the run-time check of shapes; in a process without it, see below.
+# torch.compile cannot trace the run-time checks of shapes; see below for another process.
 HERE = {name: broken for name, broken in BROKEN.items() if broken.law != "compiled"}
 
 
@@ -32,16 +32,16 @@ def test_its_law_finds_it(name: str) -> None:
     assert f"{broken.law}: {report.outcomes[broken.law].law.says}" in str(caught.value)
     assert case.found in str(caught.value)
     if not report.outcomes[broken.law].law.drawn:
-        assert case.drawn["examples"], "it names the batch all the same"
+        assert case.drawn["examples"], "it names the batch"
         return
-    # Shrunk: two examples of a few tokens are enough for any of them.
+    # Shrunk: each needs two examples of a few tokens at most.
     assert len(case.drawn.get("examples", [])) <= 4
     assert sum(len(part) for pair in case.drawn.get("examples", []) for part in pair if part) <= 12
 
 
-@pytest.mark.parametrize("name", ["PaddedBackwardDirection", "SummaryOfNothing"])
+@pytest.mark.parametrize("name", ["PaddedBackwardDirection", "PooledOfAnEmptySource"])
 def test_the_counterexample_can_be_built_again(name: str) -> None:
-    """And shows the fault by hand."""
+    """It shows the fault when built by hand."""
     broken = BROKEN[name]
     with pytest.raises(LawsViolated) as caught:
         check_module(broken, laws=[broken.law], examples=40)
@@ -55,18 +55,18 @@ def test_the_counterexample_can_be_built_again(name: str) -> None:
         assert memory.pooled[batch.source_lengths == 0].abs().max() > 0.5
 
 
-def test_examples_that_cannot_be_told_apart_are_named() -> None:
+def test_indistinguishable_examples_are_named() -> None:
     broken = BROKEN["ReadsABagOfTokens"]
     with pytest.raises(LawsViolated) as caught:
         check_module(broken, laws=["overfit a small batch"])
     found = caught.value.report.outcomes["overfit a small batch"].counterexample.found
-    # The first token of both has one half; all others are right.
+    # The first token of both has probability one half; all others are right.
     assert found.startswith("9 of 11 are right after 400 steps; the loss goes from ")
     assert found.endswith("; it cannot tell the source [4, 5] from [5, 4]")
 
 
 def found_in_another_process(name: str, laws: list[str] | None) -> set[str]:
-    """The laws that a broken module breaks where shapes are not checked at run time."""
+    """The laws that a broken module violates, without the run-time checks of shapes."""
     code = f"""
 import warnings
 warnings.filterwarnings("ignore")

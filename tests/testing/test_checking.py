@@ -95,7 +95,7 @@ class NoDecoder(sl.SequenceModule):
         self.encoder = sl.GRU(spec, d_model=4).encoder
 
 
-def test_a_half_that_is_missing_is_told() -> None:
+def test_a_missing_decoder_is_reported() -> None:
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec.source is None:
             raise ValueError("reads")
@@ -107,7 +107,7 @@ def test_a_half_that_is_missing_is_told() -> None:
 
 
 def test_a_stated_maximum_is_kept_to() -> None:
-    """A module that refuses more places than eight is tried on eight, and the report says so."""
+    """A module that accepts at most eight positions is tested on eight, and the report says so."""
 
     def learned(spec: sl.SequenceSpec) -> sl.SequenceModule:
         return sl.Transformer(spec, d_model=4, num_layers=1, num_heads=1, positions="learned")
@@ -120,11 +120,11 @@ def test_a_stated_maximum_is_kept_to() -> None:
 class InSinglePrecision(sl.GRU):
     def encode(self, source, source_lengths):
         memory = super().encode(source, source_lengths)
-        mixed = memory.pooled @ torch.eye(self.d_model)  # of single precision, always
+        mixed = memory.pooled @ torch.eye(self.d_model)  # always in float32
         return memory._replace(pooled=mixed)
 
 
-def test_what_computes_in_single_precision_is_tried_there() -> None:
+def test_a_module_that_fails_in_float64_is_tested_in_float32() -> None:
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec.source is None:
             raise ValueError("reads")
@@ -135,17 +135,17 @@ def test_what_computes_in_single_precision_is_tried_there() -> None:
     assert report.notes[0].startswith("tested in float32, for it fails in float64 (Runt")
 
 
-def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
-    """They neither end it nor hold it; if there are no others, it is not checked."""
+def test_cases_to_which_a_law_does_not_apply_do_not_count() -> None:
+    """They do not count; if there are no others, the law is not checked."""
 
     def check(trial: Trial) -> None:
-        """Says nothing of odd seeds."""
+        """Does not apply to odd seeds."""
         if trial.seed % 2:
             raise NotApplicable("odd")
         trial.expect(trial.seed % 4 == 0 or not strict, "not by four")
 
     def never(trial: Trial) -> None:
-        """Says nothing at all."""
+        """Never applies."""
         raise NotApplicable("nothing")
 
     subject = ModuleUnderTest(gru)
@@ -155,7 +155,7 @@ def test_cases_of_which_a_law_says_nothing_do_not_count() -> None:
     assert 0 < found.cases < 40
     silent = Law(1, "never", "", never)
     assert run_law(silent, subject, 40, 0) == Outcome(silent, "not checked", reason="nothing")
-    strict = True  # which some even seed breaks, also after an odd one
+    strict = True  # which an even seed violates, also after an odd one
     assert run_law(Law(1, "even", "", check), subject, 40, 0).status == "broken"
 
 
@@ -163,7 +163,7 @@ def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
     class Loud(InSinglePrecision):
         def encode(self, source, source_lengths):
             memory = super().encode(source, source_lengths)
-            return memory._replace(pooled=memory.pooled + 1)  # of nothing too
+            return memory._replace(pooled=memory.pooled + 1)  # for an empty source too
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
         if spec.source is None:
@@ -199,7 +199,7 @@ def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
     assert check_module(make, laws=["gradients"], zero_gradients=[r"^idle\."]).held == ["gradients"]
 
 
-def test_what_a_user_gets_wrong() -> None:
+def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"expected laws by number \(1 to 10\), by name"):
         check_module(gru, laws=["causal"])
     with pytest.raises(ValueError, match="got 11"):
@@ -228,7 +228,7 @@ def test_the_random_state_is_left_alone() -> None:
 
 
 def test_a_module_of_a_user_needs_no_care_for_empty_sequences() -> None:
-    """`nn.GRU` takes no sequence of length zero, and the base never gives it one."""
+    """`nn.GRU` needs at least one step, and the base never passes zero."""
     report = check_module(lambda spec: MyModel(spec, d_model=6), laws=[2, 3, 4], examples=10)
     assert {"shapes", "empty target", "padding", "causality"} <= set(report.held)
 
@@ -249,7 +249,7 @@ def test_importing_seqlearn_brings_no_hypothesis() -> None:
 
 def test_importing_uses_no_random_numbers() -> None:
     code = (
-        # What other packages draw is theirs.
+        # Imported first: other packages may draw.
         "import random, numpy, torch, babel, huggingface_hub, hypothesis, jaxtyping, lightning, "
         "matplotlib, sacrebleu, tokenizers, torchmetrics; r, n, t = random.getstate(), "
         "numpy.random.get_state(), torch.get_rng_state(); import seqlearn, seqlearn.testing; "
@@ -262,7 +262,7 @@ def test_importing_uses_no_random_numbers() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_broken_class_is_told_by_its_name() -> None:
+def test_a_report_names_the_class() -> None:
     assert MeanOfMeans.__name__ in str(
         check_module(BROKEN["MeanOfMeans"], laws=["shapes"], examples=2)
     )

@@ -1,4 +1,4 @@
-"""The page of the laws names each of them, and what it says."""
+"""The page of the laws lists each of them."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ def test_an_lstm_without_packing_reads_its_padding() -> None:
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")
 def test_the_fast_path_of_torch_sees_no_empty_source() -> None:
-    """Where all sources are empty it would fail."""
+    """It fails if all sources of a batch are empty."""
     assert check_module(torch_modules.TorchTransformer, laws=LAWS, examples=30).held == LAWS
 
 
 def test_bart_is_never_called_without_queries() -> None:
-    """Which its attention does not take."""
+    """Its attention needs at least one query."""
     pytest.importorskip("transformers")
     from foreign import bart
 

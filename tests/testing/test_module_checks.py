@@ -64,9 +64,9 @@ def test_one_test_for_each_law(tmp_path: Path) -> None:
         "test_good[module2-1-attention_output]": "SKIPPED",
         "test_good[module2-2-shapes]": "PASSED",
         "test_broken[mean-8-loss_additivity]": "FAILED",
-        "test_expected[mean-2-shapes]": "FAILED",  # it holds, which was not expected
+        "test_expected[mean-2-shapes]": "FAILED",  # it holds, unexpectedly
         "test_expected[mean-8-loss_additivity]": "XFAIL",
-        "test_not_checked[good-1-attention_weights]": "FAILED",  # nor was this found broken
+        "test_not_checked[good-1-attention_weights]": "FAILED",  # and this was not violated
         "test_not_checked[good-1-attention_output]": "SKIPPED",
     }, done.stdout
     assert "LawsViolated: MeanOfMeans violates 1 of 1 laws" in done.stdout

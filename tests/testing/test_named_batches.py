@@ -1,4 +1,4 @@
-"""A law that draws nothing names the batch on which it failed, too."""
+"""A law that draws nothing names the batch that failed, too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_batch_stands_in_the_message_and_can_be_built() -> None:
 
 
 class SkipsEmptyTargets(Small):
-    """A user's module that takes a shortcut where nothing is to be decoded."""
+    """A user's module that returns early for an empty target."""
 
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         if tokens.shape[1] == 0:

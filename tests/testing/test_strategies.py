@@ -1,4 +1,4 @@
-"""The strategies give what they say, and none of it is drawn outside of hypothesis."""
+"""The strategies draw what they promise, and only through hypothesis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving pictures: how many frames, and what they show."""
+"""Animated GIFs: the number of frames, and their content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_attention_appears_row_by_row(heads: int, tmp_path: Path) -> None:
     recording = Recording({"cross": weights}, tokens=TOKENS, axes={"cross": ("target", "source")})
     path = to_gif(recording, tmp_path / "a.gif")
     shown = frames(path)
-    assert len(shown) == 3  # The last one stays.
+    assert len(shown) == 3  # the last frame is held
     white = [int((frame == 255).all(-1).sum()) for frame in shown]
     assert white[0] > white[1] > white[2]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.gif"]

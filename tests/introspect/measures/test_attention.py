@@ -1,4 +1,4 @@
-"""Measures, against what is known by hand."""
+"""Measures of attention, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def real(*shape: int) -> torch.Tensor:
 
 
 def test_a_head_that_looks_at_the_token_before_looks_one_token_far() -> None:
-    before = torch.eye(5).roll(-1, 1)  # query 0 looks at key 4: four tokens
+    before = torch.eye(5).roll(-1, 1)  # query 0 attends to key 4: four tokens
     even = torch.full((5, 5), 0.2)
     weights = torch.stack([torch.eye(5), before, even])[None]
     position = torch.arange(5.0)
@@ -78,7 +78,7 @@ def test_distance_and_rollout_need_self_attention() -> None:
 
 def test_rollout_multiplies_the_first_layer_first() -> None:
     first, second = torch.rand(2, 3, 4, 4).softmax(-1), torch.rand(2, 2, 4, 4).softmax(-1)
-    first[1, :, 3] = 0  # a padded token sees nothing: only itself stays
+    first[1, :, 3] = 0  # a padded token has no visible key: the identity remains
     one = 0.5 * first.mean(1) + 0.5 * torch.eye(4)
     one[1, 3] = torch.eye(4)[3]
     two = 0.5 * second.mean(1) + 0.5 * torch.eye(4)

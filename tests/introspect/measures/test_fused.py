@@ -79,7 +79,7 @@ def test_it_carries_no_gradient() -> None:
 
 
 class Largest(TorchFunctionMode):
-    """The most elements in one tensor that torch answered with."""
+    """The largest number of elements in a tensor that torch returned."""
 
     elements = 0
 

@@ -1,4 +1,4 @@
-"""Gradient flow, against gradients by hand; the verdict, against curves of a known slope."""
+"""Gradient norms, against values by hand; their class, against curves of a known slope."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_noise_is_steady() -> None:
 
 
 def test_levels_of_examples_do_not_count() -> None:
-    # Long examples have greater gradients here; each falls on its way back.
+    # Long examples have larger gradients here; each gradient decreases backward.
     norms = torch.zeros(3, 30)
     lengths = torch.tensor([10, 20, 30])
     for row, length in enumerate(lengths.tolist()):
@@ -95,10 +95,10 @@ def test_padding_is_not_looked_at() -> None:
 
 def test_zeros() -> None:
     window = torch.ones(2, 20)
-    window[:, :15] = 0  # reads its last five tokens and nothing else
+    window[:, :15] = 0  # depends on its last five tokens only
     assert classify_gradient_flow(window) == "vanishing"
     one = curve(0.5, 20)
-    one[[10, 19]] = 0  # somewhere on the way, and at the last step
+    one[[10, 19]] = 0  # in the middle, and at the last step
     assert classify_gradient_flow(one[None]) == "vanishing"
     one = torch.ones(20)
     one[7] = 0

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, and that nothing in a token can break it."""
+"""Attention maps: what is drawn, and that no token breaks the figure."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ HARD = [
 def test_no_token_breaks_a_picture() -> None:
     figure = attention_map(even(len(HARD), len(HARD)), HARD, HARD)
     drawn(figure)
-    with mpl.rc_context({"font.family": "STIXGeneral"}):  # It has no Arabic.
+    with mpl.rc_context({"font.family": "STIXGeneral"}):  # which has no Arabic
         drawn(attention_map(even(len(HARD), len(HARD)), HARD, HARD))
     shown = labels(figure, "x")
     assert shown[:2] == ["$x_1$", "a_b^{"]
@@ -97,7 +97,7 @@ def test_no_token_breaks_a_picture() -> None:
 
 
 def test_a_character_without_a_glyph_is_written_as_its_code_point() -> None:
-    families, missing = _fonts(frozenset("a\U000f1234\U000f1235"))  # Private use: in no font.
+    families, missing = _fonts(frozenset("a\U000f1234\U000f1235"))  # private use: in no font
     assert "DejaVu Sans" in families
     assert missing == {"\U000f1234", "\U000f1235"}
     figure = attention_map(even(1, 2), ["a"], ["a\U000f1234", "\U000f1234\U000f1235b"])

@@ -1,4 +1,4 @@
-"""Figures show themselves in a notebook, once."""
+"""A notebook shows a figure once, without a call of `show`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strips: a column for each step, a row for each unit."""
+"""Heatmaps of states: a column for each step, a row for each unit."""
 
 from __future__ import annotations
 

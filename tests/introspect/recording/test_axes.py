@@ -1,4 +1,4 @@
-"""The axes of a recording are what the mechanisms state, at every length."""
+"""The axes of a recording are those that the modules state, at every length."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FACTORIES = {
     "input_feeding": lambda spec: AttentionSeq2Seq(spec, d_model=8, input_feeding=True),
     "Transformer": lambda spec: Transformer(spec, d_model=8, num_layers=1, num_heads=2),
 }
-"""One module for each mechanism that states axes."""
+"""One model for each kind of module that states its axes."""
 
 VECTORS = ("context", "encoder.hidden", "encoder.combination")
-"""How the names of states end that are one vector for a whole source, and follow no sequence."""
+"""Endings of the names of states that are one vector per source and follow no sequence."""
 
 
 def expected_axes(recording: Recording, spec: SequenceSpec) -> dict[str, tuple[str, str]]:
@@ -75,7 +75,7 @@ def buildable() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "shape"), buildable())
 def test_a_forward_call_of_any_lengths(name: str, shape: str) -> None:
-    """Among them a source of one token, one as long as what is fed, and an empty one."""
+    """With a source of one token, one as long as the decoder input, and an empty one."""
     model, spec = build(name, shape)
     for source, target in [(1, 0), (1, 1), (3, 2), (4, 2), (0, 0)]:
         sources = {"text": [4] * source, "vector": [0.5, 1.0, -1.0]}
@@ -102,7 +102,7 @@ def test_generation_step_by_step(name: str, shape: str, strategy: dict[str, obje
 
 
 def test_known_axes_are_kept_by_labels_by_files_and_by_parts(tmp_path: object) -> None:
-    """Cross-attention over a source as long as the target, whose weights see no later key."""
+    """Cross-attention over a source as long as the target, whose weights are zero at later keys."""
     weights = torch.ones(1, 1, 3, 3).tril()
     with sl.record(nn.Identity()) as recording:
         sl.probe("mine", weights, axes=("target", "source"))
@@ -122,7 +122,7 @@ def test_known_axes_are_kept_by_labels_by_files_and_by_parts(tmp_path: object) -
 
 
 class Cross(nn.Module):
-    """A user's decoder whose cross-attention joins by `sl.probe`."""
+    """A user's decoder that reports its cross-attention with `sl.probe`."""
 
     def __init__(self, axes: tuple[str, ...] | None) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ def test_a_statement_that_does_not_fit_the_sizes_labels_nothing() -> None:
 
 
 def test_parts_of_ours_in_a_module_of_ones_own_state_their_axes() -> None:
-    """No tokens are known there: what is drawn has numbers for labels, and nothing raises."""
+    """No tokens are known: figures have indices as labels, and nothing raises."""
 
     class Mine(nn.Module):
         def __init__(self) -> None:

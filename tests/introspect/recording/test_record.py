@@ -1,4 +1,4 @@
-"""`record`: forward calls, generation, and what it must leave alone."""
+"""`record`: forward passes, generation, and what it must not change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seqlearn.spec import SequenceSpec, TextSpec
 
 
 class Mixer(nn.Module):
-    """Self-attention with a causal or a padding mask, offered beside its own computation."""
+    """Self-attention with a causal or a padding mask, which reports its weights."""
 
     def __init__(self, d_model: int = 8, heads: int = 2, *, causal: bool = False) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class Pair(nn.Module):
         return self.second(self.first(inputs))
 
 
-def offered(*values: float, heads: int = 1, query: int = 1, key: int = 2) -> Tensor:
-    """Weights whose rows are told apart by their numbers."""
+def weights_of(*values: float, heads: int = 1, query: int = 1, key: int = 2) -> Tensor:
+    """Weights with a different value in each row."""
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, heads, query, key).clone()
 
 
@@ -71,20 +71,20 @@ def chunk(
     steps: int = 2,
     total: int | None = None,
 ) -> None:
-    """Generate outputs that no row leaves; every weight is the output's position plus 1."""
+    """Generate outputs without reordering; every weight is the output's position plus 1."""
     values = [float(position + 1) for position in outputs]
     notify("generation_start", outputs, len(outputs) if total is None else total, source, lengths)
-    emit("attention", "encoder", lambda: offered(*values, query=2))
+    emit("attention", "encoder", lambda: weights_of(*values, query=2))
     for step in range(steps):
         notify("decoding_step", None)
-        emit("attention", "cross", lambda: offered(*values))
+        emit("attention", "cross", lambda: weights_of(*values))
         keys = step + 1
-        emit("attention", "self", lambda keys=keys: offered(*values, key=keys))
+        emit("attention", "self", lambda keys=keys: weights_of(*values, key=keys))
     fed = [[2, *[10 + position] * (steps - 1)] for position in outputs]
     end([[(steps - 1, row)] for row in range(len(outputs))], fed)
 
 
-# Forward calls
+# Forward passes
 
 
 def test_keys_are_module_names_and_rows_sum_to_one() -> None:
@@ -128,7 +128,7 @@ def test_recording_changes_no_output_and_no_random_state(*, training: bool) -> N
     assert torch.equal(found, expected)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.allclose(recording.attention["first"].sum(-1), torch.ones(2, 2, 4))
-    found.sum().backward()  # The graph is the model's own.
+    found.sum().backward()  # the graph is that of the model
     assert all(not module._forward_hooks for module in model.modules())
 
 
@@ -209,9 +209,9 @@ def test_only_this_thread_is_heard() -> None:
 
 
 def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> None:
-    """The first to begin ends first; each hears its own."""
+    """The first to start ends first; each records its own thread."""
     first, second = threading.Event(), threading.Event()
-    heard: dict[str, int] = {}
+    recorded: dict[str, int] = {}
     model = Mixer()
 
     def begins_first() -> None:
@@ -219,7 +219,7 @@ def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> Non
             model(torch.randn(1, 2, 8))
             first.set()
             second.wait(20)
-        heard["first"] = len(recording.attention[""])
+        recorded["first"] = len(recording.attention[""])
 
     def ends_last() -> None:
         first.wait(20)
@@ -227,14 +227,14 @@ def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> Non
             second.set()
             threads[0].join(20)
             model(torch.randn(3, 2, 8))
-        heard["second"] = len(recording.attention[""])
+        recorded["second"] = len(recording.attention[""])
 
     threads = [threading.Thread(target=run) for run in (begins_first, ends_last)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert heard == {"first": 1, "second": 3}
+    assert recorded == {"first": 1, "second": 3}
     assert eval_frame._stance.stance == "default"
 
 
@@ -268,11 +268,11 @@ def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
     with record(nn.Identity()) as recording:
         notify("generation_start", [0, 1, 2], 3, None, None)
         notify("decoding_step", None)
-        emit("attention", "self", lambda: offered(0.1, 1.1, 2.1, key=1))
+        emit("attention", "self", lambda: weights_of(0.1, 1.1, 2.1, key=1))
         notify("decoding_step", torch.tensor([0, 2]))
-        emit("attention", "self", lambda: offered(0.2, 2.2, key=2))
+        emit("attention", "self", lambda: weights_of(0.2, 2.2, key=2))
         notify("decoding_step", torch.tensor([1]))
-        emit("attention", "self", lambda: offered(2.3, key=3))
+        emit("attention", "self", lambda: weights_of(2.3, key=3))
         end([[(1, 0)], [(0, 1)], [(2, 0)]], [[2, 7], [2], [2, 8, 9]])
     weights = recording.attention["self"][:, 0]
     expected = torch.tensor(
@@ -293,15 +293,15 @@ def test_generation_follows_each_output_back_through_rows_that_leave() -> None:
 
 
 def test_generation_follows_the_best_hypothesis_of_a_beam() -> None:
-    """Two rows a sentence; the best hypothesis crosses from one row to the other."""
+    """Two rows per sentence; the best hypothesis moves from one row to the other."""
     with record(nn.Identity()) as recording:
         notify("generation_start", [0], 1, None, None)
         notify("decoding_step", None)
-        emit("attention", "cross", lambda: offered(0.1))
+        emit("attention", "cross", lambda: weights_of(0.1))
         notify("decoding_step", torch.tensor([0, 0]))
-        emit("attention", "cross", lambda: offered(0.2, 0.3))
+        emit("attention", "cross", lambda: weights_of(0.2, 0.3))
         notify("decoding_step", torch.tensor([1, 1]))
-        emit("attention", "cross", lambda: offered(0.4, 0.5))
+        emit("attention", "cross", lambda: weights_of(0.4, 0.5))
         end([[(2, 1), (2, 0)]], [[2, 5, 6, 7]])
     assert torch.equal(recording.attention["cross"][0, 0, :, 0], torch.tensor([0.1, 0.3, 0.5]))
 
@@ -310,9 +310,9 @@ def test_a_prompt_gives_several_queries_in_one_step_and_the_limit_ends_without_a
     with record(nn.Identity()) as recording:
         notify("generation_start", [0], 1, None, None)
         notify("decoding_step", None)
-        emit("attention", "self", lambda: offered(0.5, query=3, key=3))
+        emit("attention", "self", lambda: weights_of(0.5, query=3, key=3))
         notify("decoding_step", None)
-        emit("attention", "self", lambda: offered(0.25, key=4))
+        emit("attention", "self", lambda: weights_of(0.25, key=4))
         end([[(1, 0)]], [[2, 5, 6, 7, 8]])
     assert recording.attention["self"].shape == (1, 1, 4, 4)
     assert not recording.attention["self"][0, 0, :3, 3].any()
@@ -325,7 +325,7 @@ def test_chunks_are_put_into_the_callers_order_and_calls_stay_apart() -> None:
         chunk([1], steps=3, total=3)
         chunk([1], total=2)
         chunk([0], total=2)
-        probe("encoder", offered(9.0))
+        probe("encoder", weights_of(9.0))
         chunk([0])
     first = recording.attention["cross"][:, 0, 0, 0]
     assert first.tolist() == [1, 2, 3, 1, 2, 1]
@@ -359,7 +359,7 @@ def test_axes_that_cannot_be_told_stay_unknown(width: int, axes: object) -> None
     with record(nn.Identity()) as recording:
         chunk([0], torch.ones(1, width, dtype=torch.long), torch.tensor([width]), steps=1)
     assert recording.axes.get("self") == axes
-    assert "encoder" not in recording.axes  # It offered two queries and keys.
+    assert "encoder" not in recording.axes  # it reported two queries and keys
     assert recording.labels("encoder") == (None, None)
 
 
@@ -377,7 +377,7 @@ def test_a_source_that_is_not_encoded_row_by_row_is_refused() -> None:
 def _encode_too_few() -> None:
     with record(nn.Identity()):
         notify("generation_start", [0, 1], 2, None, None)
-        probe("encoder", offered(1.0))
+        probe("encoder", weights_of(1.0))
         end([[], []], [[2], [2]])
 
 
@@ -385,18 +385,18 @@ def transformer() -> Transformer:
     spec = SequenceSpec(TextSpec(12, 6), TextSpec(12, 6))
     torch.manual_seed(1)
     model = Transformer(spec, d_model=8, num_layers=2, num_heads=2).eval()
-    model.head.weight.data *= 3  # Answers of unequal lengths, some of them cut at the limit.
+    model.head.weight.data *= 3  # texts of different lengths, some cut at the limit
     return model
 
 
 def test_generate_of_the_transformer_is_what_its_forward_call_attends_to() -> None:
-    """Over the answers that it gave, a forward call sees the same, cached or not."""
+    """A forward pass over the generated texts records the same, with and without a cache."""
     model = transformer()
     sources = [[4, 5, 6, 7], [8], [], [9, 10, 11]]
-    unwatched = model.generate(sources, max_new_tokens=5)
+    unrecorded = model.generate(sources, max_new_tokens=5)
     with record(model) as generated:
         answers = model.generate(sources, max_new_tokens=5)
-    assert answers == unwatched
+    assert answers == unrecorded
     assert generated.source == [[str(i) for i in ids] for ids in sources]
     assert len(generated.attention) == 6
     for row, (ids, answer) in enumerate(zip(sources, answers, strict=True)):

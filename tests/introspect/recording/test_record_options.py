@@ -1,4 +1,4 @@
-"""What `record` keeps when it is told to keep less; loops, and vectors without time."""
+"""The options of `record`; loops over time, and vectors without a time axis."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_saved_and_loaded_is_the_same(recording: Recording, tmp_path: Path) -> N
         assert torch.equal(loaded.attention[name], weights)
     assert loaded.tokens == recording.tokens
     assert loaded.axes == recording.axes
-    recording.select(0).save(path)  # Over the old one; views of larger tensors.
+    recording.select(0).save(path)  # overwrites the file; the tensors are views of larger ones
     assert torch.equal(
         Recording.load(path).attention["decoder.layers.0.cross_attention"],
         recording.attention["decoder.layers.0.cross_attention"][:1],

@@ -1,4 +1,4 @@
-"""Hearing attention that torch computes: what is heard, whose it is, and that nothing changes."""
+"""Attention that torch computes: the captured weights, their owner, and that nothing changes."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from seqlearn.introspect.recording.torch_functions import capture_torch_attentio
 from seqlearn.nn import MultiHeadAttention
 
 
-class Ear(ActivationListener):
-    """Keeps all that it hears, with the module that offered it."""
+class Listener(ActivationListener):
+    """Stores every activation, with the module that reported it."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[object, Tensor]] = []
+        self.activations: list[tuple[object, Tensor]] = []
 
     def on_activation(
         self, kind: str, owner: object, make: Callable[[], Tensor], axes: object
     ) -> None:
         assert kind == "attention"
-        self.heard.append((owner, make()))
+        self.activations.append((owner, make()))
 
     @property
     def weights(self) -> list[Tensor]:
-        return [weights for _, weights in self.heard]
+        return [weights for _, weights in self.activations]
 
 
 class Attention(nn.Module):
-    """Somebody's attention, by the function under another name."""
+    """Attention that calls the function under another name."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, **options: object) -> Tensor:
         return alias(query, key, value, **options)
 
 
-def heard_of(model: nn.Module, *inputs: Tensor, **options: object) -> tuple[Tensor, Ear]:
-    ear = Ear()
-    with add_listener(ear), capture_torch_attention(model):
+def capture(model: nn.Module, *inputs: Tensor, **options: object) -> tuple[Tensor, Listener]:
+    listener = Listener()
+    with add_listener(listener), capture_torch_attention(model):
         output = model(*inputs, **options)
-    return output, ear
+    return output, listener
 
 
 BOOL = torch.tensor([[True, True, False, True, False, True, True]])
@@ -69,11 +69,11 @@ FLOAT = torch.linspace(-2, 2, 35).view(5, 7)
 def test_weights_times_values_is_the_output(options: dict, lead: tuple[int, ...]) -> None:
     query, key = torch.randn(*lead, 5, 8), torch.randn(*lead, 7, 8)
     value = torch.randn(*lead, 7, 6)
-    output, ear = heard_of(Attention(), query, key, value, **options)
+    output, listener = capture(Attention(), query, key, value, **options)
     assert torch.equal(
         output, functional.scaled_dot_product_attention(query, key, value, **options)
     )
-    (weights,) = ear.weights
+    (weights,) = listener.weights
     assert weights.ndim == 4
     heads = lead[-1] if len(lead) > 1 else 1
     assert weights.shape[1] == heads
@@ -86,14 +86,14 @@ def test_weights_times_values_is_the_output(options: dict, lead: tuple[int, ...]
 def test_a_mask_for_each_example_and_head() -> None:
     query, key, value = torch.randn(2, 3, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 6)
     for mask in (torch.rand(2, 3, 5, 7) < 0.5, torch.randn(2, 1, 5, 7)):
-        output, ear = heard_of(Attention(), query, key, value, attn_mask=mask)
-        torch.testing.assert_close(ear.weights[0] @ value, output)
+        output, listener = capture(Attention(), query, key, value, attn_mask=mask)
+        torch.testing.assert_close(listener.weights[0] @ value, output)
 
 
 def test_fewer_heads_of_keys_than_of_queries() -> None:
     query, key, value = torch.randn(2, 6, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
-    output, ear = heard_of(Attention(), query, key, value, enable_gqa=True)
-    torch.testing.assert_close(ear.weights[0] @ value.repeat_interleave(3, 1), output)
+    output, listener = capture(Attention(), query, key, value, enable_gqa=True)
+    torch.testing.assert_close(listener.weights[0] @ value.repeat_interleave(3, 1), output)
 
 
 def test_weights_are_those_before_dropout_and_no_random_number_is_drawn() -> None:
@@ -101,17 +101,17 @@ def test_weights_are_those_before_dropout_and_no_random_number_is_drawn() -> Non
     torch.manual_seed(1)
     expected, after = Attention()(query, query, query, dropout_p=0.5), torch.rand(1)
     torch.manual_seed(1)
-    output, ear = heard_of(Attention(), query, query, query, dropout_p=0.5)
+    output, listener = capture(Attention(), query, query, query, dropout_p=0.5)
     assert torch.equal(output, expected)
     assert torch.equal(torch.rand(1), after)
-    torch.testing.assert_close(ear.weights[0].sum(-1), torch.ones(2, 3, 5))
+    torch.testing.assert_close(listener.weights[0].sum(-1), torch.ones(2, 3, 5))
 
 
 def test_not_a_number_is_passed_on() -> None:
     query = torch.full((1, 1, 2, 4), torch.nan)
-    assert heard_of(Attention(), query, query, query)[1].weights[0].isnan().all()
+    assert capture(Attention(), query, query, query)[1].weights[0].isnan().all()
     layer = nn.MultiheadAttention(4, 1, batch_first=True).eval()
-    assert heard_of(layer, *[query[0]] * 3)[1].weights[0].isnan().all()
+    assert capture(layer, *[query[0]] * 3)[1].weights[0].isnan().all()
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")  # PyTorch's own
@@ -119,7 +119,7 @@ def test_nested_tensors_are_refused() -> None:
     tensors = [torch.randn(3, 2, 4), torch.randn(5, 2, 4)]
     nested = torch.nested.nested_tensor(tensors, layout=torch.jagged).transpose(1, 2)
     with pytest.raises(ValueError, match="expected padded tensors"):
-        heard_of(Attention(), nested, nested, nested)
+        capture(Attention(), nested, nested, nested)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -160,7 +160,7 @@ def test_multi_head_attention_of_torch(
     torch.manual_seed(1)
     expected, after = layer(*given, **options), torch.rand(1)
     torch.manual_seed(1)
-    output, ear = heard_of(layer, *given, **options)
+    output, listener = capture(layer, *given, **options)
     torch.testing.assert_close(output[0], expected[0], atol=1e-6, rtol=0, equal_nan=True)
     assert torch.equal(torch.rand(1), after)
     assert (output[1] is None) == (not need_weights)
@@ -172,39 +172,41 @@ def test_multi_head_attention_of_torch(
     keys = functional.linear(source, layer.in_proj_weight[8:16], layer.in_proj_bias[8:16])
     q, k = (t.view(3, 4, 2, 4).transpose(1, 2) for t in (projected, keys))
     by_hand = (q @ k.mT / 2).masked_fill(hidden, -torch.inf).softmax(-1).nan_to_num()
-    assert [owner for owner, _ in ear.heard] == [layer]
-    torch.testing.assert_close(ear.weights[0], by_hand, atol=1e-6, rtol=0)
+    assert [owner for owner, _ in listener.activations] == [layer]
+    torch.testing.assert_close(listener.weights[0], by_hand, atol=1e-6, rtol=0)
 
 
 def test_no_batch_and_keys_that_torch_adds() -> None:
     layer = nn.MultiheadAttention(8, 2, add_bias_kv=True, add_zero_attn=True).eval()
     padding = torch.tensor([False, False, True])
     inputs = torch.randn(3, 8)
-    _, ear = heard_of(layer, inputs, inputs, inputs, key_padding_mask=padding, need_weights=False)
-    assert ear.weights[0].shape == (1, 2, 3, 5)
-    assert (ear.weights[0][..., 2] == 0).all()
-    torch.testing.assert_close(ear.weights[0].sum(-1), torch.ones(1, 2, 3))
-    _, ear = heard_of(layer, inputs, inputs, inputs, key_padding_mask=~torch.zeros(3).bool())
-    torch.testing.assert_close(ear.weights[0].sum(-1), torch.ones(1, 2, 3))
+    _, listener = capture(
+        layer, inputs, inputs, inputs, key_padding_mask=padding, need_weights=False
+    )
+    assert listener.weights[0].shape == (1, 2, 3, 5)
+    assert (listener.weights[0][..., 2] == 0).all()
+    torch.testing.assert_close(listener.weights[0].sum(-1), torch.ones(1, 2, 3))
+    _, listener = capture(layer, inputs, inputs, inputs, key_padding_mask=~torch.zeros(3).bool())
+    torch.testing.assert_close(listener.weights[0].sum(-1), torch.ones(1, 2, 3))
 
 
-# Whose it is
+# The owner
 
 
 class Outer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inner, self.other = Attention(), nn.Identity()
-        self.stranger = [Attention()]  # in a list, so no part of the model
+        self.other_model = [Attention()]  # in a list, so it is not a submodule
 
     def forward(self, inputs: Tensor) -> Tensor:
         inner = self.inner(inputs, inputs, inputs)
-        strange = self.stranger[0](inputs, inputs, inputs)
+        strange = self.other_model[0](inputs, inputs, inputs)
         return self.other(inner + strange + with_module(self.other, inputs))
 
 
 def with_module(module: nn.Module, inputs: Tensor) -> Tensor:
-    """As Hugging Face writes its attention functions."""
+    """In the form of Hugging Face's attention functions."""
     return functional.scaled_dot_product_attention(inputs, inputs, query_of(inputs))
 
 
@@ -214,76 +216,76 @@ def query_of(inputs: Tensor) -> Tensor:
 
 def test_the_owner_is_the_innermost_running_module_of_the_model() -> None:
     model, inputs = Outer(), torch.randn(1, 2, 3, 4)
-    _, ear = heard_of(model, inputs)
-    assert [owner for owner, _ in ear.heard] == [model.inner, model, model.other]
+    _, listener = capture(model, inputs)
+    assert [owner for owner, _ in listener.activations] == [model.inner, model, model.other]
 
 
 def test_calls_of_others_are_not_offered() -> None:
-    ear, model, inputs = Ear(), Outer(), torch.randn(1, 2, 3, 4)
-    with add_listener(ear), capture_torch_attention(model):
+    listener, model, inputs = Listener(), Outer(), torch.randn(1, 2, 3, 4)
+    with add_listener(listener), capture_torch_attention(model):
         Attention()(inputs, inputs, inputs)
         functional.scaled_dot_product_attention(inputs, inputs, inputs)
-    assert ear.heard == []
+    assert listener.activations == []
 
 
 def test_seqlearns_own_attention_is_heard_once() -> None:
     layer = MultiHeadAttention(8, 2).eval()
     inputs = torch.randn(2, 40, 8)
     mask = torch.ones(2, 40, dtype=torch.bool)
-    _, ear = heard_of(layer, inputs, mask)
-    assert len(ear.heard) == 1
+    _, listener = capture(layer, inputs, mask)
+    assert len(listener.activations) == 1
 
 
 def test_nested_recordings_hear_each_call_once() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     model = nn.Sequential(layer, Outer())
-    ear, inputs = Ear(), torch.randn(2, 3, 8)
+    listener, inputs = Listener(), torch.randn(2, 3, 8)
     with ExitStack() as stack:
         for entered in (
-            add_listener(ear),
+            add_listener(listener),
             capture_torch_attention(model),
             capture_torch_attention(layer),
         ):
             stack.enter_context(entered)
         layer(inputs)
-        assert [owner for owner, _ in ear.heard] == [layer.self_attn]
+        assert [owner for owner, _ in listener.activations] == [layer.self_attn]
         model[1](inputs)
-        assert len(ear.heard) == 4
+        assert len(listener.activations) == 4
 
 
-# That nothing else changes
+# Nothing else changes
 
 
 def test_another_thread_is_not_heard() -> None:
-    model, inputs, ear = Attention(), torch.randn(1, 2, 3, 4), Ear()
-    with add_listener(ear), capture_torch_attention(model):
+    model, inputs, listener = Attention(), torch.randn(1, 2, 3, 4), Listener()
+    with add_listener(listener), capture_torch_attention(model):
         other = threading.Thread(target=model, args=(inputs, inputs, inputs))
         other.start()
         other.join()
-        assert ear.heard == []
+        assert listener.activations == []
         model(inputs, inputs, inputs)
-    assert len(ear.heard) == 1
+    assert len(listener.activations) == 1
 
 
 def test_nothing_is_left_and_an_exception_ends_it() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     inputs, before = torch.randn(3, 2, 8), {n: dict(vars(m)) for n, m in model.named_modules()}
-    ear = Ear()
+    listener = Listener()
     with (
         pytest.raises(AssertionError, match="embedding dimension"),
-        add_listener(ear),
+        add_listener(listener),
         capture_torch_attention(model),
     ):
         model(inputs[..., :7])
-    assert ear.heard == []
-    with add_listener(ear):
+    assert listener.activations == []
+    with add_listener(listener):
         model(inputs)
-        assert ear.heard == []
+        assert listener.activations == []
         with capture_torch_attention(model):
             model(inputs)
-        assert len(ear.heard) == 2
+        assert len(listener.activations) == 2
         model(inputs)
-        assert len(ear.heard) == 2
+        assert len(listener.activations) == 2
     after = {n: dict(vars(m)) for n, m in model.named_modules()}
     assert {n: list(held) for n, held in after.items()} == {n: list(h) for n, h in before.items()}
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -294,10 +296,10 @@ def test_gradients_are_the_same() -> None:
     inputs = torch.randn(2, 3, 8)
     layer(inputs, inputs, inputs)[0].square().sum().backward()
     expected, layer.in_proj_weight.grad = layer.in_proj_weight.grad, None
-    output, ear = heard_of(layer, inputs, inputs, inputs)
+    output, listener = capture(layer, inputs, inputs, inputs)
     output[0].square().sum().backward()
     assert torch.equal(layer.in_proj_weight.grad, expected)
-    assert not ear.weights[0].requires_grad
+    assert not listener.weights[0].requires_grad
 
 
 def test_a_compiled_model_is_recorded() -> None:
@@ -321,7 +323,7 @@ def test_record_names_and_labels_them() -> None:
 
 
 def test_eager_attention_of_hugging_face_says_what_to_pass() -> None:
-    """It calls none of torch's functions: `record` cannot capture it, and says so."""
+    """It calls none of torch's functions: `record` cannot capture it and warns."""
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
         vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
@@ -331,7 +333,7 @@ def test_eager_attention_of_hugging_face_says_what_to_pass() -> None:
     warned = pytest.warns(UserWarning, match="'encoder.layer.0.attention.self'.*\"sdpa\"")
     with warned, torch.no_grad(), sl.record(model):
         model(ids)
-    model.set_attn_implementation("sdpa")  # The advice.
+    model.set_attn_implementation("sdpa")  # as the warning says
     with torch.no_grad(), sl.record(model) as recording:
         model(ids)
     assert list(recording.attention) == ["encoder.layer.0.attention.self"]

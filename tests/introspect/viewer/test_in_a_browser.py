@@ -1,4 +1,4 @@
-"""The viewer in headless Chromium, from the file system: every control does what it says."""
+"""The viewer in headless Chromium, opened from the file system: every control works."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ FED = ["<s>", "one", "<b>two</b>", "\x00"]
 
 
 def recording(examples: int = 2) -> Recording:
-    """All that an attention model and a Transformer layer tell, so that every picture is there."""
+    """The activations of an attention model and a Transformer layer: every picture can be drawn."""
     source, target, width = len(SOURCE), len(FED), 8
     gates = ("input", "forget", "output", "candidate", "cell")
-    heard = Recording(
+    made = Recording(
         {
             "decoder.mix.attention": torch.randn(examples, 1, target, source).softmax(-1),
             "decoder.layers.0.cross_attention": torch.randn(examples, 3, target, source).softmax(
@@ -63,10 +63,10 @@ def recording(examples: int = 2) -> Recording:
         },
         {"encoder.lstm": "source", "decoder.lstm": "target", "decoder.mix": "target"},
     )
-    heard.attention["decoder.layers.0.self_attention"] /= heard.attention[
+    made.attention["decoder.layers.0.self_attention"] /= made.attention[
         "decoder.layers.0.self_attention"
     ].sum(-1, keepdim=True)
-    return heard
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def one(selector: str) -> str:
 
 
 def shown(page: Any) -> tuple[str, str, str]:
-    """The picture, its words, and where playback stands."""
+    """The picture, its caption and the position of playback."""
     page.settle()
     picture = page.run(f"{one('canvas')}.toDataURL()")
     return picture, page.run(f"{one('.caption')}.textContent"), counted(page)
@@ -132,7 +132,7 @@ def test_playback_is_worked_by_mouse_and_keyboard(page: Any, path: Path, kind: s
     assert counted(page) == f"{steps - 1} / {steps}"
     page.click(named("First step"))
     assert shown(page) == first
-    # The keyboard, from the picture.
+    # The keyboard, with focus on the picture.
     page.run(f"{one('.stage')}.focus()")
     for key, count in (("ArrowRight", 2), ("End", steps), ("ArrowLeft", steps - 1), ("Home", 1)):
         page.press(key)
@@ -146,7 +146,7 @@ def test_playback_is_worked_by_mouse_and_keyboard(page: Any, path: Path, kind: s
     page.press(" ")
     assert page.run(label) == "Play"
     assert counted(page) != f"1 / {steps}"
-    # The slider, by its own keys.
+    # The slider, with its own keys.
     page.run(f"{one('input')}.focus()")
     page.press("Home")
     assert counted(page) == f"1 / {steps}"
@@ -321,6 +321,6 @@ def test_a_thousand_by_a_thousand_opens_at_once_and_stays_smooth(page: Any, tmp_
         "return (performance.now() - began) / 20 })()"
     )
     print(f"1,000 by 1,000: first picture after {opened:.0f} ms, {frames:.0f} ms a frame")
-    assert opened < 6000  # Two seconds, and what a busy machine adds.
+    assert opened < 6000  # two seconds, plus the delay of a busy machine
     assert frames < 300
     assert page.run(f"{ROOT}.querySelectorAll('*').length") < 200

@@ -1,4 +1,4 @@
-"""The viewer's page: what it holds, and that no token can become anything but text."""
+"""The viewer's page: its data, and that every token is shown as text."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read(page: str) -> Reader:
 
 
 def of(tokens: list[str], *, name: str = "cross") -> Recording:
-    """One head from these tokens to themselves, told as target and source."""
+    """One head of cross-attention with these tokens as target and source."""
     weights = torch.rand(1, 1, len(tokens), len(tokens)).softmax(-1)
     return Recording(
         {name: weights}, tokens=[Tokens(tokens, tokens, tokens)], axes={name: ("target", "source")}
@@ -140,14 +140,14 @@ def test_packed_weights_give_back_weights_and_scores() -> None:
     np.testing.assert_allclose(relative, (scores[0] - scores[0].max()).numpy(), atol=4e-4)
 
 
-def test_of_a_large_map_the_greatest_are_kept_and_the_rest_is_told() -> None:
+def test_a_large_map_stores_the_largest_weights_and_the_sum_of_the_others() -> None:
     weights = torch.randn(200, 300).softmax(-1)
     packed = pack_weights(weights)
     kept = weights_of(packed, 200)
     best = weights.topk(MAX_KEPT)
     np.testing.assert_allclose(kept, best.values.numpy(), rtol=4e-4)
     keys = array(packed["keys"], "<u4").reshape(200, MAX_KEPT)
-    assert (keys == best.indices.numpy()).mean() > 0.99  # Nearly equal weights may change places.
+    assert (keys == best.indices.numpy()).mean() > 0.99  # nearly equal weights may swap
     rest = array(packed["rest"], "<f4")
     np.testing.assert_allclose(kept.sum(1) + rest, np.ones(200), rtol=1e-3)
     rows, columns = packed["coarse_shape"]
@@ -155,7 +155,7 @@ def test_of_a_large_map_the_greatest_are_kept_and_the_rest_is_told() -> None:
     assert coarse.mean() == pytest.approx(1 / 300, rel=0.02)
 
 
-def test_what_is_not_finite_has_a_code_of_its_own() -> None:
+def test_numbers_that_are_not_finite_have_their_own_code() -> None:
     weights = torch.tensor([[0.5, float("nan"), 0.5], [float("inf"), 1.0, 0.0]])
     codes = array(pack_weights(weights)["codes"], "<u2").reshape(2, 3)
     assert (codes == 65535).tolist() == [[False, True, False], [True, False, False]]
@@ -169,7 +169,7 @@ def test_maps_of_any_shape_are_packed(rows: int, columns: int) -> None:
     json.dumps(pack_weights(torch.zeros(rows, columns)), allow_nan=False)
 
 
-def test_of_wide_vectors_evenly_spaced_units_are_kept() -> None:
+def test_wide_vectors_store_evenly_spaced_units() -> None:
     vectors = torch.arange(1000.0).repeat(3, 1)
     packed = pack_vectors(vectors)
     units = packed["units"]
@@ -184,7 +184,7 @@ def kinds(recording: Recording) -> list[str]:
     return [picture["kind"] for picture in page_data(recording, "")["examples"][0]["pictures"]]
 
 
-def test_the_pictures_follow_from_what_was_heard() -> None:
+def test_the_pictures_follow_from_the_recorded_kinds() -> None:
     tokens = [Tokens(list("abcd"), list("xyz"), list("yz."))]
     steps, fed, one = torch.rand(1, 4, 6), torch.rand(1, 3, 6), torch.rand(1, 1, 6)
     times = {"encoder.layers.0": "source", "decoder.layers.0": "target"}
@@ -200,14 +200,14 @@ def test_the_pictures_follow_from_what_was_heard() -> None:
     attend = Recording({"decoder.mix.attention": cross}, states, tokens=tokens, time_axis=times)
     attend.axes = {"decoder.mix.attention": ("target", "source")}
     assert kinds(attend) == ["cross_attention_steps", "unrolled_rnn", "all_heads"]
-    # A Transformer's blocks have states as well, and are not recurrent.
+    # A Transformer block records states too, but is not recurrent.
     blocks = Recording(
         {"decoder.layers.0.cross_attention": many}, states, tokens=tokens, time_axis=times
     )
     blocks.axes = {"decoder.layers.0.cross_attention": ("target", "source")}
     blocks.time_axis = {"decoder.layers.0": "target"}
     assert kinds(blocks) == ["multi_head_per_token", "all_heads"]
-    # Nothing is known of somebody else's model.
+    # The tokens of another library's model are not known.
     assert kinds(Recording({"bert": torch.rand(2, 2, 5, 5)})) == [
         "multi_head_per_token",
         "all_heads",
