@@ -47,6 +47,7 @@ class Expected(NamedTuple):
         )
 
 
+# The figures of the results, less what another CPU may change: 0.5 BLEU, one per cent of accuracy.
 EXPECTED = {
     "dates-feedforward": Expected("test/accuracy", 0.99),
     # Through one context vector a tanh RNN does not learn to write a date: that is its limitation.
@@ -55,12 +56,12 @@ EXPECTED = {
     "dates-lstm": Expected("test/exact_match", 0.99),
     "dates-attention": Expected("test/exact_match", 0.99),
     "dates-transformer": Expected("test/exact_match", 0.99),
-    "trec": Expected("test/accuracy", 0.86, source="trec.md"),
+    "trec": Expected("test/accuracy", 0.87, source="trec.md"),
     "shakespeare": Expected("val/loss", float("-inf"), 1.88, source="shakespeare.md"),
     "multi30k-de-en-attention": Expected("test/bleu_lc", 33.5, source="multi30k-de-en.md"),
-    "multi30k-de-en-lstm": Expected("test/bleu_lc", 16.0, source="multi30k-de-en.md"),
-    "multi30k-de-en-transformer": Expected("test/bleu_lc", 36.5, source="multi30k-de-en.md"),
-    "multi30k-transformer": Expected("test/bleu_lc", 37.5, source="multi30k-en-de-transformer.md"),
+    "multi30k-de-en-lstm": Expected("test/bleu_lc", 16.1, source="multi30k-de-en.md"),
+    "multi30k-de-en-transformer": Expected("test/bleu_lc", 38.5, source="multi30k-de-en.md"),
+    "multi30k-transformer": Expected("test/bleu_lc", 37.8, source="multi30k-en-de-transformer.md"),
 }
 
 

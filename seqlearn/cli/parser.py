@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import pydoc
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +17,18 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from seqlearn.core import GenerationConfig, Recipe
 
-DEFAULTS: dict[str, Recipe | GenerationConfig] = {
-    "model.init_args.recipe": Recipe(),
-    "model.init_args.generation": GenerationConfig(),
-}
-"""The options of a model that are written out where they were left out, by key."""
+
+def default_options(class_path: str) -> dict[str, Recipe | GenerationConfig]:
+    """The options of a model that are written out where they were left out, by key.
+
+    Args:
+        class_path: The class of the model, with its module.
+    """
+    model = pydoc.locate(class_path)
+    return {
+        "model.init_args.recipe": getattr(model, "default_recipe", Recipe()),
+        "model.init_args.generation": GenerationConfig(),
+    }
 
 
 class SequenceParser(LightningArgumentParser):
@@ -30,7 +38,8 @@ class SequenceParser(LightningArgumentParser):
         """Serialize a configuration; missing `recipe` and `generation` get their defaults."""
         if "skip_none" in options:  # Lightning's argument, under a name deprecated by jsonargparse
             options["skip_unset"] = options.pop("skip_none")
-        for key, defaults in DEFAULTS.items():
+        class_path = str(namespace.get("model.class_path"))
+        for key, defaults in default_options(class_path).items():
             left_out = key in namespace and namespace[key] is None
             if left_out and not options.get("skip_default"):
                 namespace = namespace.clone()

@@ -7,7 +7,7 @@ and answers each of its tokens with a vector; `head` turns vectors into logits. 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -43,13 +43,17 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         d_model: Width of embeddings, memory and decoder answers.
         tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
             a joint vocabulary, the source's embedding.
-        recipe: Training options.
+        recipe: Training options; `default_recipe` of the class by default.
         generation: Decoding options, the defaults of `generate`.
+
+    Attributes:
+        default_recipe: The training options of a module that is built without `recipe=`.
 
     Raises:
         TypeError: If `spec` is no `SequenceSpec`, or an argument of the subclass is not plain data.
     """
 
+    default_recipe: ClassVar[Recipe] = Recipe()
     encoder: Encoder
     decoder: Decoder
 
@@ -70,7 +74,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         check_spec(spec)
         d_model = check_whole_number(d_model, "d_model", 1)
         captured: dict[str, Any] = self.__dict__.pop("_captured", {})
-        self.recipe: Recipe = recipe or captured.get("recipe") or Recipe()
+        self.recipe: Recipe = recipe or captured.get("recipe") or self.default_recipe
         self.generation: GenerationConfig = (
             generation or captured.get("generation") or GenerationConfig()
         )

@@ -31,7 +31,7 @@ class BaseOptions(TypedDict, total=False):
                 super().__init__(spec, d_model=d_model, **base)
 
     Attributes:
-        recipe: Training options.
+        recipe: Training options; `default_recipe` of the class by default.
         generation: Decoding options, the defaults of `generate`.
         tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
             a joint vocabulary, the source's embedding.

@@ -32,7 +32,7 @@ Departures from the papers:
 
 from __future__ import annotations
 
-from typing import NamedTuple, Unpack
+from typing import ClassVar, NamedTuple, Unpack
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.hparams import BaseOptions
+from seqlearn.core.recipe import Recipe
 from seqlearn.instrumentation import Axis, emit, time_loop
 from seqlearn.nn import (
     FUSED_LAYERS,
@@ -226,6 +227,8 @@ class AttentionSeq2Seq(SequenceModule):
 
     Source: Luong et al. 2015, sections 3.1 and 3.3; Bahdanau et al. 2015, appendix A.
     """
+
+    default_recipe: ClassVar[Recipe] = Recipe(lr=2e-3)
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ from torch.nn import functional
 from seqlearn.batch import Memory
 from seqlearn.core.base import SequenceModule
 from seqlearn.core.hparams import BaseOptions
+from seqlearn.core.recipe import Recipe
 from seqlearn.instrumentation import emit
 from seqlearn.nn import Dropout
 from seqlearn.plain_data import check_whole_number
@@ -177,6 +178,8 @@ class FeedForward(SequenceModule):
 
     Source: Bengio et al. 2003, section 2.
     """
+
+    default_recipe: ClassVar[Recipe] = Recipe(lr=2e-3)
 
     def __init__(
         self,

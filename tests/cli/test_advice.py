@@ -174,7 +174,8 @@ def test_print_config_prints_every_field_of_recipe_and_generation(
     words += ["--data.first_year", "2000", "--data.last_year", "2000"]
     words += ["--trainer.max_epochs", "1", "--trainer.fast_dev_run", "1"]
     printed = helped(" ".join([*words, "--print_config"]), capsys)
-    assert yaml.safe_load(printed)["model"]["init_args"]["recipe"] == vars(Recipe())
+    expected = Recipe(lr=2e-3) if model == "FeedForward" else Recipe()  # see default_recipe
+    assert yaml.safe_load(printed)["model"]["init_args"]["recipe"] == vars(expected)
     assert yaml.safe_load(printed)["model"]["init_args"]["generation"] == vars(GenerationConfig())
     words += ["--model.generation.strategy", "beam", "--model.generation.beam_size", "7"]
     given = helped(" ".join([*words, "--model.recipe.lr", "0.5", "--print_config"]), capsys)

@@ -231,3 +231,12 @@ def test_optimizers_are_made_without_a_trainer_too() -> None:
     data = data_of(60)
     made = model_of(data).configure_optimizers()
     assert made["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-3 / 400)
+
+
+def test_a_class_has_a_default_recipe_of_its_own() -> None:
+    spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+    assert sl.FeedForward(spec, d_model=4).recipe == sl.Recipe(lr=2e-3)
+    assert sl.AttentionSeq2Seq(spec, d_model=4).recipe == sl.Recipe(lr=2e-3)
+    assert sl.GRU(spec, d_model=4).recipe == sl.Recipe()
+    given = sl.FeedForward(spec, d_model=4, recipe=sl.Recipe(label_smoothing=0.1))
+    assert given.recipe.lr == 1e-3, "a recipe that is given replaces the default one whole"
