@@ -1,7 +1,7 @@
-"""One batch, one memory, and the one convention for lengths and masks.
+"""`SequenceBatch`, `Memory`, and the convention for lengths and masks.
 
-Batch first, everywhere. Masks are boolean and `True` means real, "may be attended to". They are
-built in this file alone.
+Tensors are batch first. Masks are boolean; `True` means real, "may be attended to". They are built
+in this module only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 
 
 class SequenceBatch(NamedTuple):
-    """What a data module yields and a module reads.
+    """A batch of examples, as a data module yields it and a module takes it.
 
     Attributes:
         source: Ids `batch source` (int64, padded with 0), vectors `batch size` (float), or `None`.
@@ -65,7 +65,7 @@ class SequenceBatch(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """All that a decoder may know of the source.
+    """The encoded source, as an encoder returns it and a decoder receives it.
 
     Attributes:
         states: Every encoder state, `batch source d_model`.
@@ -96,7 +96,7 @@ def check_batch(batch: object) -> None:
 
 
 def hide_rows(memory: Memory, rows: Bool[Tensor, " batch"]) -> Memory:
-    """Mask every state of these rows of a memory, and set their numbers to zero.
+    """Mask every state of some rows of a memory, and set their numbers to zero.
 
     Args:
         memory: The memory.
@@ -122,11 +122,11 @@ def length_mask(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batc
 def causal_mask(
     query: int, key: int, device: torch.device | None = None
 ) -> Bool[Tensor, "{query} {key}"]:
-    """Let query `i` see the keys up to its own, when the queries are the last of the keys.
+    """Make the mask in which query `i` sees the keys up to its own; the queries are the last keys.
 
     Args:
         query: Number of queries.
-        key: Number of keys, at least `query`; the surplus are keys from earlier calls.
+        key: Number of keys, at least `query`; the others are keys of earlier calls.
         device: Where the mask lies.
     """
     return torch.ones(query, key, dtype=torch.bool, device=device).tril(key - query)
@@ -135,7 +135,7 @@ def causal_mask(
 def pad(
     sequences: Sequence[Sequence[int]], device: torch.device | None = None
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, " batch"]]:
-    """Put sequences of unequal lengths (zero included) into one padded tensor.
+    """Pad sequences of different lengths (zero included) into one tensor.
 
     Returns:
         Ids `batch time` padded with 0 on the right, and lengths `batch`.

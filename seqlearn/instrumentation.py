@@ -1,9 +1,9 @@
-"""The one meeting place of those who compute and those who look.
+"""Hooks for recording internal activations.
 
-Mechanisms in `seqlearn.nn` *offer* what is informative, decoding tells how its rows move, and
-`seqlearn.introspect` listens. This file imports nothing of seqlearn. While nobody listens, an
-offer costs one look at an empty tuple, and nothing is computed: what is offered is a function
-that makes the tensor beside the kernel, called only for a listener that wants it.
+Modules in `seqlearn.nn` call `emit(kind, module, fn)`, where `fn` computes attention weights,
+hidden states or gates. Decoding reports how beams are reordered (`generation`, `decoding_step`).
+With no listener active, `emit` returns at once and `fn` is never called. `seqlearn.introspect` has
+the listener behind `record`. This module imports nothing of seqlearn.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Literal, NamedTuple, Protocol, TypeVar, cast, get_args, runti
 from torch import Tensor, nn
 
 Activation = Tensor | Mapping[str, Tensor]
-"""A tensor; of gates one for each, by name."""
+"""A tensor; for gates a dictionary of tensors by name."""
 
 _Activation = TypeVar("_Activation", bound=Activation)
 
 Axis = Literal["source", "target", "pooled"]
-"""The sequence that an axis follows; `"pooled"` is a single vector made from a whole sequence."""
+"""The sequence that an axis follows; `"pooled"` is one vector made from a whole sequence."""
 
 Axes = tuple[Axis, ...]
-"""Of attention what the queries and the keys are; of states and gates what their steps are."""
+"""For attention the sequences of queries and keys; for states and gates that of their steps."""
 
 
 class GenerationResult(NamedTuple):
@@ -44,7 +44,7 @@ class GenerationResult(NamedTuple):
 
 @runtime_checkable
 class ActivationListener(Protocol):
-    """What hears offers. All methods are called in the thread that computes."""
+    """Receives activations. All methods are called in the thread that computes."""
 
     def on_activation(
         self,
@@ -53,14 +53,14 @@ class ActivationListener(Protocol):
         make: Callable[[], Activation],
         axes: Axes | None,
     ) -> None:
-        """Take note of a tensor; call `make` to compute it.
+        """Receive an activation, which `make` computes.
 
         Args:
             kind: `"attention"` (axes `batch heads query key`), `"states"` (`batch time width`, or
-                `batch width` for one vector an example) or `"gates"` (`batch time width` each).
-            owner: The module that offers, or a name.
+                `batch width` for one vector per example) or `"gates"` (`batch time width` each).
+            owner: The module that emits it, or a name.
             make: Computes the tensor, or one for each gate by its name.
-            axes: Which sequences its axes follow; `None` if the module does not state it.
+            axes: Which sequences its axes follow; `None` if the module does not say.
         """
 
     def loop_start(self) -> None:
@@ -108,13 +108,13 @@ _listeners = _Listeners()
 
 
 def active_listeners() -> tuple[ActivationListener, ...]:
-    """Those who listen in this thread."""
+    """The listeners of this thread."""
     return _listeners.active
 
 
 @contextmanager
 def add_listener(listener: ActivationListener) -> Iterator[None]:
-    """Let `listener` hear all that is offered in this thread, until the block ends."""
+    """Send the activations of this thread to `listener` until the block ends."""
     before = _listeners.active
     _listeners.active = (*before, listener)
     try:
@@ -125,7 +125,7 @@ def add_listener(listener: ActivationListener) -> Iterator[None]:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Let nobody hear what is offered in this thread, until the block ends."""
+    """Send the activations of this thread to no listener until the block ends."""
     before = _listeners.active
     _listeners.active = ()
     try:
@@ -140,12 +140,12 @@ def emit(
     value_or_fn: Activation | Callable[[], Activation],
     axes: Axes | None = None,
 ) -> None:
-    """Offer what is there, or a function that makes it, to whoever listens.
+    """Send an activation, or a function that computes it, to all listeners.
 
     Args:
         kind: See `ActivationListener.on_activation`.
-        owner: The module that offers, or a name.
-        value_or_fn: The tensor; or what makes it, called only if somebody wants it.
+        owner: The module that emits it, or a name.
+        value_or_fn: The tensor, or a function that computes it; called only if a listener wants it.
         axes: Which sequences its axes follow: `(queries, keys)` of attention, `(steps,)` of states
             and gates. Without it a recording infers them from the sizes, which is ambiguous where
             source and target are equally long.
@@ -165,10 +165,10 @@ def _constant(value_or_fn: Activation) -> Activation:
 
 @contextmanager
 def time_loop() -> Iterator[None]:
-    """Tell all listeners that this block is a loop over time.
+    """Mark a block as a loop over time.
 
-    What one owner offers again and again within it is put together along time, as if it had been
-    offered once for all steps.
+    The activations that one owner emits within it are concatenated along time, as if they had been
+    emitted at once for all steps.
     """
     listeners = _listeners.active
     for listener in listeners:
@@ -268,9 +268,9 @@ def end_teacher_forcing(
 def probe(
     name: str, tensor: _Activation, kind: str = "attention", *, axes: Sequence[str] | None = None
 ) -> _Activation:
-    """Offer a tensor of one's own under a name, and pass it on unchanged.
+    """Emit a tensor under a name, and return it unchanged.
 
-    With this one line a user's own softmax joins a recording:
+    This line adds your own attention weights to a recording:
 
         weights = sl.probe("mixer.0", weights, axes=("target", "source"))
 
@@ -290,7 +290,7 @@ def probe(
         `tensor` itself.
 
     Raises:
-        ValueError: If `axes` are not as many, or none of those names.
+        ValueError: If the number of axes is wrong, or an axis has another name.
 
     Example:
         >>> import torch

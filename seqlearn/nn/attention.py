@@ -30,7 +30,7 @@ and backward together (`python benchmarks/attention_crossing.py` prints both).""
 def attention_scores(
     query: Float[Tensor, "*batch query d_head"], key: Float[Tensor, "*batch key d_head"]
 ) -> Float[Tensor, "*batch query key"]:
-    """How well each query fits each key: their product over √d_head."""
+    """Scores of each query and key: their dot product divided by √d_head."""
     return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
 
 
@@ -42,9 +42,9 @@ def attention_weights(
     """The textbook form: softmax over the keys that may be seen.
 
     Args:
-        query: What looks.
-        key: What is looked at.
-        mask: True where a query may see a key; all, if `None`.
+        query: The queries.
+        key: The keys.
+        mask: True where a query may attend to a key; `None` if everywhere.
 
     Returns:
         Weights that sum to one over the visible keys and are zero elsewhere; a row with nothing
@@ -73,13 +73,13 @@ def attend(
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Float[Tensor, "batch heads query d_head"]:
-    """The fast path: what `attention_weights(…) @ value` gives, on the fastest kernel.
+    """The fast path: the result of `attention_weights(…) @ value`, by the fastest kernel.
 
     Args:
-        query: What looks.
-        key: What is looked at.
-        value: What is taken from there.
-        mask: True where a query may see a key; all, if `None`.
+        query: The queries.
+        key: The keys.
+        value: The values, one per key.
+        mask: True where a query may attend to a key; `None` if everywhere.
         causal: Whether query `i` sees only the keys up to its own, the queries being the last of
             the keys. Not together with `mask`.
         dropout_p: Probability with which a weight is dropped (after the softmax).
@@ -126,7 +126,7 @@ def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
 
 
 class KeyValueCache:
-    """Keys and values of the tokens read so far, `batch heads time d_head`; grows in place."""
+    """KV cache: keys and values of earlier tokens, `batch heads time d_head`; grows in place."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:
         self._key, self._value, self.length = key, value, key.shape[2]
@@ -206,12 +206,13 @@ class MultiHeadAttention(nn.Module):
         *,
         axes: Axes = ("source", "source"),
     ) -> Float[Tensor, "batch time d_model"]:
-        """Let every position look at every real position.
+        """Let every position attend to every real position.
 
         Args:
             inputs: One vector per position.
             mask: True where a position is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
+            axes: The sequences of queries and keys, for recordings (see
+                `seqlearn.instrumentation.emit`).
         """
         query, key, value = self._project(inputs, 0)
         return self._attend(query, key, value, mask[:, None, None], axes)
@@ -221,7 +222,7 @@ class MultiHeadAttention(nn.Module):
         inputs: Float[Tensor, "batch time d_model"],
         cache: KeyValueCache | None,
     ) -> tuple[Float[Tensor, "batch time d_model"], KeyValueCache]:
-        """Let every position look at itself and at what came before it.
+        """Let every position attend to itself and to earlier positions.
 
         Args:
             inputs: One vector per new position.
@@ -251,13 +252,14 @@ class MultiHeadAttention(nn.Module):
         *,
         axes: Axes = ("target", "source"),
     ) -> Float[Tensor, "batch time d_model"]:
-        """Let every position look at the real states of a memory.
+        """Let every position attend to the real states of a memory.
 
         Args:
             inputs: One vector per position.
-            memory: What `project_memory` made of the memory's states.
+            memory: The result of `project_memory`.
             mask: True where a state is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
+            axes: The sequences of queries and keys, for recordings (see
+                `seqlearn.instrumentation.emit`).
         """
         weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
         (query,) = self._split(functional.linear(inputs, weight, bias), 1)
