@@ -1,4 +1,4 @@
-"""Dropout, with masks that are cheap to draw on the CPU.
+"""Dropout whose masks are cheap to draw on the CPU.
 
 Drawing one random float for each element takes a fifth of a small Transformer's training step on
 a CPU. One 64-bit draw holds four independent 16-bit ones, which is all that a keep-or-drop
@@ -66,7 +66,7 @@ class Dropout(nn.Module):
         self.probability = probability
 
     def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Drop elements of `inputs` (any shape) in training; pass it on in `eval`."""
+        """Zero elements of `inputs` (any shape) in training; return `inputs` in `eval`."""
         if not self.training or self.probability == 0:
             return inputs
         return dropout(inputs, self.probability)

@@ -22,7 +22,7 @@ _LOGITS_AT_ONCE = {"cpu": 1 << 21, "other": 1 << 27}
 
 
 class TokenLoss(NamedTuple):
-    """What `linear_cross_entropy` measures.
+    """The result of `linear_cross_entropy`.
 
     Attributes:
         loss: The sum over rows, smoothed, in nats; the only one with a gradient.
@@ -120,10 +120,10 @@ def linear_cross_entropy(
         bias: The output layer's bias.
         target: The token to predict in each row.
         smoothing: Label smoothing ε, from 0 to below 1.
-        class_weight: What the loss of a row is multiplied by, for each target token; 1 by default.
+        class_weight: The factor of the loss of each target token; 1 by default.
 
     Returns:
-        The summed loss (its gradient may be taken once), and what was measured of each row.
+        The summed loss (its gradient may be taken once), and the statistics of each row.
 
     Source: Szegedy et al. 2016, section 7, for the smoothing.
     """

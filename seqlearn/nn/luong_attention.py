@@ -1,4 +1,4 @@
-"""How well a decoder state fits each encoder state: the four scores, and attention by one of them.
+"""The four scores of a decoder state and an encoder state, and attention with one of them.
 
     dot         score(s_t, h_i) = s_t · h_i                      Luong et al. 2015, equation 8
     general     score(s_t, h_i) = s_t · W h_i                    Luong et al. 2015, equation 8
@@ -41,15 +41,15 @@ def additive_scores(
     Args:
         query: `W s_t`.
         key: `U h_i`.
-        v: What weighs the sum.
+        v: The weights of the sum.
 
-    `batch query key d_model` numbers are held while it works.
+    It needs memory for `batch query key d_model` numbers.
     """
     return (query[:, :, None] + key[:, None]).tanh() @ v
 
 
 class LuongAttention(nn.Module):
-    """Look at every state of the source, by one of the four scores; no heads, no value projection.
+    """Attention over the encoder states by one of the four scores; no heads, no value projection.
 
     Weights: `key` is Luong's W ("general") or Bahdanau's U ("additive"), `query` is Bahdanau's W,
     each `d_model × d_model`; `v` is `d_model`. "dot" and "scaled_dot" have none.
@@ -59,7 +59,7 @@ class LuongAttention(nn.Module):
         d_model: Width of decoder states and encoder states.
 
     Raises:
-        ValueError: If there is no such score.
+        ValueError: If `score` is not one of the four.
     """
 
     def __init__(self, score: ScoreName, d_model: int) -> None:
@@ -81,13 +81,13 @@ class LuongAttention(nn.Module):
     def project_keys(
         self, states: Float[Tensor, "batch source d_model"]
     ) -> Float[Tensor, "batch source d_model"]:
-        """What queries are compared with: the states themselves, or their projections."""
+        """The keys that `scores` takes: the states themselves, or their projections."""
         return self.key(states) if self.score in ("general", "additive") else states
 
     def scores(
         self, query: Float[Tensor, "batch query d_model"], key: Float[Tensor, "batch key d_model"]
     ) -> Float[Tensor, "batch query key"]:
-        """How well each decoder state fits each key that `project_keys` made."""
+        """The score of each decoder state and each key of `project_keys`."""
         if self.score == "additive":
             return additive_scores(self.query(query), key, self.v)
         if self.score == "scaled_dot":
@@ -116,10 +116,11 @@ class LuongAttention(nn.Module):
 
         Args:
             query: Decoder states, one per target position.
-            key: What `project_keys` made of the encoder's states.
-            states: The encoder's states, of which the context is made.
+            key: The result of `project_keys` for the encoder states.
+            states: The encoder states, of which the context is the weighted sum.
             mask: True where a state is real.
-            axes: What a recording calls queries and keys (see `seqlearn.instrumentation.emit`).
+            axes: The sequences of queries and keys, for recordings (see
+                `seqlearn.instrumentation.emit`).
 
         Returns:
             One context per query; zeros where the source is empty.

@@ -1,8 +1,8 @@
-"""Where a token stands: encodings of positions, added below the first layer or turned in.
+"""Position encodings, added to the embeddings or applied to queries and keys.
 
 sinusoidal   x_m + PE(m), fixed                    Vaswani et al. 2017, section 3.5
 learned      x_m + E[m], one row a position        Gehring et al. 2017, section 3.1
-rotary       queries and keys turned by angles     Su et al. 2021, section 3.4.2
+rotary       queries and keys rotated by angles    Su et al. 2021, section 3.4.2
              that grow with m, in every layer
 """
 
@@ -59,7 +59,7 @@ def sinusoidal(
 def rotary(
     inputs: Float[Tensor, "*batch time d_head"], start: int
 ) -> Float[Tensor, "*batch time d_head"]:
-    """The textbook form: turn each pair of numbers by its angle, which grows with the position.
+    """The textbook form: rotate each pair of numbers by its angle, which grows with the position.
 
         x'_{2i}   = x_{2i} cos mθ_i - x_{2i+1} sin mθ_i        θ_i = 10000^(-2i / d_head)
         x'_{2i+1} = x_{2i} sin mθ_i + x_{2i+1} cos mθ_i
@@ -85,7 +85,7 @@ def rotary(
 def apply_rotary(
     inputs: Float[Tensor, "*batch time d_head"], start: int
 ) -> Float[Tensor, "*batch time d_head"]:
-    """The fast path: what `rotary` gives, each pair as one complex number times `exp(i m θ)`.
+    """The fast path: the result of `rotary`, each pair as one complex number times `exp(i m θ)`.
 
     One kernel instead of seven. A compiler fuses those seven, and knows no complex numbers.
     """
@@ -149,27 +149,31 @@ class LearnedPositions(nn.Module):
 
 
 class ScaledEmbedding(nn.Module):
-    """√d_model times the embeddings: the positions are turned into queries and keys later."""
+    """√d_model times the embeddings, for rotary positions, which the attention applies."""
 
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_model"],
         start: int,  # noqa: ARG002 -- as the other two have it
     ) -> Float[Tensor, "batch time d_model"]:
-        """Scale; where the inputs stand makes no difference here."""
+        """Scale the inputs; their positions make no difference here."""
         return inputs * math.sqrt(inputs.shape[-1])
 
 
 def make_position_encoding(positions: Positions, d_model: int, max_length: int) -> nn.Module:
-    """What is done to embeddings below the first layer: a module of `(inputs, start)`.
+    """Make the module, called with `(inputs, start)`, that adds positions to embeddings.
 
     Args:
-        positions: Which encoding; with `"rotary"` the attention must be rotary too.
+        positions: The encoding; with `"rotary"` the attention must be rotary too.
         d_model: Width of an embedding.
-        max_length: How many positions are learned, if they are.
+        max_length: Number of positions of `"learned"`.
 
     Raises:
         ValueError: If there is no such encoding.
+
+    Example:
+        >>> make_position_encoding("sinusoidal", 8, 16)(torch.zeros(1, 3, 8), 0).shape
+        torch.Size([1, 3, 8])
     """
     if positions == "learned":
         return LearnedPositions(max_length, d_model)

@@ -1,4 +1,4 @@
-"""A target that is one of a set of labels."""
+"""A class label as target."""
 
 from __future__ import annotations
 

@@ -20,21 +20,21 @@ EXAMPLES_NAMED = 5
 
 
 class UnknownSymbolWarning(UserWarning):
-    """Texts hold symbols that training never showed; they are encoded as unknown (`<unk>`).
+    """Texts contain symbols that do not occur in training; they are encoded as unknown (`<unk>`).
 
     To refuse such texts: `warnings.simplefilter("error", UnknownSymbolWarning)`.
     """
 
 
 class EncodedIds(list[int]):
-    """The ids of one row of a batch. A data module has encoded them, so nothing is checked."""
+    """The ids of one row of a batch. They come from a data module and are not checked again."""
 
 
 def check_surrogates(text: str) -> None:
-    """Refuse half of a surrogate pair, which is no character.
+    """Check that a text has no unpaired surrogate, which is not a character.
 
     Raises:
-        ValueError: If the text holds one; the message says where.
+        ValueError: If the text contains one; the message says where.
     """
     try:
         text.encode()
@@ -58,11 +58,11 @@ def unknown_symbols(ids: Sequence[int], offsets: Sequence[tuple[int, int]], text
 
 
 def check_list(values: Any, label: str) -> list[Any]:
-    """Make a list of what is passed for several items.
+    """Turn an argument for several items into a list.
 
     Args:
         values: A list, tuple, array, tensor or other iterable in a fixed order.
-        label: What one of them is, such as `"source"`.
+        label: The name of one item in errors, such as `"source"`.
 
     Raises:
         TypeError: If it is one string, or not a list of items.
@@ -83,10 +83,10 @@ def check_list(values: Any, label: str) -> list[Any]:
 
 
 def to_ids(value: Any, vocab_size: int, label: str) -> list[int]:
-    """Make a list of ids of a list, an array or a tensor of integers.
+    """Turn a list, an array or a tensor of integers into a list of ids.
 
     Args:
-        value: What was passed.
+        value: The argument.
         vocab_size: Number of ids, the four reserved ones included.
         label: How an error names it.
 
@@ -119,7 +119,7 @@ def to_ids(value: Any, vocab_size: int, label: str) -> list[int]:
 
 
 def check_no_special_ids(ids: Sequence[int], label: str) -> None:
-    """Refuse padding, start and end, which are not part of a text.
+    """Check that ids are those of a text, without padding, start and end.
 
     Raises:
         ValueError: If one of them is among the ids.
@@ -164,12 +164,12 @@ def to_vector(value: Any, size: int, label: str) -> NDArray[np.float32]:
 
 
 def warn_unknown(found: Sequence[tuple[str, str]], count: int, label: str) -> None:
-    """Warn of symbols that were encoded as unknown.
+    """Warn about symbols that were encoded as unknown.
 
     Args:
-        found: For each text that holds one: how it is named, and the symbol and its place.
-        count: Texts in all.
-        label: What one of them is.
+        found: For each text with such a symbol its name, and the symbol with its position.
+        count: Number of texts.
+        label: The name of one text.
     """
     named = "; ".join(f"{name}: {symbol}" for name, symbol in found[:EXAMPLES_NAMED])
     more = f"; and {len(found) - EXAMPLES_NAMED} more" if len(found) > EXAMPLES_NAMED else ""
@@ -182,5 +182,5 @@ def warn_unknown(found: Sequence[tuple[str, str]], count: int, label: str) -> No
 
 
 def _is_scalar(value: Any) -> bool:
-    """Whether it is one number of numpy or torch."""
+    """Whether a value is a scalar of numpy or torch."""
     return hasattr(value, "item") and getattr(value, "ndim", None) == 0

@@ -1,4 +1,4 @@
-"""A side that is text: vocabulary, tokenizer, and how raw texts become ids and back."""
+"""Text as source or target: vocabulary, tokenizer, loss, and the conversion between texts and ids."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def _tokenizer(definition: str) -> Tokenizer:
 
 @dataclass(frozen=True)
 class TextSpec(SourceSpec, TargetSpec):
-    """One side that is text.
+    """A text, as source or target.
 
     Attributes:
         vocab_size: Number of ids, the four reserved ones included.
-        max_length: Tokens in the longest text seen, start and end not counted.
-        tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for a side that
-            takes and gives lists of ids.
-        unk_in_training: Whether the training split held tokens outside the vocabulary. A model that
-            never saw the unknown symbol cannot know what it means: raw text that needs it is
-            encoded with a warning, and no decoding generates it.
+        max_length: Tokens in the longest text of training, without start and end.
+        tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for lists of
+            ids instead of texts.
+        unk_in_training: Whether the training split has tokens outside the vocabulary. If not, the
+            unknown symbol is untrained: raw text that needs it is encoded with a warning, and no
+            decoding strategy generates it.
 
     Raises:
         TypeError: If a value is not of its type.
@@ -88,8 +88,8 @@ class TextSpec(SourceSpec, TargetSpec):
     def encode(self, texts: Iterable[Any], *, label: str = "input") -> list[list[int]]:
         """Turn raw texts into lists of ids, without start and end.
 
-        A symbol outside the vocabulary becomes the unknown symbol. Where training never showed
-        that one, an `UnknownSymbolWarning` says how many texts hold such symbols, and names some.
+        A symbol outside the vocabulary becomes the unknown symbol. If that does not occur in
+        training, an `UnknownSymbolWarning` gives the number of such texts, and names some.
 
         Args:
             texts: Strings, or lists (arrays, tensors) of ids that are checked and passed through.
@@ -125,7 +125,7 @@ class TextSpec(SourceSpec, TargetSpec):
         return encoded
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """Name what the vocabulary does not hold, each with its place; errors as `encode`."""
+        """The symbols outside the vocabulary, each with its position; errors as in `encode`."""
         encoding = self._encode_text(text, "text")
         return unknown_symbols(encoding.ids, encoding.offsets, text)
 

@@ -1,4 +1,4 @@
-"""A side that is a vector of numbers."""
+"""A vector of numbers as source or target."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from seqlearn.spec.raw_inputs import check_list, to_vector
 
 @dataclass(frozen=True)
 class VectorSpec(SourceSpec, TargetSpec):
-    """One side that is a vector of numbers.
+    """A vector of numbers, as source or target.
 
     Attributes:
         size: Numbers in each vector.
 
     Raises:
-        TypeError: If `size` is no whole number.
+        TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive.
     """
 
