@@ -1,4 +1,4 @@
-"""Text as source or target: vocabulary, tokenizer, loss, and the conversion between texts and ids."""
+"""Text as source or target: vocabulary, tokenizer, loss, conversion between texts and ids."""
 
 from __future__ import annotations
 
