@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
 from seqlearn.cli.loading import load_checkpoint
 from seqlearn.cli.output_folder import require_writable
 from seqlearn.introspect import record
@@ -47,7 +48,7 @@ def translate(argv: Sequence[str]) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnknownSymbolWarning)  # the lines are named below
                 generated = module.generate(
-                    [line for _, line in sources], max_new_tokens=options.max_new_tokens
+                    [line for _, line in sources], **decoding_options(options)
                 )
             outputs = dict(zip((number for number, _ in sources), generated, strict=True))
             for number, _ in lines:
@@ -85,9 +86,9 @@ def view(argv: Sequence[str]) -> None:
         if "classify" in target.methods:
             outputs, _ = module.classify(options.text)
         elif source is None:
-            outputs = module.generate(prompts=options.text, max_new_tokens=options.max_new_tokens)
+            outputs = module.generate(prompts=options.text, **decoding_options(options))
         else:
-            outputs = module.generate(options.text, max_new_tokens=options.max_new_tokens)
+            outputs = module.generate(options.text, **decoding_options(options))
     for text, output in zip(options.text, outputs, strict=True):
         print(f"{to_single_line(text)}  →  {to_single_line(output)}")
     title = f"{type(module).__name__}: {options.text[0]}"
@@ -102,7 +103,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--model",
         help="the class of the checkpoint, if it is your own: package.module.Class",
     )
-    parser.add_argument("--max-new-tokens", type=int, help="maximum number of generated tokens")
+    add_decoding_options(parser)
     return parser
 
 

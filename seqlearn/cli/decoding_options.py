@@ -1,0 +1,51 @@
+"""The decoding options of the commands that generate texts: `--decoding beam --beam-size 8`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, get_args
+
+from seqlearn.core import GenerationConfig
+from seqlearn.core.generation_config import STRATEGY_OF, StrategyName
+
+TYPES = {"early_stopping": str, "beam_size": int, "top_k": int, "no_repeat_ngram_size": int}
+TYPES |= {"min_new_tokens": int, "max_new_tokens": int}
+EARLY_STOPPING = {"true": True, "false": False, "never": "never"}
+
+HELP = {
+    "beam_size": "rows for each source",
+    "length_penalty": "the power of the length that divides log-probabilities",
+    "early_stopping": "when a source is done: true, false or never",
+    "temperature": "divides the logits",
+    "top_k": "draw from so many of the most probable tokens",
+    "top_p": "draw from the most probable tokens with this share of the probability",
+    "repetition_penalty": "above 1 lowers the scores of tokens that have occurred",
+    "no_repeat_ngram_size": "no n-gram of this size occurs twice; 0 is off",
+    "min_new_tokens": "tokens to generate before the end symbol",
+    "max_new_tokens": "most tokens to generate, the end symbol counted",
+}
+
+
+def add_decoding_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--decoding` and an option for each field of `GenerationConfig`."""
+    group = parser.add_argument_group("decoding", "By default those that are saved with the model.")
+    group.add_argument("--decoding", choices=get_args(StrategyName), help="the decoding strategy")
+    for field in dataclasses.fields(GenerationConfig):
+        if field.name != "strategy":
+            owner = STRATEGY_OF.get(field.name)
+            group.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=TYPES.get(field.name, float),
+                choices=[*EARLY_STOPPING] if field.name == "early_stopping" else None,
+                help=(f"{owner}: " if owner else "") + HELP[field.name],
+            )
+
+
+def decoding_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `generate` that were given on the command line."""
+    names = [field.name for field in dataclasses.fields(GenerationConfig)]
+    given = {name: getattr(options, name, None) for name in names}
+    given["early_stopping"] = EARLY_STOPPING.get(options.early_stopping)
+    given["strategy"] = options.decoding
+    return {name: value for name, value in given.items() if value is not None}
