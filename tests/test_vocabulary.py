@@ -34,6 +34,30 @@ RETIRED = {
     r"\bcallbacks(\.reporting|\.Report)\b": "figure_logger.FigureLogger",
     r"\b(one_line|as_line)\b": "format_error, to_single_line",
     r"\bOVERVIEW\b": "USAGE",
+    # instrumentation, batch, spec
+    r"\bunheard\b|\bListener\b|\bend_known\b": "muted, ActivationListener, end_teacher_forcing",
+    r"\bunknown_seen\b": "unk_in_training",
+    r"\bshape_of\(": "task_of",
+    r"\brefuse_\w+\b": "check_…",
+    r"\btext to text\b|\bnothing to text\b": "sequence-to-sequence, language-modeling",
+    # nn, core, models
+    r"\bNoPositions\b|\bposition_layer\b": "ScaledEmbedding, make_position_encoding",
+    r"\bkeep_bias\b|\bmap_state\b": "gate_bias, tree_map",
+    r"\bunread\b|\bAttentiveState\b": "freeze_context_projection, AttentionDecoderState",
+    r"\bAnswering\b|\bMeasured\b|\bCarried\b": "SupportsGeneration, LossOutput, CarriedState",
+    r"\bkeeping_arguments\b|\bof_all_ranks\b": "capture_init_args, gather",
+    r"\bevaluating\b|\bstep_by_step\b": "eval_mode, forward_input_feeding",
+    r"\breads_source\b|\bsteps_in_run\b": "has_source, total_steps",
+    r"\blonger=": "overflow",
+    # decoding
+    r"\bone_by_one\b|\bcheck_limit\b": "decode_loop, check_max_new_tokens",
+    r"\bgoes_on\b|\bended_at\b": "unfinished, finish_step",
+    r"\bnum_return\b": "num_return_sequences",
+    # recording and testing
+    r"\b(Heard|Keeping|Piece|TopWeights)\b": "Activations, RecordOptions, Slice, TopKWeights",
+    r"\bone_after_another\b|\bnothing_like\b": "concat_time, empty_like",
+    r"\b(Violated|Tried|Subject)\b": "LawViolation, LawRunner, …",
+    r"\b(READS|WRITES|FEW|quietly)\b": "TEXT_SOURCE, silence_lightning, …",
     # pages, and names that they use
     r"^#+ What it can": "Strengths, Limitations",
     r"\bstops? of the road\b": "architecture",

@@ -246,7 +246,7 @@ def test_a_window_longer_than_the_text(tmp_path: Path, rhyme: Path) -> None:
     for split in ("val", "test"):
         with pytest.raises(
             ValueError,
-            match=rf"{split}: the text has 9 tokens .* window=9; set window to at most 8, or take",
+            match=rf"{split}: the text has 9 tokens .* window=9; set window to at most 8, or use",
         ):
             getattr(data, f"{split}_dataloader")()
     assert len(PlainText(rhyme, path, window=8).val_dataloader()) == 2
