@@ -37,7 +37,7 @@ from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import SequenceSpec, task_of
+from seqlearn.spec import SequenceSpec, SourceSpec, TargetSpec, task_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
@@ -57,7 +57,7 @@ class SequenceDataModule(PlainArguments, ABC):
         num_workers: Number of worker processes that slice batches; 0 uses the main process.
 
     Raises:
-        TypeError: If a number is not a whole number.
+        TypeError: If a number is not a whole number, or a field cannot be used on its side.
         ValueError: If this combination of source and target is not supported, or a number is out
             of range.
 
@@ -83,6 +83,10 @@ class SequenceDataModule(PlainArguments, ABC):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        for name, field, base in (("source", source, SourceSpec), ("target", target, TargetSpec)):
+            optional = name == "source" and field is None
+            if not optional and not issubclass(getattr(field, "spec_type", object), base):
+                raise TypeError(f"expected a field such as Text() as {name}, got {field!r}")
         task_of(None if source is None else source.spec_type, target.spec_type)  # type: ignore[arg-type]
         self.source = source
         self.target = target
