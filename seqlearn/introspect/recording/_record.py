@@ -79,7 +79,7 @@ def record(
         >>> with sl.record(model, what=["states"]) as recording:
         ...     _ = model.generate(["May 1, 2026"], max_new_tokens=2)
         >>> list(recording.states)
-        ['encoder.layers.0', 'decoder.layers.0']
+        ['encoder.layers.0', 'encoder.context', 'decoder.layers.0']
     """
     if isinstance(what, str) or not what or set(what) - set(KINDS):
         raise ValueError(
