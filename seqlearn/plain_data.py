@@ -66,7 +66,7 @@ def to_plain_data(value: Any, name: str) -> Any:
             tuples, dictionaries, dataclasses and the types that `to_builtin` converts.
 
     Example:
-        >>> to_plain((1, np.float64(0.5)), "sizes")
+        >>> to_plain_data((1, np.float64(0.5)), "sizes")
         [1, 0.5]
     """
     value = to_builtin(value)
