@@ -102,6 +102,7 @@ class ActivationListener(Protocol):
 class _Listeners(threading.local):
     active: tuple[ActivationListener, ...] = ()
     result: GenerationResult | None = None
+    in_generation: bool = False
 
 
 _listeners = _Listeners()
@@ -187,7 +188,7 @@ def generation(
 
     The sources are encoded within the block. `decoding_step` reports each step, and `end_decoding`
     (or `end_teacher_forcing`) the result; the listeners receive it when the block ends. If an
-    exception ends the block, they receive `None`.
+    exception ends the block, they receive `None`. A block within a block belongs to the outer one.
 
     Args:
         outputs: Position of each row's output among all outputs of the call.
@@ -198,7 +199,7 @@ def generation(
     Raises:
         RuntimeError: At the end of the block, if a listener is active and no result was reported.
     """
-    if not _listeners.active:
+    if not _listeners.active or _listeners.in_generation:
         return _NOT_LISTENING
     return _generation(outputs, total, source, source_lengths)
 
@@ -211,7 +212,7 @@ def _generation(
     outputs: Sequence[int], total: int, source: Tensor | None, source_lengths: Tensor | None
 ) -> Iterator[None]:
     listeners, outer = _listeners.active, _listeners.result
-    _listeners.result = None
+    _listeners.result, _listeners.in_generation = None, True
     for listener in listeners:
         listener.generation_start(outputs, total, source, source_lengths)
     try:
@@ -227,6 +228,7 @@ def _generation(
             )
     finally:
         result, _listeners.result = _listeners.result, outer
+        _listeners.in_generation = False
         for listener in listeners:
             listener.generation_end(result)
 

@@ -1,4 +1,4 @@
-"""`SequenceModule`: training, validation, test and prediction for any encoder and decoder.
+"""`SequenceModule`: training, validation, test and inference for any encoder and decoder.
 
 The flow of one batch: `encode` embeds the source and gives a `Memory`; `decode` embeds the target
 and answers each of its tokens with a vector; `head` turns vectors into logits. A subclass sets
@@ -20,8 +20,9 @@ from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_base_options, check_spec
 from seqlearn.core.inference import GenerationMixin
+from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.recipe import Recipe
-from seqlearn.core.steps import LossOutput, TrainingSteps
+from seqlearn.core.steps import TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
 from seqlearn.nn import Decoder, Encoder, State
@@ -120,17 +121,17 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     def encode(
         self, source: Tensor | None, source_lengths: Int[Tensor, " batch"] | None
     ) -> Memory | None:
-        """Read the source.
+        """Encode the source.
 
-        The encoder sees each empty source as one visible position of padding. Afterwards the memory
-        of such a row is masked, and its numbers are zero.
+        The encoder sees an empty source as one visible position of padding. Afterwards the mask of
+        such a row is False, and its states and pooled vector are zero.
 
         Args:
             source: Ids `batch source`, vectors `batch size`, or `None`.
             source_lengths: Tokens in each source, where it is ids.
 
         Returns:
-            What a decoder may know of it; `None` without a source.
+            The memory; `None` without a source.
         """
         if self.spec.source is None or self.source_embedding is None or source is None:
             return None
@@ -141,11 +142,19 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     def decode(
         self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None
     ) -> tuple[Float[Tensor, "batch target d_model"], State]:
-        """Answer each target token with a vector from which `head` reads the next one.
+        """Decode target tokens: one vector for each, from which `head` predicts the next token.
 
-        The decoder is never called without tokens: no token gives no answer, and the state stays.
-        With gradients enabled, all parameters then get a gradient of zero, for which other ranks
-        would wait.
+        The decoder is never called without tokens: the output is then empty, and the state stays.
+        With gradients enabled, all parameters then get a gradient of zero, because other ranks wait
+        for one.
+
+        Args:
+            tokens: Target ids, the start symbol first.
+            memory: The encoder's output; `None` for a language model.
+            state: The decoder's state after the tokens before; `None` at the start.
+
+        Returns:
+            Vectors, and the decoder's state after them.
 
         Raises:
             ValueError: If the target of the model is not text.
@@ -164,7 +173,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
             return self.decoder(start, memory, None)[0][:, :0], state
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """Predict a batch whose target is known.
+        """Predict a batch by teacher forcing.
 
         Returns:
             Logits `batch target-1 vocab` for the tokens after the start symbol, logits
@@ -175,18 +184,18 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     def forward_hidden(
         self, batch: SequenceBatch, state: State | None = None
     ) -> tuple[Tensor, State | None]:
-        """Make the vectors from which `head` predicts a batch whose target is known.
+        """Compute the vectors from which `head` predicts a batch, by teacher forcing.
 
         Args:
             batch: The batch.
-            state: What the decoder carries from the text before; `None` at the start.
+            state: The decoder's state before the batch; `None` at the start of a text.
 
         Returns:
-            Vectors `batch target-1 d_model` and the decoder's state after them; for a target that
-            is no text `batch d_model`, and `None`.
+            Vectors `batch target-1 d_model` and the decoder's state after them; for a target
+            without a decoder `batch d_model` and `None`.
 
         Raises:
-            TypeError: If `batch` is no `SequenceBatch`.
+            TypeError: If `batch` is not a `SequenceBatch`.
         """
         check_batch(batch)
         with generation(range(batch.size), batch.size, batch.source, batch.source_lengths):

@@ -1,4 +1,4 @@
-"""From raw sources to raw answers: encode, sort into batches, decode, and restore the order."""
+"""Generation from raw sources: encode, batch by length, decode, and restore the order."""
 
 from __future__ import annotations
 
@@ -26,29 +26,35 @@ MAX_BATCH_TOKENS = 2**16
 
 @runtime_checkable
 class SupportsGeneration(Protocol):
-    """What answering raw sources needs of a module."""
+    """What generation, scoring and classification need of a module."""
 
     spec: SequenceSpec
     generation: GenerationConfig
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """The device of the parameters."""
         ...
 
     @property
     def head(self) -> nn.Linear:
-        """From a decoder's vector to the logits of the next token."""
+        """The layer from decoder outputs to logits."""
         ...
 
     def encode(self, source: Tensor | None, source_lengths: Tensor | None) -> Memory | None:
-        """Read sources."""
+        """Encode the sources."""
         ...
 
     def decode(
         self, tokens: Tensor, memory: Memory | None, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """Answer target tokens with vectors for `head`."""
+        """Decode target tokens to vectors for `head`."""
+        ...
+
+    def forward_hidden(
+        self, batch: SequenceBatch, state: State | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Compute the vectors for `head` from a batch."""
         ...
 
 

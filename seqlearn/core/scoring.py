@@ -1,4 +1,4 @@
-"""How probable a module finds texts and classes."""
+"""Log-probabilities of texts, and outputs of models without a decoder, from raw sources."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seqlearn.batch import length_mask, pad
+from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation import SupportsGeneration, batches, collate
-from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation
-from seqlearn.nn import linear_cross_entropy
+from seqlearn.instrumentation import generation
 
 
 def log_probabilities(
@@ -22,9 +21,9 @@ def log_probabilities(
     """The log-probability of each target, given its source.
 
     Args:
-        module: What is asked.
+        module: The model.
         source_ids: The sources, from `encode_sources`.
-        targets: Ids that stand as start … end.
+        targets: Ids with start and end symbol.
 
     Returns:
         In nats, of all tokens after the start symbol, the end symbol included. On the CPU.
@@ -33,19 +32,16 @@ def log_probabilities(
     scores = torch.zeros(len(targets), dtype=dtype)
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(source_ids, targets, 1, equal=False):
-            source = collate(module, [source_ids[row] for row in rows])
-            ids, lengths = pad([targets[row] for row in rows], module.device)
-            with generation(rows, len(source_ids), *source):
-                memory = module.encode(*source)
-                decoding_step(None)
-                hidden, _ = module.decode(ids[:, :-1], memory)
-                end_teacher_forcing(len(rows), ids, lengths)
-            labels = ids[:, 1:]
-            mask = length_mask(lengths - 1, labels.shape[1])
-            nll = torch.zeros_like(labels, dtype=dtype)
-            nll[mask] = linear_cross_entropy(
-                hidden[mask], module.head.weight, module.head.bias, labels[mask]
-            ).nll.to(dtype)
+            source, lengths = collate(module, [source_ids[row] for row in rows])
+            batch = SequenceBatch(
+                source, lengths, *pad([targets[row] for row in rows], module.device)
+            )
+            with generation(rows, len(source_ids), source, lengths):
+                hidden, _ = module.forward_hidden(batch)
+            target = module.spec.target
+            labels, mask = target.labels_of(batch)
+            nll = torch.zeros(mask.shape, dtype=dtype, device=module.device)
+            nll[mask] = target.compute_loss(hidden[mask], labels[mask], module.head).nll.to(dtype)
             scores[rows] = -nll.sum(1).cpu()
     return scores
 
@@ -58,10 +54,10 @@ def pooled_outputs(
     outputs = torch.zeros(len(source_ids), module.spec.target.output_size, dtype=dtype)
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(source_ids, [[]] * len(source_ids), 1, equal=False):
-            source = collate(module, [source_ids[row] for row in rows])
-            with generation(rows, len(source_ids), *source):
-                memory = module.encode(*source)
-                assert memory is not None
-                end_teacher_forcing(len(rows))
-            outputs[rows] = module.head(memory.pooled).to(dtype).cpu()
+            source, lengths = collate(module, [source_ids[row] for row in rows])
+            target = torch.zeros(len(rows), dtype=torch.long, device=module.device)  # not read
+            batch = SequenceBatch(source, lengths, target, None)
+            with generation(rows, len(source_ids), source, lengths):
+                hidden, _ = module.forward_hidden(batch)
+            outputs[rows] = module.head(hidden).to(dtype).cpu()
     return outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.core.finite import FiniteSteps
+from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     configure_optimizer,
     make_adamw,
@@ -27,27 +28,6 @@ from seqlearn.core.tbptt import CarriedState
 from seqlearn.metrics import CorpusBLEU
 from seqlearn.nn import Decoder, Encoder, State
 from seqlearn.spec import SequenceSpec
-
-
-class LossOutput(NamedTuple):
-    """The summed loss and the per-token statistics of a batch.
-
-    Attributes:
-        loss: The loss summed over all counted targets, in nats (squared errors for vectors); it
-            has a gradient.
-        num_tokens: Number of counted targets: tokens, examples or elements of vectors.
-        nll: Negative log-likelihood of each counted token or class, in nats.
-        correct: Whether each of these was predicted with the highest probability.
-        mask: `batch time` (`batch 1` for classes and vectors), True where a target counts.
-        state: The decoder's state after the batch; `None` for a target that is not text.
-    """
-
-    loss: Tensor
-    num_tokens: Tensor
-    nll: Tensor
-    correct: Tensor
-    mask: Tensor
-    state: State | None = None
 
 
 class TrainingSteps(FiniteSteps):

@@ -10,7 +10,7 @@ import torch
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.core.steps import LossOutput
+from seqlearn.core.loss_output import LossOutput
 from seqlearn.testing.cases import Example
 from seqlearn.testing.trial import Trial
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.core.steps import LossOutput
+from seqlearn.core.loss_output import LossOutput
 from seqlearn.nn import State
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")

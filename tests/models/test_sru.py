@@ -11,7 +11,7 @@ from sru import SRU, SRULayer
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.cli import main
-from seqlearn.core.steps import LossOutput
+from seqlearn.core.loss_output import LossOutput
 
 TEXT, WORDS = sl.TextSpec(11, 8), sl.TextSpec(9, 8)
 SOURCES = [[4, 5, 6], [7], []]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import seqlearn as sl
 from seqlearn.batch import length_mask
-from seqlearn.core.steps import LossOutput
+from seqlearn.core.loss_output import LossOutput
 from seqlearn.instrumentation import emit
 from seqlearn.testing import SHAPES
 
