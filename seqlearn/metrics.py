@@ -68,7 +68,7 @@ class TokenStatistics(Metric):
 
 
 class ClassStatistics(Metric):
-    """Loss and accuracy of predicted classes."""
+    """Loss and accuracy of predicted classes, one or several per example."""
 
     full_state_update = False
     nll: Tensor
@@ -83,11 +83,11 @@ class ClassStatistics(Metric):
 
     def update(
         self,
-        nll: Float[Tensor, " examples"],
-        correct: Bool[Tensor, " examples"],
+        nll: Float[Tensor, "*items"],
+        correct: Bool[Tensor, "*items"],
         mask: Bool[Tensor, "batch 1"],  # noqa: ARG002 -- as the other metrics have it
     ) -> None:
-        """Add a batch: of each example that counts the loss in nats, and whether it is right."""
+        """Add a batch: the loss in nats of each item that counts, and whether it is right."""
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.nll = self.nll + nll.float().sum()
         self.examples = self.examples + nll.numel()

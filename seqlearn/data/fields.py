@@ -15,7 +15,7 @@ import numpy as np
 
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.data.cache import file_digest
-from seqlearn.data.encoded import (
+from seqlearn.data.column_encoders import (
     ClassEncoder,
     ColumnEncoder,
     DescribeRow,

@@ -15,7 +15,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
 from seqlearn.data.cache import cached
-from seqlearn.data.encoded import ColumnEncoder, EncodedDataset, save_references, save_rows
+from seqlearn.data.column_encoders import ColumnEncoder
+from seqlearn.data.encoded import EncodedDataset, save_references, save_rows
 from seqlearn.data.fields import Field
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.spec import SequenceSpec

@@ -12,13 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text, encoded
-from seqlearn.data.encoded import (
-    ClassEncoder,
-    EncodedDataset,
-    TextEncoder,
-    VectorEncoder,
-    save_references,
-)
+from seqlearn.data.column_encoders import ClassEncoder, TextEncoder, VectorEncoder
+from seqlearn.data.encoded import EncodedDataset, save_references
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
 

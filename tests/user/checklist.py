@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import seqlearn as sl
-from seqlearn.data.encoded import VectorEncoder
+from seqlearn.data.column_encoders import VectorEncoder
 from seqlearn.metrics import ClassStatistics
 
 

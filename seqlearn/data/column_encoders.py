@@ -1,0 +1,213 @@
+"""Encoders of one side of one split, which write the files that `EncodedDataset` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from seqlearn.batch import END, PAD, START, UNKNOWN
+from seqlearn.data.class_weights import class_weights
+from seqlearn.spec import ClassesSpec, TextSpec
+
+DescribeRow = Callable[[int], str]
+"""Describes the example of a row in error messages."""
+
+
+@runtime_checkable
+class ColumnEncoder(Protocol):
+    """Encodes one side of one split, and writes it to files.
+
+    Attributes:
+        unknown: How many tokens were outside the vocabulary; `None` without a vocabulary.
+    """
+
+    unknown: int | None
+
+    def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
+        """Encode the values of consecutive rows; `row` is the first one."""
+
+    def append(self, encoded: Sequence[Any]) -> None:
+        """Append rows that `encode` returned."""
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the files that `EncodedDataset` reads; `name` is split and side."""
+
+    def update_spec(self, spec: Any, split: str) -> Any:
+        """The side of the spec after this split has been encoded."""
+
+
+class TextEncoder:
+    """Encodes texts with the side's tokenizer.
+
+    Attributes:
+        longest: Number of tokens of the longest text so far, without start and end.
+        unknown: Number of tokens outside the vocabulary.
+    """
+
+    def __init__(self, side: TextSpec, describe_row: DescribeRow, *, is_target: bool) -> None:
+        assert side.tokenizer is not None
+        self._tokenizer = Tokenizer.from_str(side.tokenizer)
+        self._describe_row = describe_row
+        self._is_target = is_target
+        self._ids: list[NDArray[np.int32]] = []
+        self._lengths: list[int] = []
+        self.longest = 0
+        self.unknown: int | None = 0
+        self._unknown = 0
+
+    def encode(self, values: Sequence[str], row: int) -> list[list[int]]:
+        """Encode texts to ids, without start and end.
+
+        Args:
+            values: The texts.
+            row: Row of the first text, for errors.
+
+        Raises:
+            ValueError: If the tokenizer produces a padding, start or end id.
+        """
+        encodings = self._tokenizer.encode_batch_fast(values, add_special_tokens=False)
+        lists = [encoding.ids for encoding in encodings]
+        ids = _flat(lists)
+        reserved = np.flatnonzero(np.isin(ids, (PAD, START, END)))
+        if len(reserved):
+            index = int(
+                np.searchsorted(np.cumsum([len(text) for text in lists]), reserved[0], "right")
+            )
+            raise ValueError(
+                f"{self._describe_row(row + index)}: the tokenizer encodes a part of "
+                f"{values[index][:60]!r} as padding, start or end; remove it from the text, or use "
+                "another tokenizer"
+            )
+        return lists
+
+    def append(self, encoded: Sequence[list[int]]) -> None:
+        """Append encoded texts."""
+        lists, ids = encoded, _flat(encoded)
+        self._unknown += int(np.count_nonzero(ids == UNKNOWN))
+        self.unknown = self._unknown
+        self.longest = max(self.longest, *(len(text) for text in lists), 0)
+        if self._is_target:
+            lists = [[START, *text, END] for text in lists]
+            ids = _flat(lists)
+        self._ids.append(ids)
+        self._lengths.extend(len(text) for text in lists)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ids (int32) and offsets (int64, one more than the number of texts)."""
+        ids = np.concatenate(self._ids) if self._ids else np.zeros(0, np.int32)
+        offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
+        np.cumsum(self._lengths, out=offsets[1:])
+        np.save(folder / f"{name}.ids.npy", ids, allow_pickle=False)
+        np.save(folder / f"{name}.offsets.npy", offsets, allow_pickle=False)
+
+    def update_spec(self, spec: TextSpec, split: str) -> TextSpec:
+        """With the longest text, and whether training has tokens outside the vocabulary."""
+        longest = max(spec.max_length, self.longest)
+        seen = spec.unk_in_training or (split == "train" and self._unknown > 0)
+        return replace(spec, max_length=longest, unk_in_training=seen)
+
+
+def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    total = sum(len(text) for text in texts)
+    return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
+
+
+class ClassEncoder:
+    """Encodes labels as class ids; `weights` are those of the field `Classes`."""
+
+    unknown: int | None = None
+
+    def __init__(
+        self,
+        side: ClassesSpec,
+        describe_row: DescribeRow,
+        weights: str | Mapping[str, float] | None = None,
+    ) -> None:
+        self._weights = weights
+        self._ids = {label: number for number, label in enumerate(side.labels)}
+        self._describe_row = describe_row
+        self._values: list[int] = []
+
+    def encode(self, values: Sequence[str], row: int) -> list[int]:
+        """Encode labels as class ids.
+
+        Args:
+            values: The labels.
+            row: Row of the first label, for errors.
+
+        Raises:
+            ValueError: If a label does not occur in the training split.
+        """
+        for number, label in enumerate(values):
+            if label not in self._ids:
+                raise ValueError(
+                    f"{self._describe_row(row + number)}: the label {label!r} does not occur in "
+                    f"the training split, which has {list(self._ids)[:10]}; correct it, or add "
+                    "training examples of it"
+                )
+        return [self._ids[label] for label in values]
+
+    def append(self, encoded: Sequence[int]) -> None:
+        """Append class ids."""
+        self._values.extend(encoded)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of examples of each class."""
+        return np.bincount(np.array(self._values, np.int64), minlength=len(self._ids))
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the class ids (int64)."""
+        values = np.array(self._values, dtype=np.int64)
+        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+    def update_spec(self, spec: ClassesSpec, split: str) -> ClassesSpec:
+        """With the weights of the classes.
+
+        Raises:
+            ValueError: If a class has lost all training examples to a `max_length`.
+        """
+        if split != "train":
+            return spec
+        lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
+        if lost:
+            raise ValueError(
+                f"max_length: all training examples of the label {lost[0]!r} are longer and are "
+                "dropped; raise it, or take the label out"
+            )
+        if self._weights is None:
+            return spec
+        return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
+
+
+class VectorEncoder:
+    """Vectors, or other arrays of one shape, in single precision."""
+
+    unknown: int | None = None
+
+    def __init__(self) -> None:
+        self._values: list[NDArray[np.float32]] = []
+
+    def encode(self, values: Sequence[Any], row: int) -> list[NDArray[np.float32]]:
+        """The values as arrays."""
+        return [np.asarray(value, dtype=np.float32) for value in values]
+
+    def append(self, encoded: Sequence[NDArray[np.float32]]) -> None:
+        """Add the next arrays."""
+        self._values.extend(encoded)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the arrays (float32)."""
+        values = np.stack(self._values) if self._values else np.zeros((0, 0), np.float32)
+        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+
+    def update_spec(self, spec: Any, split: str) -> Any:
+        """The same spec."""
+        return spec
