@@ -16,6 +16,7 @@ from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.core.finite import FiniteSteps
+from seqlearn.core.generation import batch_sources
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     configure_optimizer,
@@ -138,7 +139,7 @@ class TrainingSteps(FiniteSteps):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the target's type, such as loss, perplexity and exact match."""
-        if not self.metrics.update_called:
+        if not self._updated_on_any_rank(self.metrics):
             step = "test_step" if self.trainer.testing else "validation_step"
             rank_zero_warn(
                 f"{type(self).__name__}: no batch was added to the metrics, so "
@@ -166,7 +167,7 @@ class TrainingSteps(FiniteSteps):
     def on_test_epoch_end(self) -> None:
         """Log what validation logs and, for text, BLEU with and without case."""
         self.on_validation_epoch_end()
-        if self.has_references and self.bleu.update_called:
+        if self.has_references and self._updated_on_any_rank(self.bleu):
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
                 figure = bleu.compute()
                 bleu.reset()
@@ -179,9 +180,16 @@ class TrainingSteps(FiniteSteps):
         target = self.spec.target
         if target.needs_decoder:
             answers = self.generate_batch(batch)
+        elif "classify" in target.methods:  # which a subclass may override
+            answers = self.classify(batch_sources(batch))[0]
         else:
             answers = target.decode_outputs(self(batch))
         return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
+
+    def _updated_on_any_rank(self, metric: Metric) -> bool:
+        """Whether any rank added a batch; one that has none must still take part in `compute`."""
+        strategy = self.trainer.strategy
+        return bool(strategy.reduce_boolean_decision(metric.update_called, all=False))
 
     @property
     def has_references(self) -> bool:
