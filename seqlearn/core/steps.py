@@ -181,7 +181,7 @@ class TrainingSteps(FiniteSteps):
         if target.needs_decoder:
             answers = self.generate_batch(batch)
         elif "classify" in target.methods:  # which a subclass may override
-            answers = self.classify(batch_sources(batch))[0]
+            answers = self.classify(batch_sources(self.spec, batch))[0]
         else:
             answers = target.decode_outputs(self(batch))
         return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
