@@ -1,4 +1,4 @@
-"""Checkpoints that hold all a model needs, as plain data, and load without running code."""
+"""Reading and checking checkpoints, and building modules from them, without running their code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ from seqlearn.core.recipe import Recipe
 from seqlearn.spec import SequenceSpec
 
 KEY = "seqlearn"
-"""Where a checkpoint keeps the class's name, the spec and the constructor's arguments."""
+"""The key of a checkpoint that holds the class name, the spec and the constructor arguments."""
 
 Module = TypeVar("Module")
 
 
 def class_name(cls: type) -> str:
-    """The name under which a checkpoint knows a class: module and qualified name."""
+    """The name of a class in checkpoints: its module and qualified name.
+
+    Example:
+        >>> class_name(Recipe)
+        'seqlearn.core.recipe.Recipe'
+    """
     own = own_class(cls)
     return f"{own.__module__}.{own.__qualname__}"
 
@@ -34,12 +39,13 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
     """Read a checkpoint without running code from it.
 
     Args:
-        path: A file, or an address that fsspec can open.
-        map_location: Where the tensors go, as in `torch.load`.
+        path: A file, or a URL that fsspec can open.
+        map_location: The device of the tensors, as in `torch.load`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, would have to run code, or is no checkpoint of seqlearn.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged, cannot be loaded without running code, or is not a
+            checkpoint of seqlearn.
     """
     try:
         with fsspec.open(str(path), "rb") as file:
@@ -72,10 +78,10 @@ def _unsafe(path: str | Path, error: Exception) -> ValueError:
 
 
 def verify_checksum(path: str | Path) -> None:
-    """Hold a checkpoint that Lightning has read to its checksums. A folder of shards has none.
+    """Verify the checksums of a checkpoint that Lightning has read. A folder of shards has none.
 
     Args:
-        path: A file or folder, or an address that fsspec can open.
+        path: A file or folder, or a URL that fsspec can open.
 
     Raises:
         ValueError: If the file is damaged.
@@ -90,10 +96,10 @@ def verify_checksum(path: str | Path) -> None:
 
 
 def _check_sums(file: Any) -> None:
-    """Hold each part of the file to its CRC-32, which torch writes and does not look at.
+    """Verify the CRC-32 of each part of the file. torch writes these and does not verify them.
 
     Raises:
-        ValueError: If one does not fit: a number has changed, and the model would be another.
+        ValueError: If a checksum differs from that of the content.
     """
     with zipfile.ZipFile(file) as parts:
         if (name := parts.testzip()) is not None:
@@ -102,12 +108,12 @@ def _check_sums(file: Any) -> None:
 
 
 def own_class(cls: type) -> type:
-    """The class as its author wrote it: `fully_shard` and parametrizations put theirs before it."""
+    """The class as written by its author; `fully_shard` and parametrizations derive from it."""
     return next(each for each in cls.__mro__ if not each.__module__.startswith("torch."))
 
 
 def known_class(name: str, root: type) -> type | None:
-    """The imported class below `root` that a checkpoint knows by this name. Nothing is imported."""
+    """The imported subclass of `root` that has this name in checkpoints. Nothing is imported."""
     classes = [root]
     for cls in classes:
         if class_name(cls) == name:
@@ -117,23 +123,23 @@ def known_class(name: str, root: type) -> type | None:
 
 
 def check_class(where: str | Path, what: str, written: str, cls: type, root: type) -> bool:
-    """Refuse what another class has written, if that class is known.
+    """Raise an error if a file was written by another known class.
 
-    A class that is not known was renamed or moved since, or stood in `__main__`: then the one that
-    the caller names is accepted, if arguments and weights fit.
+    An unknown class was renamed, moved, or defined in `__main__`. In that case the class of the
+    caller is accepted; `build` and `check_weights` then check the arguments and the weights.
 
     Args:
         where: The file, for the error.
-        what: What it should hold, for the error, and the method that loads it, with a point before.
-        written: The class that the file names.
-        cls: The class that is to be loaded.
-        root: Below which classes are known.
+        what: The expected content and the method that loads it, separated by a dot, for the error.
+        written: The class name in the file.
+        cls: The class to be loaded.
+        root: The base class of all known classes.
 
     Returns:
         Whether the file names another class, which is accepted.
 
     Raises:
-        ValueError: If it was written by another class that is known.
+        ValueError: If it was written by another known class.
     """
     own, known = own_class(cls), known_class(written, root)
     if written == class_name(cls) or (known is not None and own_class(known) is own):
@@ -157,14 +163,14 @@ def build(
     spec: SequenceSpec,
     arguments: dict[str, Any],
 ) -> Module:
-    """Build a module with the arguments that a file holds.
+    """Build a module with the arguments in a file.
 
     Args:
         cls: The class to build.
         where: The file, for the error.
-        written: The class that the file names.
-        spec: What goes in and what comes out.
-        arguments: The constructor's arguments, as plain data.
+        written: The class name in the file.
+        spec: The types of source and target.
+        arguments: The constructor arguments, as plain data.
 
     Raises:
         ValueError: If the arguments do not fit the class; the message names both classes.
@@ -173,7 +179,7 @@ def build(
         if isinstance(fields := arguments.get(name), dict):
             arguments = arguments | {name: option(**fields)}
     unnamed = [spec]
-    if "spec" in inspect.signature(cls).parameters:  # it need not be the first
+    if "spec" in inspect.signature(cls).parameters:  # it may be at any place
         unnamed, arguments = [], {"spec": spec} | arguments
     try:
         bound = bind_arguments(cls, *unnamed, **arguments)
@@ -190,13 +196,13 @@ def build(
 def check_weights(
     where: str | Path, written: str, module: nn.Module, weights: Mapping[str, Any]
 ) -> None:
-    """Accept the weights that another class has written, with a warning, if they fit.
+    """Accept, with a warning, weights that were written by another class, if they fit.
 
     Args:
         where: The file, for the message.
-        written: The class that the file names.
-        module: Which is to get the weights.
-        weights: By name.
+        written: The class name in the file.
+        module: The module that receives the weights.
+        weights: The tensors by name.
 
     Raises:
         ValueError: If names or shapes differ; the message names both classes.

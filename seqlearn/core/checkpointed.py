@@ -1,4 +1,4 @@
-"""The checkpoints of a `SequenceModule`: what they hold, and how a module is built from one."""
+"""`Checkpointed`: saving a `SequenceModule` to a checkpoint, and loading it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqlearn.spec import SequenceSpec
 Module = TypeVar("Module", bound="Checkpointed")
 
 LOADED = "checkpoint.load_from_checkpoint"
-"""What is loaded and by which method, for errors."""
+"""The loaded object and the method that loads it, for errors."""
 
 
 class Checkpointed(Pretrained):
@@ -24,9 +24,9 @@ class Checkpointed(Pretrained):
     _carried: CarriedState
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the class's name, the spec and the arguments into the checkpoint, as plain data.
+        """Add the class name, the spec and the constructor arguments, as plain data.
 
-        A checkpoint that is saved within an accumulation group resumes at the group's start.
+        A checkpoint that is saved within an accumulation group resumes at the start of the group.
         """
         trainer = self._trainer
         start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
@@ -38,7 +38,12 @@ class Checkpointed(Pretrained):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another class, of a model of other data, or of a damaged file."""
+        """Check that the checkpoint fits this module.
+
+        Raises:
+            ValueError: If the file is damaged, or was written by another class or with another
+                spec.
+        """
         where: Any = "the checkpoint"
         if self._trainer is not None and self._trainer.ckpt_path is not None:
             where = self._trainer.ckpt_path
@@ -68,22 +73,22 @@ class Checkpointed(Pretrained):
         strict: bool = True,
         **overrides: Any,
     ) -> Module:
-        """Build the module that a checkpoint holds; nothing but the file is needed.
+        """Build a module from a checkpoint alone.
 
-        Only plain data and tensors are read (`weights_only=True`), also from an address.
+        Only plain data and tensors are read (`weights_only=True`).
 
         Args:
-            checkpoint_path: A file, or an address that fsspec can open.
-            map_location: Where the tensors go, as in `torch.load`.
+            checkpoint_path: A file, or a URL that fsspec can open.
+            map_location: The device of the tensors, as in `torch.load`.
             strict: Whether the weights must fit exactly.
             overrides: Constructor arguments that replace those in the checkpoint.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, unsafe, or holds a module of another class. (A class that
-                is not known any more, for it was renamed, moved or defined in `__main__`, is loaded
-                as this one if arguments and weights fit, with a warning.)
-            TypeError: If it is called on an instance, which it would leave as it is.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it is damaged, unsafe, or holds a module of another known class. If the
+                class is unknown (renamed, moved or defined in `__main__`), and arguments and
+                weights fit, this class is loaded, with a warning.
+            TypeError: If it is called on an instance, which it would not change.
         """
         checkpoint = checkpoints.read_checkpoint(checkpoint_path, map_location)
         kept = checkpoint[checkpoints.KEY]

@@ -1,6 +1,6 @@
-"""Trained modules as a folder: `config.json` and `model.safetensors`, kept here or on the Hub.
+"""`Pretrained`: trained modules as a folder, on disk or on the Hugging Face Hub.
 
-Both files are plain data: to read them runs no code.
+The folder holds `config.json` and `model.safetensors`. Reading them runs no code.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Pretrained(InitArgsMixin):
     spec: SequenceSpec
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` and `model.safetensors` into a folder, which is made if need be.
+        """Write `config.json` and `model.safetensors` into a folder.
 
-        The spec (tokenizers and labels included), the arguments and the weights are kept; the
-        optimizer is not: to go on training, use a checkpoint.
+        They hold the spec (including tokenizers and labels), the constructor arguments and the
+        weights, but not the state of the optimizer. To resume training, use a checkpoint.
 
         Args:
-            folder: Where to; what is there under these names is replaced.
+            folder: The folder; it is created if it does not exist, and existing files are replaced.
 
         Raises:
             OSError: If the files cannot be written.
@@ -71,23 +71,23 @@ class Pretrained(InitArgsMixin):
         revision: str | None = None,
         **overrides: Any,
     ) -> Kept:
-        """Build the module that a folder holds, with its weights, in `eval`.
+        """Build a module from a folder, with its weights, in eval mode.
 
-        `Trainer.fit` puts it into train mode. To train it with a part in `eval` (its dropout off),
-        call `model.train()` and then, say, `model.encoder.eval()`.
+        `Trainer.fit` puts it into train mode. To train it with a submodule in eval mode (without
+        dropout), call `model.train()` and then, for example, `model.encoder.eval()`.
 
         Args:
-            folder: What `save_pretrained` wrote; or the name of a repository on the Hugging Face
-                Hub, `owner/name`, where there is no such folder.
-            revision: Of the repository: a branch, a tag or a commit.
-            overrides: Constructor arguments that replace those that were kept.
+            folder: A folder that `save_pretrained` wrote. If it does not exist: the name of a
+                repository on the Hugging Face Hub, `owner/name`.
+            revision: A branch, tag or commit of the repository.
+            overrides: Constructor arguments that replace the saved ones.
 
         Raises:
-            FileNotFoundError: If there is neither such a folder nor such a repository, or one of
-                the two files is missing.
+            FileNotFoundError: If neither the folder nor the repository exists, or one of the two
+                files is missing.
             ValueError: If a file is damaged, or holds a module of another class (as in
                 `load_from_checkpoint`).
-            TypeError: If it is called on an instance, which it would leave as it is.
+            TypeError: If it is called on an instance, which it would not change.
         """
         config_file, weights = (_found(folder, name, revision) for name in (CONFIG, WEIGHTS))
         config = _read(config_file)
@@ -96,8 +96,8 @@ class Pretrained(InitArgsMixin):
         if (sha256 := _sha256(weights)) != config["sha256"]:
             raise ValueError(
                 f"{weights}: expected the weights that belong to {CONFIG} (SHA-256 "
-                f"{config['sha256']}), got others or damaged ones ({sha256}); fetch or save both "
-                "files again"
+                f"{config['sha256']}), got different or damaged weights ({sha256}); download "
+                "or save both files again"
             )
         spec, arguments = SequenceSpec.from_dict(config["spec"]), config["arguments"] | overrides
         module = build(cls, config_file, written, spec, arguments)
@@ -110,20 +110,20 @@ class Pretrained(InitArgsMixin):
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, message: str = "Upload a seqlearn model"
     ) -> str:
-        """Put the folder of `save_pretrained` into a repository on the Hugging Face Hub.
+        """Upload the files of `save_pretrained` to a repository on the Hugging Face Hub.
 
-        You must be logged in (`hf auth login`), or `HF_TOKEN` be set.
+        It needs a login (`hf auth login`) or the environment variable `HF_TOKEN`.
 
         Args:
-            repo_id: `owner/name`; the repository is made if there is none.
-            private: Whether a new repository is private; the owner's default, if `None`.
-            message: Of the commit.
+            repo_id: `owner/name`; the repository is created if it does not exist.
+            private: Whether a new repository is private; `None` is the default of the owner.
+            message: The commit message.
 
         Returns:
-            The address of the commit.
+            The URL of the commit.
 
         Raises:
-            OSError: If the Hub cannot be reached, or refuses it.
+            OSError: If the Hub cannot be reached, or denies the request.
         """
         api = HfApi(library_name="seqlearn")
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -134,7 +134,7 @@ class Pretrained(InitArgsMixin):
 
 
 def _found(folder: str | os.PathLike[str], name: str, revision: str | None) -> Path:
-    """The path of one of the files: in the folder, or in the Hub's cache."""
+    """The path of one of the files, in the folder or in the cache of the Hub."""
     if Path(folder).is_dir():
         path = Path(folder) / name
         if not path.is_file():
@@ -153,7 +153,7 @@ def _found(folder: str | os.PathLike[str], name: str, revision: str | None) -> P
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The configuration, checked."""
+    """Read and check the configuration."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         right = config["format"] == FORMAT and isinstance(config["class"], str)
@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sum_of(config: dict[str, Any]) -> str:
-    """Of all that a configuration says besides."""
+    """The SHA-256 of a configuration without the key that holds it."""
     said = {key: value for key, value in config.items() if key != "sha256 of this file"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The steps of training, validation, test and prediction of a `SequenceModule`."""
+"""`TrainingSteps`: training, validation, test and prediction steps of a `SequenceModule`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from seqlearn.spec import SequenceSpec
 
 
 class TrainingSteps(FiniteSteps):
-    """What the Trainer calls: steps, epoch ends and the optimizer.
+    """The hooks that the Trainer calls: steps, epoch ends and `configure_optimizers`.
 
     Attributes:
-        metrics: The metrics of an evaluation epoch, made by the target's type.
-        bleu: BLEU of the generated texts of a test epoch.
-        bleu_lc: The same, lower-cased.
+        metrics: The metrics of a validation or test epoch, from `TargetSpec.make_metrics`.
+        bleu: BLEU of the texts generated in a test epoch.
+        bleu_lc: BLEU of the same texts, ignoring case.
     """
 
     spec: SequenceSpec
@@ -64,10 +64,14 @@ class TrainingSteps(FiniteSteps):
 
     @abstractmethod
     def classify(self, sources: Any) -> tuple[list[str], Tensor]:
-        """The likeliest label of each source, and the probabilities of all."""
+        """Return the most probable label of each source, and the probabilities of all labels."""
 
     def setup(self, stage: str) -> None:
-        """Check that the data fit, and switch off the gradients of modules that are not used."""
+        """Check the spec against the data, and disable the gradients of unused modules.
+
+        Raises:
+            ValueError: If the spec of the data differs from that of the model.
+        """
         for other in _specs_of_data(self.trainer, stage):
             if differences := self.spec.diff(other):
                 raise ValueError(
@@ -79,7 +83,7 @@ class TrainingSteps(FiniteSteps):
             part.requires_grad_(requires_grad=False)
 
     def _unused_modules(self) -> list[nn.Module]:
-        """The modules that this task does not use, for whose gradients other ranks would wait."""
+        """The modules that this task does not use. DDP would wait for their gradients."""
         unused: list[Any] = []
         if self.spec.source is None:
             unused.append(getattr(self, "encoder", None))
@@ -90,15 +94,16 @@ class TrainingSteps(FiniteSteps):
         return [part for part in unused if isinstance(part, nn.Module)]
 
     def on_fit_start(self) -> None:
-        """Train in train mode a module that is in `eval` as a whole, as loading leaves it.
+        """Put a module that is in eval mode as a whole, as after loading, into train mode.
 
-        Parts that are in `eval` within a module in train mode stay so (Lightning warns of them).
+        Submodules in eval mode within a module in train mode stay in eval mode; Lightning warns
+        about them.
         """
         if not self.training:
             self.train()
 
     def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Seed all draws of this step from (seed, rank, number of the batch)."""
+        """Seed the random numbers of this step from the seed, the rank and the batch number."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._carried.mark(self._batches_done())
         number = self.trainer.fit_loop.total_batch_idx
@@ -106,18 +111,18 @@ class TrainingSteps(FiniteSteps):
         torch.manual_seed(int(state.generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        """The mean loss over the targets that count, times the weight of the batch.
+        """Compute the mean loss over the counted targets, times the weight of the batch.
 
-        A term that a subclass adds has the weight that is written, averaged over processes and
-        accumulated batches as Lightning does with any loss. With the weight of the batch it is
-        averaged as the loss is, by targets, also where the last group of an epoch is smaller::
+        A subclass may add a term. Lightning averages it over processes and accumulated batches, as
+        any loss. Multiply it by `batch.loss_weight` to weight it like the loss, by the number of
+        targets, which matters where the last accumulation group of an epoch is smaller::
 
             def training_step(self, batch, batch_idx):
                 loss = super().training_step(batch, batch_idx)
                 return loss + 0.1 * batch.loss_weight * self.penalty(batch)
 
         Returns:
-            `batch.loss_weight` times the mean; a batch without any target that counts gives 0.
+            `batch.loss_weight` times the mean in nats; 0 for a batch without counted targets.
         """
         measured = self._step_loss(batch, self.recipe.label_smoothing)
         mean = measured.loss / measured.num_tokens.clamp(min=1)
@@ -125,7 +130,7 @@ class TrainingSteps(FiniteSteps):
         return batch.loss_weight * mean
 
     def _step_loss(self, batch: SequenceBatch, smoothing: float = 0.0) -> LossOutput:
-        """Compute the loss of a step, which begins with the carried state and updates it."""
+        """Compute the loss of a step from the carried state, and update that state."""
         check_batch(batch)
         state = self._carried.initial_state(batch)
         output = self.compute_loss(batch, state, smoothing=smoothing)
@@ -133,7 +138,7 @@ class TrainingSteps(FiniteSteps):
         return output
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Add the batch to the epoch's statistics."""
+        """Add the batch to the metrics of the epoch."""
         measured = self._step_loss(batch)
         self.metrics.update(measured.nll, measured.correct, measured.mask)
 
@@ -152,7 +157,7 @@ class TrainingSteps(FiniteSteps):
         self._log_figures(figures)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """As in validation and, for text, compare generated texts with the raw references."""
+        """Update the metrics as in validation and, for text, BLEU of the generated texts."""
         self.validation_step(batch, batch_idx)
         if self.has_references:
             kept = (~batch.is_duplicate).tolist()
@@ -165,7 +170,7 @@ class TrainingSteps(FiniteSteps):
             self.bleu_lc.update(texts, references)
 
     def on_test_epoch_end(self) -> None:
-        """Log what validation logs and, for text, BLEU with and without case."""
+        """Log the metrics of validation and, for text, cased and lower-cased BLEU."""
         self.on_validation_epoch_end()
         if self.has_references and self._updated_on_any_rank(self.bleu):
             for name, bleu in (("bleu", self.bleu), ("bleu_lc", self.bleu_lc)):
@@ -193,18 +198,17 @@ class TrainingSteps(FiniteSteps):
 
     @property
     def has_references(self) -> bool:
-        """Whether generated texts can be compared with references: not in a language model."""
+        """Whether BLEU applies: a model with a source whose target has a tokenizer."""
         return self.spec.source is not None and self.spec.target.is_readable_text
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Make the optimizer: AdamW as the recipe says. Override it to take another.
+        """Make the optimizer: AdamW with the values of the recipe. Override it to use another.
 
-        The recipe's schedule multiplies whatever learning rate the optimizer has, and its weight
-        decay is in the groups.
+        The schedule of the recipe multiplies the learning rate of any optimizer.
 
         Args:
-            groups: All parameters as torch's parameter groups: matrices with the recipe's weight
-                decay; biases, norms and embeddings with none.
+            groups: All parameters as parameter groups of torch: matrices with the weight decay of
+                the recipe; biases, norms and embeddings with none.
 
         Example::
 
@@ -215,7 +219,7 @@ class TrainingSteps(FiniteSteps):
         return make_adamw(groups, self.recipe)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer of `make_optimizer` and the schedule of the recipe."""
+        """Return the optimizer of `make_optimizer` with the schedule of the recipe."""
         return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
 
     def _total_steps(self) -> float:
@@ -223,8 +227,8 @@ class TrainingSteps(FiniteSteps):
         if trainer is None:
             return math.inf
         if trainer.ckpt_path and self.recipe.schedule != "cosine":
-            # The warm-up comes from the checkpoint. To count the steps would set up the training
-            # data before Lightning restores the states of its loaders, and lose these
+            # The checkpoint holds the warm-up. Counting the steps would set up the training data
+            # before Lightning restores the states of its loaders, and these would be lost
             # (Lightning-AI/pytorch-lightning#20550).
             return math.inf
         steps = total_steps(trainer)
@@ -233,7 +237,7 @@ class TrainingSteps(FiniteSteps):
         return steps
 
     def _log_figures(self, figures: dict[str, Tensor], *, prog_bar: bool = True) -> None:
-        """Log figures that are equal on all ranks already; their maximum is the figure itself."""
+        """Log figures that are already equal on all ranks; the maximum does not change them."""
         named = {self._name(name): value.to(self.device) for name, value in figures.items()}
         self.log_dict(named, prog_bar=prog_bar, sync_dist=True, reduce_fx="max")
 
@@ -246,7 +250,7 @@ class TrainingSteps(FiniteSteps):
 
 
 def _specs_of_data(trainer: Any, stage: str) -> list[SequenceSpec]:
-    """The specs of the data module, or of the loaders, that the Trainer was given."""
+    """The specs of the data module or of the loaders that were passed to the Trainer."""
     given = [getattr(trainer, "datamodule", None)]
     fit = getattr(trainer, "fit_loop", None)
     loops = [fit, fit and fit.epoch_loop.val_loop]

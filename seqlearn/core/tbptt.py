@@ -1,8 +1,8 @@
-"""The state that a recurrent language model carries from one batch of a long text to the next.
+"""`CarriedState`: the recurrent state between batches, for truncated backpropagation through time.
 
-Where a batch says that it continues the one before (`SequenceBatch.continues_previous`), and the
-decoder has an attribute `stateful` that is true, decoding begins with the state in which the batch
-before ended, without its gradient (truncated backpropagation through time, Williams & Peng 1990).
+If `SequenceBatch.continues_previous` is true and the decoder has a true attribute `stateful`, a
+language model starts a batch from the final state of the previous batch, detached from its graph
+(Williams & Peng 1990).
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from seqlearn.nn import State, tree_map
 
 
 class CarriedState:
-    """What is carried, apart in training and in evaluation.
+    """The decoder's state after the last batch, one for training and one for evaluation.
 
-    Which of the two is decided by the trainer's stage; without a running trainer, by the module's
-    mode. In a block of `eval_mode`, as a callback in the middle of a run has it, nothing is
-    carried: every batch begins anew, and the states of the run stay as they are.
+    The stage of the trainer selects one of the two; without a running trainer, the mode of the
+    module does. Within `eval_mode`, such as in a callback during a run, no state is carried: every
+    batch starts without a state, and the states of the run do not change.
 
     Args:
-        module: Whose decoder carries.
+        module: The module whose decoder has the state.
     """
 
     def __init__(self, module: L.LightningModule) -> None:
-        # In a tuple, where torch does not take it for a part of the part that holds this.
+        # In a tuple, so that torch does not register the module as a submodule of itself.
         self._module = (module,)
         self._states: dict[bool, State | None] = {True: None, False: None}
         self._marked: tuple[int, State | None] = (-1, None)
 
     def initial_state(self, batch: SequenceBatch) -> State | None:
-        """The state to begin a batch with; `None` unless it continues the one before."""
+        """The state from which a batch starts; `None` unless it continues the previous batch."""
         training = self._in_training()
         if training is None:
             return None
@@ -45,21 +45,23 @@ class CarriedState:
         return tree_map(lambda part: part.to(device), self._states[training])
 
     def update(self, state: State) -> None:
-        """Keep the state in which a batch ended, without its gradient."""
+        """Store the state after a batch, detached from the graph."""
         training = self._in_training()
         if self._carries and training is not None:
             self._states[training] = tree_map(lambda part: part.detach(), state)
 
     def mark(self, batches_done: int) -> None:
-        """Keep the training state before an accumulation group; no gradient of it is saved.
+        """Store the training state before an accumulation group.
+
+        A checkpoint saved within the group resumes from it, because it has no gradients.
 
         Args:
-            batches_done: Training batches done before it, in all.
+            batches_done: Number of training batches of the run before the group.
         """
         self._marked = batches_done, self._states[True]
 
     def _in_training(self) -> bool | None:
-        """Whether a batch now is one of training; `None` if it is no batch of a run."""
+        """Whether the current batch is a training batch; `None` within `eval_mode`."""
         module: Any = self._module[0]
         if is_evaluating(module):
             return None
@@ -70,20 +72,20 @@ class CarriedState:
 
     @property
     def _carries(self) -> bool:
-        """Whether the module is a language model whose decoder carries its state on."""
+        """Whether the module is a language model with a stateful decoder."""
         module: Any = self._module[0]
         return module.spec.source is None and getattr(module.decoder, "stateful", False)
 
     def gather(self, batches_done: int | None = None) -> list[Any] | None:
-        """For a checkpoint: the training state of each rank, on the CPU; called on all ranks.
+        """Collect the training states of all ranks for a checkpoint. All ranks must call it.
 
         Args:
-            batches_done: Where the resumed run goes on, if that is the start of the accumulation
-                group that was marked; else from the state of now.
+            batches_done: Number of batches after which the resumed run continues. If `mark` was
+                called with this number, the state of that time is collected, else the current one.
 
         Returns:
-            One for each rank; `None` of a module that carries nothing, whose ranks then need not
-            wait for one another.
+            One state per rank, on the CPU; `None` if no state is carried. A module without a
+            stateful decoder returns it without communication.
         """
         if not self._carries:
             return None
@@ -97,12 +99,12 @@ class CarriedState:
         return None if all(state is None for state in ranks) else ranks
 
     def resume(self, ranks: list[Any] | None) -> None:
-        """Go on with what a checkpoint holds, if it was written by as many ranks."""
+        """Restore the states of a checkpoint if it was written by equally many ranks."""
         if ranks is not None and len(ranks) == _world_size():
             self._states[True] = ranks[self._module[0].global_rank]
 
 
 def _world_size() -> int:
-    """Processes that train together; also known where there is no Trainer."""
+    """Number of processes that train together; does not need a Trainer."""
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if together else 1
