@@ -1,6 +1,6 @@
 """Every architecture on every task of `Dates`, in one table.
 
-    python benchmarks/dates.py [--only LSTM RNN …] [--shapes sequence-to-sequence …] [--out FILE]
+    python benchmarks/dates.py [--only LSTM RNN …] [--tasks sequence-to-sequence …] [--out FILE]
 
 Each is trained on 20,000 dates and tested on 1,000 others, seed 0. The table is written row by row.
 An LSTM or GRU that generates from one context vector trains longer, on smaller batches, and with a
@@ -16,7 +16,7 @@ from fitting import Table, fit, options, said
 
 import seqlearn as sl
 
-SHAPES = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
+TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 EPOCHS = {"sequence-to-sequence": 6, "sequence-to-vector": 2, "vector-to-sequence": 6}
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"window": 40, "num_layers": 2}),
@@ -36,29 +36,29 @@ FROM_ONE_VECTOR: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Run what was asked for."""
     parser = options(__doc__, ARCHITECTURES, "runs/dates.md")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     args = parser.parse_args()
     table = Table(
         args.out, ["task", "architecture", "trained weights", "epochs", "CPU time", "accuracy"]
     )
-    for shape in args.shapes:
+    for task in args.tasks:
         for name in args.only:
             L.seed_everything(0, verbose=False)
             cls, arguments = ARCHITECTURES[name]
-            epochs, lr, batch_tokens = EPOCHS[shape], 2e-3, 2048
-            if shape != "sequence-to-vector" and name in FROM_ONE_VECTOR:
+            epochs, lr, batch_tokens = EPOCHS[task], 2e-3, 2048
+            if task != "sequence-to-vector" and name in FROM_ONE_VECTOR:
                 arguments = arguments | FROM_ONE_VECTOR[name]
                 epochs, lr, batch_tokens = 20, 4e-3, 1024
-                if shape == "sequence-to-sequence":
+                if task == "sequence-to-sequence":
                     arguments["bidirectional"] = True
-            data = sl.data.Dates("en", "de", shape=shape, batch_tokens=batch_tokens)
+            data = sl.data.Dates("en", "de", task=task, batch_tokens=batch_tokens)
             recipe = sl.Recipe(lr=lr, warmup_steps=200, schedule="cosine")
             model = cls(data.spec, recipe=recipe, **arguments)
             result = fit(model, data, max_epochs=epochs)
-            figure = "test/accuracy" if shape == "sequence-to-vector" else "test/exact_match"
+            figure = "test/accuracy" if task == "sequence-to-vector" else "test/exact_match"
             table.add(
                 [
-                    shape,
+                    task,
                     f"`{name}({said(arguments)})`",
                     f"{result.weights / 1e6:.2f} M",
                     epochs,

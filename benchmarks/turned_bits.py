@@ -23,7 +23,7 @@ from fitting import Table
 
 import seqlearn as sl
 from seqlearn.introspect import Recording
-from seqlearn.testing import SHAPES
+from seqlearn.testing import TASKS
 
 
 class Kind(NamedTuple):
@@ -43,7 +43,7 @@ def content(module: sl.SequenceModule) -> tuple[Any, ...]:
 def kinds(folder: Path) -> dict[str, Kind]:
     """Write one file of each kind."""
     torch.manual_seed(0)
-    module = sl.GRU(SHAPES["sequence-to-sequence"], d_model=6)
+    module = sl.GRU(TASKS["sequence-to-sequence"], d_model=6)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.strategy.connect(module)
     module.trainer = trainer
@@ -56,7 +56,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
 
     def by_torch() -> tuple[Any, ...]:
         read = torch.load(checkpoint, weights_only=True)
-        again = sl.GRU(SHAPES["sequence-to-sequence"], d_model=6)
+        again = sl.GRU(TASKS["sequence-to-sequence"], d_model=6)
         again.load_state_dict(read["state_dict"])
         return content(again)
 

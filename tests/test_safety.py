@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import seqlearn as sl
 from seqlearn.introspect import Recording, Tokens
-from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing import TASKS, batch_of
 from seqlearn.testing.cases import rich_examples
 from seqlearn.testing.trainer_stub import silence_lightning, trainer
 
@@ -47,7 +47,7 @@ class Evil:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small GRU."""
-    module = sl.GRU(SHAPES["sequence-to-sequence"], d_model=4)
+    module = sl.GRU(TASKS["sequence-to-sequence"], d_model=4)
     path = tmp_path_factory.mktemp("safety") / "whole.ckpt"
     with silence_lightning():
         module.trainer = trainer()
@@ -60,7 +60,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording of a small Transformer."""
     torch.manual_seed(0)
-    model = sl.Transformer(SHAPES["sequence-to-sequence"], d_model=4, num_layers=1, num_heads=1)
+    model = sl.Transformer(TASKS["sequence-to-sequence"], d_model=4, num_layers=1, num_heads=1)
     with sl.record(model) as recorded:
         model.generate([[4, 5]], max_new_tokens=3)
     path = tmp_path_factory.mktemp("safety") / "whole.safetensors"
@@ -111,8 +111,8 @@ def test_the_keys_of_a_command_line_name_no_code(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_arguments_are_plain(name: str) -> None:
-    for shape, spec in SHAPES.items():
-        if (name, shape) != ("AttentionSeq2Seq", "language-modeling"):
+    for task, spec in TASKS.items():
+        if (name, task) != ("AttentionSeq2Seq", "language-modeling"):
             module = MODULES[name](spec)
             assert json.loads(json.dumps(dict(module.hparams))) == dict(module.hparams)
             assert sl.SequenceSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
@@ -125,7 +125,7 @@ class Holder(sl.GRU):
 
 def test_an_object_as_argument_is_refused_when_it_is_given() -> None:
     with pytest.raises(TypeError, match="hyper-parameter activation: expected plain data"):
-        Holder(SHAPES["sequence-to-sequence"], activation=torch.relu)
+        Holder(TASKS["sequence-to-sequence"], activation=torch.relu)
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -162,7 +162,7 @@ def test_damage_is_seen(kind: str, data: st.DataObject, request: pytest.FixtureR
 
 def test_a_run_is_not_resumed_from_other_weights(tmp_path: Path) -> None:
     """Lightning reads the checkpoint then, and does not look at its checksums."""
-    module = sl.GRU(SHAPES["sequence-to-sequence"], d_model=4)
+    module = sl.GRU(TASKS["sequence-to-sequence"], d_model=4)
     batch = batch_of(module.spec, rich_examples(module.spec))
     loader = DataLoader(cast("Dataset[Any]", [batch]), batch_size=None)
 
@@ -211,7 +211,7 @@ def test_the_name_within_a_gz_is_not_used(tmp_path: Path) -> None:
 
 def test_pictures_hold_tokens_as_text(tmp_path: Path) -> None:
     """Names and tokens that are markup stay text in an SVG."""
-    model = sl.Transformer(SHAPES["sequence-to-sequence"], d_model=4, num_layers=1, num_heads=1)
+    model = sl.Transformer(TASKS["sequence-to-sequence"], d_model=4, num_layers=1, num_heads=1)
     with sl.record(model, ["attention"]) as recorded:
         model.generate([[4, 5, 6, 7]], max_new_tokens=4)
     (one,) = recorded.tokens

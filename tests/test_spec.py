@@ -27,7 +27,7 @@ TEXT = sl.TextSpec(7, 5, letters())
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "shape"),
+    ("source", "target", "task"),
     [
         (TEXT, sl.TextSpec(9, 4), "sequence-to-sequence"),
         (TEXT, sl.ClassesSpec(("a", "b")), "sequence-to-vector"),
@@ -36,9 +36,9 @@ TEXT = sl.TextSpec(7, 5, letters())
         (None, TEXT, "language-modeling"),
     ],
 )
-def test_shapes_and_plain_data(source: object, target: object, shape: str) -> None:
+def test_shapes_and_plain_data(source: object, target: object, task: str) -> None:
     spec = sl.SequenceSpec(source, target)
-    assert spec.task == shape
+    assert spec.task == task
     assert sl.SequenceSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert pickle.loads(pickle.dumps(spec)) == spec == copy.deepcopy(spec)
 

@@ -80,12 +80,12 @@ for length in (1, 10, 1000):
 # which parts are used, so the same line creates all three models.
 
 # %%
-shapes = ("sequence-to-vector", "vector-to-sequence", "sequence-to-sequence")
-data = {shape: sl.data.Dates("en", "de", shape=shape, batch_tokens=4096) for shape in shapes}
-for shape in shapes:
-    source, target = next(iter(data[shape].examples("test")))
+tasks = ("sequence-to-vector", "vector-to-sequence", "sequence-to-sequence")
+data = {task: sl.data.Dates("en", "de", task=task, batch_tokens=4096) for task in tasks}
+for task in tasks:
+    source, target = next(iter(data[task].examples("test")))
     source = source if isinstance(source, str) else f"{len(source)} numbers"
-    print(f"{shape:20}  {source}  ->  {target}")
+    print(f"{task:20}  {source}  ->  {target}")
 
 
 # %%
@@ -108,8 +108,8 @@ def trained(model, data, epochs):
 recipe = sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine")
 settings = {"d_model": 64, "dropout": 0.0, "recipe": recipe}
 models = {}
-for shape, epochs in zip(shapes, (4, 2, 2), strict=True):
-    models[shape] = trained(sl.RNN(data[shape].spec, **settings), data[shape], epochs)
+for task, epochs in zip(tasks, (4, 2, 2), strict=True):
+    models[task] = trained(sl.RNN(data[task].spec, **settings), data[task], epochs)
 
 # %% [markdown]
 # The language is recognized after a short training, because every part of the text shows it:
@@ -127,11 +127,11 @@ print(f"languages recognized: {right / len(texts):.1%} (chance: one in {len(set(
 
 # %%
 generated = {}
-for shape in shapes[1:]:
-    sources, targets = zip(*data[shape].examples("test"), strict=True)
-    generated[shape] = models[shape].generate(sources)
-    print(shape)
-    for target, prediction in list(zip(targets, generated[shape], strict=True))[:3]:
+for task in tasks[1:]:
+    sources, targets = zip(*data[task].examples("test"), strict=True)
+    generated[task] = models[task].generate(sources)
+    print(task)
+    for target, prediction in list(zip(targets, generated[task], strict=True))[:3]:
         print(f"    {prediction:30} target: {target}")
 
 # %% [markdown]

@@ -150,7 +150,7 @@ def accuracy(model, data):
 
 
 recipe = sl.Recipe(lr=1e-2, warmup_steps=20, schedule="cosine")
-dates = sl.data.Dates("en", "de", shape="sequence-to-vector", batch_tokens=4096)
+dates = sl.data.Dates("en", "de", task="sequence-to-vector", batch_tokens=4096)
 draft, seconds = trained(Draft(dates.spec, recipe=recipe), dates, epochs=1)
 print(f"test accuracy {accuracy(draft, dates):.1%}")
 

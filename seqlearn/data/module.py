@@ -43,7 +43,7 @@ __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
 
 class SequenceDataModule(PlainArguments, ABC):
-    """Data for every shape. A source is a subclass with the one method `examples`.
+    """Data for every task. A source is a subclass with the one method `examples`.
 
     Args:
         source: Field of the first half of an example: `Text`, `Vector`, or `None` (language

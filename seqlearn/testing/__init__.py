@@ -7,7 +7,7 @@ from __future__ import annotations
 
 try:
     from seqlearn.testing import strategies
-    from seqlearn.testing.cases import SHAPES, batch_of
+    from seqlearn.testing.cases import TASKS, batch_of
     from seqlearn.testing.checking import check_module
     from seqlearn.testing.definition import Law, law
     from seqlearn.testing.laws import LAWS
@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "LAWS",
-    "SHAPES",
+    "TASKS",
     "Counterexample",
     "Law",
     "LawViolation",

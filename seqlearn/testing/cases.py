@@ -18,14 +18,14 @@ from seqlearn.spec import ClassesSpec, SequenceSpec, SideSpec, TextSpec, VectorS
 
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 
-SHAPES: dict[str, SequenceSpec] = {
+TASKS: dict[str, SequenceSpec] = {
     "sequence-to-sequence": SequenceSpec(_SOURCE, _TARGET),
     "sequence-to-vector (classes)": SequenceSpec(_SOURCE, ClassesSpec(("a", "b", "c"))),
     "sequence-to-vector": SequenceSpec(_SOURCE, VectorSpec(2)),
     "vector-to-sequence": SequenceSpec(VectorSpec(3), _TARGET),
     "language-modeling": SequenceSpec(None, _TARGET),
 }
-"""The five shapes on which a module is tried, small, in the order of trying."""
+"""The five tasks on which a module is tried, small, in the order of trying."""
 
 Example = tuple[Any, Any]
 

@@ -34,7 +34,7 @@ def check_module(
         report = check_module(lambda spec: MyModel(spec, d_model=8))
         print(report)
 
-    The module is built for five small specs (`SHAPES`). Hypothesis draws the cases, and shrinks a
+    The module is built for five small specs (`TASKS`). Hypothesis draws the cases, and shrinks a
     case that violates a law before it is reported. Short texts and narrow modules find faults as
     well as long and wide ones, and faster.
 
@@ -139,21 +139,21 @@ def check_names(names: Sequence[str | int], known: Sequence[Law]) -> None:
 
 def run_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: int) -> Outcome:
     """Check one law on the given number of cases, or until it is violated."""
-    shapes = [shape for shape in module_under_test.serves if shape in law.shapes]
-    if not shapes:
-        needed = ", ".join(law.shapes)
+    tasks = [task for task in module_under_test.serves if task in law.tasks]
+    if not tasks:
+        needed = ", ".join(law.tasks)
         return Outcome(law, "not checked", reason=f"it serves none of {needed}")
     runner = LawRunner(law, module_under_test)
     try:
         if law.drawn:
             count = max(1, min(MAX_SLOW_CASES, examples // 5)) if law.few else examples
-            draw_cases(runner, shapes, count, seed)
+            draw_cases(runner, tasks, count, seed)
         else:
             # One for each task; more only where very many cases are requested.
             count = max(1, min(MAX_SLOW_CASES, examples // 50))
             for number in range(count):
-                for shape in shapes:
-                    runner.run(Trial(module_under_test, shape, seed + number, None))
+                for task in tasks:
+                    runner.run(Trial(module_under_test, task, seed + number, None))
     except LawViolation:
         assert runner.broken is not None
         return Outcome(law, "broken", runner.cases, runner.error, "", runner.broken)
@@ -202,10 +202,10 @@ class LawRunner:
 
     def _store(self, trial: Trial, found: str) -> None:
         drawn = dict(trial.drawn)
-        self.broken = Counterexample(trial.shape, trial.seed, drawn, found, trial.dtype)
+        self.broken = Counterexample(trial.task, trial.seed, drawn, found, trial.dtype)
 
 
-def draw_cases(runner: LawRunner, shapes: list[str], count: int, seed: int) -> None:
+def draw_cases(runner: LawRunner, tasks: list[str], count: int, seed: int) -> None:
     """Draw cases with hypothesis, which shrinks one that violates the law.
 
     Raises:
@@ -223,9 +223,9 @@ def draw_cases(runner: LawRunner, shapes: list[str], count: int, seed: int) -> N
         suppress_health_check=list(HealthCheck),
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     )
-    @given(st.sampled_from(shapes), seeds(), st.data())
-    def run(shape: str, number: int, data: Any) -> None:
-        runner.run(Trial(runner.under_test, shape, number, data.draw))
+    @given(st.sampled_from(tasks), seeds(), st.data())
+    def run(task: str, number: int, data: Any) -> None:
+        runner.run(Trial(runner.under_test, task, number, data.draw))
 
     try:
         run()

@@ -17,7 +17,7 @@ class Law:
         name: Its name, by which `check_module` selects it.
         says: What must hold, in one sentence.
         check: Checks one trial.
-        shapes: The tasks on which it can be checked.
+        tasks: The tasks on which it can be checked.
         drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
         few: Whether it is slow, and so checked on fewer cases.
     """
@@ -26,7 +26,7 @@ class Law:
     name: str
     says: str
     check: Callable[[Trial], None]
-    shapes: tuple[str, ...] = ALL
+    tasks: tuple[str, ...] = ALL
     drawn: bool = True
     few: bool = False
 
@@ -35,7 +35,7 @@ def law(
     number: int,
     name: str,
     *,
-    shapes: tuple[str, ...] = ALL,
+    tasks: tuple[str, ...] = ALL,
     drawn: bool = True,
     few: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Law]:
@@ -49,7 +49,7 @@ def law(
     Args:
         number: The group of the law; laws of your own may have any number.
         name: Its name, which no other law has.
-        shapes: The tasks on which it can be checked (names of `SHAPES`).
+        tasks: The tasks on which it can be checked (names of `TASKS`).
         drawn: Whether it draws its cases, with `trial.examples()` and `trial.draw()`.
         few: Whether it is slow, and so checked on fewer cases.
 
@@ -77,6 +77,6 @@ def law(
                 f"expected a docstring on {check.__name__} that says what law {name!r} demands, "
                 "got none"
             )
-        return Law(number, name, lines[0], check, shapes, drawn, few)
+        return Law(number, name, lines[0], check, tasks, drawn, few)
 
     return make

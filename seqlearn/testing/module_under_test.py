@@ -9,7 +9,7 @@ from torch import nn
 
 from seqlearn.core import GenerationConfig, SequenceModule
 from seqlearn.spec import SequenceSpec
-from seqlearn.testing.cases import SHAPES, WIDEST, batch_of, short_examples
+from seqlearn.testing.cases import TASKS, WIDEST, batch_of, short_examples
 
 Factory = Callable[[SequenceSpec], SequenceModule]
 
@@ -41,23 +41,23 @@ class ModuleUnderTest:
         self.refuses: dict[str, str] = {}
         self.notes: list[str] = []
         self.dtype = torch.float64
-        for shape, spec in SHAPES.items():
+        for task, spec in TASKS.items():
             try:
                 module = self.build(spec, 0)
             except ValueError as error:
-                self.refuses[shape] = f"ValueError: {error}"
+                self.refuses[task] = f"ValueError: {error}"
                 continue
             self.name = type(module).__name__
             if missing := _missing(module, spec):
-                self.refuses[shape] = f"it has no {missing}"
+                self.refuses[task] = f"it has no {missing}"
             else:
-                self.serves.append(shape)
+                self.serves.append(task)
         if not self.serves:
-            reasons = "; ".join(f"{shape}: {reason}" for shape, reason in self.refuses.items())
+            reasons = "; ".join(f"{task}: {reason}" for task, reason in self.refuses.items())
             raise ValueError(f"expected a factory that serves at least one task, got {reasons}")
         self._choose_dtype()
         from_text = [s for s in self.serves if s.startswith("sequence")]
-        to_text = [s for s in self.serves if SHAPES[s].target.needs_decoder]
+        to_text = [s for s in self.serves if TASKS[s].target.needs_decoder]
         self.widest_source = self._limit("source", from_text)
         self.widest_target = self._limit("target", to_text)
 
@@ -84,8 +84,8 @@ class ModuleUnderTest:
             )
 
     def _fails(self, dtype: torch.dtype) -> str | None:
-        for shape in self.serves:
-            spec = SHAPES[shape]
+        for task in self.serves:
+            spec = TASKS[task]
             module = self.build(spec, 0).to(dtype).eval()
             try:
                 with torch.no_grad():
@@ -94,11 +94,11 @@ class ModuleUnderTest:
                 return first_line(error)
         return None
 
-    def _limit(self, side: str, shapes: list[str]) -> int:
+    def _limit(self, side: str, tasks: list[str]) -> int:
         """The longest source or target that is tested: shorter if the module refuses more."""
-        for shape in shapes:
-            module = self.build(SHAPES[shape], 0).to(self.dtype).eval()
-            one = batch_of(SHAPES[shape], short_examples(SHAPES[shape])[:1], self.dtype)
+        for task in tasks:
+            module = self.build(TASKS[task], 0).to(self.dtype).eval()
+            one = batch_of(TASKS[task], short_examples(TASKS[task])[:1], self.dtype)
             for length in range(2, WIDEST + 3):
                 ids = torch.full((1, length), 4)
                 try:
@@ -109,7 +109,7 @@ class ModuleUnderTest:
                             module.decode(ids, module.encode(one.source, one.source_lengths))
                 except ValueError as error:
                     self.notes.append(
-                        f"{shape}: tested on a {side} of at most {length - 1} tokens, for it "
+                        f"{task}: tested on a {side} of at most {length - 1} tokens, for it "
                         f"refuses {length} ({first_line(error)})"
                     )
                     return length - 1

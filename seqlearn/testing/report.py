@@ -9,7 +9,7 @@ import torch
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.testing.cases import SHAPES, batch_of
+from seqlearn.testing.cases import TASKS, batch_of
 from seqlearn.testing.definition import Law
 from seqlearn.testing.module_under_test import Factory, perturb
 
@@ -19,14 +19,14 @@ class Counterexample:
     """A case that violates a law, shrunk as far as possible.
 
     Attributes:
-        shape: The name of the task, such as `"sequence-to-sequence"`.
+        task: The name of the task, such as `"sequence-to-sequence"`.
         seed: The seed with which the module was built.
         drawn: Everything that was drawn, by name; the batch as `"examples"`.
         found: What was found.
         dtype: The dtype in which the module was tested.
     """
 
-    shape: str
+    task: str
     seed: int
     drawn: dict[str, Any]
     found: str
@@ -38,7 +38,7 @@ class Counterexample:
     def lines(self) -> dict[str, str]:
         """Its parts as text: the task, the batch that failed, and what else was drawn."""
         dtype = str(self.dtype).removeprefix("torch.")
-        parts = {"module": f"{self.shape}, seed {self.seed}, {dtype}"}
+        parts = {"module": f"{self.task}, seed {self.seed}, {dtype}"}
         if examples := self.drawn.get("examples"):
             shown = (f"{source} → {target}" for source, target in examples)
             parts["batch"] = "; ".join(shown)
@@ -60,7 +60,7 @@ class Counterexample:
             The module, and the batch of the examples, if there are any.
         """
         torch.manual_seed(self.seed)
-        spec = SHAPES[self.shape]
+        spec = TASKS[self.task]
         module = factory(spec)
         perturb(module)
         examples = self.drawn.get("examples")
@@ -136,7 +136,7 @@ class Report:
         counts = f"{len(self.held)} laws held, {len(self.broken)} broken"
         counts += f", {len(self.not_checked)} not checked; {self.cases} cases"
         lines = [f"{self.name}: {counts}", f"tested on {', '.join(self.serves)}"]
-        lines += [f"not tested on {shape} ({reason})" for shape, reason in self.refuses.items()]
+        lines += [f"not tested on {task} ({reason})" for task, reason in self.refuses.items()]
         lines += self.notes
         width = max((len(name) for name in self.outcomes), default=0) + 3
         lines.append(f"{'law':<{width}} {'outcome':<11} {'cases':>5}  largest error")

@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 
 from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
-from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of
+from seqlearn.testing.cases import LONGEST, TASKS, Example, batch_of
 
 __all__ = [
     "batch_of",
@@ -46,12 +46,12 @@ def dtypes() -> st.SearchStrategy[torch.dtype]:
 
 
 @st.composite
-def specs(draw: st.DrawFn, shapes: Sequence[str] = tuple(SHAPES)) -> SequenceSpec:
-    """Specs of any of these tasks (names as in `SHAPES`).
+def specs(draw: st.DrawFn, tasks: Sequence[str] = tuple(TASKS)) -> SequenceSpec:
+    """Specs of any of these tasks (names as in `TASKS`).
 
     Vocabularies, labels and vectors are small. Texts have no tokenizer; they are lists of ids.
     """
-    example = SHAPES[draw(st.sampled_from(list(shapes)))]
+    example = TASKS[draw(st.sampled_from(list(tasks)))]
     text = st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST))
     sides: dict[str, st.SearchStrategy[Any]] = {
         "text": text,

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.spec import SequenceSpec
-from seqlearn.testing.cases import LONGEST, SHAPES, Example, batch_of, rich_examples
+from seqlearn.testing.cases import LONGEST, TASKS, Example, batch_of, rich_examples
 from seqlearn.testing.module_under_test import ModuleUnderTest, perturb
 from seqlearn.testing.strategies import examples
 
@@ -21,7 +21,7 @@ _TOLERANCE = {torch.float64: (1e-9, 1e-7), torch.float32: (1e-4, 1e-4)}
 
 _Drawn = TypeVar("_Drawn")
 
-ALL = tuple(SHAPES)
+ALL = tuple(TASKS)
 TEXT_SOURCE = ("sequence-to-sequence", "sequence-to-vector (classes)", "sequence-to-vector")
 TEXT_TARGET = ("sequence-to-sequence", "vector-to-sequence", "language-modeling")
 
@@ -39,7 +39,7 @@ class Trial:
 
     Args:
         module_under_test: The module under test.
-        shape: The name of the task, a key of `SHAPES`.
+        task: The name of the task, a key of `TASKS`.
         seed: The seed with which the module is built.
         draw: Draws from a hypothesis strategy; `None` for a law that draws nothing.
 
@@ -52,11 +52,11 @@ class Trial:
     def __init__(
         self,
         module_under_test: ModuleUnderTest,
-        shape: str,
+        task: str,
         seed: int,
         draw: Callable[..., Any] | None,
     ) -> None:
-        self.under_test, self.shape, self.seed = module_under_test, shape, seed
+        self.under_test, self.task, self.seed = module_under_test, task, seed
         self._draw = draw
         self.error = 0.0
         self.drawn: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class Trial:
     @property
     def spec(self) -> SequenceSpec:
         """The types of source and target."""
-        return SHAPES[self.shape]
+        return TASKS[self.task]
 
     @property
     def dtype(self) -> torch.dtype:

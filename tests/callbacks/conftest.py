@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing import TASKS, batch_of
 from seqlearn.testing.module_under_test import perturb
 
 SOURCES = {
@@ -28,13 +28,13 @@ TARGETS = {
 
 @pytest.fixture
 def module() -> Callable[..., sl.SequenceModule]:
-    """Build a small module of an architecture for one of the shapes."""
+    """Build a small module of an architecture for one of the tasks."""
 
-    def make(name: str, shape: str, **arguments: Any) -> sl.SequenceModule:
+    def make(name: str, task: str, **arguments: Any) -> sl.SequenceModule:
         heads = {"num_heads": 2} if name == "Transformer" else {}
         options = {"d_model": 4, "num_layers": 1, "dropout": 0.2} | heads | arguments
         torch.manual_seed(1)
-        made: sl.SequenceModule = getattr(sl, name)(SHAPES[shape], **options)
+        made: sl.SequenceModule = getattr(sl, name)(TASKS[task], **options)
         perturb(made)  # so that biases are something
         return made.train()
 
@@ -43,10 +43,10 @@ def module() -> Callable[..., sl.SequenceModule]:
 
 @pytest.fixture
 def batches() -> Callable[[str], list[sl.SequenceBatch]]:
-    """Two small batches of a shape."""
+    """Two small batches of a task."""
 
-    def make(shape: str) -> list[sl.SequenceBatch]:
-        spec = SHAPES[shape]
+    def make(task: str) -> list[sl.SequenceBatch]:
+        spec = TASKS[task]
         sources = SOURCES["nothing" if spec.source is None else spec.source.kind]
         pairs = list(zip(sources, TARGETS[spec.target.kind], strict=True))
         return [batch_of(spec, rows) for rows in (pairs[:3], pairs[3:])]

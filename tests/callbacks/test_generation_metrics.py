@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 import seqlearn as sl
 from seqlearn.callbacks import GenerationMetrics
-from seqlearn.testing import SHAPES
+from seqlearn.testing import TASKS
 
 TEXTS = ["a b", "b c d a", "c", "d d a", "a c b d", "b", "c a d"]
 PAIRS = [{"source": text, "target": text.upper()} for text in TEXTS]
@@ -96,7 +96,7 @@ def test_a_loader_of_ones_own(data: sl.data.TextPairs, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["sequence-to-vector", "language-modeling"])
 def test_models_without_texts_to_compare_are_refused(task: str, tmp_path: Path) -> None:
-    spec = next(spec for spec in SHAPES.values() if spec.task == task)
+    spec = next(spec for spec in TASKS.values() if spec.task == task)
     model = sl.GRU(spec, d_model=4)
     with pytest.raises(ValueError, match=f"this model's task is {task}; remove"):
         trainer_of(tmp_path, GenerationMetrics()).validate(model, DataLoader([]))

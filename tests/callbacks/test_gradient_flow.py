@@ -1,4 +1,4 @@
-"""`GradientFlow`: the curve is the gradient's, of every architecture and shape."""
+"""`GradientFlow`: the curve is the gradient's, of every architecture and task."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from seqlearn.callbacks.gradient_flow import last_loss
 from seqlearn.introspect import gradient_flow
 
 
-@pytest.mark.parametrize(("name", "shape"), SERVED)
-def test_the_loss_is_that_of_the_last_target(module, batches, name: str, shape: str) -> None:
-    model, batch = module(name, shape).eval(), batches(shape)[0]
+@pytest.mark.parametrize(("name", "task"), SERVED)
+def test_the_loss_is_that_of_the_last_target(module, batches, name: str, task: str) -> None:
+    model, batch = module(name, task).eval(), batches(task)[0]
     loss, embedded, lengths = last_loss(model, batch)
     source = batch.source_lengths is not None
     read = (model.source_embedding, batch.source) if source else None
@@ -40,7 +40,7 @@ def test_the_loss_is_that_of_the_last_target(module, batches, name: str, shape: 
             logits = model(one._replace(target=ids))
             expected = -logits[0, -1].log_softmax(-1)[ids[0, -1]]
             steps = one.source_lengths if source else one.target_lengths - 1
-        elif shape == "sequence-to-vector (classes)":
+        elif task == "sequence-to-vector (classes)":
             expected, steps = -model(one)[0].log_softmax(-1)[one.target[0]], one.source_lengths
         else:
             expected, steps = (model(one) - one.target).square().sum(), one.source_lengths
@@ -88,12 +88,12 @@ def test_a_start_between_two_documents_is_no_target(module) -> None:
     assert loss[0].item() == pytest.approx(loss[1].item())
 
 
-@pytest.mark.parametrize(("name", "shape"), SERVED)
-def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, shape) -> None:
+@pytest.mark.parametrize(("name", "task"), SERVED)
+def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, task) -> None:
     flow = GradientFlow(every_n_epochs=2)
-    fit(module(name, shape), batches(shape), flow)
+    fit(module(name, task), batches(task), flow)
     (curve,) = flow.curves.values()
-    steps = 6 if shape.startswith("sequence") else 4
+    steps = 6 if task.startswith("sequence") else 4
     assert list(flow.curves) == [4]
     assert len(curve) == steps
     assert np.isfinite(curve).all()

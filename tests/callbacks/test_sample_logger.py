@@ -1,4 +1,4 @@
-"""`SampleLogger`: what stands in the table, for every shape."""
+"""`SampleLogger`: what stands in the table, for every task."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import seqlearn as sl
 from seqlearn.callbacks import SampleLogger
 from seqlearn.callbacks.sample_logger import Samples, compare_to_targets, predict_samples
-from seqlearn.testing import SHAPES
+from seqlearn.testing import TASKS
 
 
 def text(ids: list[int]) -> str:
     return " ".join(map(str, ids))
 
 
-@pytest.mark.parametrize(("name", "shape"), SERVED)
-def test_every_architecture_answers(module, batches, name: str, shape: str) -> None:
-    model, batch = module(name, shape).eval(), batches(shape)[0]
+@pytest.mark.parametrize(("name", "task"), SERVED)
+def test_every_architecture_answers(module, batches, name: str, task: str) -> None:
+    model, batch = module(name, task).eval(), batches(task)[0]
     columns, rows = compare_to_targets(model, batch)
     assert len(rows) == 3
     assert all(isinstance(cell, str) for row in rows for cell in row)
     first = dict(zip(columns, rows[0], strict=True))
     if batch.source_lengths is not None:
         assert first["source"] == "5 6 7 8"
-    if shape == "vector-to-sequence":
+    if task == "vector-to-sequence":
         assert first["source"] == "0.5 -1 2"
     if batch.target_lengths is not None:
         assert first["expected"] == "5 6 4"
-    if shape in ("sequence-to-sequence", "vector-to-sequence"):
+    if task in ("sequence-to-sequence", "vector-to-sequence"):
         assert first["predicted"] == text(model.generate_batch(batch)[0])
-    if shape == "language-modeling":
+    if task == "language-modeling":
         assert first["prompt"] == "5"
         assert first["predicted"].split()[0] == "5"
         assert len(first["predicted"].split()) <= 4
-    if shape == "sequence-to-vector (classes)":
+    if task == "sequence-to-vector (classes)":
         probabilities = model(batch)[0].softmax(-1)
         assert first["expected"] == "abc"[batch.target[0]]
         assert first["predicted"] == "abc"[probabilities.argmax()]
         assert float(first["probability"]) == pytest.approx(probabilities.max().item(), abs=6e-4)
-    if shape == "sequence-to-vector":
+    if task == "sequence-to-vector":
         assert first["expected"] == "0.5 1"
         predicted = list(map(float, first["predicted"].split()))
         assert predicted == pytest.approx(model(batch)[0].tolist(), rel=6e-3)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_raw_sources_are_shown_unchanged(module, shape: str) -> None:
-    model = module("GRU", shape).eval()
-    vectors = shape == "vector-to-sequence"
+@pytest.mark.parametrize("task", TASKS)
+def test_raw_sources_are_shown_unchanged(module, task: str) -> None:
+    model = module("GRU", task).eval()
+    vectors = task == "vector-to-sequence"
     sources = [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]] if vectors else [[4, 5], [6]]
     columns, rows = predict_samples(model, sources)
-    assert columns[0] == ("prompt" if shape == "language-modeling" else "source")
+    assert columns[0] == ("prompt" if task == "language-modeling" else "source")
     assert "expected" not in columns
     assert [row[0] for row in rows] == (["0.1 0.2 0.3", "1 0 -1"] if vectors else ["4 5", "6"])
 

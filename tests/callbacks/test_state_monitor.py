@@ -38,9 +38,9 @@ def looked(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: objec
     return kept
 
 
-@pytest.mark.parametrize(("name", "shape"), SERVED)
-def test_every_architecture_shows_its_states(module, batches, name: str, shape: str) -> None:
-    kept = looked(module(name, shape), batches(shape)[0])
+@pytest.mark.parametrize(("name", "task"), SERVED)
+def test_every_architecture_shows_its_states(module, batches, name: str, task: str) -> None:
+    kept = looked(module(name, task), batches(task)[0])
     assert kept.figures
     assert {f"{tag}/norm" for tag in kept.figures} <= set(kept.numbers)
     gates = {tag.split("/")[2] for tag in kept.numbers if tag.startswith("gates/")}

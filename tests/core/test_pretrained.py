@@ -18,20 +18,20 @@ from my_package import MyModel
 
 import seqlearn as sl
 from seqlearn.core import pretrained
-from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing import TASKS, batch_of
 from seqlearn.testing.cases import rich_examples
 
 
 def transformer(**options: Any) -> sl.Transformer:
     return sl.Transformer(
-        SHAPES["sequence-to-sequence"], d_model=8, num_layers=1, num_heads=2, **options
+        TASKS["sequence-to-sequence"], d_model=8, num_layers=1, num_heads=2, **options
     ).eval()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_every_shape_comes_back(tmp_path: Path, shape: str, tied: bool) -> None:
-    spec = SHAPES[shape]
+def test_every_task_comes_back(tmp_path: Path, task: str, tied: bool) -> None:
+    spec = TASKS[task]
     tied = tied and isinstance(spec.target, sl.TextSpec)
     model = sl.LSTM(spec, d_model=4, tie_embeddings=tied).eval()
     model.save_pretrained(tmp_path / "a" / "b")
@@ -67,7 +67,7 @@ def test_raw_text_in_a_new_process(tmp_path: Path) -> None:
 
 
 def test_a_module_of_ones_own_and_overrides(tmp_path: Path) -> None:
-    MyModel(SHAPES["sequence-to-sequence"], d_model=6).save_pretrained(tmp_path)
+    MyModel(TASKS["sequence-to-sequence"], d_model=6).save_pretrained(tmp_path)
     assert MyModel.from_pretrained(tmp_path).d_model == 6
     transformer(dropout=0.5).save_pretrained(tmp_path)
     loaded = sl.Transformer.from_pretrained(tmp_path, dropout=0.0)

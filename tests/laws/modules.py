@@ -14,7 +14,7 @@ from sru import SRU
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch
-from seqlearn.testing import SHAPES, batch_of
+from seqlearn.testing import TASKS, batch_of
 from seqlearn.testing.module_under_test import perturb
 from seqlearn.testing.strategies import examples, seeds
 
@@ -110,10 +110,10 @@ MODULES = {
 }
 
 SERVED = [
-    (name, shape)
+    (name, task)
     for name in ("FeedForward", "RNN", "GRU", "LSTM", "AttentionSeq2Seq", "Transformer")
-    for shape in SHAPES
-    if (name, shape) != ("AttentionSeq2Seq", "language-modeling")
+    for task in TASKS
+    if (name, task) != ("AttentionSeq2Seq", "language-modeling")
 ]
 """Each architecture with each task that it serves."""
 
@@ -122,31 +122,31 @@ class Case(NamedTuple):
     """A module by name, task and seed, and the examples of a batch, as plain data."""
 
     name: str
-    shape: str
+    task: str
     seed: int
     examples: list[tuple[Any, Any]]
 
     def module(self) -> sl.SequenceModule:
         """The module, in float64 and eval mode, with biases that are not zero."""
         torch.manual_seed(self.seed)
-        module = MODULES[self.name](SHAPES[self.shape])
+        module = MODULES[self.name](TASKS[self.task])
         perturb(module)
         return module.double().eval()
 
     def batch(self) -> SequenceBatch:
         """The batch of the examples."""
-        return batch_of(SHAPES[self.shape], self.examples, torch.float64)
+        return batch_of(TASKS[self.task], self.examples, torch.float64)
 
 
 @st.composite
 def cases(
     draw: st.DrawFn,
     *,
-    shapes: tuple[str, ...] = tuple(SHAPES),
+    tasks: tuple[str, ...] = tuple(TASKS),
     names: tuple[str, ...] = tuple(name for name in MODULES if name != "SRU"),
 ) -> Case:
     """One of these modules (by default the library's) on one of these tasks, and a batch."""
     name = draw(st.sampled_from(names))
-    served = [s for s in shapes if not (name == "AttentionSeq2Seq" and s == "language-modeling")]
-    shape = draw(st.sampled_from(served))
-    return Case(name, shape, draw(seeds()), draw(examples(SHAPES[shape])))
+    served = [s for s in tasks if not (name == "AttentionSeq2Seq" and s == "language-modeling")]
+    task = draw(st.sampled_from(served))
+    return Case(name, task, draw(seeds()), draw(examples(TASKS[task])))

@@ -12,7 +12,7 @@ import pytest
 from modules import MODULES
 
 import seqlearn as sl
-from seqlearn.testing import LAWS, SHAPES, module_checks
+from seqlearn.testing import LAWS, TASKS, module_checks
 
 EXAMPLES = 6
 
@@ -41,10 +41,10 @@ def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_each_architecture_serves_each_shape_but_one(name: str) -> None:
+def test_each_architecture_serves_each_task_but_one(name: str) -> None:
     """So that no law skips a module unnoticed."""
-    for shape, spec in SHAPES.items():
-        if (name, shape) == ("AttentionSeq2Seq", "language-modeling"):
+    for task, spec in TASKS.items():
+        if (name, task) == ("AttentionSeq2Seq", "language-modeling"):
             with pytest.raises(ValueError, match="take RNN, GRU, LSTM, FeedForward or Transformer"):
                 sl.AttentionSeq2Seq(spec)
         else:

@@ -53,7 +53,7 @@ def test_every_step_has_its_token(case: Case) -> None:
 
 
 @given(
-    cases(shapes=("sequence-to-sequence", "vector-to-sequence", "language-modeling")),
+    cases(tasks=("sequence-to-sequence", "vector-to-sequence", "language-modeling")),
     st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}, {"strategy": "sample"}]),
 )
 def test_generation_is_recorded_as_the_forward_call_over_its_answers(
@@ -63,7 +63,7 @@ def test_generation_is_recorded_as_the_forward_call_over_its_answers(
     model, batch = case.module(), case.batch()
     sources: object = [source for source, _ in case.examples]
     options: dict[str, object] = {}
-    if case.shape == "language-modeling":
+    if case.task == "language-modeling":
         sources, options = None, {"prompts": [[]] * batch.size}
     if strategy.get("strategy") == "sample":
         options["generator"] = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ SOURCES = [[4, 5, 6], [7], []]
 TARGETS = [[4, 5, 6, 7, 8], [], [8, 8]]
 VECTORS = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 0.0]])
 WRITTEN = pad([[2, *ids, 3] for ids in TARGETS])
-SHAPES = {
+TASKS = {
     "sequence-to-sequence": (TEXT, WORDS, SequenceBatch(*pad(SOURCES), *WRITTEN)),
     "sequence-to-class": (
         TEXT,
@@ -31,9 +31,9 @@ SHAPES = {
 }
 
 
-def sru(shape: str, **sizes: int) -> tuple[SRU, SequenceBatch]:
+def sru(task: str, **sizes: int) -> tuple[SRU, SequenceBatch]:
     """A model whose every weight counts, and its batch."""
-    source, target, batch = SHAPES[shape]
+    source, target, batch = TASKS[task]
     model = SRU(sl.SequenceSpec(source, target), **({"d_model": 8} | sizes))
     for name, parameter in model.named_parameters():
         if name.endswith(".v"):
@@ -62,9 +62,9 @@ def test_a_layer_is_the_papers_equations() -> None:
     torch.testing.assert_close(last[0], c)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_it_learns_every_shape(shape: str) -> None:
-    model, batch = sru(shape)
+@pytest.mark.parametrize("task", TASKS)
+def test_it_learns_every_task(task: str) -> None:
+    model, batch = sru(task)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     for _ in range(10):
@@ -76,9 +76,9 @@ def test_it_learns_every_shape(shape: str) -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("shape", ["sequence-to-sequence", "language-modeling"])
-def test_one_token_at_a_time_equals_all_at_once(shape: str) -> None:
-    model, batch = sru(shape)
+@pytest.mark.parametrize("task", ["sequence-to-sequence", "language-modeling"])
+def test_one_token_at_a_time_equals_all_at_once(task: str) -> None:
+    model, batch = sru(task)
     model.eval()
     with torch.no_grad():
         memory = model.encode(batch.source, batch.source_lengths)

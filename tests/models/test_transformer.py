@@ -1,4 +1,4 @@
-"""The Transformer on every shape, with each encoding of positions."""
+"""The Transformer on every task, with each encoding of positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOURCES = [[4, 5, 6], [7], []]
 TARGETS = [[4, 5, 6, 7, 8], [], [8, 8]]
 VECTORS = torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 0.0]])
 WRITTEN = pad([[2, *ids, 3] for ids in TARGETS])
-SHAPES = {
+TASKS = {
     "sequence-to-sequence": (TEXT, WORDS, SequenceBatch(*pad(SOURCES), *WRITTEN)),
     "vector-to-sequence": (sl.VectorSpec(3), WORDS, SequenceBatch(VECTORS, None, *WRITTEN)),
     "language-modeling": (None, WORDS, SequenceBatch(None, None, *WRITTEN)),
@@ -37,12 +37,12 @@ POSITIONS = ("sinusoidal", "learned", "rotary")
 
 
 @pytest.mark.filterwarnings("ignore:.*(number of training batches|no `val_dataloader`)")
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_every_shape_is_learnt_by_heart_through_the_trainer(
-    shape: str, positions: str, tmp_path: Path
+def test_every_task_is_learnt_by_heart_through_the_trainer(
+    task: str, positions: str, tmp_path: Path
 ) -> None:
-    source, target, batch = SHAPES[shape]
+    source, target, batch = TASKS[task]
     spec = sl.SequenceSpec(source, target)
     recipe = sl.Recipe(lr=1e-2, warmup_steps=5, schedule="constant")
     model = sl.Transformer(spec, **SIZES, positions=positions, recipe=recipe)
@@ -53,12 +53,12 @@ def test_every_shape_is_learnt_by_heart_through_the_trainer(
     loader = DataLoader([batch], batch_size=None)
     fitter.fit(model, loader)
     (figures,) = fitter.validate(model, loader, verbose=False)
-    if shape == "language-modeling":  # the first token cannot be known
+    if task == "language-modeling":  # the first token cannot be known
         assert figures["val/loss"] < 0.6
         assert model.generate(prompts=[[4], [8]]) == [TARGETS[0], TARGETS[2]]
-    elif shape == "sequence-to-vector":
+    elif task == "sequence-to-vector":
         assert figures["val/loss"] < 0.05
-    elif shape == "sequence-to-class":
+    elif task == "sequence-to-class":
         assert figures["val/accuracy"] == 1.0
         assert model.classify(SOURCES)[0] == ["b", "a", "b"]
     else:
@@ -73,7 +73,7 @@ def test_without_a_source_nothing_looks_across(norm: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(MultiHeadAttention, "project_memory", refuse)
     monkeypatch.setattr(MultiHeadAttention, "cross_attention", refuse)
-    source, target, batch = SHAPES["language-modeling"]
+    source, target, batch = TASKS["language-modeling"]
     model = sl.Transformer(sl.SequenceSpec(source, target), **SIZES, norm=norm)
     model.compute_loss(batch).loss.backward()
     model.generate(max_new_tokens=3)
@@ -146,7 +146,7 @@ def test_gelu_is_as_defined() -> None:
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_checkpoints_know_positions_and_activation(positions: str, tmp_path: Path) -> None:
-    source, target, batch = SHAPES["sequence-to-sequence"]
+    source, target, batch = TASKS["sequence-to-sequence"]
     spec = sl.SequenceSpec(source, target)
     model = sl.Transformer(spec, **SIZES, positions=positions, activation="gelu").eval()
     fitter = L.Trainer(logger=False, accelerator="cpu", default_root_dir=tmp_path)

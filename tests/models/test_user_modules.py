@@ -13,7 +13,7 @@ from sru import SRU, SRULayer
 import seqlearn as sl
 from seqlearn.nn import RecurrentLayer, SelfAttention
 from seqlearn.testing import check_module
-from seqlearn.testing.cases import SHAPES
+from seqlearn.testing.cases import TASKS
 from seqlearn.testing.laws import LAWS
 
 USER = Path(__file__).parents[1] / "user"
@@ -48,13 +48,13 @@ def test_all_laws_hold_on_every_task(name: str) -> None:
     # torch.compile cannot trace the run-time check of shapes; tests/laws does it without.
     laws = [law.name for law in LAWS if law.name != "compiled"]
     report = check_module(lambda spec: build(name, spec), laws=laws, examples=1)
-    assert report.serves == list(SHAPES)
+    assert report.serves == list(TASKS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_beam_search_and_recording(name: str) -> None:
     """States are recorded under the layer's name, each along its own sequence."""
-    model = build(name, SHAPES["sequence-to-sequence"])
+    model = build(name, TASKS["sequence-to-sequence"])
     with sl.record(model) as recording:
         found = model.generate(
             [[4, 5, 6], [7]],

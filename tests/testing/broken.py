@@ -16,7 +16,7 @@ import seqlearn as sl
 from seqlearn.batch import length_mask
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.instrumentation import emit
-from seqlearn.testing import SHAPES
+from seqlearn.testing import TASKS
 
 Module = type[sl.SequenceModule]
 TEXT, CLASS, TEXT_TARGET = (
@@ -33,31 +33,29 @@ class Broken(NamedTuple):
         module: The class.
         law: The law that must find it.
         follows: The laws that it may break too.
-        shapes: On which it is tried.
+        tasks: On which it is tried.
     """
 
     module: Module
     law: str
     follows: frozenset[str]
-    shapes: tuple[str, ...]
+    tasks: tuple[str, ...]
 
     def __call__(self, spec: sl.SequenceSpec) -> sl.SequenceModule:
         """Build it, for its tasks."""
-        if spec not in [SHAPES[shape] for shape in self.shapes]:
-            raise ValueError(f"serves {', '.join(self.shapes)} only")
+        if spec not in [TASKS[task] for task in self.tasks]:
+            raise ValueError(f"serves {', '.join(self.tasks)} only")
         return self.module(spec)
 
 
 BROKEN: dict[str, Broken] = {}
 
 
-def breaks(
-    law: str, *follows: str, shapes: tuple[str, ...] = (TEXT,)
-) -> Callable[[Module], Module]:
+def breaks(law: str, *follows: str, tasks: tuple[str, ...] = (TEXT,)) -> Callable[[Module], Module]:
     """Add a class to `BROKEN`."""
 
     def enter(module: Module) -> Module:
-        BROKEN[module.__name__] = Broken(module, law, frozenset(follows), shapes)
+        BROKEN[module.__name__] = Broken(module, law, frozenset(follows), tasks)
         return module
 
     return enter
@@ -152,7 +150,7 @@ class PooledOfAnEmptySource(Small):
         "checkpoint round trip",
         "resumed",
     ),
-    shapes=(CLASS,),
+    tasks=(CLASS,),
 )
 class MeanOfNoWords(Small):
     def encode(self, source: Any, source_lengths: Any) -> Any:
@@ -277,7 +275,7 @@ class AnswersInTheOrderOfWork(Small):
         "padding",
         "batch invariance",
     ),
-    shapes=TEXT_TARGET,
+    tasks=TEXT_TARGET,
 )
 class TargetNotShifted(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
@@ -313,7 +311,7 @@ class LearnsFromTheNeighbours(Small):
 # 5: incremental decoding
 
 
-@breaks("incremental decoding", "empty target", *STEPWISE, shapes=TEXT_TARGET)
+@breaks("incremental decoding", "empty target", *STEPWISE, tasks=TEXT_TARGET)
 class CacheOffByOne(Small):
     def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
         answers, after = super().decode(tokens, memory, state)

@@ -9,7 +9,7 @@ import torch
 from testing.broken import BROKEN, Small
 
 import seqlearn as sl
-from seqlearn.testing import SHAPES, Counterexample, LawsViolated, check_module
+from seqlearn.testing import TASKS, Counterexample, LawsViolated, check_module
 
 
 def broken_on(factory: Any, law: str) -> tuple[Counterexample, str]:
@@ -38,7 +38,7 @@ class SkipsEmptyTargets(Small):
 
 
 def language_model(spec: sl.SequenceSpec) -> sl.SequenceModule:
-    if spec != SHAPES["language-modeling"]:
+    if spec != TASKS["language-modeling"]:
         raise ValueError("tried as a language model alone")
     return SkipsEmptyTargets(spec)
 
@@ -58,7 +58,7 @@ def test_an_error_within_a_batch_names_it() -> None:
             return super().compute_loss(batch, state, smoothing=smoothing)
 
     def make(spec: sl.SequenceSpec) -> sl.SequenceModule:
-        if spec != SHAPES["sequence-to-sequence"]:
+        if spec != TASKS["sequence-to-sequence"]:
             raise ValueError("tried on texts alone")
         return Refuses(spec)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seqlearn.batch import END, PAD, START
 from seqlearn.spec import TextSpec, VectorSpec
-from seqlearn.testing import SHAPES, batch_of, strategies
+from seqlearn.testing import TASKS, batch_of, strategies
 
 
 @pytest.mark.parametrize("size", [0, 1, 5])
@@ -18,11 +18,11 @@ def test_lengths_are_none_one_and_many(size: int) -> None:
     assert find(strategies.texts(9), lambda ids: len(ids) == size) is not None
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_specs_of_each_shape(shape: str) -> None:
-    kinds = [type(side) for side in (SHAPES[shape].source, SHAPES[shape].target)]
+@pytest.mark.parametrize("task", TASKS)
+def test_specs_of_each_task(task: str) -> None:
+    kinds = [type(side) for side in (TASKS[task].source, TASKS[task].target)]
     found = find(strategies.specs(), lambda spec: [type(spec.source), type(spec.target)] == kinds)
-    assert found != SHAPES[shape]
+    assert found != TASKS[task]
 
 
 @given(strategies.specs(), st.data())

@@ -11,7 +11,7 @@ from my_kinds import LAST, NOVELTY, SIMILARITY, Probed
 import seqlearn as sl
 from seqlearn.batch import START
 from seqlearn.introspect import RecordedKind, Recording, register_kind
-from seqlearn.testing import SHAPES
+from seqlearn.testing import TASKS
 
 WHAT = ("attention", "states", "novelty", "last logits", "similarity")
 
@@ -19,7 +19,7 @@ WHAT = ("attention", "states", "novelty", "last logits", "similarity")
 @pytest.fixture
 def recording() -> Recording:
     torch.manual_seed(0)
-    model = Probed(SHAPES["sequence-to-sequence"], d_model=4, num_layers=1).eval()
+    model = Probed(TASKS["sequence-to-sequence"], d_model=4, num_layers=1).eval()
     with sl.record(model, what=WHAT) as found:
         model.generate(
             [[4, 5, 6], [7]], strategy="beam", beam_size=2, max_new_tokens=3, prompts=[[], []]
@@ -30,7 +30,7 @@ def recording() -> Recording:
 def test_steps_are_concatenated_along_the_best_hypothesis(recording: Recording) -> None:
     """And equal those of a teacher-forced forward pass over it."""
     torch.manual_seed(0)
-    model = Probed(SHAPES["sequence-to-sequence"], d_model=4, num_layers=1).eval()
+    model = Probed(TASKS["sequence-to-sequence"], d_model=4, num_layers=1).eval()
     for row, source in enumerate([[4, 5, 6], [7]]):
         one = recording.select(row)
         fed = [START, *map(int, one.tokens[0].decoder_input[1:])]

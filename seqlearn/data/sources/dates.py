@@ -23,9 +23,9 @@ from seqlearn.data.fields import Classes, Text, Vector
 from seqlearn.data.module import Example, SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
 
-Shape = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence"]
+Task = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence"]
 
-_SHAPES = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
+_TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja")
 """The default languages of "sequence-to-vector"."""
 
@@ -168,7 +168,7 @@ class Dates(SequenceDataModule):
     Args:
         source_locale: The source locale, such as `"en"`, `"pt_BR"`, `"zh-Hant"`.
         target_locale: The target locale.
-        shape: `"sequence-to-sequence"`, `"sequence-to-vector"` or `"vector-to-sequence"`.
+        task: `"sequence-to-sequence"`, `"sequence-to-vector"` or `"vector-to-sequence"`.
         locales: The classes of `"sequence-to-vector"`, two or more locales. By default source and
             target, and those of en, de, fr, es, it, pt, nl, pl, ru, ja that are not their
             languages.
@@ -180,8 +180,8 @@ class Dates(SequenceDataModule):
         num_workers: Number of worker processes that slice batches.
 
     Raises:
-        ValueError: If a locale, the shape or the range of years does not exist, if `locales` is
-            used with another shape or has fewer than two, or if two of them format all dates alike.
+        ValueError: If a locale, the task or the range of years does not exist, if `locales` is
+            used with another task or has fewer than two, or if two of them format all dates alike.
 
     Example:
         >>> data = Dates("en", "de", first_year=2026, last_year=2026)
@@ -194,7 +194,7 @@ class Dates(SequenceDataModule):
         source_locale: str = "en",
         target_locale: str = "de",
         *,
-        shape: Shape = "sequence-to-sequence",
+        task: Task = "sequence-to-sequence",
         locales: Sequence[str] | None = None,
         first_year: int = 1900,
         last_year: int = 2099,
@@ -202,31 +202,29 @@ class Dates(SequenceDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        if shape not in _SHAPES:
-            raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
+        if task not in _TASKS:
+            raise ValueError(f"expected task to be one of {', '.join(_TASKS)}, got {task!r}")
         if not dt.MINYEAR <= first_year <= last_year <= dt.MAXYEAR:
             raise ValueError(
                 "expected 1 <= first_year <= last_year <= 9999, "
                 f"got first_year={first_year}, last_year={last_year}"
             )
         self._source, self._target = _locale(source_locale), _locale(target_locale)
-        self._locales = self._candidate_locales(shape, locales)
-        self.shape = shape
+        self._locales = self._candidate_locales(task, locales)
+        self.task = task
         self.first_year, self.last_year = first_year, last_year
         super().__init__(
-            source=Vector(_VECTOR) if shape == "vector-to-sequence" else Text("char"),
-            target=Classes() if shape == "sequence-to-vector" else Text("char"),
+            source=Vector(_VECTOR) if task == "vector-to-sequence" else Text("char"),
+            target=Classes() if task == "sequence-to-vector" else Text("char"),
             batch_tokens=batch_tokens,
             seed=seed,
             num_workers=num_workers,
         )
 
-    def _candidate_locales(self, shape: str, locales: Sequence[str] | None) -> list[Locale]:
-        if shape != "sequence-to-vector":
+    def _candidate_locales(self, task: str, locales: Sequence[str] | None) -> list[Locale]:
+        if task != "sequence-to-vector":
             if locales is not None:
-                raise ValueError(
-                    f"locales belong to shape='sequence-to-vector', got shape={shape!r}"
-                )
+                raise ValueError(f"locales belong to task='sequence-to-vector', got task={task!r}")
             return []
         if locales is None:
             chosen = [self._source, self._target]
@@ -246,7 +244,7 @@ class Dates(SequenceDataModule):
                 "source": type(self).__qualname__,
                 "babel": babel.__version__,
                 "locales": [str(one) for one in (self._source, self._target, *self._locales)],
-                "shape": self.shape,
+                "task": self.task,
                 "years": [self.first_year, self.last_year],
                 "dates": [_TRAIN, _HELD_OUT],
                 "seed": self.seed,
@@ -269,11 +267,11 @@ class Dates(SequenceDataModule):
         """Yield one example per date: a text or a vector, and a text or a label."""
         days = self.dates(split)
         chooser = seeded_rng(f"formats {self.seed} {split}")
-        if self.shape == "sequence-to-vector":
+        if self.task == "sequence-to-vector":
             yield from self._classification_examples(days, chooser)
             return
         target = _full(self._target)
-        if self.shape == "vector-to-sequence":
+        if self.task == "vector-to-sequence":
             for day in days:
                 yield date_vector(day), target.write(day)
             return

@@ -20,9 +20,9 @@ from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
 
-RecallShape = Literal["sequence-to-vector", "language-modeling"]
+RecallTask = Literal["sequence-to-vector", "language-modeling"]
 
-_SHAPES = ("sequence-to-vector", "language-modeling")
+_TASKS = ("sequence-to-vector", "language-modeling")
 _LANGUAGES = ("en", "fr", "es", "ar", "pt", "de", "nl", "it", "ru", "ja")
 _FACT = ("I", "grew", "up", "in")
 _QUESTION = ("I", "speak", "fluent")
@@ -63,7 +63,7 @@ class Recall(SequenceDataModule):
 
     Args:
         distance: Filler words between the country and the question.
-        shape: `"sequence-to-vector"` or `"language-modeling"`.
+        task: `"sequence-to-vector"` or `"language-modeling"`.
         languages: Codes of the languages to classify, two or more.
         prefix_length: Filler words before the first sentence.
         train_examples: Number of training examples.
@@ -77,7 +77,7 @@ class Recall(SequenceDataModule):
         countries: The countries of each language, by its English name.
 
     Raises:
-        ValueError: If a number is out of range, the shape does not exist, a language has no such
+        ValueError: If a number is out of range, the task does not exist, a language has no such
             country, `train_examples` is too small for all countries, or there are too few filler
             words to make all texts different.
 
@@ -95,7 +95,7 @@ class Recall(SequenceDataModule):
         self,
         distance: int = 10,
         *,
-        shape: RecallShape = "sequence-to-vector",
+        task: RecallTask = "sequence-to-vector",
         languages: Sequence[str] = _LANGUAGES,
         prefix_length: int = 4,
         train_examples: int = 4_000,
@@ -104,8 +104,8 @@ class Recall(SequenceDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        if shape not in _SHAPES:
-            raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
+        if task not in _TASKS:
+            raise ValueError(f"expected task to be one of {', '.join(_TASKS)}, got {task!r}")
         for name, value in (("distance", distance), ("prefix_length", prefix_length)):
             if value < 0:
                 raise ValueError(f"expected {name} of at least 0 filler words, got {value}")
@@ -125,7 +125,7 @@ class Recall(SequenceDataModule):
                 f"{prefix_length + distance} filler words, too few to make {total} texts "
                 "different; set prefix_length=4 or more"
             )
-        language_model = shape == "language-modeling"
+        language_model = task == "language-modeling"
         longest = prefix_length + len(_FACT) + 1 + distance + len(_QUESTION) + 3 * language_model
         super().__init__(
             source=None if language_model else Text("word"),
@@ -134,7 +134,7 @@ class Recall(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        self.distance, self.prefix_length, self.shape = distance, prefix_length, shape
+        self.distance, self.prefix_length, self.task = distance, prefix_length, task
         self.train_examples, self.held_out_examples = train_examples, held_out_examples
 
     def fingerprint(self) -> str:
@@ -144,7 +144,7 @@ class Recall(SequenceDataModule):
                 "source": type(self).__qualname__,
                 "babel": babel.__version__,
                 "languages": list(self.countries),
-                "shape": self.shape,
+                "task": self.task,
                 "filler": [self.prefix_length, self.distance, FILLER],
                 "examples": [self.train_examples, self.held_out_examples],
                 "seed": self.seed,
@@ -166,7 +166,7 @@ class Recall(SequenceDataModule):
                 *filler[self.prefix_length :],
                 *_QUESTION,
             ]
-            if self.shape == "sequence-to-vector":
+            if self.task == "sequence-to-vector":
                 yield " ".join(words), language
             else:
                 yield None, " ".join([*words, language])

@@ -15,11 +15,11 @@ from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
 
-Task = Literal["copy", "reverse", "sort", "add"]
-SyntheticShape = Literal["sequence-to-sequence", "sequence-to-vector"]
+Operation = Literal["copy", "reverse", "sort", "add"]
+SyntheticTask = Literal["sequence-to-sequence", "sequence-to-vector"]
 
-_TASKS = ("copy", "reverse", "sort", "add")
-_SHAPES = ("sequence-to-sequence", "sequence-to-vector")
+_OPERATIONS = ("copy", "reverse", "sort", "add")
+_TASKS = ("sequence-to-sequence", "sequence-to-vector")
 _HELD_OUT_SHARE = 10  # at most a tenth of all possible examples is in val, and a tenth in test
 
 _Drawn = tuple[int, ...]
@@ -29,7 +29,7 @@ _Drawn = tuple[int, ...]
 class Synthetic(SequenceDataModule):
     """Toy tasks with a deterministic target.
 
-    | task | source | target | class |
+    | operation | source | target | class |
     |---|---|---|---|
     | `"copy"` | `3 1 4` | `3 1 4` | `4`, the last |
     | `"reverse"` | `3 1 4` | `4 1 3` | `3`, the first |
@@ -53,9 +53,9 @@ class Synthetic(SequenceDataModule):
     up to 8 in train.
 
     Args:
-        task: `"copy"`, `"reverse"`, `"sort"` or `"add"`.
+        operation: `"copy"`, `"reverse"`, `"sort"` or `"add"`.
         length: Maximum number of symbols; for "add", maximum number of digits of each number.
-        shape: `"sequence-to-sequence"` or `"sequence-to-vector"`.
+        task: `"sequence-to-sequence"` or `"sequence-to-vector"`.
         min_length: Minimum number of symbols; equal to `length` for a fixed length.
         vocabulary: Number of symbols; 10 for "add", which is decimal.
         train_examples: Maximum number of training examples.
@@ -66,7 +66,7 @@ class Synthetic(SequenceDataModule):
         num_workers: Number of worker processes that slice batches.
 
     Raises:
-        ValueError: If the task or the shape does not exist, a number is out of range, or fewer
+        ValueError: If the operation or the task does not exist, a number is out of range, or fewer
             than ten examples of the greatest length are possible. When the data is prepared: if
             training lacks a symbol.
 
@@ -80,10 +80,10 @@ class Synthetic(SequenceDataModule):
 
     def __init__(
         self,
-        task: Task = "reverse",
+        operation: Operation = "reverse",
         length: int = 10,
         *,
-        shape: SyntheticShape = "sequence-to-sequence",
+        task: SyntheticTask = "sequence-to-sequence",
         min_length: int = 1,
         vocabulary: int = 10,
         train_examples: int = 10_000,
@@ -92,33 +92,35 @@ class Synthetic(SequenceDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
+        if operation not in _OPERATIONS:
+            raise ValueError(
+                f"expected operation to be one of {', '.join(_OPERATIONS)}, got {operation!r}"
+            )
         if task not in _TASKS:
             raise ValueError(f"expected task to be one of {', '.join(_TASKS)}, got {task!r}")
-        if shape not in _SHAPES:
-            raise ValueError(f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}")
         if not 1 <= min_length <= length:
             raise ValueError(
                 f"expected 1 <= min_length <= length, got min_length={min_length}, length={length}"
             )
         if vocabulary < 2:
             raise ValueError(f"expected a vocabulary of at least 2 symbols, got {vocabulary}")
-        if task == "add" and vocabulary != 10:
+        if operation == "add" and vocabulary != 10:
             raise ValueError(
-                f"task='add' is decimal, got vocabulary={vocabulary}; remove it, or use "
-                "task='copy', 'reverse' or 'sort'"
+                f"operation='add' is decimal, got vocabulary={vocabulary}; remove it, or use "
+                "operation='copy', 'reverse' or 'sort'"
             )
         for name, value in (("train", train_examples), ("held_out", held_out_examples)):
             if value < 1:
                 raise ValueError(f"expected {name}_examples of at least 1, got {value}")
-        text = Text("char" if task == "add" else "word")
+        text = Text("char" if operation == "add" else "word")
         super().__init__(
             source=text,
-            target=Classes() if shape == "sequence-to-vector" else text,
+            target=Classes() if task == "sequence-to-vector" else text,
             batch_tokens=batch_tokens,
             seed=seed,
             num_workers=num_workers,
         )
-        self.task, self.shape = task, shape
+        self.operation, self.task = operation, task
         self.length, self.min_length = length, min_length
         self.vocabulary = vocabulary
         self.train_examples, self.held_out_examples = train_examples, held_out_examples
@@ -135,8 +137,8 @@ class Synthetic(SequenceDataModule):
         return json.dumps(
             {
                 "source": type(self).__qualname__,
+                "operation": self.operation,
                 "task": self.task,
-                "shape": self.shape,
                 "length": [self.min_length, self.length],
                 "vocabulary": self.vocabulary,
                 "examples": [self.train_examples, self.held_out_examples],
@@ -152,9 +154,9 @@ class Synthetic(SequenceDataModule):
         Raises:
             ValueError: If a symbol does not occur in training.
         """
-        separator = "" if self.task == "add" else " "
+        separator = "" if self.operation == "add" else " "
         pairs = map(self._pair, self._splits[split])
-        if self.shape == "sequence-to-sequence":
+        if self.task == "sequence-to-sequence":
             for source, target in pairs:
                 yield separator.join(source), separator.join(target)
             return
@@ -168,7 +170,7 @@ class Synthetic(SequenceDataModule):
         """The sources of each split, all different."""
         draw = seeded_rng(f"synthetic {self.seed}")
         lengths = range(self.min_length, self.length + 1)
-        sizes = itertools.product(lengths, repeat=2 if self.task == "add" else 1)
+        sizes = itertools.product(lengths, repeat=2 if self.operation == "add" else 1)
         possible = {size: self._possible(size) for size in sizes}
         held = {size: count // _HELD_OUT_SHARE for size, count in possible.items()}
         seen: set[_Drawn] = set()
@@ -205,24 +207,24 @@ class Synthetic(SequenceDataModule):
 
     def _possible(self, size: tuple[int, ...]) -> int:
         """Number of possible examples of a size: of a length, or of two digit counts."""
-        if self.task == "add":
+        if self.operation == "add":
             return math.prod(10**digits - _smallest(digits) for digits in size)
         return self.vocabulary ** size[0]
 
     def _draw(self, size: tuple[int, ...], draw: random.Random) -> _Drawn:
-        if self.task == "add":
+        if self.operation == "add":
             return tuple(draw.randrange(_smallest(digits), 10**digits) for digits in size)
         return tuple(draw.choices(range(self.vocabulary), k=size[0]))
 
     def _pair(self, drawn: _Drawn) -> tuple[list[str], list[str]]:
         """The symbols of a source and of its target."""
-        if self.task == "add":
+        if self.operation == "add":
             first, second = drawn
             return list(f"{first}+{second}"), list(str(first + second))
         symbols = [str(symbol) for symbol in drawn]
-        if self.task == "sort":
+        if self.operation == "sort":
             return symbols, sorted(symbols, key=int)
-        return symbols, symbols if self.task == "copy" else symbols[::-1]
+        return symbols, symbols if self.operation == "copy" else symbols[::-1]
 
 
 def _smallest(digits: int) -> int:

@@ -28,11 +28,11 @@ from seqlearn.data.sources.text_files import (
 )
 from seqlearn.data.sources.vector_tables import TEXTS_ONLY, is_vector_table, vector_columns
 
-Shape = Literal["vector-to-sequence", "sequence-to-vector"]
+Task = Literal["vector-to-sequence", "sequence-to-vector"]
 VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]
 """One split: vectors and their texts."""
 
-_SHAPES = ("vector-to-sequence", "sequence-to-vector")
+_TASKS = ("vector-to-sequence", "sequence-to-vector")
 _CHARS = Text("char")
 
 
@@ -55,7 +55,7 @@ class Vectors(SequenceDataModule):
         val: The validation split, if there is one. A number is the fraction of the training split
             that is drawn for validation instead of training.
         test: The test split, if there is one.
-        shape: `"vector-to-sequence"` or `"sequence-to-vector"`.
+        task: `"vector-to-sequence"` or `"sequence-to-vector"`.
         text: The tokenizer of the texts.
         columns: Vector and text column of tables. A vector is one column whose cells are vectors,
             or a list of several columns of numbers. By default the columns `vector` and `text`, or
@@ -74,7 +74,7 @@ class Vectors(SequenceDataModule):
 
     Example::
 
-        Vectors(("train.npy", "train.txt"), ("val.npy", "val.txt"), shape="vector-to-sequence")
+        Vectors(("train.npy", "train.txt"), ("val.npy", "val.txt"), task="vector-to-sequence")
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Vectors(SequenceDataModule):
         train: VectorsAndTexts | Rows,
         val: float | VectorsAndTexts | Rows | None = None,
         test: VectorsAndTexts | Rows | None = None,
-        shape: Shape = "vector-to-sequence",
+        task: Task = "vector-to-sequence",
         text: Text = _CHARS,
         *,
         columns: tuple[str | list[str], str] | None = None,
@@ -91,9 +91,9 @@ class Vectors(SequenceDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
-        if shape not in _SHAPES:
+        if task not in _TASKS:
             raise ValueError(
-                f"expected shape to be one of {', '.join(_SHAPES)}, got {shape!r}; {TEXTS_ONLY}"
+                f"expected task to be one of {', '.join(_TASKS)}, got {task!r}; {TEXTS_ONLY}"
             )
         if not isinstance(text, Text):
             raise TypeError(f"expected text=Text(...), got {text!r}; {TEXTS_ONLY}")
@@ -111,7 +111,7 @@ class Vectors(SequenceDataModule):
                     f" numbers in each and {pair.vectors.name} has {pair.vectors.size}"
                 )
         vector = Vector(first.size)
-        forward = shape == "vector-to-sequence"
+        forward = task == "vector-to-sequence"
         super().__init__(
             vector if forward else text,
             text if forward else vector,
@@ -119,7 +119,7 @@ class Vectors(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        self.shape = shape
+        self.task = task
         self.encoding = codec
         self.val_fraction = share
         self._holdout = None if share is None else Holdout(share, seed)
@@ -127,7 +127,7 @@ class Vectors(SequenceDataModule):
 
     def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
         """Pairs of source and target of a split."""
-        forward = self.shape == "vector-to-sequence"
+        forward = self.task == "vector-to-sequence"
         return (
             (vector, text) if forward else (text, vector) for _, vector, text in self._rows(split)
         )
@@ -135,7 +135,7 @@ class Vectors(SequenceDataModule):
     def fingerprint(self) -> str:
         """Digest of the files and arrays, and of the arguments that affect reading."""
         drawn = self._holdout and (self.val_fraction, self.seed)
-        digest = hashlib.sha256(repr((self.shape, self.encoding, drawn)).encode())
+        digest = hashlib.sha256(repr((self.task, self.encoding, drawn)).encode())
         for split, pair in self._pairs.items():
             digest.update(f"\n{split} {pair.vectors.digest()} {pair.texts.digest()}".encode())
         return digest.hexdigest()

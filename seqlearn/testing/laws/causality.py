@@ -11,7 +11,7 @@ from seqlearn.testing.input_gradients import gradient_at, leaf_outputs
 from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
-@law(4, "causality", shapes=TEXT_TARGET)
+@law(4, "causality", tasks=TEXT_TARGET)
 def causality(trial: Trial) -> None:
     """Changing later target tokens changes no earlier output, also in training mode."""
     drawn = trial.examples()
@@ -34,7 +34,7 @@ def causality(trial: Trial) -> None:
     trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the changed tokens")
 
 
-@law(4, "causality by gradient", shapes=TEXT_TARGET)
+@law(4, "causality by gradient", tasks=TEXT_TARGET)
 def causality_by_gradient(trial: Trial) -> None:
     """The gradient of an output is zero at every later target token, also in training and bf16."""
     drawn = trial.examples()

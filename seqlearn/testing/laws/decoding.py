@@ -24,7 +24,7 @@ FREE = (4, 5, 6)
 """The tokens that may be generated besides the end symbol."""
 
 
-@law(6, "beam 1 equals greedy", shapes=TEXT_TARGET)
+@law(6, "beam 1 equals greedy", tasks=TEXT_TARGET)
 def beam_1_equals_greedy(trial: Trial) -> None:
     """Beam search with beam size 1 returns what greedy search returns."""
     drawn = trial.examples(max_size=3)
@@ -43,7 +43,7 @@ def beam_1_equals_greedy(trial: Trial) -> None:
         )
 
 
-@law(6, "exhaustive beam", shapes=TEXT_TARGET)
+@law(6, "exhaustive beam", tasks=TEXT_TARGET)
 def exhaustive_beam(trial: Trial) -> None:
     """A beam that never prunes ranks all texts as exhaustive search does."""
     (example,) = trial.examples(max_size=1)
@@ -91,7 +91,7 @@ STRATEGIES: list[dict[str, Any]] = [
 ]
 
 
-@law(6, "scores", shapes=TEXT_TARGET)
+@law(6, "scores", tasks=TEXT_TARGET)
 def scores(trial: Trial) -> None:
     """Scores from generate equal those from score, which equal those of a forward pass."""
     drawn = trial.examples(max_size=3)
@@ -121,7 +121,7 @@ def scores(trial: Trial) -> None:
         trial.close(theirs, mine.to(theirs.dtype), "scores from score and from a forward pass")
 
 
-@law(6, "sampling", shapes=TEXT_TARGET)
+@law(6, "sampling", tasks=TEXT_TARGET)
 def sampling(trial: Trial) -> None:
     """The same seed draws the same texts, and the draws of one source do not depend on others."""
     drawn = trial.examples(max_size=3)
@@ -143,7 +143,7 @@ def sampling(trial: Trial) -> None:
     )
 
 
-@law(6, "end of sequence", shapes=TEXT_TARGET)
+@law(6, "end of sequence", tasks=TEXT_TARGET)
 def end_of_sequence(trial: Trial) -> None:
     """Generation stops at the end symbol and otherwise continues up to the length limit."""
     drawn = trial.examples(max_size=3)

@@ -17,7 +17,7 @@ from seqlearn.testing.generation_helpers import (
 from seqlearn.testing.trial import TEXT_TARGET, Trial
 
 
-@law(5, "incremental decoding", shapes=TEXT_TARGET)
+@law(5, "incremental decoding", tasks=TEXT_TARGET)
 def incremental_decoding(trial: Trial) -> None:
     """Decoding in several calls that pass on the state equals decoding in one call."""
     module, batch = trial.module(), trial.batch(trial.examples())
@@ -43,7 +43,7 @@ def incremental_decoding(trial: Trial) -> None:
                 tokens, whole = tokens[rows], whole[rows]
 
 
-@law(5, "cached equals uncached", shapes=TEXT_TARGET)
+@law(5, "cached equals uncached", tasks=TEXT_TARGET)
 def cached_equals_uncached(trial: Trial) -> None:
     """Greedy generation picks the most likely token of a forward pass without a cache."""
     drawn = trial.examples(max_size=3)

@@ -61,7 +61,7 @@ def gradients(trial: Trial) -> None:
         # Over a single state an attention weight is one whatever the score, and a sequence of one
         # has no past: with a vector as source such a parameter may rest, if it learns from texts.
         serves_texts = "sequence-to-sequence" in trial.under_test.serves
-        if trial.shape == "vector-to-sequence" and serves_texts:
+        if trial.task == "vector-to-sequence" and serves_texts:
             continue
         message = (
             f"{name} has a gradient of zero; if that is so by mathematics, name it in "
@@ -131,7 +131,7 @@ def overfit_a_small_batch(trial: Trial) -> None:
     trial.expect(holds=False, message=message)
 
 
-@law(8, "initial loss", shapes=tuple(s for s in ALL if s != "sequence-to-vector"), drawn=False)
+@law(8, "initial loss", tasks=tuple(s for s in ALL if s != "sequence-to-vector"), drawn=False)
 def initial_loss(trial: Trial) -> None:
     """Before training, the loss is close to the logarithm of the number of classes, in nats."""
     module, batch = trial.module(perturbed=False), trial.batch(trial.rich())

@@ -69,7 +69,7 @@ def batch_invariance(trial: Trial) -> None:
             trial.close(found, expected, f"outputs of example {row} alone and in the batch")
 
 
-@law(3, "batch-invariant generation", shapes=TEXT_TARGET)
+@law(3, "batch-invariant generation", tasks=TEXT_TARGET)
 def batch_invariant_generation(trial: Trial) -> None:
     """Generated texts do not depend on the order of the sources or on the other sources."""
     drawn = trial.examples(min_size=2, max_size=3)

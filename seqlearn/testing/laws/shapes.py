@@ -52,7 +52,7 @@ def shapes(trial: Trial) -> None:
     trial.expect(outputs.isfinite().all(), "outputs: values that are not finite")
 
 
-@law(2, "empty target", shapes=TEXT_TARGET)
+@law(2, "empty target", tasks=TEXT_TARGET)
 def empty_target(trial: Trial) -> None:
     """Decoding zero tokens returns an empty output and leaves the state as it was."""
     module, batch = trial.module(), trial.batch(trial.examples())

@@ -65,7 +65,7 @@ def recording(trial: Trial) -> None:
     )
 
 
-@law(7, "train and eval mode", shapes=(*TEXT_TARGET, "sequence-to-vector (classes)"))
+@law(7, "train and eval mode", tasks=(*TEXT_TARGET, "sequence-to-vector (classes)"))
 def train_and_eval_mode(trial: Trial) -> None:
     """Generation runs in eval mode and restores the mode of every submodule."""
     drawn = trial.examples(max_size=2)

@@ -17,7 +17,7 @@ from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 SPLITS = ("train", "val", "test")
 PAIRS = [("en", "de"), ("fr", "ja"), ("ar", "fa"), ("he", "th"), ("zh-Hant", "hi"), ("pt_BR", "ne")]
-SHAPES = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
+TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 
 
 def days_of(year: int, count: int = 365) -> list[dt.date]:
@@ -92,8 +92,8 @@ def test_every_locale_builds_examples():
             assert "2026" in translation, name
 
 
-def made(shape: str) -> str:
-    data = Dates(shape=shape, first_year=2000, last_year=2003, seed=5)
+def made(task: str) -> str:
+    data = Dates(task=task, first_year=2000, last_year=2003, seed=5)
     return repr([data.fingerprint(), *(list(data.examples(split)) for split in SPLITS)])
 
 
@@ -105,8 +105,8 @@ from seqlearn.data.sources.dates import Dates
 SPLITS = {SPLITS!r}
 {inspect.getsource(made)}
 sys.stdout.reconfigure(encoding="utf-8")
-for shape in {SHAPES!r}:
-    print(made(shape))
+for task in {TASKS!r}:
+    print(made(task))
 """
     said = subprocess.run(
         [sys.executable, "-c", code],
@@ -119,7 +119,7 @@ for shape in {SHAPES!r}:
         encoding="utf-8",
         check=True,
     ).stdout
-    assert said.splitlines() == [made(shape) for shape in SHAPES]
+    assert said.splitlines() == [made(task) for task in TASKS]
 
 
 def test_the_seed_decides_on_splits_and_formats():
@@ -136,8 +136,8 @@ def test_fingerprint_tells_apart_what_differs(monkeypatch: pytest.MonkeyPatch):
         Dates("fr"),
         Dates("en", "fr"),
         Dates(last_year=2100),
-        *(Dates(shape=shape) for shape in SHAPES[1:]),
-        Dates(shape=SHAPES[1], locales=["en", "de"]),
+        *(Dates(task=task) for task in TASKS[1:]),
+        Dates(task=TASKS[1], locales=["en", "de"]),
     ]
     prints = [data.fingerprint() for data in different]
     monkeypatch.setattr(babel, "__version__", "0")
@@ -156,7 +156,7 @@ def test_a_date_as_numbers():
 
 def test_recognised_texts_belong_to_one_locale():
     danish_like = ["nb", "nn", "da"]  # nb and nn write most weekdays, but not all, alike
-    data = Dates(shape="sequence-to-vector", locales=danish_like)
+    data = Dates(task="sequence-to-vector", locales=danish_like)
     styles = {name: _full(Locale(name)) for name in danish_like}
     shared, seen = 0, set()
     days = data.dates("train")
@@ -173,12 +173,12 @@ def test_recognised_texts_belong_to_one_locale():
 
 
 def test_default_locales_take_in_source_and_target_once():
-    labels = {label for _, label in Dates("pt-BR", "sw", shape=SHAPES[1]).examples("val")}
+    labels = {label for _, label in Dates("pt-BR", "sw", task=TASKS[1]).examples("val")}
     assert labels == {"pt_BR", "sw", "en", "de", "fr", "es", "it", "nl", "pl", "ru", "ja"}
 
 
 def test_two_locales_that_write_alike_are_refused():
-    data = Dates(shape=SHAPES[1], locales=["en", "en_US", "de"])
+    data = Dates(task=TASKS[1], locales=["en", "en_US", "de"])
     with pytest.raises(ValueError, match="every date in en, en_US has the same text in another"):
         list(data.examples("val"))
 
@@ -216,9 +216,9 @@ def test_dashes_and_case_are_free():
         ({"first_year": 2000, "last_year": 1999}, "first_year=2000, last_year=1999"),
         ({"first_year": 0}, "1 <= first_year"),
         ({"last_year": 10_000}, "9999"),
-        ({"locales": ["en", "de"]}, "belong to shape='sequence-to-vector'"),
-        ({"shape": SHAPES[1], "locales": ["en", "en"]}, "two or more locales"),
-        ({"shape": SHAPES[1], "locales": ["en", "xx"]}, "got 'xx'"),
+        ({"locales": ["en", "de"]}, "belong to task='sequence-to-vector'"),
+        ({"task": TASKS[1], "locales": ["en", "en"]}, "two or more locales"),
+        ({"task": TASKS[1], "locales": ["en", "xx"]}, "got 'xx'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object], said: str):
@@ -228,17 +228,17 @@ def test_wrong_arguments_are_refused(arguments: dict[str, object], said: str):
 
 def test_wrong_shape_names_the_three():
     # Unwrapped: the run-time check of annotations, which only tests have, would speak first.
-    with pytest.raises(ValueError, match=f"{', '.join(SHAPES)}, got 'seq2seq'"):
-        inspect.unwrap(Dates.__init__)(Dates.__new__(Dates), shape="seq2seq")
+    with pytest.raises(ValueError, match=f"{', '.join(TASKS)}, got 'seq2seq'"):
+        inspect.unwrap(Dates.__init__)(Dates.__new__(Dates), task="seq2seq")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_prepares_a_spec_and_batches(shape: str):
-    data = Dates(shape=shape, first_year=2000, last_year=2003)
-    assert data.spec.task == shape
+@pytest.mark.parametrize("task", TASKS)
+def test_prepares_a_spec_and_batches(task: str):
+    data = Dates(task=task, first_year=2000, last_year=2003)
+    assert data.spec.task == task
     batch = next(iter(data.val_dataloader()))
     assert batch.size > 1
-    if shape == "sequence-to-sequence":
+    if task == "sequence-to-sequence":
         assert not data.spec.joint_vocabulary
         source = data.spec.source.decode([batch.source[0].tolist()])[0]
         target = data.spec.target.decode([batch.target[0].tolist()])[0]

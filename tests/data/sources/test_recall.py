@@ -19,7 +19,7 @@ from seqlearn.batch import END, START
 from seqlearn.data.sources.recall import FILLER, Recall
 
 SPLITS = ("train", "val", "test")
-SHAPES = ("sequence-to-vector", "language-modeling")
+TASKS = ("sequence-to-vector", "language-modeling")
 SMALL = {"languages": ["de", "fr", "es"], "train_examples": 60, "held_out_examples": 12}
 
 
@@ -50,7 +50,7 @@ def test_the_distance_is_exact_and_the_answer_right(distance: int, prefix_length
 
 
 def test_a_language_model_reads_the_same_texts_and_the_answer():
-    classes, language_model = (Recall(3, shape=shape, **SMALL) for shape in SHAPES)
+    classes, language_model = (Recall(3, task=task, **SMALL) for task in TASKS)
     for split in SPLITS:
         expected = [(None, f"{text} {language}") for text, language in classes.examples(split)]
         assert list(language_model.examples(split)) == expected
@@ -115,8 +115,8 @@ def test_names_are_single_words_and_belong_to_one_language():
         assert all(re.fullmatch(r"\w+", name) for name in (language, *countries))
 
 
-def made(shape: str) -> str:
-    data = Recall(7, shape=shape, train_examples=300, seed=5)
+def made(task: str) -> str:
+    data = Recall(7, task=task, train_examples=300, seed=5)
     return repr([data.fingerprint(), *(list(data.examples(split)) for split in SPLITS)])
 
 
@@ -128,8 +128,8 @@ from seqlearn.data.sources.recall import Recall
 SPLITS = {SPLITS!r}
 {inspect.getsource(made)}
 sys.stdout.reconfigure(encoding="utf-8")
-for shape in {SHAPES!r}:
-    print(made(shape))
+for task in {TASKS!r}:
+    print(made(task))
 """
     root = str(Path(__file__).resolve().parents[3])
     said = subprocess.run(
@@ -139,7 +139,7 @@ for shape in {SHAPES!r}:
         encoding="utf-8",
         check=True,
     ).stdout
-    assert said.splitlines() == [made(shape) for shape in SHAPES]
+    assert said.splitlines() == [made(task) for task in TASKS]
 
 
 def test_fingerprint_tells_apart_what_differs(monkeypatch: pytest.MonkeyPatch):
@@ -147,7 +147,7 @@ def test_fingerprint_tells_apart_what_differs(monkeypatch: pytest.MonkeyPatch):
         Recall(),
         Recall(11),
         Recall(prefix_length=5),
-        Recall(shape=SHAPES[1]),
+        Recall(task=TASKS[1]),
         Recall(languages=["de", "fr"]),
         Recall(languages=["fr", "de"]),
         Recall(train_examples=500),
@@ -176,7 +176,7 @@ def test_a_batch_holds_texts_and_classes():
 
 
 def test_a_batch_for_a_language_model_is_text_with_its_answer():
-    data = Recall(20, shape=SHAPES[1], **SMALL)
+    data = Recall(20, task=TASKS[1], **SMALL)
     assert data.spec.task == "language-modeling"
     length = 4 + 5 + 20 + 3 + 1
     batch = next(iter(data.train_dataloader()))
@@ -189,17 +189,17 @@ def test_a_batch_for_a_language_model_is_text_with_its_answer():
     assert len(data.val_dataloader().dataset) == 12
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_batch_fits_32_texts_of_any_distance(shape: str):
-    data = Recall(1_000, shape=shape, **SMALL)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_fits_32_texts_of_any_distance(task: str):
+    data = Recall(1_000, task=task, **SMALL)
     assert next(iter(data.train_dataloader())).size >= 30
     assert Recall(10).batch_tokens == 4096
     assert Recall(10, batch_tokens=50).batch_tokens == 50
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_trains(shape: str):
-    data = Recall(5, shape=shape, **SMALL)
+@pytest.mark.parametrize("task", TASKS)
+def test_trains(task: str):
+    data = Recall(5, task=task, **SMALL)
     model = sl.Transformer(data.spec, d_model=8, num_layers=1, num_heads=2)
     before = {name: value.clone() for name, value in model.named_parameters()}
     trainer = L.Trainer(fast_dev_run=2, accelerator="cpu", logger=False)
@@ -230,8 +230,8 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, object], s
 
 def test_wrong_shape_names_the_two():
     # Unwrapped: the run-time check of annotations, which only tests have, would speak first.
-    with pytest.raises(ValueError, match=f"{', '.join(SHAPES)}, got 'vector-to-sequence'"):
-        inspect.unwrap(Recall.__init__)(Recall.__new__(Recall), shape="vector-to-sequence")
+    with pytest.raises(ValueError, match=f"{', '.join(TASKS)}, got 'vector-to-sequence'"):
+        inspect.unwrap(Recall.__init__)(Recall.__new__(Recall), task="vector-to-sequence")
 
 
 def test_a_larger_test_split_holds_no_text_of_training() -> None:

@@ -15,19 +15,19 @@ from seqlearn.batch import END, START
 from seqlearn.data.sources.synthetic import Synthetic
 
 SPLITS = ("train", "val", "test")
-TASKS = ("copy", "reverse", "sort", "add")
-SHAPES = ("sequence-to-sequence", "sequence-to-vector")
+OPERATIONS = ("copy", "reverse", "sort", "add")
+TASKS = ("sequence-to-sequence", "sequence-to-vector")
 SMALL = {"length": 4, "train_examples": 200, "held_out_examples": 20}
 
 
-def answer(task: str, source: str) -> str:
+def answer(operation: str, source: str) -> str:
     """The answer, by another way than the source's own."""
-    if task == "add":
+    if operation == "add":
         return str(sum(int(number) for number in source.split("+")))
     numbers = [int(symbol) for symbol in source.split(" ")]
-    if task == "reverse":
+    if operation == "reverse":
         numbers.reverse()
-    if task == "sort":
+    if operation == "sort":
         counts = Counter(numbers)
         numbers = [number for number in range(max(numbers) + 1) for _ in range(counts[number])]
     return " ".join(map(str, numbers))
@@ -37,17 +37,17 @@ def all_pairs(data: Synthetic) -> list[tuple[str, str]]:
     return [pair for split in SPLITS for pair in data.examples(split)]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_answers_are_right(task: str):
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_answers_are_right(operation: str):
     sizes = {"train_examples": 2_000, "held_out_examples": 300}
-    whole, last = (Synthetic(task, shape=shape, **sizes) for shape in SHAPES)
+    whole, last = (Synthetic(operation, task=task, **sizes) for task in TASKS)
     for split, count in zip(SPLITS, (2_000, 300, 300), strict=True):
         pairs, labels = list(whole.examples(split)), list(last.examples(split))
         assert len(pairs) == len(labels) == count
         for (source, target), (same, label) in zip(pairs, labels, strict=True):
             assert source == same
-            assert target == answer(task, source)
-            assert label == (target[-1] if task == "add" else target.split(" ")[-1])
+            assert target == answer(operation, source)
+            assert label == (target[-1] if operation == "add" else target.split(" ")[-1])
 
 
 def test_symbols_of_several_digits_are_sorted_as_numbers():
@@ -60,10 +60,10 @@ def test_symbols_of_several_digits_are_sorted_as_numbers():
     }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("length", [2, 3, 10])
-def test_no_source_occurs_twice(task: str, length: int):
-    data = Synthetic(task, length, train_examples=2_000, held_out_examples=300)
+def test_no_source_occurs_twice(operation: str, length: int):
+    data = Synthetic(operation, length, train_examples=2_000, held_out_examples=300)
     sources = [source for source, _ in all_pairs(data)]
     assert len(set(sources)) == len(sources) > 100
 
@@ -102,7 +102,7 @@ def test_held_out_classes_occur_in_training():
     """The largest of 20 symbols of 10 is hardly ever below 5."""
     for seed in range(20):
         data = Synthetic(
-            "sort", 20, min_length=20, shape=SHAPES[1], train_examples=20,
+            "sort", 20, min_length=20, task=TASKS[1], train_examples=20,
             held_out_examples=300, seed=seed,
         )  # fmt: skip
         known = {label for _, label in data.examples("train")}
@@ -114,15 +114,15 @@ def test_held_out_classes_occur_in_training():
 
 
 def test_long_sequences_are_made():
-    for task in TASKS:
-        data = Synthetic(task, 400, min_length=400, train_examples=20, held_out_examples=5)
+    for operation in OPERATIONS:
+        data = Synthetic(operation, 400, min_length=400, train_examples=20, held_out_examples=5)
         for source, target in data.examples("test"):
-            assert target == answer(task, source)
+            assert target == answer(operation, source)
             assert len(source) >= 799
 
 
-def made(task: str, shape: str) -> str:
-    data = Synthetic(task, 4, shape=shape, train_examples=200, held_out_examples=20, seed=5)
+def made(operation: str, task: str) -> str:
+    data = Synthetic(operation, 4, task=task, train_examples=200, held_out_examples=20, seed=5)
     return repr([data.fingerprint(), *(list(data.examples(split)) for split in SPLITS)])
 
 
@@ -132,9 +132,9 @@ def test_another_process_makes_the_same_examples():
 from seqlearn.data.sources.synthetic import Synthetic
 SPLITS = {SPLITS!r}
 {inspect.getsource(made)}
-for task in {TASKS!r}:
-    for shape in {SHAPES!r}:
-        print(made(task, shape))
+for operation in {OPERATIONS!r}:
+    for task in {TASKS!r}:
+        print(made(operation, task))
 """
     root = str(Path(__file__).resolve().parents[3])
     said = subprocess.run(
@@ -144,7 +144,9 @@ for task in {TASKS!r}:
         encoding="utf-8",
         check=True,
     ).stdout
-    assert said.splitlines() == [made(task, shape) for task in TASKS for shape in SHAPES]
+    assert said.splitlines() == [
+        made(operation, task) for operation in OPERATIONS for task in TASKS
+    ]
 
 
 def test_fingerprint_tells_apart_what_differs():
@@ -154,7 +156,7 @@ def test_fingerprint_tells_apart_what_differs():
         Synthetic(length=11),
         Synthetic(min_length=2),
         Synthetic(vocabulary=11),
-        Synthetic(shape=SHAPES[1]),
+        Synthetic(task=TASKS[1]),
         Synthetic(train_examples=500),
         Synthetic(held_out_examples=500),
         Synthetic(seed=1),
@@ -165,12 +167,12 @@ def test_fingerprint_tells_apart_what_differs():
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_batch_of_texts(task: str):
-    data = Synthetic(task, **SMALL)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_batch_of_texts(operation: str):
+    data = Synthetic(operation, **SMALL)
     assert data.spec.task == "sequence-to-sequence"
     assert data.spec.joint_vocabulary
-    assert data.spec.source.vocab_size == 4 + 10 + (task == "add")
+    assert data.spec.source.vocab_size == 4 + 10 + (operation == "add")
     pairs = set(data.examples("train"))
     for batch in data.train_dataloader():
         assert batch.source.shape == (batch.size, batch.source_lengths.max())
@@ -182,9 +184,9 @@ def test_a_batch_of_texts(task: str):
         assert set(zip(sources, targets, strict=True)) <= pairs
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_batch_of_texts_and_classes(task: str):
-    data = Synthetic(task, shape=SHAPES[1], **SMALL)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_batch_of_texts_and_classes(operation: str):
+    data = Synthetic(operation, task=TASKS[1], **SMALL)
     assert data.spec.task == "sequence-to-vector"
     pairs = set(data.examples("train"))
     for batch in data.train_dataloader():
@@ -196,10 +198,10 @@ def test_a_batch_of_texts_and_classes(task: str):
         assert set(zip(sources, labels, strict=True)) <= pairs
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("task", ["reverse", "add"])
-def test_trains(task: str, shape: str):
-    data = Synthetic(task, shape=shape, **SMALL)
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("operation", ["reverse", "add"])
+def test_trains(operation: str, task: str):
+    data = Synthetic(operation, task=task, **SMALL)
     model = sl.Transformer(data.spec, d_model=8, num_layers=1, num_heads=2)
     before = {name: value.clone() for name, value in model.named_parameters()}
     L.Trainer(fast_dev_run=2, accelerator="cpu", logger=False).fit(model, data)
@@ -213,7 +215,7 @@ def test_trains(task: str, shape: str):
         ({"min_length": 0}, "1 <= min_length <= length, got min_length=0, length=10"),
         ({"length": 3, "min_length": 4}, "got min_length=4, length=3"),
         ({"vocabulary": 1}, "vocabulary of at least 2 symbols, got 1"),
-        ({"task": "add", "vocabulary": 16}, "'add' is decimal, got vocabulary=16; remove it"),
+        ({"operation": "add", "vocabulary": 16}, "'add' is decimal, got vocabulary=16; remove it"),
         ({"train_examples": 0}, "train_examples of at least 1, got 0"),
         ({"held_out_examples": 0}, "held_out_examples of at least 1, got 0"),
         ({"length": 3, "vocabulary": 2}, "make only 8 sequences of the maximum length"),
@@ -231,7 +233,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, object], s
     [
         ({"length": 1, "vocabulary": 50}, "only 40 of the 50 symbols, expected all"),
         ({"vocabulary": 5_000, "train_examples": 100}, "100 training examples have only"),
-        ({"task": "add", "length": 1, "train_examples": 1}, "of the 10 symbols"),
+        ({"operation": "add", "length": 1, "train_examples": 1}, "of the 10 symbols"),
     ],
 )
 def test_symbols_that_training_lacks_are_refused(arguments: dict[str, object], said: str):
@@ -242,8 +244,8 @@ def test_symbols_that_training_lacks_are_refused(arguments: dict[str, object], s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"task": "double"}, f"{', '.join(TASKS)}, got 'double'"),
-        ({"shape": "vector-to-sequence"}, f"{', '.join(SHAPES)}, got 'vector-to-sequence'"),
+        ({"operation": "double"}, f"{', '.join(OPERATIONS)}, got 'double'"),
+        ({"task": "vector-to-sequence"}, f"{', '.join(TASKS)}, got 'vector-to-sequence'"),
     ],
 )
 def test_wrong_names_are_refused_with_those_that_exist(arguments: dict[str, str], said: str):

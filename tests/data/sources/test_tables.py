@@ -280,10 +280,10 @@ WHOLE = {"vector": VECTORS, "text": TEXTS}
         (pd.DataFrame(WHOLE).to_dict("records"), None),
     ],
 )
-@pytest.mark.parametrize("shape", ["vector-to-sequence", "sequence-to-vector"])
-def test_vectors_from_tables(table: Any, columns: Any, shape: Any) -> None:
-    data = Vectors(table, 0.25, table, shape=shape, columns=columns)
-    pairs = [pair[:: 1 if shape == "vector-to-sequence" else -1] for pair in examples(data, "test")]
+@pytest.mark.parametrize("task", ["vector-to-sequence", "sequence-to-vector"])
+def test_vectors_from_tables(table: Any, columns: Any, task: Any) -> None:
+    data = Vectors(table, 0.25, table, task=task, columns=columns)
+    pairs = [pair[:: 1 if task == "vector-to-sequence" else -1] for pair in examples(data, "test")]
     assert [list(vector) for vector, _ in pairs] == VECTORS
     assert [text for _, text in pairs] == TEXTS
     assert {type(text) for _, text in pairs} == {str}
@@ -305,7 +305,7 @@ def test_two_pairs_are_a_table_and_two_lists_a_pair(rows: int) -> None:
 def test_vectors_with_a_share(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(40.0).reshape(20, 2))
     text = write(tmp_path / "t.txt", "".join(f"t {n}\n" for n in range(20)))
-    data = Vectors((tmp_path / "x.npy", text), 0.2, shape="sequence-to-vector")
+    data = Vectors((tmp_path / "x.npy", text), 0.2, task="sequence-to-vector")
     both = sorted(examples(data) + examples(data, "val"), key=lambda pair: int(pair[0][2:]))
     assert [label for label, _ in both] == [f"t {n}" for n in range(20)]
     assert [vector.tolist() for _, vector in both] == np.arange(40.0).reshape(20, 2).tolist()

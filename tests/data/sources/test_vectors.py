@@ -22,7 +22,7 @@ NUMBERS = np.array([[0.5, -1, 2], [1, 2, 3], [-4.25, 0, 1e3]])
 TEXTS = ["eine Hälfte", "zählen", "tausend"]
 LINES = "".join(f"{text}\n" for text in TEXTS)
 CSV = "0.5,-1,2\n1, 2, 3\n-4.25,0.0,1e3\n"
-SHAPES = ("vector-to-sequence", "sequence-to-vector")
+TASKS = ("vector-to-sequence", "sequence-to-vector")
 
 
 def write(path: Path, content: str | bytes | NDArray[Any]) -> str:
@@ -45,9 +45,9 @@ def unchecked(*args: Any, **arguments: Any) -> Vectors:
     return data
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", ["npy", "fortran", "csv", "csv.gz", "memory", "int"])
-def test_what_goes_in_comes_out(kind: str, shape: Any, tmp_path: Path) -> None:
+def test_what_goes_in_comes_out(kind: str, task: Any, tmp_path: Path) -> None:
     numbers = NUMBERS.astype(np.int64) if kind == "int" else NUMBERS
     vectors: Any = numbers
     if kind in ("npy", "fortran"):
@@ -56,9 +56,9 @@ def test_what_goes_in_comes_out(kind: str, shape: Any, tmp_path: Path) -> None:
     elif "csv" in kind:
         vectors = write(tmp_path / f"x.{kind}", CSV.replace("\n", "\r\n"))
     texts = TEXTS if kind == "memory" else write(tmp_path / "t.txt.gz", LINES)
-    data = Vectors((vectors, texts), test=(vectors, texts), shape=shape)
-    assert data.spec.task == shape
-    forward = shape == "vector-to-sequence"
+    data = Vectors((vectors, texts), test=(vectors, texts), task=task)
+    assert data.spec.task == task
+    forward = task == "vector-to-sequence"
     side = data.spec.source if forward else data.spec.target
     assert (side.size, data.source if forward else data.target) == (3, Vector(3))
     assert [len(data.dataset(split)) for split in ("train", "val", "test")] == [3, 0, 3]
@@ -75,11 +75,11 @@ def test_a_npy_file_is_read_as_it_is_needed(tmp_path: Path) -> None:
     assert isinstance(vector, np.memmap)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_where_an_example_stands(shape: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_where_an_example_stands(task: Any, tmp_path: Path) -> None:
     x, t = files(tmp_path)
     c = write(tmp_path / "x.csv", CSV)
-    data = Vectors((x, t), (c, TEXTS), (NUMBERS, TEXTS), shape)
+    data = Vectors((x, t), (c, TEXTS), (NUMBERS, TEXTS), task)
     assert data.describe_location("train", 1) == f"{x}, row 1 (from 0), with {t}, line 2"
     assert data.describe_location("val", 1) == f"{c}, line 2, with val texts, row 1 (from 0)"
     assert data.describe_location("test", 1).startswith(
@@ -92,7 +92,7 @@ def test_the_cache_follows_the_content(tmp_path: Path) -> None:
         return Vectors((vectors, texts), **more).fingerprint()
 
     x, t = files(tmp_path)
-    keys = [key(), key(x), key(texts=t), key(shape=SHAPES[1]), key(val=(x, t)), key(test=(x, t))]
+    keys = [key(), key(x), key(texts=t), key(task=TASKS[1]), key(val=(x, t)), key(test=(x, t))]
     keys += [key(NUMBERS + 1), key(texts=TEXTS[::-1]), key(encoding="latin-1")]
     keys += [key(NUMBERS.astype(np.float32)), key(NUMBERS.view(np.int64))]
     files(tmp_path, NUMBERS + 1, LINES + "mehr")
@@ -124,12 +124,12 @@ def test_the_cache_follows_the_content(tmp_path: Path) -> None:
         (b"", LINES, r"x\.npy: expected numbers in NumPy's format, .* EOF"),
     ],
 )
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task", TASKS)
 def test_bad_arrays_and_texts(
-    vectors: Any, texts: Any, message: str, shape: Any, tmp_path: Path
+    vectors: Any, texts: Any, message: str, task: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Vectors(files(tmp_path, vectors, texts), shape=shape).setup("fit")
+        Vectors(files(tmp_path, vectors, texts), task=task).setup("fit")
     assert "\n" not in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_bad_values_in_memory(given: Any, message: str) -> None:
         ({"train": (NUMBERS, "y.npy")}, r"y\.npy: expected a file of texts.* got a .npy file"),
         ({"train": (NUMBERS, None)}, "train texts: expected a file of texts.* got NoneType"),
         ({"text": Classes()}, r"expected text=Text\(\.\.\.\), got Classes\(\)"),
-        ({"shape": "vector-to-vector"}, "expected shape to be one of vector-to-sequence, sequen"),
+        ({"task": "vector-to-vector"}, "expected task to be one of vector-to-sequence, sequen"),
     ],
 )
 def test_a_vector_with_a_class_is_refused_at_once(arguments: Any, message: str) -> None:
@@ -214,10 +214,10 @@ def test_missing_files(name: str, tmp_path: Path) -> None:
         Vectors((NUMBERS, TEXTS), (NUMBERS, tmp_path / "none.txt")).setup("fit")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_configuration_file_can_say_it(shape: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_configuration_file_can_say_it(task: str, tmp_path: Path) -> None:
     x, t = files(tmp_path)
-    text = f"{{train: [{x}, {t}], val: [{x}, {t}], shape: {shape}, text: {{tokenizer: word}}}}"
+    text = f"{{train: [{x}, {t}], val: [{x}, {t}], task: {task}, text: {{tokenizer: word}}}}"
     parser = ArgumentParser()
     parser.add_subclass_arguments(SequenceDataModule, "data")
     given = {
@@ -231,15 +231,15 @@ def test_a_configuration_file_can_say_it(shape: str, tmp_path: Path) -> None:
     for one in (configuration, again):
         assert one.data.init_args.train == (x, t)
         data = parser.instantiate(one).data
-        assert data.spec.task == shape
+        assert data.spec.task == task
         assert Text("word") in (data.source, data.target)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_model_is_fitted(shape: Any) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_is_fitted(task: Any) -> None:
     vectors = np.random.default_rng(0).normal(size=(24, 5))
     texts = [f"{'up' if first > 0 else 'down'} {row}" for row, first in enumerate(vectors[:, 0])]
-    data = Vectors((vectors, texts), (vectors[:6], texts[:6]), shape=shape)
+    data = Vectors((vectors, texts), (vectors[:6], texts[:6]), task=task)
     model = sl.Transformer(data.spec, d_model=8, num_layers=1, num_heads=2)
     trainer = L.Trainer(fast_dev_run=2, accelerator="cpu", logger=False)
     trainer.fit(model, data)

@@ -12,7 +12,7 @@ from seqlearn.introspect import Recording, Tokens
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
 from seqlearn.nn import GRULayer, MultiHeadAttention
 from seqlearn.spec import SequenceSpec
-from seqlearn.testing.cases import SHAPES, batch_of
+from seqlearn.testing.cases import TASKS, batch_of
 
 FACTORIES = {
     "FeedForward": lambda spec: FeedForward(spec, d_model=8, window=6),
@@ -55,28 +55,28 @@ def check(recording: Recording, spec: SequenceSpec) -> None:
     assert recording.time_axis == expected_times(recording)
 
 
-def build(name: str, shape: str) -> tuple[SequenceModule, SequenceSpec]:
+def build(name: str, task: str) -> tuple[SequenceModule, SequenceSpec]:
     torch.manual_seed(0)
-    spec = SHAPES[shape]
+    spec = TASKS[task]
     return FACTORIES[name](spec).eval(), spec
 
 
 def buildable() -> list[tuple[str, str]]:
     found = []
     for name, factory in FACTORIES.items():
-        for shape, spec in SHAPES.items():
+        for task, spec in TASKS.items():
             try:
                 factory(spec)
             except ValueError:
                 continue
-            found.append((name, shape))
+            found.append((name, task))
     return found
 
 
-@pytest.mark.parametrize(("name", "shape"), buildable())
-def test_a_forward_call_of_any_lengths(name: str, shape: str) -> None:
+@pytest.mark.parametrize(("name", "task"), buildable())
+def test_a_forward_call_of_any_lengths(name: str, task: str) -> None:
     """With a source of one token, one as long as the decoder input, and an empty one."""
-    model, spec = build(name, shape)
+    model, spec = build(name, task)
     for source, target in [(1, 0), (1, 1), (3, 2), (4, 2), (0, 0)]:
         sources = {"text": [4] * source, "vector": [0.5, 1.0, -1.0]}
         targets = {"text": [5] * target, "classes": 1, "vector": [0.5, 1.0]}
@@ -88,13 +88,13 @@ def test_a_forward_call_of_any_lengths(name: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"),
+    ("name", "task"),
     [(n, s) for n, s in buildable() if s in ("sequence-to-sequence", "vector-to-sequence")],
 )
 @pytest.mark.parametrize("strategy", [{}, {"strategy": "beam", "beam_size": 2}])
-def test_generation_step_by_step(name: str, shape: str, strategy: dict[str, object]) -> None:
-    model, spec = build(name, shape)
-    sources = [[0.5, 1.0, -1.0]] * 2 if shape.startswith("vector") else [[4], [5]]
+def test_generation_step_by_step(name: str, task: str, strategy: dict[str, object]) -> None:
+    model, spec = build(name, task)
+    sources = [[0.5, 1.0, -1.0]] * 2 if task.startswith("vector") else [[4], [5]]
     for limit in (1, 3):
         with sl.record(model) as recording:
             model.generate(sources, max_new_tokens=limit, **strategy)
