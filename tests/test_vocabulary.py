@@ -75,7 +75,7 @@ RETIRED = {
     r"\.(fed|answered)\b|\brecording\.times\b": "decoder_input, decoder_output, time_axis",
     r"\b(LawBroken|NotChecked|OneOfSeveral)\b": "LawsViolated, NotApplicable",
     r'["`](by heart|whole beam|beam of one|cached answers|examples apart|no tokens)["`]': "laws",
-    r"\b(was|were|is|are) heard\b": "record, capture, report",
+    r"\b(was|were|is|are) heard\b|\bhears\b|\boffered\b": "record, capture, report, emit",
 }
 """For each retired term (a regular expression) the one that replaced it."""
 

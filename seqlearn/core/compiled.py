@@ -1,7 +1,7 @@
-"""Names of weights that are the same whether or not parts of a module are compiled.
+"""State dict names that do not depend on `torch.compile`.
 
-`model.encoder = torch.compile(model.encoder)` puts `_orig_mod.` into the names of the weights.
-Without it checkpoints load into a module that is not compiled, and the other way round.
+`model.encoder = torch.compile(model.encoder)` adds `_orig_mod.` to the names of the weights. With
+this prefix removed, checkpoints of compiled modules load into uncompiled ones, and vice versa.
 """
 
 from __future__ import annotations
@@ -14,10 +14,19 @@ _WRAPPER = "_orig_mod."
 
 
 def keep_plain_names(module: nn.Module) -> None:
-    """Leave the wrapper of `torch.compile` out of the names in `state_dict`.
+    """Remove the prefix of `torch.compile` from the names in `state_dict`.
 
     Args:
-        module: Whose `state_dict` and `load_state_dict` follow; parts may be compiled later.
+        module: The module; `state_dict` and `load_state_dict` are changed. Its submodules may be
+            compiled later.
+
+    Example:
+        >>> import torch
+        >>> module = nn.Sequential(nn.Linear(1, 1, bias=False))
+        >>> keep_plain_names(module)
+        >>> module[0] = torch.compile(module[0])
+        >>> list(module.state_dict())
+        ['0.weight']
     """
     module.register_state_dict_post_hook(_to_plain_names)  # type: ignore[no-untyped-call]
     module.register_load_state_dict_pre_hook(_to_own_names)  # type: ignore[no-untyped-call]

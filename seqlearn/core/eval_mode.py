@@ -1,4 +1,4 @@
-"""Evaluation mode for the duration of a call, also when several threads use one module."""
+"""`eval_mode`: a thread-safe context manager for evaluation without gradients."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ _lock = threading.Lock()
 
 @dataclass
 class _Use:
-    """How many calls need a part in `eval`, and the mode that the last of them restores."""
+    """Number of active `eval_mode` blocks of a submodule, and the mode restored at the end."""
 
     calls: int
     training: bool
 
 
 _in_use: dict[int, _Use] = {}
-"""By the `id` of each part; an entry exists only while a call runs and holds the part alive."""
+"""By the `id` of each submodule; an entry exists only within a block, which keeps it alive."""
 
 
 @contextmanager
 def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into `eval`, without gradients, and restore every part's mode afterwards.
+    """Put a module into eval mode without gradients, and restore all modes afterwards.
 
-    Modes belong to the module, not to a thread. So the first of several simultaneous calls puts a
-    part into `eval`, and the last one to finish restores its mode: no call sees dropout come on.
-    A module that is in `eval` already is left as it is.
+    All threads share the mode of a module. If several blocks run at the same time, the first one
+    puts each submodule into eval mode, and the last one to end restores its mode. Dropout is
+    therefore off in all of them.
 
     Args:
-        module: The module. While it is trained, use it from the training thread only.
+        module: The module. During training, use it from the training thread only.
+
+    Example:
+        >>> module = nn.Dropout()
+        >>> with eval_mode(module):
+        ...     module.training, torch.is_grad_enabled()
+        (False, False)
+        >>> module.training
+        True
     """
     parts = list(module.modules())
     with _lock:
@@ -60,6 +68,6 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def is_evaluating(module: nn.Module) -> bool:
-    """Whether a block of `eval_mode` runs on this module."""
+    """Whether the module is within a block of `eval_mode`."""
     with _lock:
         return id(module) in _in_use

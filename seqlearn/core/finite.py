@@ -1,8 +1,8 @@
-"""Training stops before NaN or infinity reaches the weights.
+"""`FiniteSteps`: stops training before NaN or infinity reaches the weights.
 
-A loss that is not finite makes the whole gradient NaN, and the gradient is summed over all ranks.
-So one norm of the reduced gradient decides, equally on all ranks: no further communication, and
-one number read from the device for each optimizer step.
+A loss that is not finite makes the whole gradient NaN, and gradients are summed over all ranks. The
+norm of the reduced gradient therefore gives the same result on all ranks, without communication.
+Each optimizer step copies one number from the device.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ import torch
 from torch import Tensor
 
 SCALE_FLOOR = 1e-4
-"""The lowest loss scale of `16-mixed`: below it not the scale is at fault, but the gradient."""
+"""Loss scale of `16-mixed` at or below which an infinite gradient is an error."""
 
 
 class FiniteSteps(L.LightningModule):
-    """The part of a module that checks the losses and the gradient of each optimizer step."""
+    """The part of `SequenceModule` that checks losses and gradients at each optimizer step."""
 
     def __init__(self) -> None:
         super().__init__()
         self._losses_since_step: list[Tensor] = []
 
     def on_train_start(self) -> None:
-        """Forget the losses of a run that was interrupted."""
+        """Discard the losses of an interrupted run."""
         self._losses_since_step = []
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients; of a loss that is not finite they are NaN, on all ranks."""
+        """Compute the gradients. A loss that is not finite makes them NaN."""
         if not args and "gradient" not in kwargs and loss.ndim == 0:
             self._losses_since_step.append(loss.detach())
             kwargs["gradient"] = loss.detach() * 0 + 1
         super().backward(loss, *args, **kwargs)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Check the step that is about to be made, on all ranks, after their reduction.
+        """Check the reduced gradients before the optimizer step.
 
-        Under `16-mixed`, whose scaler provokes infinite gradients and skips such steps, an
-        infinite gradient counts only with a loss that is not finite, or a scale at its floor.
+        Under `16-mixed` the gradient scaler skips steps with infinite gradients. They are an error
+        only if a loss is not finite, or the loss scale is at most `SCALE_FLOOR`.
 
         Raises:
-            FloatingPointError: If a loss or a gradient is NaN or infinite, on all ranks alike; it
-                names the step, the batch and the first parameter.
+            FloatingPointError: On all ranks, if a loss or a gradient of any rank is NaN or
+                infinite. The message names the step, the batch and the first parameter.
         """
         losses, self._losses_since_step = self._losses_since_step, []
         gradients = _gradients(optimizer)
@@ -58,7 +58,7 @@ class FiniteSteps(L.LightningModule):
         if scaler is not None and scaler.get_scale() > SCALE_FLOOR:
             return
         if not (names := _bad_gradients(self)):
-            return  # The norm alone overflowed.
+            return  # only the norm overflowed
         more = f" (and of {len(names) - 1} further parameters)" if len(names) > 1 else ""
         scale = "" if scaler is None else f", and the loss scale is down to {scaler.get_scale():g}"
         what = f"the gradient of {names[0]}{more} is NaN or infinite, the loss is not{scale}"
@@ -66,7 +66,7 @@ class FiniteSteps(L.LightningModule):
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The gradients of the parameters that the optimizer steps."""
+    """The gradients of the parameters in the optimizer."""
     found = [p.grad for group in optimizer.param_groups for p in group["params"]]
     return [
         gradient.coalesce().values() if gradient.is_sparse else gradient
@@ -76,13 +76,13 @@ def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _norm(gradients: list[Tensor]) -> float:
-    """The norm of all gradients together; of sharded ones over all shards."""
+    """The total norm of the gradients, over all shards if they are sharded."""
     norm: Any = torch.nn.utils.get_total_norm(gradients)
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _micro_batches_since(losses: list[Tensor], trainer: L.Trainer) -> int:
-    """How many micro-batches ago (1 is the last) any rank first had a bad loss; 0 if none had."""
+    """The first micro-batch with a bad loss on any rank, counted from the last (1); 0 if none."""
     bad = [number for number, loss in enumerate(losses) if not bool(loss.isfinite().all())]
     since = torch.tensor(
         float(len(losses) - bad[0] if bad else 0), device=trainer.strategy.root_device
@@ -91,7 +91,7 @@ def _micro_batches_since(losses: list[Tensor], trainer: L.Trainer) -> int:
 
 
 def _bad_gradients(module: L.LightningModule) -> list[str]:
-    """The parameters whose gradient is not finite."""
+    """The names of the parameters whose gradient is not finite."""
     return [
         name
         for name, parameter in module.named_parameters()
@@ -100,7 +100,7 @@ def _bad_gradients(module: L.LightningModule) -> list[str]:
 
 
 def _largest(gradient: Tensor) -> float:
-    """The largest absolute value; of a sharded gradient over all shards."""
+    """The largest absolute value, over all shards if the gradient is sharded."""
     gradient = gradient.coalesce().values() if gradient.is_sparse else gradient
     if not gradient.numel():
         return 0.0

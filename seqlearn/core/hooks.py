@@ -1,7 +1,8 @@
-"""Hooks of Lightning whose base work runs also where a subclass overrides them without `super()`.
+"""Lightning hooks that run also if a subclass overrides them without calling `super()`.
 
-Lightning's own hooks do nothing, so users override them without calling the base's. Here some do
-necessary work: a checkpoint without the spec cannot be loaded, and NaN would reach the weights.
+The hooks of `LightningModule` do nothing, so users override them without calling `super()`. Some
+hooks of `SequenceModule` are necessary: they write the spec into checkpoints, and keep NaN from the
+weights. `record_hooks` and `complete_hooks` wrap them.
 """
 
 from __future__ import annotations
@@ -19,23 +20,29 @@ COMPLETED = (
     "on_save_checkpoint",
     "on_load_checkpoint",
 )
-"""The hooks of `SequenceModule` that are completed in subclasses."""
+"""The hooks of `SequenceModule` that always run."""
 
 _RUN = "_hooks_run"
 
 
 def record_hooks(base: type[Any]) -> None:
-    """Let the hooks of the base record that they ran."""
+    """Wrap the hooks of a base class so that they record that they ran.
+
+    Args:
+        base: The class; its attributes are replaced.
+    """
     for name in COMPLETED:
         setattr(base, name, _recorded(name, getattr(base, name)))
 
 
 def complete_hooks(cls: type[Any], base: type[Any]) -> None:
-    """Let each hook that a subclass overrides run the base's after it, unless it ran that itself.
+    """Wrap each overridden hook so that the hook of the base class runs after it.
+
+    If the overriding hook has already called `super()`, nothing is added.
 
     Args:
-        cls: The subclass.
-        base: The class whose hooks are to run.
+        cls: The subclass; its attributes are replaced.
+        base: The class whose hooks must run; see `record_hooks`.
     """
     for name in COMPLETED:
         hook, required = getattr(cls, name), getattr(base, name)

@@ -1,4 +1,4 @@
-"""The optimizer and the learning-rate schedule of a `Recipe`."""
+"""Parameter groups, AdamW and the learning-rate schedule of a `Recipe`."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ def configure_optimizer(
     total_steps: float,
     make_optimizer: Callable[[list[dict[str, Any]]], Optimizer],
 ) -> dict[str, Any]:
-    """Make what `LightningModule.configure_optimizers` returns.
+    """Make the return value of `LightningModule.configure_optimizers`.
 
     Args:
-        module: Whose parameters are trained.
-        recipe: How they are trained.
-        total_steps: Optimizer steps of the run; infinity if that is not known.
+        module: The module to be trained.
+        recipe: The training options.
+        total_steps: Optimizer steps of the run; infinity if unknown.
         make_optimizer: Makes the optimizer from `parameter_groups(module, recipe)`.
 
     Raises:
-        ValueError: If the schedule is a cosine and the run has no last step.
-        TypeError: If `make_optimizer` returns something else than an optimizer.
+        ValueError: If the schedule is `"cosine"` and the number of steps is unknown.
+        TypeError: If `make_optimizer` does not return an optimizer.
     """
     if recipe.schedule == "cosine" and total_steps == math.inf:
         raise ValueError(
             "schedule 'cosine' needs a run with a last step; set max_steps or max_epochs of "
-            "the Trainer, or take schedule 'inverse_sqrt'"
+            "the Trainer, or use schedule 'inverse_sqrt'"
         )
     optimizer = make_optimizer(parameter_groups(module, recipe))
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"expected make_optimizer to return a torch.optim.Optimizer, got {optimizer!r}; to "
-            "return a scheduler of your own too, override configure_optimizers instead"
+            "return your own scheduler as well, override configure_optimizers instead"
         )
     scheduler = RecipeLR(optimizer, recipe, total_steps)
     return {
@@ -54,11 +54,21 @@ def configure_optimizer(
 
 
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Split parameters into matrices, with weight decay, and the rest (also embeddings), without.
+    """Divide the parameters into matrices, with weight decay, and all others, without.
+
+    Biases, norms and embeddings have no weight decay.
 
     Args:
-        module: Whose parameters they are.
-        recipe: Its `weight_decay` is that of the matrices.
+        module: The module that has the parameters.
+        recipe: Gives the `weight_decay` of the matrices.
+
+    Returns:
+        One or two parameter groups of torch; none of them is empty.
+
+    Example:
+        >>> groups = parameter_groups(nn.Linear(3, 2), Recipe(weight_decay=0.1))
+        >>> [group["weight_decay"] for group in groups]
+        [0.1, 0.0]
     """
     embeddings = {
         id(p)
@@ -79,35 +89,36 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def make_adamw(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
-    """Make the AdamW of a recipe."""
+    """Make AdamW with the learning rate and betas of a recipe."""
     eps = max(_smallest_eps(p.dtype, recipe.beta2) for group in groups for p in group["params"])
     betas = (recipe.beta1, recipe.beta2)
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=max(1e-9, eps))
 
 
 def _smallest_eps(dtype: torch.dtype, beta2: float) -> float:
-    """The gradient whose squared share underflows in this type; AdamW divides by eps there.
+    """The gradient below which `(1 - beta2) * gradient**2` underflows in this dtype.
 
-    Far below 1e-9, but 2e-3 in float16, where 1e-9 is zero: the first step would be 0 / 0.
+    AdamW then divides by eps alone. The value is far below 1e-9 in float32, and 2e-3 in float16,
+    where 1e-9 rounds to zero and the first step would be 0 / 0.
     """
     limits = torch.finfo(dtype)
     return math.sqrt(limits.smallest_normal * limits.eps / (1 - beta2))
 
 
 class RecipeLR(LambdaLR):
-    """The schedule of a recipe: multiplies each group's learning rate by `Recipe.factor`.
+    """Learning-rate scheduler that multiplies the rate of each group by `Recipe.factor`.
 
-    The steps of warm-up are part of its state, so that a run which is resumed with another number
-    of epochs keeps its warm-up, and its learning rate does not jump. An explicit
-    `Recipe.warmup_steps` always applies.
+    The number of warm-up steps is part of its state. A run that is resumed with another number of
+    epochs keeps its warm-up, so that the learning rate does not jump. An explicit
+    `Recipe.warmup_steps` takes precedence.
 
     Args:
-        optimizer: Whose learning rates are set.
-        recipe: Gives the schedule.
-        total_steps: Optimizer steps of the run; infinity if that is not known.
+        optimizer: The optimizer.
+        recipe: The training options.
+        total_steps: Optimizer steps of the run; infinity if unknown.
 
     Attributes:
-        default_warmup_steps: The warm-up if the recipe gives none.
+        default_warmup_steps: The warm-up steps used if the recipe gives none.
     """
 
     def __init__(self, optimizer: Optimizer, recipe: Recipe, total_steps: float) -> None:
@@ -122,13 +133,13 @@ class RecipeLR(LambdaLR):
 
 
 def total_steps(trainer: L.Trainer) -> float:
-    """The optimizer steps of a run; infinity if that is not known. Sets up the training data."""
+    """The optimizer steps of a run; infinity if unknown. It sets up the training data."""
     steps = trainer.estimated_stepping_batches
-    return steps if steps > 0 else math.inf  # Lightning answers -1 for data without a length
+    return steps if steps > 0 else math.inf  # -1 for data without a length
 
 
 def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:
-    """Warn if the whole run is warm-up, so that the learning rate never reaches `recipe.lr`."""
+    """Warn if all steps of the run are warm-up, so that `recipe.lr` is never reached."""
     warmup = recipe.warmup(total_steps)
     if warmup > 1 and total_steps <= warmup:
         rank_zero_warn(

@@ -1,4 +1,4 @@
-"""The training options, together: one small dataclass that every module takes."""
+"""`Recipe`: the training options of a module."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from typing import Literal
 from seqlearn.plain_data import convert_fields
 
 WARMUP_SHARE = 0.1
-"""The default warm-up, as a share of the optimizer steps of the run."""
+"""The default warm-up, as a fraction of the optimizer steps of the run."""
 
 MAX_WARMUP_STEPS = 400
-"""The longest default warm-up, and that of a run whose length is not known."""
+"""The longest default warm-up in steps; also the default of a run of unknown length."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a module is trained.
+    """The training options: optimizer, schedule, label smoothing and seed.
 
     Attributes:
         lr: The highest learning rate, reached after the warm-up.
         warmup_steps: Optimizer steps in which the learning rate rises linearly from zero. `None` is
-            a tenth of the run, at most 400 steps; and 400 if the run has no known last step. A
-            resumed run keeps the warm-up that it was started with.
-        schedule: What follows: `"inverse_sqrt"` falls with 1/√step (Vaswani et al. 2017, section
-            5.3), `"cosine"` falls to zero at the last step (Loshchilov & Hutter 2017),
-            `"constant"` stays.
-        weight_decay: AdamW's, on matrices only (not on biases, norms and embeddings).
-        beta1: AdamW's decay rate of the averaged gradient.
-        beta2: AdamW's decay rate of the averaged squared gradient.
-        label_smoothing: Share of the target's probability that is spread over the vocabulary.
-        seed: From it, the rank and the number of the batch follow all random draws in training,
-            so that a resumed run draws what the uninterrupted one would have drawn.
+            a tenth of the run, at most 400 steps, and 400 if the length of the run is unknown. A
+            resumed run keeps its warm-up.
+        schedule: The learning rate after the warm-up: `"inverse_sqrt"` is proportional to 1/√step
+            (Vaswani et al. 2017, section 5.3), `"cosine"` falls to zero at the last step
+            (Loshchilov & Hutter 2017), `"constant"` does not change.
+        weight_decay: Weight decay of AdamW for matrices (not biases, norms and embeddings).
+        beta1: Decay rate of AdamW for the average of gradients.
+        beta2: Decay rate of AdamW for the average of squared gradients.
+        label_smoothing: Probability mass that is distributed over the vocabulary.
+        seed: The seed of all random numbers in training, together with the rank and the batch
+            number. A resumed run draws the same numbers as an uninterrupted one.
 
     Raises:
-        TypeError: If a value is not of its type, such as a string for a number.
+        TypeError: If a value has the wrong type, such as a string instead of a number.
         ValueError: If a value is outside its range; the message gives both.
+
+    Example:
+        >>> Recipe(lr=3e-4, schedule="cosine").beta2
+        0.98
     """
 
     lr: float = 1e-3
@@ -76,16 +80,15 @@ class Recipe:
             )
 
     def warmup(self, total_steps: float) -> int:
-        """The steps of warm-up in a run.
+        """Compute the number of warm-up steps of a run.
 
         Args:
-            total_steps: Optimizer steps in the whole run; infinity if that is not known.
+            total_steps: Optimizer steps of the run; infinity if unknown.
 
         Returns:
-            `warmup_steps` if it is given; else a tenth of the run, at least 1 and at most 400.
+            `warmup_steps` if it is set; else a tenth of the run, at least 1 and at most 400.
 
-        Example::
-
+        Example:
             >>> [Recipe().warmup(steps) for steps in (60, 1000, 100_000)]
             [6, 100, 400]
             >>> Recipe(warmup_steps=800).warmup(60)
@@ -96,12 +99,20 @@ class Recipe:
         return max(1, int(min(MAX_WARMUP_STEPS, WARMUP_SHARE * total_steps)))
 
     def factor(self, step: int, total_steps: float) -> float:
-        """The share of `lr` that optimizer step `step` (from 0) takes.
+        """Compute the factor by which the schedule multiplies `lr`.
 
         Args:
-            step: Steps done.
-            total_steps: Steps in the whole run, for `"cosine"` and the default warm-up; infinity
-                if that is not known.
+            step: The optimizer step, from 0.
+            total_steps: Optimizer steps of the run, for `"cosine"` and the default warm-up;
+                infinity if unknown.
+
+        Returns:
+            A number from 0 to 1.
+
+        Example:
+            >>> recipe = Recipe(warmup_steps=4)
+            >>> [recipe.factor(step, 100) for step in (0, 3, 15)]
+            [0.25, 1.0, 0.5]
         """
         warmup = self.warmup(total_steps)
         if step < warmup:
