@@ -1,8 +1,8 @@
 """`SequenceModule`: training, validation, test and inference for any encoder and decoder.
 
-The flow of one batch: `encode` embeds the source and gives a `Memory`; `decode` embeds the target
-and answers each of its tokens with a vector; `head` turns vectors into logits. A subclass sets
-`self.encoder` and `self.decoder`, and that is all.
+The flow of one batch: `encode` embeds the source and returns a `Memory`; `decode` embeds the target
+and returns one vector per token; `head` maps the vectors to logits. A subclass only sets
+`self.encoder` and `self.decoder`.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ from seqlearn.spec import SequenceSpec
 
 
 class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
-    """The base of every architecture.
+    """The base class of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
-    `self.decoder`. Its constructor's arguments must be plain data (numpy scalars, paths and enums
-    are converted before the constructor runs); they are kept in `hparams` and, with the spec, in
-    every checkpoint, so `self.save_hyperparameters()` need not be called; it may be, also to leave
-    arguments out with `ignore=`. Every subclass takes `recipe=` also without asking for it.
+    `self.decoder`. Its constructor arguments must be plain data; numpy scalars, paths and enums are
+    converted before the constructor runs. They are saved in `hparams` and, with the spec, in every
+    checkpoint, so `self.save_hyperparameters()` is optional; call it with `ignore=` to exclude
+    arguments.
 
     Args:
-        spec: What goes in and what comes out, such as `data.spec`.
-        d_model: Width of embeddings, memory and decoder answers.
-        tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
-            a joint vocabulary, the source's embedding.
-        recipe: Training options; `default_recipe` of the class by default.
+        spec: The types of source and target, such as `data.spec`.
+        d_model: Width of embeddings, memory and decoder outputs.
+        tie_embeddings: Whether the output layer and, with a joint vocabulary, the source embedding
+            share the weight of the target embedding.
+        recipe: Training options; by default `default_recipe` of the class.
         generation: Decoding options, the defaults of `generate`.
 
     Attributes:
         default_recipe: The training options of a module that is built without `recipe=`.
 
     Raises:
-        TypeError: If `spec` is no `SequenceSpec`, or an argument of the subclass is not plain data.
+        TypeError: If `spec` is not a `SequenceSpec`, or an argument of the subclass is not plain
+            data.
     """
 
     default_recipe: ClassVar[Recipe] = Recipe()
@@ -94,10 +95,11 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         keep_plain_names(self)
 
     def __getattr__(self, name: str) -> Any:
-        """Find parts, as torch does; a missing half of the model is named.
+        """Find submodules, as torch does.
 
         Raises:
-            AttributeError: If there is no such attribute.
+            AttributeError: If the attribute does not exist. For a missing encoder or decoder the
+                message states how to set it.
         """
         try:
             return super().__getattr__(name)
@@ -123,12 +125,12 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     ) -> Memory | None:
         """Encode the source.
 
-        The encoder sees an empty source as one visible position of padding. Afterwards the mask of
-        such a row is False, and its states and pooled vector are zero.
+        The encoder gets an empty source as one unmasked position of padding. In the returned memory
+        the mask of such a row is False, and its states and pooled vector are zero.
 
         Args:
             source: Ids `batch source`, vectors `batch size`, or `None`.
-            source_lengths: Tokens in each source, where it is ids.
+            source_lengths: Tokens in each source; `None` if the sources are not padded ids.
 
         Returns:
             The memory; `None` without a source.
@@ -142,19 +144,18 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     def decode(
         self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None
     ) -> tuple[Float[Tensor, "batch target d_model"], State]:
-        """Decode target tokens: one vector for each, from which `head` predicts the next token.
+        """Decode target tokens to vectors, from which `head` predicts the next tokens.
 
-        The decoder is never called without tokens: the output is then empty, and the state stays.
-        With gradients enabled, all parameters then get a gradient of zero, because other ranks wait
-        for one.
+        Without tokens the output is empty and the state does not change. If gradients are enabled,
+        all parameters then get a zero gradient, because other ranks wait for one.
 
         Args:
             tokens: Target ids, the start symbol first.
-            memory: The encoder's output; `None` for a language model.
-            state: The decoder's state after the tokens before; `None` at the start.
+            memory: The output of `encode`; `None` for a language model.
+            state: The decoder's state after the previous tokens; `None` at the start.
 
         Returns:
-            Vectors, and the decoder's state after them.
+            The vectors, and the decoder's state after the tokens.
 
         Raises:
             ValueError: If the target of the model is not text.
@@ -162,7 +163,7 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         if self.target_embedding is None:
             raise ValueError(
                 f"decode needs a target that is text, and the target of this model is "
-                f"{type(self.spec.target).__name__}; read `encode(…).pooled` instead"
+                f"{type(self.spec.target).__name__}; use `encode(…).pooled` instead"
             )
         if tokens.shape[1] > 0:
             return self.decoder(self.target_embedding(tokens), memory, state)
@@ -214,8 +215,8 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     ) -> LossOutput:
         """Compute the summed loss and per-token statistics of a batch.
 
-        The result depends on the arguments alone, and nothing is kept: training and validation
-        steps pass the state that a stateful decoder carries through a long text.
+        The result depends only on the arguments; the module stores nothing. Training and validation
+        steps pass the carried state of a stateful decoder (truncated backpropagation through time).
 
         Args:
             batch: The batch. Examples duplicated to give all ranks equally many are excluded.

@@ -1,4 +1,4 @@
-"""Generation from raw sources: encode, batch by length, decode, and restore the order."""
+"""Generation of texts from raw sources: encoding, batching by length, decoding, original order."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from seqlearn.spec import SequenceSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_list
 
 MAX_BATCH_ROWS = 128
-"""Rows that go through a model side by side."""
+"""Maximum number of rows in a batch."""
 
 MAX_BATCH_TOKENS = 2**16
-"""Tokens of source and target that go through a model side by side."""
+"""Maximum number of source and target tokens in a batch."""
 
 
 @runtime_checkable
 class SupportsGeneration(Protocol):
-    """What generation, scoring and classification need of a module."""
+    """Protocol of a module that can generate, score and classify."""
 
     spec: SequenceSpec
     generation: GenerationConfig
@@ -54,7 +54,7 @@ class SupportsGeneration(Protocol):
     def forward_hidden(
         self, batch: SequenceBatch, state: State | None = None
     ) -> tuple[Tensor, State | None]:
-        """Compute the vectors for `head` from a batch."""
+        """Compute the vectors for `head` by teacher forcing."""
         ...
 
 
@@ -66,7 +66,7 @@ def generate(
     config: GenerationConfig,
     generator: torch.Generator | None = None,
 ) -> list[list[list[int]]]:
-    """Generate a text for each source, a batch at a time.
+    """Generate texts for each source, in batches.
 
     Args:
         module: The model.
@@ -74,10 +74,10 @@ def generate(
         prefixes: Start symbol and prompt of each text.
         strategy: The decoding strategy.
         config: Gives the logits processors and `max_new_tokens`, which must be set.
-        generator: Seeds what is drawn; torch's own, if `None`.
+        generator: The random generator of sampling; `None` is the default generator of torch.
 
     Returns:
-        For each source, in the order given, the ids of its texts, best first; each with its prefix
+        For each source, in the given order, the ids of its texts, best first, each with its prefix
         and without the end symbol.
     """
     assert config.max_new_tokens is not None
@@ -109,7 +109,7 @@ def generate(
 def draw_seeds(
     num_sources: int, num_seeds: int, generator: torch.Generator | None
 ) -> list[list[int]]:
-    """Draw seeds for each source; they depend on the generator and its place alone."""
+    """Draw seeds for each source; they depend only on the generator and the index of the source."""
     if num_seeds == 0:
         return [[] for _ in range(num_sources)]
     device = "cpu" if generator is None else generator.device
@@ -121,32 +121,41 @@ def draw_seeds(
 
 
 def prompt_ids(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
-    """The ids that each of `count` answers begins with: the start symbol, and its prompt.
+    """Make the prefix of each text: the start symbol and the ids of its prompt.
+
+    Args:
+        target: The target type, which encodes the prompts.
+        prompts: Texts or lists of ids; `None` for no prompts.
+        count: Number of texts.
 
     Raises:
-        ValueError: If there are not as many prompts as answers.
+        ValueError: If the number of prompts is not `count`.
+
+    Example:
+        >>> prompt_ids(TextSpec(vocab_size=9, max_length=5), [[4, 5], []], 2)
+        [[2, 4, 5], [2]]
     """
     if prompts is None:
         return [[START]] * count
     prompts = check_list(prompts, "prompt")
     if len(prompts) != count:
-        raise ValueError(f"expected {count} prompts, one a source, got {len(prompts)}")
+        raise ValueError(f"expected {count} prompts, one per source, got {len(prompts)}")
     return [[START, *ids] for ids in target.encode(prompts, label="prompt")]
 
 
 def encode_sources(
     module: SupportsGeneration, sources: Sequence[Any] | Tensor | None, count: int | None = None
 ) -> list[Any]:
-    """The sources as lists of ids or as vectors; without a source as `count` times `None`.
+    """Encode sources as lists of ids or vectors; for a language model as a list of `None`.
 
     Args:
-        module: What will read them.
+        module: The model; the source type of its spec encodes the sources.
         sources: Texts or lists of ids, or vectors; `None` for a language model.
-        count: How many there are where there is no source; one by default.
+        count: Number of texts of a language model; 1 by default.
 
     Raises:
-        ValueError: If the sources are not what the module reads.
-        TypeError: If `sources` is no list, or a source no text, list of ids or vector.
+        ValueError: If the sources do not fit the source type.
+        TypeError: If `sources` is not a list, or an item is not a text, list of ids or vector.
     """
     side = module.spec.source
     if side is None:
@@ -156,8 +165,8 @@ def encode_sources(
             each is not None for each in check_list(sources, "source")
         ):
             raise ValueError(
-                "this model has no source; pass beginnings of texts as generate(prompts=…), and "
-                "whole texts as score(targets=…)"
+                "this model has no source; pass prompts as generate(prompts=…), and complete texts as "
+                "score(targets=…)"
             )
         return [None] * len(sources)
     if sources is None:
@@ -166,7 +175,7 @@ def encode_sources(
 
 
 def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
-    """The sources of a batch as `generate` and `classify` take them, without padding."""
+    """Convert the sources of a batch to arguments of `generate` and `classify`, without padding."""
     if batch.source is None or spec.source is None:
         return [None] * batch.size
     return spec.source.unbatch(batch.source, batch.source_lengths)
@@ -175,16 +184,20 @@ def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
 def batches(
     source_ids: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
 ) -> Iterator[list[int]]:
-    """Put examples of about the same length together.
+    """Divide examples into batches of similar length.
 
     Args:
         source_ids: The sources, from `encode_sources`.
-        targets: What is fed to the decoder, one list a source.
-        rows_each: Rows that each takes up.
-        equal: Whether all targets of a batch must be of one length.
+        targets: The decoder inputs, one list per source.
+        rows_each: Number of batch rows per example.
+        equal: Whether all targets of a batch must have the same length.
 
     Yields:
-        The positions of the examples of a batch, the shortest first.
+        The indices of the examples of each batch, the shortest first.
+
+    Example:
+        >>> list(batches([[4, 5], [4]], [[2], [2, 4]], 1, equal=True))
+        [[0], [1]]
     """
 
     def lengths(row: int) -> tuple[int, int]:
@@ -206,7 +219,7 @@ def batches(
 def collate(
     module: SupportsGeneration, source_ids: Sequence[Any]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The sources of a batch, padded, and their lengths where they are ids."""
+    """Pad the sources of a batch; also return their lengths if they are ids."""
     if module.spec.source is None:
         return None, None
     return module.spec.source.collate(source_ids, module.device, module.head.weight.dtype)

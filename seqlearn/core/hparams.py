@@ -1,4 +1,4 @@
-"""The constructor's arguments of a module, kept as plain data from which it can be built again."""
+"""Capturing the constructor arguments of a module as plain data, and checking them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Instance = TypeVar("Instance")
 
 
 class BaseOptions(TypedDict, total=False):
-    """The arguments that every module passes on to `SequenceModule`.
+    """The keyword arguments that every module passes to `SequenceModule`.
 
     Example::
 
@@ -31,10 +31,10 @@ class BaseOptions(TypedDict, total=False):
                 super().__init__(spec, d_model=d_model, **base)
 
     Attributes:
-        recipe: Training options; `default_recipe` of the class by default.
+        recipe: Training options; by default `default_recipe` of the class.
         generation: Decoding options, the defaults of `generate`.
-        tie_embeddings: Whether the target's embedding is also the output layer's weight, and, with
-            a joint vocabulary, the source's embedding.
+        tie_embeddings: Whether the output layer and, with a joint vocabulary, the source embedding
+            share the weight of the target embedding.
     """
 
     recipe: Recipe | None
@@ -43,20 +43,19 @@ class BaseOptions(TypedDict, total=False):
 
 
 class CapturesInitArgs(ABCMeta):
-    """The class of module classes: building a module records its constructor's arguments.
+    """Metaclass that captures the constructor arguments of a module.
 
-    Python calls it for `MyModel(spec, …)`. It binds the arguments to the signature of
-    `MyModel.__init__`, with defaults, so positional arguments get their names. Scalars of numpy,
-    paths and enums are converted first, so that the constructor gets the same values when a
-    checkpoint is loaded. Then it runs the constructor, which stays as written. Only the class that
-    is built is concerned, not its parents: their arguments follow from its own.
+    `MyModel(spec, …)` calls it. It binds the arguments to the signature of `MyModel.__init__`,
+    including defaults, and thus names positional arguments. It converts numpy scalars, paths and
+    enums, so that the constructor gets the same values when a checkpoint is loaded, and runs the
+    constructor. The arguments of parent classes follow from these and are not captured.
     """
 
     def __call__(cls: type[Instance], *args: Any, **kwargs: Any) -> Instance:
         """Build an instance.
 
         Raises:
-            TypeError: If the arguments do not fit the constructor, cannot be kept in a checkpoint,
+            TypeError: If the arguments do not fit the constructor, cannot be saved in a checkpoint,
                 or the constructor does not call `super().__init__`.
         """
         bound, arguments = capture_init_args(cls, args, kwargs)
@@ -70,7 +69,7 @@ class CapturesInitArgs(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The constructor's, for `inspect.signature` and `help`."""
+        """The signature of the constructor, for `inspect.signature` and `help`."""
         built: Any = cls
         signature = inspect.signature(built.__init__)
         parameters = list(signature.parameters.values())[1:]
@@ -78,10 +77,10 @@ class CapturesInitArgs(ABCMeta):
 
 
 class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
-    """The part of a module that keeps its constructor's arguments.
+    """The part of a module that stores its constructor arguments.
 
-    They are kept by the class itself, so `save_hyperparameters` need not be called; where it is
-    called, as in other Lightning modules, it only leaves out what it is told to ignore.
+    The metaclass captures them, so `save_hyperparameters` need not be called. A call excludes the
+    arguments in `ignore`.
     """
 
     recipe: Recipe
@@ -95,20 +94,20 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
         frame: Any = None,
         logger: bool = True,
     ) -> None:
-        """Leave arguments out of checkpoints, or add figures to `hparams`.
+        """Exclude arguments from checkpoints, or add values to `hparams`.
 
-        All arguments but the spec, which every checkpoint holds anyway, are kept without this call.
+        All arguments are saved without this call; the spec is saved separately.
 
         Args:
-            args: Names of arguments change nothing; a dictionary or `Namespace` is added to
-                `hparams`.
-            ignore: Arguments that are not kept. What the constructor needs of them is then passed
-                to `load_from_checkpoint` and `from_pretrained` by name.
+            args: A dictionary or `Namespace` is added to `hparams`; names of arguments have no
+                effect.
+            ignore: Arguments to exclude. If they are required, pass them to
+                `load_from_checkpoint` and `from_pretrained` by name.
             frame: Not used.
-            logger: Whether the Trainer's logger gets `hparams`.
+            logger: Whether `hparams` is sent to the logger of the Trainer.
 
         Raises:
-            TypeError: If what is to be added is not plain data.
+            TypeError: If a value to add is not plain data.
         """
         names = {ignore} if isinstance(ignore, str) else set(ignore or ())
         self.__dict__.setdefault("_ignored_arguments", set()).update(names)
@@ -123,7 +122,7 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
         self._hparams_initial = copy.deepcopy(self.hparams)
 
     def _keep_arguments(self, arguments: dict[str, Any]) -> None:
-        """Keep what is plain; `_check_arguments` refuses the rest, unless it is ignored by then."""
+        """Store plain data, and record errors of other arguments for `_check_arguments`."""
         ignored = self.__dict__.get("_ignored_arguments", set())
         options = {"recipe": self.recipe, "generation": self.generation}
         arguments = {name: options.get(name, value) for name, value in arguments.items()}
@@ -145,7 +144,7 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
         self._log_hyperparams = self.__dict__.get("_log_requested", True)
 
     def _check_arguments(self) -> None:
-        """Refuse arguments that no checkpoint can hold, once the constructor has run."""
+        """Raise the errors of arguments that are not ignored; called after the constructor."""
         for name, error in self.__dict__.pop("_not_plain", {}).items():
             if name not in self.__dict__.get("_ignored_arguments", ()):
                 raise TypeError(
@@ -156,15 +155,15 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
 def capture_init_args(
     cls: type[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[inspect.BoundArguments, dict[str, Any]]:
-    """Bind arguments to the constructor's signature, defaults included.
+    """Bind arguments to the signature of a constructor, and convert them.
 
     Args:
-        cls: The class that is built.
+        cls: The class to be built.
         args: Positional arguments, without `self`.
         kwargs: Keyword arguments.
 
     Returns:
-        What to call the constructor with, and the arguments by name without the spec.
+        The arguments of the constructor, including defaults, and the same by name without the spec.
 
     Raises:
         TypeError: If they do not fit, or the spec is not a `SequenceSpec`.
@@ -184,11 +183,10 @@ def capture_init_args(
 
 
 def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundArguments:
-    """Bind arguments to the parameters of a constructor, defaults included.
+    """Bind arguments to the parameters of a constructor, including defaults.
 
     Raises:
-        TypeError: If they do not fit. What `**base: Unpack[BaseOptions]` does not take is found
-            here, not in the constructor of a parent.
+        TypeError: If they do not fit, or `**base: Unpack[BaseOptions]` has an unknown name.
     """
     bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
     bound.apply_defaults()
@@ -205,10 +203,10 @@ def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundAr
 
 
 def _take_spec(cls: type[Any], signature: inspect.Signature, arguments: dict[str, Any]) -> Any:
-    """Take the spec, which is kept apart, out of the arguments: `spec`, or else the first.
+    """Remove the spec from the arguments and return it: the argument `spec`, or else the first.
 
     Raises:
-        TypeError: If unnamed arguments are left.
+        TypeError: If positional arguments without names remain.
     """
     parameters = list(signature.parameters.values())[1:]
     variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "")
@@ -231,7 +229,10 @@ def check_base_options(recipe: object, generation: object) -> None:
     """Check the types of the options that every module takes.
 
     Raises:
-        TypeError: If one is something else, such as a dictionary.
+        TypeError: If one has another type, such as a dictionary.
+
+    Example:
+        >>> check_base_options(Recipe(), GenerationConfig())
     """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {recipe!r}")
@@ -243,10 +244,10 @@ def check_base_options(recipe: object, generation: object) -> None:
 
 
 def check_spec(spec: object) -> None:
-    """Check that a model is built with a spec.
+    """Check that the first argument of a model is a spec.
 
     Raises:
-        TypeError: If it is something else, such as the data module.
+        TypeError: If it has another type, such as a data module.
     """
     if isinstance(spec, SequenceSpec):
         return
@@ -263,10 +264,10 @@ def check_spec(spec: object) -> None:
 
 
 def _check_no_dataclass(value: Any, name: str) -> None:
-    """Check that an argument can be built again from what a checkpoint holds.
+    """Check that an argument can be restored from a checkpoint.
 
     Raises:
-        TypeError: If it is or holds a dataclass, of which only a dictionary would come back.
+        TypeError: If it is or contains a dataclass, which would be restored as a dictionary.
     """
     parts = value.values() if isinstance(value, Mapping) else value
     if isinstance(value, Mapping | list | tuple):

@@ -216,23 +216,23 @@ class GenerationMixin:
         sources: Sequence[Any] | Tensor | None = None,
         targets: Sequence[Any] | Tensor | None = None,
     ) -> Float[Tensor, " sentence"]:
-        """Say how probable targets are, given their sources.
+        """Compute the log-probabilities of targets, given their sources.
 
         Args:
             sources: Texts or lists of ids, or vectors; `None` for a language model.
-            targets: Texts or lists of ids (without start and end), one a source.
+            targets: Texts or lists of ids (without start and end), one per source.
 
         Returns:
-            Log-probabilities in nats, one per sentence, in the order given, summed over its
-            tokens, the end symbol included. On the CPU.
+            Log-probabilities in nats, one per sentence, summed over its tokens including the end
+            symbol, in the given order, on the CPU.
 
         Raises:
-            ValueError: If the target is not text, there are no targets or not as many as sources,
-                ids hold padding, start or end, or a vector is not finite or of another size.
-            TypeError: If either is no list, or an item no text, list of ids or vector.
+            ValueError: If the target is not text, the numbers of targets and sources differ, ids
+                contain padding, start or end, or a vector is not finite or has another size.
+            TypeError: If either is not a list, or an item is not a text, a list of ids or a vector.
 
         Warns:
-            UnknownSymbolWarning: If texts hold symbols that training never showed.
+            UnknownSymbolWarning: If texts contain symbols that did not occur in training.
         """
         target = _text(self, "score measures texts")
         if targets is None:
@@ -242,7 +242,7 @@ class GenerationMixin:
         source_ids = encode_sources(self, sources, len(targets))
         if len(targets) != len(source_ids):
             raise ValueError(
-                f"expected {len(source_ids)} targets, one a source, got {len(targets)}"
+                f"expected {len(source_ids)} targets, one per source, got {len(targets)}"
             )
         ids = target.encode(targets, label="target")
         return log_probabilities(self, source_ids, [[START, *each, END] for each in ids])
@@ -250,21 +250,21 @@ class GenerationMixin:
     def classify(
         self: SupportsGeneration, sources: Sequence[Any] | Tensor
     ) -> tuple[list[str], Float[Tensor, "source labels"]]:
-        """Say to which class each source belongs.
+        """Predict the class of each source.
 
         Args:
             sources: Texts or lists of ids.
 
         Returns:
-            The likeliest label of each source, and the probabilities `source labels` of all labels
-            in the order of `spec.target.labels`, on the CPU.
+            The most probable label of each source, and the probabilities `source labels` in the
+            order of `spec.target.labels`, on the CPU.
 
         Raises:
-            ValueError: If the target is not classes, or ids hold padding, start or end.
-            TypeError: If `sources` is no list, or a source no text or list of ids.
+            ValueError: If the target is not a class, or ids contain padding, start or end.
+            TypeError: If `sources` is not a list, or an item is not a text or a list of ids.
 
         Warns:
-            UnknownSymbolWarning: If texts hold symbols that training never showed.
+            UnknownSymbolWarning: If texts contain symbols that did not occur in training.
         """
         target = self.spec.target
         if "classify" not in target.methods:
@@ -277,10 +277,10 @@ class GenerationMixin:
         return target.decode_outputs(probabilities), probabilities
 
     def generate_batch(self: SupportsGeneration, batch: SequenceBatch) -> list[Any]:
-        """Generate an answer to each source of a batch; its target is not used.
+        """Generate a text for each source of a batch, without using its target.
 
-        It calls `self.generate`, as `trainer.test`, `trainer.predict` and the callbacks do, so
-        that a subclass that overrides `generate` decides how all of them decode.
+        It calls `self.generate`. `trainer.test`, `trainer.predict` and the callbacks call this
+        method, so a subclass that overrides `generate` changes all of them.
         """
         check_batch(batch)
         module: Any = self
@@ -289,7 +289,11 @@ class GenerationMixin:
 
 
 def _text(module: SupportsGeneration, does: str) -> TextSpec:
-    """The target, if a decoder generates it."""
+    """The target type, if a decoder generates it.
+
+    Raises:
+        ValueError: If the target needs no decoder.
+    """
     target = module.spec.target
     if target.needs_decoder:
         return cast(TextSpec, target)
@@ -299,7 +303,7 @@ def _text(module: SupportsGeneration, does: str) -> TextSpec:
 
 
 def _alternatives(target: TargetSpec) -> str:
-    """The methods that return this target."""
+    """Advice for an error: the methods that a model with this target has."""
     if not target.methods:
         return "call the model on a batch, or use trainer.predict"
     return f"use {' or '.join(target.methods)}"

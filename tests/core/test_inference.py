@@ -83,7 +83,7 @@ def test_scores_of_all_texts_sum_to_one() -> None:
 
 def test_bad_targets_are_refused() -> None:
     model = transformer()
-    with pytest.raises(ValueError, match="expected 2 targets, one a source, got 1"):
+    with pytest.raises(ValueError, match="expected 2 targets, one per source, got 1"):
         model.score([[4], [5]], [[4]])
     with pytest.raises(ValueError, match=r"target 2: .* without padding \(0\), start \(2\)"):
         model.score([[4], [5]], [[4], [2, 5, 3]])
