@@ -2,8 +2,8 @@
 
 Modules in `seqlearn.nn` call `emit(kind, module, fn)`, where `fn` computes attention weights,
 hidden states or gates. Decoding reports how beams are reordered (`generation`, `decoding_step`).
-With no listener active, `emit` returns at once and `fn` is never called. `seqlearn.introspect` has
-the listener behind `record`. This module imports nothing of seqlearn.
+With no listener active, `emit` returns at once and `fn` is never called. `seqlearn.introspect`
+implements the listener of `record`. This module imports nothing from seqlearn.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class ActivationListener(Protocol):
             kind: `"attention"` (axes `batch heads query key`), `"states"` (`batch time width`, or
                 `batch width` for one vector per example) or `"gates"` (`batch time width` each).
             owner: The module that emits it, or a name.
-            make: Computes the tensor, or one for each gate by its name.
-            axes: Which sequences its axes follow; `None` if the module does not say.
+            make: Computes the tensor, or a dictionary of tensors for gates.
+            axes: The sequences that its axes follow; `None` if they are not known.
         """
 
     def loop_start(self) -> None:
@@ -146,10 +146,18 @@ def emit(
     Args:
         kind: See `ActivationListener.on_activation`.
         owner: The module that emits it, or a name.
-        value_or_fn: The tensor, or a function that computes it; called only if a listener wants it.
-        axes: Which sequences its axes follow: `(queries, keys)` of attention, `(steps,)` of states
-            and gates. Without it a recording infers them from the sizes, which is ambiguous where
-            source and target are equally long.
+        value_or_fn: The tensor, or a function that computes it; called only if a listener needs it.
+        axes: The sequences that its axes follow: `(queries, keys)` of attention, `(steps,)` of
+            states and gates. Without it a recording infers them from the sizes, which is ambiguous
+            if source and target are equally long.
+
+    Example:
+        >>> import torch
+        >>> import seqlearn as sl
+        >>> with sl.record(torch.nn.Identity()) as recording:
+        ...     emit("states", "mine", lambda: torch.ones(1, 2, 3), axes=("source",))
+        >>> recording.states["mine"].shape
+        torch.Size([1, 2, 3])
     """
     for listener in _listeners.active:
         listener.on_activation(
@@ -272,17 +280,17 @@ def probe(
 ) -> _Activation:
     """Emit a tensor under a name, and return it unchanged.
 
-    This line adds your own attention weights to a recording:
+    It adds attention weights of your own module to a recording:
 
         weights = sl.probe("mixer.0", weights, axes=("target", "source"))
 
     Args:
-        name: The key under which a recording holds it.
+        name: The key of the tensor in a recording.
         tensor: For `kind="attention"` the weights, `batch heads query key` (or without heads); for
             `"states"` `batch time width`; for `"gates"` a dictionary of such tensors.
         kind: `"attention"`, `"states"`, `"gates"` or a kind registered with
             `introspect.register_kind`.
-        axes: Which sequences the axes follow, each `"source"`, `"target"` or `"pooled"` (one
+        axes: The sequences that the axes follow, each `"source"`, `"target"` or `"pooled"` (one
             vector made from a whole sequence): `(queries, keys)` of attention, `(steps,)` of
             states and gates. Cross-attention is `("target", "source")`, causal self-attention
             `("target", "target")`. Without it a recording infers them from the sizes, which is

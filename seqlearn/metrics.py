@@ -1,4 +1,4 @@
-"""What torchmetrics does not have: figures of a whole corpus from sums that add up over ranks."""
+"""Metrics that torchmetrics lacks, computed from sums over all batches and ranks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from torchmetrics import Metric
 
 
 class TokenStatistics(Metric):
-    """Loss, perplexity, token accuracy and exact match of targets that were predicted in parallel.
+    """Loss, perplexity, token accuracy and exact match of targets predicted by teacher forcing.
 
-    A sentence is matched exactly when every one of its tokens is the likeliest given the true
-    ones before it. Greedy decoding then makes just this sentence, so the exact match of greedy
-    decoding is known without decoding.
+    A sentence is an exact match if each of its tokens is the most probable one given the true
+    tokens before it. Greedy decoding then generates exactly this sentence, so the exact match of
+    greedy decoding is known without decoding.
+
+    Example:
+        >>> metric = TokenStatistics()
+        >>> correct = torch.tensor([True, True, False])
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> metric.update(torch.zeros(3), correct, mask)
+        >>> metric.compute()["exact_match"]
+        tensor(0.5000)
     """
 
     full_state_update = False
@@ -42,9 +50,9 @@ class TokenStatistics(Metric):
         """Add a batch.
 
         Args:
-            nll: Negative log-likelihood, in nats, of every token that is True in `mask`.
-            correct: Whether each of these was the likeliest.
-            mask: Which tokens of the batch count. Rows without any are left out.
+            nll: Negative log-likelihood in nats of each token that is True in `mask`.
+            correct: Whether each of these tokens was the most probable one.
+            mask: True for counted tokens. Rows without counted tokens are not sentences.
         """
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         wrong = torch.zeros_like(mask)
@@ -57,7 +65,10 @@ class TokenStatistics(Metric):
         self.right_sentences = self.right_sentences + (counts & ~wrong.any(-1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss` (nats per token), `perplexity`, `token_accuracy` and `exact_match` (shares)."""
+        """Compute `loss` (nats per token), `perplexity`, and two fractions from 0 to 1.
+
+        The fractions are `token_accuracy` and `exact_match`.
+        """
         loss = self.nll / self.tokens
         return {
             "loss": loss,
@@ -68,7 +79,14 @@ class TokenStatistics(Metric):
 
 
 class ClassStatistics(Metric):
-    """Loss and accuracy of predicted classes, one or several per example."""
+    """Loss and accuracy of predicted classes, one or several per example.
+
+    Example:
+        >>> metric = ClassStatistics()
+        >>> metric.update(torch.zeros(2), torch.tensor([True, False]), torch.ones(2, 1).bool())
+        >>> metric.compute()["accuracy"]
+        tensor(0.5000)
+    """
 
     full_state_update = False
     nll: Tensor
@@ -87,14 +105,14 @@ class ClassStatistics(Metric):
         correct: Bool[Tensor, "*items"],
         mask: Bool[Tensor, "batch 1"],  # noqa: ARG002 -- as the other metrics have it
     ) -> None:
-        """Add a batch: the loss in nats of each item that counts, and whether it is right."""
+        """Add a batch: the loss in nats of each counted item, and whether it is correct."""
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.nll = self.nll + nll.float().sum()
         self.examples = self.examples + nll.numel()
         self.right_examples = self.right_examples + correct.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss` (nats per example) and `accuracy` (a share)."""
+        """Compute `loss` (nats per item) and `accuracy` (0 to 1)."""
         return {
             "loss": self.nll / self.examples,
             "accuracy": self.right_examples / self.examples,
@@ -102,7 +120,7 @@ class ClassStatistics(Metric):
 
 
 class SquaredErrors(Metric):
-    """The mean of squared errors over all numbers: their sum and their count, then the ratio."""
+    """The mean squared error over all elements of the vectors."""
 
     full_state_update = False
     total: Tensor
@@ -120,7 +138,7 @@ class SquaredErrors(Metric):
         self.count = self.count + nll.numel()
 
     def compute(self) -> dict[str, Tensor]:
-        """`loss`, the mean squared error."""
+        """Compute `loss`, the mean squared error."""
         return {"loss": self.total / self.count}
 
 
@@ -144,22 +162,28 @@ class TextExactMatch(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, texts: Sequence[str], references: Sequence[str]) -> None:
-        """Add texts and their references, one each."""
+        """Add texts and their references, one per text."""
         equal = sum(text == reference for text, reference in zip(texts, references, strict=True))
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.equal, self.total = self.equal + equal, self.total + len(texts)
 
     def compute(self) -> Tensor:
-        """The fraction, 0 to 1."""
+        """Compute the fraction, 0 to 1."""
         return self.equal / self.total
 
 
 class CorpusBLEU(Metric):
-    """BLEU of a corpus as sacreBLEU computes it, from sums that add up over batches and ranks.
+    """Corpus BLEU of sacreBLEU, computed from n-gram counts summed over batches and ranks.
 
     Args:
-        lowercase: Whether case is ignored (sacreBLEU's `-lc`).
-        tokenize: sacreBLEU's name for the tokeniser.
+        lowercase: Whether to ignore case (`-lc` of sacreBLEU).
+        tokenize: The name of the tokenizer in sacreBLEU.
+
+    Example:
+        >>> metric = CorpusBLEU()
+        >>> metric.update(["a cat sat on a mat"], ["a cat sat on a mat"])
+        >>> round(metric.compute().item(), 2)
+        100.0
 
     Source: Papineni et al. 2002; Post 2018 for the signature.
     """
@@ -178,13 +202,13 @@ class CorpusBLEU(Metric):
 
     @property
     def signature(self) -> str:
-        """How the figure was made, in sacreBLEU's own words."""
+        """The signature of sacreBLEU, which states how BLEU was computed."""
         bleu = self._bleu()
         bleu.corpus_score(["a"], [["a"]])
         return str(bleu.get_signature())
 
     def update(self, hypotheses: Sequence[str], references: Sequence[str]) -> None:
-        """Add sentences and their references, one each."""
+        """Add sentences and their references, one per sentence."""
         if not hypotheses:
             return
         score = self._bleu().corpus_score(list(hypotheses), [list(references)])
@@ -194,7 +218,7 @@ class CorpusBLEU(Metric):
         self.lengths = self.lengths + torch.tensor([score.sys_len, score.ref_len], device=device)
 
     def compute(self) -> Tensor:
-        """BLEU, from 0 to 100."""
+        """Compute BLEU, 0 to 100."""
         score = BLEU.compute_bleu(
             correct=self.counts.tolist(),
             total=self.totals.tolist(),

@@ -165,8 +165,8 @@ def encode_sources(
             each is not None for each in check_list(sources, "source")
         ):
             raise ValueError(
-                "this model has no source; pass prompts as generate(prompts=…), and complete texts as "
-                "score(targets=…)"
+                "this model has no source; pass prompts as generate(prompts=…), and complete "
+                "texts as score(targets=…)"
             )
         return [None] * len(sources)
     if sources is None:

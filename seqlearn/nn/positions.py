@@ -1,7 +1,7 @@
 """Position encodings, added to the embeddings or applied to queries and keys.
 
 sinusoidal   x_m + PE(m), fixed                    Vaswani et al. 2017, section 3.5
-learned      x_m + E[m], one row a position        Gehring et al. 2017, section 3.1
+learned      x_m + E[m], a row for each m         Gehring et al. 2017, section 3.1
 rotary       queries and keys rotated by angles    Su et al. 2021, section 3.4.2
              that grow with m, in every layer
 """
@@ -20,7 +20,12 @@ POSITIONS = ("sinusoidal", "learned", "rotary")
 
 
 def frequencies(width: int, device: torch.device | None = None) -> Float[Tensor, " pairs"]:
-    """The angle by which each pair of numbers goes on per position: `10000^(-2i / width)`."""
+    """The angle per position, in radians, of each pair of elements: `10000^(-2i / width)`.
+
+    Example:
+        >>> frequencies(2)
+        tensor([1.])
+    """
     pair = torch.arange(0, width, 2, device=device, dtype=torch.float32)
     return torch.exp(pair * (-math.log(10000.0) / width))
 
@@ -28,7 +33,7 @@ def frequencies(width: int, device: torch.device | None = None) -> Float[Tensor,
 def angles(
     start: int, length: int, width: int, device: torch.device | None = None
 ) -> Float[Tensor, "{length} pairs"]:
-    """Position times frequency, for each position from `start` and each pair of numbers."""
+    """Position times frequency, in radians, for each position from `start` and each pair."""
     position = torch.arange(start, start + length, device=device, dtype=torch.float32)
     return position[:, None] * frequencies(width, device)
 
@@ -45,10 +50,14 @@ def sinusoidal(
         start: The first position.
         length: Number of positions.
         d_model: Width of an encoding.
-        device: Where to make it.
+        device: The device of the result.
 
     Returns:
         One encoding per position, from `start`.
+
+    Example:
+        >>> sinusoidal(0, 1, 4)
+        tensor([[0., 1., 0., 1.]])
 
     Source: Vaswani et al. 2017, section 3.5.
     """
@@ -59,17 +68,22 @@ def sinusoidal(
 def rotary(
     inputs: Float[Tensor, "*batch time d_head"], start: int
 ) -> Float[Tensor, "*batch time d_head"]:
-    """The textbook form: rotate each pair of numbers by its angle, which grows with the position.
+    """The textbook form: rotate each pair of elements by an angle proportional to the position.
 
         x'_{2i}   = x_{2i} cos mθ_i - x_{2i+1} sin mθ_i        θ_i = 10000^(-2i / d_head)
         x'_{2i+1} = x_{2i} sin mθ_i + x_{2i+1} cos mθ_i
 
-    So the product of a query at `m` and a key at `n` depends on `m - n` alone. The pairs are
-    neighbours, (0, 1), (2, 3) …, as in the paper; other codes pair `i` with `i + d_head / 2`.
+    The dot product of a query at `m` and a key at `n` depends only on `m - n`. The pairs are
+    adjacent elements, (0, 1), (2, 3) …, as in the paper; some other implementations pair `i` with
+    `i + d_head / 2`.
 
     Args:
         inputs: Queries or keys, of even width.
-        start: The position of the first.
+        start: The position of the first query or key.
+
+    Example:
+        >>> rotary(torch.ones(1, 2), start=0)  # position 0 is not rotated
+        tensor([[1., 1.]])
 
     Source: Su et al. 2021, section 3.4.2, equation 34.
     """
@@ -85,13 +99,14 @@ def rotary(
 def apply_rotary(
     inputs: Float[Tensor, "*batch time d_head"], start: int
 ) -> Float[Tensor, "*batch time d_head"]:
-    """The fast path: the result of `rotary`, each pair as one complex number times `exp(i m θ)`.
+    """The fast path of `rotary`: multiply each pair, as a complex number, by `exp(i m θ)`.
 
-    One kernel instead of seven. A compiler fuses those seven, and knows no complex numbers.
+    It takes one kernel instead of seven. `torch.compile` fuses the seven kernels of `rotary` and
+    does not support complex numbers, so compiled code uses `rotary`.
     """
     if torch.compiler.is_compiling():
         return rotary(inputs, start)
-    real = torch.promote_types(inputs.dtype, torch.float32)  # there are no half complex numbers
+    real = torch.promote_types(inputs.dtype, torch.float32)  # complex numbers need float32
     *batch, time, d_head = inputs.shape
     angle = angles(start, time, d_head, inputs.device).to(real)
     pairs = torch.view_as_complex(inputs.to(real).reshape(*batch, time, d_head // 2, 2))
@@ -100,7 +115,7 @@ def apply_rotary(
 
 
 class SinusoidalPositions(nn.Module):
-    """√d_model times the embeddings, plus sines and cosines; for any length.
+    """Multiply embeddings by √d_model and add sinusoidal position encodings, for any length.
 
     Source: Vaswani et al. 2017, sections 3.4 and 3.5.
     """
@@ -115,9 +130,10 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """The embeddings, plus a learned row for each position up to a maximum.
+    """Add a learned vector for each position, up to a maximum, to embeddings.
 
-    Rows start as small noise (standard deviation 0.02); one that training never reaches stays so.
+    Vectors are initialized with standard deviation 0.02. Positions that do not occur in training
+    keep their initial values.
 
     Args:
         max_length: Number of positions.
@@ -137,26 +153,26 @@ class LearnedPositions(nn.Module):
         """Add the positions from `start` on.
 
         Raises:
-            ValueError: If there are more positions than rows.
+            ValueError: If a position exceeds the maximum.
         """
         end, most = start + inputs.shape[1], len(self.weight)
         if end > most:
             raise ValueError(
-                f"expected at most {most} positions, got {end}; positions='learned' reach no "
-                "further: shorten the text or max_length, or train with 'sinusoidal' or 'rotary'"
+                f"expected at most {most} positions, got {end}; positions='learned' end "
+                "there: shorten the text or max_length, or train with 'sinusoidal' or 'rotary'"
             )
         return inputs + self.weight[start:end]
 
 
 class ScaledEmbedding(nn.Module):
-    """√d_model times the embeddings, for rotary positions, which the attention applies."""
+    """Multiply embeddings by √d_model; used with rotary positions, which the attention applies."""
 
     def forward(
         self,
         inputs: Float[Tensor, "batch time d_model"],
-        start: int,  # noqa: ARG002 -- as the other two have it
+        start: int,  # noqa: ARG002 -- same signature as the others
     ) -> Float[Tensor, "batch time d_model"]:
-        """Scale the inputs; their positions make no difference here."""
+        """Scale the inputs; `start` has no effect."""
         return inputs * math.sqrt(inputs.shape[-1])
 
 
@@ -164,12 +180,12 @@ def make_position_encoding(positions: Positions, d_model: int, max_length: int) 
     """Make the module, called with `(inputs, start)`, that adds positions to embeddings.
 
     Args:
-        positions: The encoding; with `"rotary"` the attention must be rotary too.
+        positions: The encoding; `"rotary"` also needs rotary attention.
         d_model: Width of an embedding.
         max_length: Number of positions of `"learned"`.
 
     Raises:
-        ValueError: If there is no such encoding.
+        ValueError: If `positions` is not one of `POSITIONS`.
 
     Example:
         >>> make_position_encoding("sinusoidal", 8, 16)(torch.zeros(1, 3, 8), 0).shape

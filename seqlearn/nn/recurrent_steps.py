@@ -12,9 +12,9 @@
            c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
            h_t = o_t ⊙ tanh(c_t)
 
-Each b is the sum of two biases, because torch's kernels have two. The reset gate of the GRU is
-applied after the matrix product, as in torch and cuDNN. `seqlearn.nn.recurrent` runs all steps on
-torch's fused kernels.
+Each b is the sum of two biases, as in the kernels of torch. The reset gate of the GRU is applied
+after the matrix product, as in torch and cuDNN. `seqlearn.nn.recurrent` runs all steps on the fused
+kernels of torch.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor
 
 
 class RNNStep(NamedTuple):
-    """One step of a tanh RNN."""
+    """The result of one step of a tanh RNN."""
 
     hidden: Tensor
 
 
 class GRUStep(NamedTuple):
-    """One step of a GRU: the new state and the gates that made it (`candidate` is n_t)."""
+    """The result of one step of a GRU: the new state and its gates (`candidate` is n_t)."""
 
     hidden: Tensor
     reset: Tensor
@@ -41,7 +41,7 @@ class GRUStep(NamedTuple):
 
 
 class LSTMStep(NamedTuple):
-    """One step of an LSTM: the new states and the gates that made them (`candidate` is g_t)."""
+    """The result of one step of an LSTM: the new states and their gates (`candidate` is g_t)."""
 
     hidden: Tensor
     cell: Tensor
@@ -59,6 +59,11 @@ def rnn_step(
     Args:
         from_input: `W x_t` and its bias.
         from_state: `U h_{t-1}` and its bias.
+
+    Example:
+        >>> import torch
+        >>> rnn_step(torch.zeros(1), torch.zeros(1))
+        RNNStep(hidden=tensor([0.]))
     """
     return RNNStep((from_input + from_state).tanh())
 
@@ -74,6 +79,11 @@ def gru_step(
         from_input: `W x_t` and its biases.
         from_state: `U h_{t-1}` and its biases.
         hidden: `h_{t-1}`.
+
+    Example:
+        >>> import torch
+        >>> gru_step(torch.zeros(3), torch.zeros(3), torch.ones(1)).hidden
+        tensor([0.5000])
     """
     x_reset, x_update, x_new = from_input.chunk(3, -1)
     h_reset, h_update, h_new = from_state.chunk(3, -1)
@@ -94,6 +104,11 @@ def lstm_step(
         from_input: `W x_t` and its biases.
         from_state: `U h_{t-1}` and its biases.
         cell: `c_{t-1}`.
+
+    Example:
+        >>> import torch
+        >>> lstm_step(torch.zeros(4), torch.zeros(4), torch.ones(1)).cell
+        tensor([0.5000])
     """
     gates = (from_input + from_state).chunk(4, -1)
     i, f, o = gates[0].sigmoid(), gates[1].sigmoid(), gates[3].sigmoid()

@@ -1,4 +1,4 @@
-"""Text as source or target: vocabulary, tokenizer, loss, conversion between texts and ids."""
+"""`TextSpec`: text as source or target, with vocabulary, tokenizer and loss."""
 
 from __future__ import annotations
 
@@ -44,20 +44,24 @@ def _tokenizer(definition: str) -> Tokenizer:
 
 @dataclass(frozen=True)
 class TextSpec(SourceSpec, TargetSpec):
-    """A text, as source or target.
+    """The type of a source or target that is text.
 
     Attributes:
-        vocab_size: Number of ids, the four reserved ones included.
-        max_length: Tokens in the longest text of training, without start and end.
-        tokenizer: The JSON of a Hugging Face `tokenizers` tokenizer, or `None` for lists of
-            ids instead of texts.
+        vocab_size: Number of ids, including the four reserved ones.
+        max_length: Tokens in the longest training text, without start and end.
+        tokenizer: The JSON of a tokenizer of Hugging Face `tokenizers`; `None` for lists of ids
+            instead of texts.
         unk_in_training: Whether the training split has tokens outside the vocabulary. If not, the
             unknown symbol is untrained: raw text that needs it is encoded with a warning, and no
             decoding strategy generates it.
 
     Raises:
-        TypeError: If a value is not of its type.
-        ValueError: If `vocab_size` leaves no room for a token beside the four reserved ids.
+        TypeError: If a value has the wrong type.
+        ValueError: If `vocab_size` is not above 4, the number of reserved ids.
+
+    Example:
+        >>> TextSpec(vocab_size=9, max_length=5).decode([[2, 4, 6, 3, 0]])
+        [[4, 6]]
     """
 
     kind: ClassVar[str] = "text"
@@ -96,9 +100,9 @@ class TextSpec(SourceSpec, TargetSpec):
             label: How error messages name one of the texts.
 
         Raises:
-            TypeError: If it is not a list of strings or of lists of integers.
-            ValueError: If an id is outside the vocabulary, or is padding, start or end, if a string
-                comes and there is no tokenizer, or if a text holds half of a surrogate pair.
+            TypeError: If `texts` is not a list of strings or of lists of integers.
+            ValueError: If an id is outside the vocabulary, or is padding, start or end; if a text
+                is a string and there is no tokenizer; or if it contains a lone surrogate.
 
         Example:
             >>> TextSpec(vocab_size=9, max_length=5).encode([[4, 6], []])
@@ -144,9 +148,9 @@ class TextSpec(SourceSpec, TargetSpec):
         return encoding
 
     def decode(self, ids: Iterable[Sequence[int]]) -> list[str] | list[list[int]]:
-        """Turn lists of ids into texts (into lists of plain ids where there is no tokenizer).
+        """Turn lists of ids into texts, or into lists of integers if there is no tokenizer.
 
-        Reserved ids other than unknown are left out; unknown is written `<unk>`.
+        Padding, start and end are omitted; the unknown symbol becomes `<unk>`.
         """
         kept = [[int(i) for i in row if int(i) not in (PAD, START, END)] for row in ids]
         if self.tokenizer is None:
@@ -155,7 +159,12 @@ class TextSpec(SourceSpec, TargetSpec):
         return [tokenizer.decode(row, skip_special_tokens=False) for row in kept]
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """Name each id, for labels of plots; bytes are shown as the characters they stand for."""
+        """The text of each id, for labels of plots; bytes are shown as the vocabulary names them.
+
+        Example:
+            >>> TextSpec(vocab_size=9, max_length=5).tokens([2, 4])
+            ['<s>', '4']
+        """
         if self.tokenizer is None:
             return [SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in map(int, ids)]
         tokenizer = _tokenizer(self.tokenizer)
@@ -164,7 +173,7 @@ class TextSpec(SourceSpec, TargetSpec):
             if i < len(SPECIAL_TOKENS):
                 names.append(SPECIAL_TOKENS[i])
             else:
-                # A byte that is no character of its own decodes to the replacement character.
+                # A byte that is not a character decodes to the replacement character.
                 text = tokenizer.decode([i], skip_special_tokens=False)
                 names.append(text if text and "�" not in text else str(tokenizer.id_to_token(i)))
         return names
@@ -175,13 +184,13 @@ class TextSpec(SourceSpec, TargetSpec):
         return max(1, self.max_length)
 
     def diff(self, other: TextSpec) -> str | None:
-        """The vocabularies, if they differ; the longest length may differ, it changes no id."""
+        """How the vocabularies differ; `None` if they are equal. It ignores `max_length`."""
         if self.vocab_size != other.vocab_size:
             return f"vocab_size {self.vocab_size} against {other.vocab_size}"
         return None if self.tokenizer == other.tokenizer else "two different tokenizers"
 
     def describe(self, value: Any) -> str:
-        """The text; ids are separated by blanks."""
+        """The text, or ids separated by spaces."""
         return value if isinstance(value, str) else " ".join(str(int(i)) for i in value)
 
     # As a source
@@ -195,7 +204,7 @@ class TextSpec(SourceSpec, TargetSpec):
     def embed(
         self, layer: nn.Module, source: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Embed the ids; an empty text becomes one visible position of padding."""
+        """Embed the ids; an empty text becomes one unmasked position of padding."""
         if lengths is None:
             return layer(source), torch.ones_like(source, dtype=torch.bool), None
         if source.shape[1] == 0:
@@ -212,7 +221,7 @@ class TextSpec(SourceSpec, TargetSpec):
         return pad(encoded, device)
 
     def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:
-        """The ids of each text, without padding."""
+        """Split a batch into the ids of each text, without padding."""
         if lengths is None:
             return list(source)
         pairs = zip(source.tolist(), lengths.tolist(), strict=True)
@@ -231,7 +240,7 @@ class TextSpec(SourceSpec, TargetSpec):
         return self.tokenizer is not None
 
     def make_target_embedding(self, d_model: int) -> nn.Module | None:
-        """An embedding, as of a source."""
+        """An embedding, as for a source."""
         return self.make_input_layer(d_model)
 
     def collate_targets(
@@ -240,26 +249,26 @@ class TextSpec(SourceSpec, TargetSpec):
         device: torch.device,
         dtype: torch.dtype,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor | None]:
-        """Pad the ids, each text from the start symbol to the end symbol."""
+        """Add the start and end symbols, and pad the ids."""
         return pad([[START, *ids, END] for ids in encoded], device)
 
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """The tokens after the start symbol, the end symbol included."""
+        """The tokens after the start symbol, and the mask of the counted ones."""
         assert batch.target_lengths is not None
         labels = batch.target[:, 1:]
         mask = length_mask(batch.target_lengths - 1, labels.shape[1])
         mask &= ~batch.is_duplicate[:, None]
-        return labels, mask & (labels != START)  # which separates the documents of a stream
+        return labels, mask & (labels != START)  # it separates the documents of a stream
 
     def compute_loss(
         self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0
     ) -> TargetLoss:
-        """The cross-entropy of each token."""
+        """The summed cross-entropy in nats, and the statistics of each token."""
         measured = linear_cross_entropy(hidden, head.weight, head.bias, labels, smoothing)
         return TargetLoss(measured.loss, torch.tensor(len(labels)), measured.nll, measured.correct)
 
     def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The cross-entropy."""
+        """The cross-entropy of each token, in nats."""
         return nn.functional.cross_entropy(outputs, labels, reduction="none")
 
     def make_metrics(self) -> TokenStatistics:
@@ -267,7 +276,7 @@ class TextSpec(SourceSpec, TargetSpec):
         return TokenStatistics()
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:
-        """The texts of the likeliest tokens."""
+        """The texts of the most probable tokens."""
         return self.decode_labels(outputs.argmax(-1))
 
     def decode_labels(self, target: Tensor) -> list[Any]:
