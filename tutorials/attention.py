@@ -105,7 +105,7 @@ print(f"generated so far {target[:step]!r}, next {target[step]!r}")
 # $\operatorname{score}(s, h_i) = s \cdot W h_i$, with a learned matrix $W$.
 
 # %%
-layer = model.decoder.combination
+layer = model.decoder.attentional_hidden
 W = layer.attention.key.weight.detach()
 scores = torch.stack([s @ (W @ h_i) for h_i in h])
 print(*(f"{score:.1f}" for score in scores))
@@ -195,7 +195,7 @@ print("equal:", torch.allclose(outputs[0, step], output, atol=1e-5))
 # %%
 with sl.record(model) as recording:
     model.generate([source])
-name = "decoder.combination.attention"
+name = "decoder.attentional_hidden.attention"
 print(name, tuple(recording.attention[name].shape))
 print("equal:", torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5))
 
@@ -275,7 +275,7 @@ BY_HAND = {
 @torch.no_grad()
 def is_equal(score, model):
     """Compare the scores of a model with the line above."""
-    attention = model.decoder.combination.attention
+    attention = model.decoder.attentional_hidden.attention
     by_model = attention.scores(states, attention.project_keys(memory.states))[0, step]
     by_hand = torch.stack([BY_HAND[score](s, h_i, attention) for h_i in h])
     return torch.allclose(by_model, by_hand, atol=1e-4)

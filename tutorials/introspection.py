@@ -88,7 +88,7 @@ for kind in ("attention", "states", "gates"):
     print(kind, list(getattr(recording, kind)))
 
 # %%
-recording.plot("decoder.combination.attention")
+recording.plot("decoder.attentional_hidden.attention")
 
 # %% [markdown]
 # The fast kernel does not store the gates. They are computed in addition, from its inputs and
@@ -113,7 +113,7 @@ recording.plot(layer)
 # generates the name of the month?
 
 # %%
-name = "decoder.combination.attention"
+name = "decoder.attentional_hidden.attention"
 weights = recording.attention[name]
 (nats,) = head_entropy(weights, recording.queries(name)).tolist()
 print(f"entropy {nats:.2f} nats: equal to uniform attention over {2.718**nats:.1f} characters")

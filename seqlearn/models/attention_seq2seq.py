@@ -133,7 +133,7 @@ class AttentionDecoder(nn.Module):
         super().__init__()
         self.input_feeding = input_feeding
         self.recurrence = recurrence
-        self.combination = AttentionalHidden(attention, d_model, dropout)
+        self.attentional_hidden = AttentionalHidden(attention, d_model, dropout)
 
     def forward(
         self,
@@ -150,11 +150,11 @@ class AttentionDecoder(nn.Module):
         """
         if state is None:
             first = self.recurrence.initial_states(memory)
-            key = self.combination.attention.project_keys(memory.states)
+            key = self.attentional_hidden.attention.project_keys(memory.states)
             state = AttentionDecoderState(first, key, torch.zeros_like(memory.pooled))
         if not self.input_feeding:
             states, layers = self.recurrence(inputs, memory, state.layers)
-            return self.combination(states, state.key, memory), state._replace(layers=layers)
+            return self.attentional_hidden(states, state.key, memory), state._replace(layers=layers)
         return self.forward_input_feeding(inputs, memory, state)
 
     def forward_input_feeding(
@@ -170,7 +170,7 @@ class AttentionDecoder(nn.Module):
                 # The recurrence multiplies its inputs by √d_model, which only embeddings need.
                 fed = torch.cat([token, state.hidden / self.recurrence.scale], -1)[:, None]
                 states, layers = self.recurrence(fed, memory, state.layers)
-                hidden = self.combination(states, state.key, memory)
+                hidden = self.attentional_hidden(states, state.key, memory)
                 outputs.append(hidden)
                 state = state._replace(layers=layers, hidden=hidden.squeeze(1))
         return torch.cat(outputs, 1), state
@@ -191,15 +191,15 @@ class AttentionPoolingEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.recurrence = recurrence
-        self.combination = AttentionalHidden(attention, d_model, dropout)
+        self.attentional_hidden = AttentionalHidden(attention, d_model, dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch source d_model"], mask: Bool[Tensor, "batch source"]
     ) -> Memory:
         """Encode embedded tokens; `mask` is True where a position is real."""
         memory = self.recurrence(inputs, mask)
-        key = self.combination.attention.project_keys(memory.states)
-        pooled = self.combination(memory.pooled[:, None], key, memory, "pooled").squeeze(1)
+        key = self.attentional_hidden.attention.project_keys(memory.states)
+        pooled = self.attentional_hidden(memory.pooled[:, None], key, memory, "pooled").squeeze(1)
         return memory._replace(pooled=pooled)
 
 

@@ -44,7 +44,10 @@ def cell_step(layer: sl.nn.FusedLayer, x: Tensor, state: tuple[Tensor, ...]) -> 
 def textbook(model: sl.AttentionSeq2Seq, memory: sl.Memory, row: int, ids: list[int]) -> Tensor:
     """One sentence, one step after another: cell, score, softmax, sum, concatenate, answer."""
     decoder = model.decoder
-    attention, feedforward = decoder.combination.attention, decoder.combination.feedforward
+    attention, feedforward = (
+        decoder.attentional_hidden.attention,
+        decoder.attentional_hidden.feedforward,
+    )
     real = memory.states[row][memory.mask[row]]
     parts = 2 if model.hparams.cell == "lstm" else 1
     first = (
@@ -115,8 +118,8 @@ def test_recording_tells_the_weights_and_changes_no_bit(input_feeding: bool) -> 
         with sl.record(model) as recording:
             heard = model(BATCH)
     assert torch.equal(heard, alone)
-    assert list(recording.attention) == ["decoder.combination.attention"]
-    weights = recording.attention["decoder.combination.attention"]
+    assert list(recording.attention) == ["decoder.attentional_hidden.attention"]
+    weights = recording.attention["decoder.attentional_hidden.attention"]
     assert weights.shape == (3, 1, BATCH.target.shape[1] - 1, 3)  # batch heads query key
     seen = length_mask(BATCH.source_lengths, 3)[:, None, None].expand_as(weights)
     assert (weights[~seen] == 0).all()
@@ -130,13 +133,13 @@ def test_recording_a_generation(input_feeding: bool) -> None:
     alone = model.generate(sources, max_new_tokens=4)
     with sl.record(model) as recording:
         assert model.generate(sources, max_new_tokens=4) == alone
-    weights = recording.attention["decoder.combination.attention"]
+    weights = recording.attention["decoder.attentional_hidden.attention"]
     assert len(weights) == 3
     with sl.record(model) as at_once:
         for source, answer in zip(sources, alone, strict=True):
             memory = model.encode(*pad([source]))
             model.decode(torch.tensor([[2, *answer]]), memory)
-    expected = at_once.attention["decoder.combination.attention"]
+    expected = at_once.attention["decoder.attentional_hidden.attention"]
     for row, answer in enumerate(alone):
         steps = min(len(answer) + 1, 4)
         torch.testing.assert_close(
@@ -150,9 +153,9 @@ def test_a_class_is_told_from_one_look_back() -> None:
         model.classify(SOURCES)
     with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
-    looked = recording.attention["encoder.combination.attention"]
+    looked = recording.attention["encoder.attentional_hidden.attention"]
     assert looked.shape == (3, 1, 1, 3)
-    combination = model.encoder.combination
+    attentional_hidden = model.encoder.attentional_hidden
     with torch.no_grad():
         before = model.encoder.recurrence(
             model.source_embedding(pad(SOURCES)[0]), length_mask(torch.tensor([3, 1, 0]), 3)
@@ -160,10 +163,10 @@ def test_a_class_is_told_from_one_look_back() -> None:
         for row in range(2):
             real = before.states[row, : len(SOURCES[row])]
             query = before.pooled[row]
-            attention = combination.attention
+            attention = attentional_hidden.attention
             scores = (attention.query(query) + attention.key(real)).tanh() @ attention.v
             context = scores.softmax(0) @ real
-            expected = combination.feedforward(torch.cat([context, query])).tanh()
+            expected = attentional_hidden.feedforward(torch.cat([context, query])).tanh()
             torch.testing.assert_close(memory.pooled[row], expected, **EXACT)
     assert (memory.pooled[2] == 0).all()
     assert (looked[2] == 0).all()

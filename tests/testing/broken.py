@@ -116,7 +116,7 @@ def louder(_part: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
 class OutputOfOtherWeights(sl.AttentionSeq2Seq):
     def __init__(self, spec: sl.SequenceSpec) -> None:
         super().__init__(spec, d_model=6, num_layers=1, dropout=0.0)
-        self.decoder.combination.attention.register_forward_hook(louder)
+        self.decoder.attentional_hidden.attention.register_forward_hook(louder)
 
 
 # 2: shapes

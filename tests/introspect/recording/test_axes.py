@@ -25,7 +25,7 @@ FACTORIES = {
 }
 """One model for each kind of module that states its axes."""
 
-VECTORS = ("context", "encoder.hidden", "encoder.combination")
+VECTORS = ("context", "encoder.hidden", "encoder.attentional_hidden")
 """Endings of the names of states that are one vector per source and follow no sequence."""
 
 
@@ -33,10 +33,10 @@ def expected_axes(recording: Recording, spec: SequenceSpec) -> dict[str, tuple[s
     found = {}
     for name in recording.attention:
         if name.startswith("decoder.") and name.endswith(
-            ("cross_attention", "combination.attention")
+            ("cross_attention", "attentional_hidden.attention")
         ):
             found[name] = ("target", "source")
-        elif name == "encoder.combination.attention":
+        elif name == "encoder.attentional_hidden.attention":
             found[name] = ("pooled", "source")
         else:
             side = "source" if name.startswith("encoder.") else "target"

@@ -143,20 +143,20 @@ def test_a_loop_over_time_is_one_history() -> None:
 
 def test_a_loop_that_fails_leaves_the_next_call_alone() -> None:
     model = AttentionSeq2Seq(SPEC, d_model=4, input_feeding=True).eval()
-    combination, calls = model.decoder.combination, []
+    attentional_hidden, calls = model.decoder.attentional_hidden, []
 
     def fail(*_: object) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise ZeroDivisionError
 
-    hook = combination.register_forward_pre_hook(fail)
+    hook = attentional_hidden.register_forward_pre_hook(fail)
     with record(model) as recording:
         with pytest.raises(ZeroDivisionError):
             model(BATCH)
         hook.remove()
         model(BATCH)
-    assert recording.attention["decoder.combination.attention"].shape == (2, 1, 4, 5)
+    assert recording.attention["decoder.attentional_hidden.attention"].shape == (2, 1, 4, 5)
     assert len(recording.tokens) == 2
 
 
@@ -182,7 +182,7 @@ def test_classes_are_recorded_in_the_callers_order() -> None:
     with record(model) as recording:
         model.classify([[4, 5, 6], [7], [8, 9]])
     assert recording.source == [["4", "5", "6"], ["7"], ["8", "9"]]
-    name = "encoder.combination.attention"
+    name = "encoder.attentional_hidden.attention"
     assert recording.axes[name] == ("pooled", "source")
     assert recording.labels(name, 2) == (["pooled"], ["8", "9"])
     assert (recording.attention[name] > 0).sum(-1).flatten().tolist() == [3, 1, 2]
