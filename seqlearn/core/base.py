@@ -37,7 +37,8 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     `self.decoder`. Its constructor arguments must be plain data; numpy scalars, paths and enums are
     converted before the constructor runs. They are saved in `hparams` and, with the spec, in every
     checkpoint, so `self.save_hyperparameters()` is optional; call it with `ignore=` to exclude
-    arguments.
+    arguments. An argument `recipe` or `generation` of the subclass takes effect even if it is not
+    passed to `super().__init__`.
 
     Args:
         spec: The types of source and target, such as `data.spec`.
