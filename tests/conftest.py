@@ -14,6 +14,9 @@ from jaxtyping import install_import_hook
 
 install_import_hook("seqlearn", "shape_check.check")
 
+collect_ignore_glob = ["user/[!t]*.py"]
+"""A user's files, which tests import by name: doctest would import them again under another one."""
+
 settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

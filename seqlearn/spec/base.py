@@ -16,6 +16,7 @@ of the module that defines it; loading never imports that module, so import it f
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -60,7 +61,7 @@ class SideSpec(ABC):
         if (kind := cls.__dict__.get("kind")) is None:
             return
         known = _REGISTRY.get(kind)
-        if known is not None and _location(known) != _location(cls):
+        if known is not None and not _is_redefinition(known, cls):
             raise ValueError(
                 f"expected a new kind for {_location(cls)}, got {kind!r}, which {_location(known)} "
                 "has"
@@ -218,6 +219,14 @@ _REGISTRY: dict[str, type[SideSpec]] = {}
 
 def _location(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_redefinition(known: type, cls: type) -> bool:
+    """Whether a class is defined again: in a notebook, or in a file imported under two names."""
+    if _location(known) == _location(cls):
+        return True
+    files = [getattr(sys.modules.get(one.__module__), "__file__", None) for one in (known, cls)]
+    return known.__qualname__ == cls.__qualname__ and files[0] == files[1] is not None
 
 
 def side_from_dict(plain: Mapping[str, Any]) -> Any:

@@ -205,7 +205,7 @@ def test_bad_options_are_refused_before_anything_is_read() -> None:
         model.generate([], beam_size=3)
     with pytest.raises(ValueError, match="max_new_tokens of at least 1, or None, got 0"):
         model.generate([], max_new_tokens=0)
-    with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"top_p above 0 and at most 1, or None, got 1\.5"):
         model.generate([], strategy="sample", top_p=1.5)
 
 

@@ -258,7 +258,7 @@ def test_a_split_that_is_not_there_is_an_error_when_it_is_asked_for() -> None:
     data = Given(Text(), Text(), {"train": PAIRS["train"]})
     assert len(data.dataset("test")) == 0
     for name in ("val", "test", "predict"):
-        with pytest.raises(ValueError, match=r"no (val|test) split .*; give it one"):
+        with pytest.raises(ValueError, match=r"no (val|test) split .*; add one"):
             getattr(data, f"{name}_dataloader")()
 
 

@@ -45,7 +45,7 @@ def test_each_architecture_serves_each_task_but_one(name: str) -> None:
     """So that no law skips a module unnoticed."""
     for task, spec in TASKS.items():
         if (name, task) == ("AttentionSeq2Seq", "language-modeling"):
-            with pytest.raises(ValueError, match="take RNN, GRU, LSTM, FeedForward or Transformer"):
+            with pytest.raises(ValueError, match="use RNN, GRU, LSTM, FeedForward or Transformer"):
                 sl.AttentionSeq2Seq(spec)
         else:
             MODULES[name](spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,22 @@ def test_a_kind_belongs_to_one_class() -> None:
 
         class Other(sl.spec.SideSpec):
             kind = "checklist"
+
+
+def test_a_file_may_be_imported_under_two_names(tmp_path: Path) -> None:
+    """As a script that is run and imported: its class is defined twice, and is one kind."""
+    file = tmp_path / "twice.py"
+    file.write_text(
+        "import seqlearn as sl\nclass Twice(sl.spec.SideSpec):\n    kind = 'twice'\n",
+        encoding="utf-8",
+    )
+    for name in ("twice", "__twice_main__"):
+        module_spec = importlib.util.spec_from_file_location(name, file)
+        assert module_spec is not None
+        assert module_spec.loader is not None
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = module
+        module_spec.loader.exec_module(module)
 
 
 def test_bad_data_is_refused() -> None:

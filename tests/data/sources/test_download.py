@@ -216,7 +216,7 @@ def test_a_silent_server_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path):
     (tmp_path / "taken").write_text("a file, not a folder", encoding="utf-8")
-    with pytest.raises(OSError, match=r"taken/file.bin: cannot be written .*choose a folder") as e:
+    with pytest.raises(OSError, match=r"taken/file.bin: cannot be written .*writable folder") as e:
         download(server.url("plain"), tmp_path / "taken" / "file.bin", DIGEST)
     assert "\n" not in str(e.value)
     assert server.asked == []
