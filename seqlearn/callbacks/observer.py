@@ -19,6 +19,7 @@ from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.probe_batch import first_rows
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.introspect.recording.compile_stance import force_eager
+from seqlearn.plain_data import check_whole_number
 
 
 class Observer(L.Callback, ABC):
@@ -60,6 +61,7 @@ class Observer(L.Callback, ABC):
         name: Prefix of all tags and file names; distinguishes two callbacks of one class.
 
     Raises:
+        TypeError: If a number is not a whole number.
         ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1.
     """
 
@@ -77,12 +79,11 @@ class Observer(L.Callback, ABC):
         name: str = "",
     ) -> None:
         kind = type(self).__name__
-        numbers = {
-            "every_n_epochs": every_n_epochs, "every_n_steps": every_n_steps, "examples": examples
-        }  # fmt: skip
-        for which, number in numbers.items():
-            if number is not None and number < 1:
-                raise ValueError(f"{kind}: expected {which} of at least 1, got {number}")
+        if every_n_epochs is not None:
+            every_n_epochs = check_whole_number(every_n_epochs, f"{kind}.every_n_epochs", 1)
+        if every_n_steps is not None:
+            every_n_steps = check_whole_number(every_n_steps, f"{kind}.every_n_steps", 1)
+        examples = check_whole_number(examples, f"{kind}.examples", 1)
         if every_n_epochs is None and every_n_steps is None:
             raise ValueError(f"{kind} would never run: set every_n_epochs or every_n_steps")
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps

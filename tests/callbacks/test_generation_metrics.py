@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import lightning as L
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -104,7 +105,36 @@ def test_models_without_texts_to_compare_are_refused(task: str, tmp_path: Path) 
         trainer_of(tmp_path, GenerationMetrics()).validate(BoringModel(), DataLoader([]))
 
 
-def test_numbers_below_one_are_refused() -> None:
-    for options in ({"every_n_epochs": 0}, {"num_examples": 0}):
-        with pytest.raises(ValueError, match="of at least 1, got 0"):
-            GenerationMetrics(**options)
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_part_of_the_split(limit: int, data: sl.data.TextPairs, tmp_path: Path) -> None:
+    """Batches are planned by length, so they need not contain the first examples of the split."""
+    data.setup("validate")
+    seen = [batch.size for batch in data.val_dataloader()][:limit]
+    model = Counting(data.spec)
+    trainer = trainer_of(tmp_path, GenerationMetrics(num_examples=4), limit_val_batches=limit)
+    (figures,) = trainer.validate(model, data, verbose=False)
+    assert sum(model.calls) == min(4, sum(seen))
+    assert 0 <= figures["val/generated_exact_match"] <= 1
+
+
+def test_nothing_is_logged_without_an_example(data: sl.data.TextPairs, tmp_path: Path) -> None:
+    data.setup("validate")
+    batch = data.dataset("val")[[4, 5, 6]]
+    trainer = trainer_of(tmp_path, GenerationMetrics(num_examples=2))
+    with pytest.warns(UserWarning, match="no validation example was measured"):
+        (figures,) = trainer.validate(
+            Counting(data.spec), DataLoader([batch], batch_size=None), verbose=False
+        )
+    assert not {"val/bleu", "val/generated_exact_match"} & set(figures)
+
+
+def test_numbers_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    for name in ("every_n_epochs", "num_examples"):
+        with pytest.raises(ValueError, match=rf"GenerationMetrics\.{name} of at least 1, got 0"):
+            GenerationMetrics(**{name: 0})
+        for wrong in ("1", 1.5, True):
+            with pytest.raises(TypeError, match=f"{name}: expected a whole number"):
+                GenerationMetrics(**{name: wrong})
+    with pytest.raises(TypeError, match="every_n_epochs: expected a whole number"):
+        GenerationMetrics(every_n_epochs=None)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import lightning as L
 import pytest
 import torch
@@ -214,12 +215,21 @@ def test_two_of_one_class_are_told_apart_by_name(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every_n_epochs": 0}, "expected every_n_epochs of at least 1, got 0"),
-        ({"every_n_steps": -1}, "expected every_n_steps of at least 1, got -1"),
-        ({"examples": 0}, "expected examples of at least 1, got 0"),
+        ({"every_n_epochs": 0}, "every_n_epochs of at least 1, got 0"),
+        ({"every_n_steps": -1}, "every_n_steps of at least 1, got -1"),
+        ({"examples": 0}, "examples of at least 1, got 0"),
         ({"every_n_epochs": None}, "would never run"),
     ],
 )
 def test_arguments_are_checked(kind: type[Observer], arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"{kind.__name__}.*{message}"):
         kind(**arguments)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_numbers_are_whole(kind: type[Observer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    for name in ("every_n_epochs", "every_n_steps", "examples"):
+        for wrong in ("1", 1.5, True):
+            with pytest.raises(TypeError, match=rf"{kind.__name__}\.{name}: expected a whole"):
+                kind(**{name: wrong})
