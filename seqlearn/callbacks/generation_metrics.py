@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.core.generation import batch_sources
+from seqlearn.core.generation import batch_sources, references
 from seqlearn.metrics import CorpusBLEU, TextExactMatch
 from seqlearn.plain_data import check_whole_number
 
@@ -98,10 +98,10 @@ class GenerationMetrics(L.Callback):
         if rows:
             sources = batch_sources(pl_module.spec, batch)
             texts: list[str] = pl_module.generate([sources[row] for row in rows])
-            truth = batch.references or pl_module.spec.target.decode_labels(batch.target)
-            references = [str(truth[row]) for row in rows]
-            self._bleu.update(texts, references)
-            self._exact_match.update(texts, references)
+            truth = references(pl_module.spec, batch)
+            expected = [str(truth[row]) for row in rows]
+            self._bleu.update(texts, expected)
+            self._exact_match.update(texts, expected)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the values, which are equal on all ranks."""

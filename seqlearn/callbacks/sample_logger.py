@@ -14,8 +14,7 @@ from seqlearn.batch import END, PAD, START, SequenceBatch
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.core import SequenceModule
-from seqlearn.core.generation import batch_sources, encode_sources
-from seqlearn.core.scoring import pooled_outputs
+from seqlearn.core.generation import batch_sources, references
 from seqlearn.spec import SideSpec, TextSpec
 from seqlearn.spec.raw_inputs import EncodedIds
 
@@ -144,7 +143,7 @@ def compare_to_targets(module: SequenceModule, batch: SequenceBatch) -> Samples:
     sources = batch_sources(module.spec, batch)
     columns = {
         "source": format_values(source.decode(sources), source),
-        "expected": format_values(batch.references or target.decode_labels(batch.target), target),
+        "expected": format_values(references(module.spec, batch), target),
     }
     return _table(columns | predict_columns(module, sources))
 
@@ -165,14 +164,11 @@ def predict_samples(module: SequenceModule, sources: Sequence[Any]) -> Samples:
 def predict_columns(module: SequenceModule, sources: Sequence[Any]) -> dict[str, list[str]]:
     """Predict raw sources: a column of predictions and, for classes, one of probabilities."""
     target = module.spec.target
-    if target.needs_decoder:
-        return {"predicted": format_values(module.generate(sources), target)}
     if "classify" in target.methods:
         labels, probabilities = module.classify(sources)
         sure = [f"{probability:.3f}" for probability in probabilities.amax(1).tolist()]
         return {"predicted": labels, "probability": sure}
-    outputs = pooled_outputs(module, encode_sources(module, sources))
-    return {"predicted": format_values(target.decode_outputs(outputs), target)}
+    return {"predicted": format_values(module.predict(sources), target)}
 
 
 def format_values(values: Iterable[Any], side: SideSpec) -> list[str]:

@@ -77,20 +77,20 @@ def view(argv: Sequence[str]) -> None:
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_checkpoint(options.checkpoint, options.model)
     source, target = module.spec.source, module.spec.target
-    if (source is not None and not source.is_sequence) or not target.methods:
+    if source is not None and not source.is_sequence:
         raise ValueError(
-            f"seqlearn view supports models of texts, but {options.checkpoint} has vectors as "
-            "source or target; use sl.record(model) and recording.to_html(path)"
+            f"seqlearn view supports sources that are texts, but {options.checkpoint} has another "
+            "source; use sl.record(model) and recording.to_html(path)"
         )
     with record(module) as recording:
-        if "classify" in target.methods:
-            outputs, _ = module.classify(options.text)
-        elif source is None:
+        if source is None:
             outputs = module.generate(prompts=options.text, **decoding_options(options))
-        else:
+        elif target.needs_decoder:
             outputs = module.generate(options.text, **decoding_options(options))
+        else:
+            outputs = module.predict(options.text)
     for text, output in zip(options.text, outputs, strict=True):
-        print(f"{to_single_line(text)}  →  {to_single_line(output)}")
+        print(f"{to_single_line(text)}  →  {to_single_line(target.describe(output))}")
     title = f"{type(module).__name__}: {options.text[0]}"
     print(f"Page: {recording.to_html(options.out, title=title)}")
 

@@ -181,6 +181,17 @@ def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
     return spec.source.unbatch(batch.source, batch.source_lengths)
 
 
+def references(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
+    """The expected targets of a batch: its raw references, or else its decoded labels."""
+    return list(batch.references or spec.target.decode_labels(batch.target))
+
+
+def without_duplicates(values: Sequence[Any], batch: SequenceBatch) -> list[Any]:
+    """The values of the rows of a batch that are not duplicates."""
+    pairs = zip(values, batch.is_duplicate.tolist(), strict=True)
+    return [value for value, duplicate in pairs if not duplicate]
+
+
 def batches(
     source_ids: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
 ) -> Iterator[list[int]]:

@@ -179,6 +179,19 @@ class GenerationOptions(TypedDict, total=False):
     max_new_tokens: int | None
 
 
+def default_max_new_tokens(longest: int) -> int:
+    """The limit of `generate` where none is given: twice the longest training target, 8 at least.
+
+    Args:
+        longest: The length of the longest training target.
+
+    Example:
+        >>> default_max_new_tokens(3), default_max_new_tokens(20)
+        (8, 40)
+    """
+    return max(8, 2 * longest)
+
+
 def resolve_options(
     config: GenerationConfig,
     strategy: object,

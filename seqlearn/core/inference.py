@@ -18,7 +18,12 @@ from seqlearn.core.generation import (
     generate,
     prompt_ids,
 )
-from seqlearn.core.generation_config import GenerationOptions, StrategyName, resolve_options
+from seqlearn.core.generation_config import (
+    GenerationOptions,
+    StrategyName,
+    default_max_new_tokens,
+    resolve_options,
+)
 from seqlearn.core.scoring import log_probabilities, pooled_outputs
 from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
@@ -180,7 +185,7 @@ class GenerationMixin:
                 "or pass strategy='sample'"
             )
         if config.max_new_tokens is None:
-            config = replace(config, max_new_tokens=max(8, 2 * target.max_length))
+            config = replace(config, max_new_tokens=default_max_new_tokens(target.longest))
         prompts = None if prompts is None else check_list(prompts, "prompt")
         source_ids = encode_sources(self, sources, None if prompts is None else len(prompts))
         prefixes = prompt_ids(target, prompts, len(source_ids))
@@ -276,6 +281,45 @@ class GenerationMixin:
         probabilities = pooled_outputs(self, source_ids).softmax(-1)
         return target.decode_outputs(probabilities), probabilities
 
+    def predict(self: SupportsGeneration, sources: RawInputs) -> list[Any]:
+        """Predict the target of each source, whatever its type is.
+
+        Texts come from `self.generate` with the options of `self.generation`, classes from
+        `self.classify`, so that a subclass that overrides these methods changes `predict` too.
+        Other targets, such as vectors, come from one forward pass and the target's
+        `decode_outputs`.
+
+        Args:
+            sources: Texts or lists of ids, or vectors. A language model has no source; use
+                `generate(prompts=…)`.
+
+        Returns:
+            One text, label or vector per source, in the order given.
+
+        Raises:
+            ValueError: If ids contain padding, start or end, or a vector has another size or a
+                number that is not finite.
+            TypeError: If `sources` is not a list, or an item is not a text, a list of ids or a
+                vector.
+
+        Warns:
+            UnknownSymbolWarning: If texts contain symbols outside the vocabulary that did not
+                occur in training.
+
+        Example:
+            >>> import seqlearn as sl
+            >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.VectorSpec(2))
+            >>> [vector.shape for vector in sl.GRU(spec, d_model=4).predict([[4, 5], [6]])]
+            [torch.Size([2]), torch.Size([2])]
+        """
+        module: Any = self
+        target = self.spec.target
+        if target.needs_decoder:
+            return list(module.generate(sources))
+        if "classify" in target.methods:
+            return list(module.classify(sources)[0])
+        return target.decode_outputs(pooled_outputs(self, encode_sources(self, sources)))
+
     def generate_batch(self: SupportsGeneration, batch: SequenceBatch) -> list[Any]:
         """Generate a text for each source of a batch, without using its target.
 
@@ -304,6 +348,4 @@ def _text(module: SupportsGeneration, does: str) -> TextSpec:
 
 def _alternatives(target: TargetSpec) -> str:
     """Advice for an error: the methods that a model with this target has."""
-    if not target.methods:
-        return "call the model on a batch, or use trainer.predict"
-    return f"use {' or '.join(target.methods)}"
+    return f"use {' or '.join(target.methods) or 'predict(sources)'}"

@@ -58,6 +58,6 @@ def pooled_outputs(
             target = torch.zeros(len(rows), dtype=torch.long, device=module.device)  # not read
             batch = SequenceBatch(source, lengths, target, None)
             with generation(rows, len(source_ids), source, lengths):
-                hidden, _ = module.forward_hidden(batch)
-            outputs[rows] = module.head(hidden).to(dtype).cpu()
+                predicted = cast(nn.Module, module)(batch)  # `forward` may be overridden
+            outputs[rows] = predicted.to(dtype).cpu()
     return outputs

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.core.finite import FiniteSteps
-from seqlearn.core.generation import batch_sources
+from seqlearn.core.generation import batch_sources, references, without_duplicates
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     configure_optimizer,
@@ -63,8 +63,8 @@ class TrainingSteps(FiniteSteps):
         """Generate a text for each source of a batch."""
 
     @abstractmethod
-    def classify(self, sources: Any) -> tuple[list[str], Tensor]:
-        """Return the most probable label of each source, and the probabilities of all labels."""
+    def predict(self, sources: Any) -> list[Any]:
+        """Predict the target of each source."""
 
     def setup(self, stage: str) -> None:
         """Check the spec against the data, and disable the gradients of unused modules.
@@ -160,14 +160,10 @@ class TrainingSteps(FiniteSteps):
         """Update the metrics as in validation and, for text, BLEU of the generated texts."""
         self.validation_step(batch, batch_idx)
         if self.has_references:
-            kept = (~batch.is_duplicate).tolist()
-            texts = [
-                text for text, keep in zip(self.generate_batch(batch), kept, strict=True) if keep
-            ]
-            truth = batch.references or self.spec.target.decode_labels(batch.target)
-            references = [str(text) for text, keep in zip(truth, kept, strict=True) if keep]
-            self.bleu.update(texts, references)
-            self.bleu_lc.update(texts, references)
+            texts = without_duplicates(self.generate_batch(batch), batch)
+            expected = [str(t) for t in without_duplicates(references(self.spec, batch), batch)]
+            self.bleu.update(texts, expected)
+            self.bleu_lc.update(texts, expected)
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of validation and, for text, cased and lower-cased BLEU."""
@@ -180,16 +176,13 @@ class TrainingSteps(FiniteSteps):
                 rank_zero_info(f"{self._name(name)} {figure:.2f}  {bleu.signature}")
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
-        """Answer each example: a text, a label or a vector. Repeats are left out."""
+        """Predict each example: a text, a label or a vector. Duplicates are left out."""
         check_batch(batch)
-        target = self.spec.target
-        if target.needs_decoder:
+        if self.spec.target.needs_decoder:
             answers = self.generate_batch(batch)
-        elif "classify" in target.methods:  # which a subclass may override
-            answers = self.classify(batch_sources(self.spec, batch))[0]
         else:
-            answers = target.decode_outputs(self(batch))
-        return [a for a, keep in zip(answers, (~batch.is_duplicate).tolist(), strict=True) if keep]
+            answers = self.predict(batch_sources(self.spec, batch))
+        return without_duplicates(answers, batch)
 
     def _updated_on_any_rank(self, metric: Metric) -> bool:
         """Whether any rank added a batch; one that has none must still take part in `compute`."""

@@ -38,6 +38,7 @@ from typing import Literal, Unpack
 from torch import nn
 
 from seqlearn.core.base import SequenceModule
+from seqlearn.core.generation_config import default_max_new_tokens
 from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import (
     Activation,
@@ -64,7 +65,7 @@ def max_positions(spec: SequenceSpec) -> tuple[int, int]:
     """
     source = 1 if spec.source is None else spec.source.longest
     target = spec.target.longest
-    return source, 1 + target + max(8, 2 * target)
+    return source, 1 + target + default_max_new_tokens(target)
 
 
 class Transformer(SequenceModule):

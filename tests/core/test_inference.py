@@ -312,7 +312,47 @@ def test_an_overridden_method_is_used_everywhere() -> None:
     model = Own(TEXT, d_model=4)
     assert model.generate_batch(batch) == model.predict_step(batch, 0) == ["mine"] * 6
     classes = batch._replace(target=torch.zeros(6, dtype=torch.long), target_lengths=None)
-    assert Own(CLASSES, d_model=4).predict_step(classes, 0) == ["c"] * 6
+    classifier = Own(CLASSES, d_model=4)
+    assert classifier.predict_step(classes, 0) == classifier.predict(SOURCES) == ["c"] * 6
+    assert model.predict(SOURCES) == ["mine"] * 6
+
+
+VECTORS = sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2))
+
+
+@pytest.mark.parametrize("spec", [TEXT, CLASSES, VECTORS], ids=["text", "classes", "vector"])
+def test_predict_returns_what_the_target_is_in_the_order_given(
+    spec: sl.SequenceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = transformer(spec).train()
+    found = model.predict(SOURCES)
+    assert model.training
+    assert model.predict([]) == []
+    if spec is TEXT:
+        assert found == model.generate(SOURCES)
+    elif spec is CLASSES:
+        assert found == model.classify(SOURCES)[0]
+    monkeypatch.setattr(generation, "MAX_BATCH_ROWS", 2)
+    turned = model.predict(SOURCES[::-1])[::-1]
+    if spec is not VECTORS:
+        assert turned == found
+        return
+    torch.testing.assert_close(turned, found)
+    labels = torch.zeros(6, 2)
+    batch = SequenceBatch(*pad(SOURCES), labels, None)
+    torch.testing.assert_close(model.predict_step(batch, 0), found)
+    torch.testing.assert_close(list(model.eval()(batch).detach()), found)
+
+
+def test_an_overridden_forward_is_used_by_classify_and_predict() -> None:
+    class Last(sl.GRU):
+        def forward(self, batch: SequenceBatch) -> torch.Tensor:
+            return super().forward(batch) * 0 + torch.tensor([0.0, 0.0, 1.0])
+
+    model = Last(CLASSES, d_model=4)
+    assert model.classify(SOURCES)[0] == model.predict(SOURCES) == ["c"] * 6
+    batch = SequenceBatch(*pad(SOURCES), torch.zeros(6, dtype=torch.long), None)
+    assert model.predict_step(batch, 0) == ["c"] * 6
 
 
 # Recording

@@ -72,8 +72,11 @@ def test_as_a_target(tmp_path: Path) -> None:
     loaded = sl.GRU.from_pretrained(tmp_path / "folder")
     batch = data.dataset("test")[[0, 1]]
     assert torch.equal(loaded.eval()(batch), model.eval()(batch))
-    with pytest.raises(ValueError, match="ChecklistSpec; call the model on a batch"):
+    with pytest.raises(ValueError, match="ChecklistSpec; use predict"):
         loaded.generate(["hen"])
+    names = list(Animals.NAMES)
+    assert loaded.predict(names) == ANSWERS
+    assert loaded.predict(names[::-1]) == ANSWERS[::-1]
 
 
 def test_an_unknown_kind_says_which_import_is_missing(tmp_path: Path) -> None:

@@ -95,6 +95,8 @@ def infer(model: MyModel, sources: list[str]) -> None:
     assert_type(model.score(sources, sources), Tensor)
     assert_type(model.score(targets=sources), Tensor)
     assert_type(model.classify(sources), tuple[list[str], Tensor])
+    assert_type(model.predict(sources), list[Any])
+    model.predict(prompts=sources)  # type: ignore[call-arg]
     model.generate(sources, strategy="best")  # type: ignore[call-overload]
     model.generate(sources, beam_sise=3)  # type: ignore[call-overload]
     model.score(sources)  # type: ignore[call-overload]
