@@ -31,7 +31,7 @@ MODULES = {
         BartFixed,
     )
 }
-CELLS = {"held": "holds", "broken": "**broken**", "not checked": "not checked"}
+CELLS = {"held": "holds", "violated": "**violated**", "not checked": "not checked"}
 
 
 def check(name: str, examples: int) -> Report:

@@ -110,7 +110,7 @@ def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:
     source_side, target_side = getattr(spec, "source", None), getattr(spec, "target", None)
     tokens = []
     for row in range(batch.size):
-        source = fed = answered = None
+        source = decoder_input = decoder_output = None
         if batch.source is not None and batch.source_lengths is not None:
             ids = batch.source[row, : int(batch.source_lengths[row])].tolist()
             source = token_names(source_side, ids)
@@ -118,6 +118,7 @@ def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:
             source = ["vector"]
         if batch.target_lengths is not None:
             ids = batch.target[row, : int(batch.target_lengths[row])].tolist()
-            fed, answered = token_names(target_side, ids[:-1]), token_names(target_side, ids[1:])
-        tokens.append(Tokens(source, fed, answered))
+            decoder_input = token_names(target_side, ids[:-1])
+            decoder_output = token_names(target_side, ids[1:])
+        tokens.append(Tokens(source, decoder_input, decoder_output))
     return tokens

@@ -168,8 +168,8 @@ class AttentionDecoder(nn.Module):
         with time_loop():
             for token in inputs.unbind(1):
                 # The recurrence multiplies its inputs by √d_model, which only embeddings need.
-                fed = torch.cat([token, state.hidden / self.recurrence.scale], -1)[:, None]
-                states, layers = self.recurrence(fed, memory, state.layers)
+                inputs = torch.cat([token, state.hidden / self.recurrence.scale], -1)[:, None]
+                states, layers = self.recurrence(inputs, memory, state.layers)
                 hidden = self.attentional_hidden(states, state.key, memory)
                 outputs.append(hidden)
                 state = state._replace(layers=layers, hidden=hidden.squeeze(1))

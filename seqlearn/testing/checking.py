@@ -70,7 +70,7 @@ def check_module(
     finally:
         torch.set_rng_state(state)
     report = make_report(module_under_test, outcomes, examples, seed)
-    if report.broken:
+    if report.violated:
         raise LawsViolated(report)
     return report
 
@@ -80,12 +80,12 @@ def make_report(
 ) -> Report:
     """Build the report of a module."""
     # Seqlearn's laws by name; a user's by the name of its function, as it is imported.
-    broken = [
+    violated = [
         repr(name) if outcome.law in LAWS else outcome.law.check.__name__
         for name, outcome in outcomes.items()
-        if outcome.status == "broken"
+        if outcome.status == "violated"
     ]
-    repeat = f"check_module(factory, laws=[{', '.join(broken)}], examples={examples}, seed={seed}"
+    repeat = f"check_module(factory, laws=[{', '.join(violated)}], examples={examples}, seed={seed}"
     if module_under_test.zero_gradients:
         repeat += f", zero_gradients={list(module_under_test.zero_gradients)}"
     return Report(
@@ -130,9 +130,10 @@ def check_names(names: Sequence[str | int], known: Sequence[Law]) -> None:
     """
     for name in names:
         if name not in {law.name for law in known} | {law.number for law in known}:
+            numbers = ", ".join(map(str, sorted({law.number for law in known})))
             listed = ", ".join(law.name for law in known)
             raise ValueError(
-                f"expected laws by number (1 to 10), by name ({listed}) or as Law objects, got "
+                f"expected laws by number ({numbers}), by name ({listed}) or as Law objects, got "
                 f"{name!r}"
             )
 
@@ -146,7 +147,7 @@ def run_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: i
     runner = LawRunner(law, module_under_test)
     try:
         if law.drawn:
-            count = max(1, min(MAX_SLOW_CASES, examples // 5)) if law.few else examples
+            count = max(1, min(MAX_SLOW_CASES, examples // 5)) if law.slow else examples
             draw_cases(runner, tasks, count, seed)
         else:
             # One for each task; more only where very many cases are requested.
@@ -155,8 +156,8 @@ def run_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: i
                 for task in tasks:
                     runner.run(Trial(module_under_test, task, seed + number, None))
     except LawViolation:
-        assert runner.broken is not None
-        return Outcome(law, "broken", runner.cases, runner.error, "", runner.broken)
+        assert runner.counterexample is not None
+        return Outcome(law, "violated", runner.cases, runner.error, "", runner.counterexample)
     if runner.cases == 0:
         return Outcome(law, "not checked", reason=runner.reason)
     return Outcome(law, "held", runner.cases, runner.error)
@@ -169,13 +170,13 @@ class LawRunner:
         cases: The number of trials to which the law applied.
         reason: Why it did not apply to the last other trial.
         error: The largest difference so far.
-        broken: The last case that violated the law; in the end, the smallest.
+        counterexample: The last case that violated the law; in the end, the smallest.
     """
 
     def __init__(self, law: Law, module_under_test: ModuleUnderTest) -> None:
         self.law, self.under_test = law, module_under_test
         self.cases, self.reason, self.error = 0, "", 0.0
-        self.broken: Counterexample | None = None
+        self.counterexample: Counterexample | None = None
 
     def run(self, trial: Trial) -> None:
         """Check one trial; a trial to which the law does not apply is not counted.
@@ -202,7 +203,7 @@ class LawRunner:
 
     def _store(self, trial: Trial, found: str) -> None:
         drawn = dict(trial.drawn)
-        self.broken = Counterexample(trial.task, trial.seed, drawn, found, trial.dtype)
+        self.counterexample = Counterexample(trial.task, trial.seed, drawn, found, trial.dtype)
 
 
 def draw_cases(runner: LawRunner, tasks: list[str], count: int, seed: int) -> None:

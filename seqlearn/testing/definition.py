@@ -19,7 +19,7 @@ class Law:
         check: Checks one trial.
         tasks: The tasks on which it can be checked.
         drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
-        few: Whether it is slow, and so checked on fewer cases.
+        slow: Whether it is slow, and so checked on fewer cases.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Law:
     check: Callable[[Trial], None]
     tasks: tuple[str, ...] = ALL
     drawn: bool = True
-    few: bool = False
+    slow: bool = False
 
 
 def law(
@@ -37,7 +37,7 @@ def law(
     *,
     tasks: tuple[str, ...] = ALL,
     drawn: bool = True,
-    few: bool = False,
+    slow: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Law]:
     """Make a law from a function that checks one trial; its docstring says what must hold.
 
@@ -51,7 +51,7 @@ def law(
         name: Its name, which no other law has.
         tasks: The tasks on which it can be checked (names of `TASKS`).
         drawn: Whether it draws its cases, with `trial.examples()` and `trial.draw()`.
-        few: Whether it is slow, and so checked on fewer cases.
+        slow: Whether it is slow, and so checked on fewer cases.
 
     Raises:
         ValueError: If the function has no docstring.
@@ -77,6 +77,6 @@ def law(
                 f"expected a docstring on {check.__name__} that says what law {name!r} demands, "
                 "got none"
             )
-        return Law(number, name, lines[0], check, tasks, drawn, few)
+        return Law(number, name, lines[0], check, tasks, drawn, slow)
 
     return make

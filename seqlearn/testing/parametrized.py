@@ -59,7 +59,7 @@ def module_checks(
             report = make_report(module_under_test(), {law.name: outcome}, examples, seed)
         finally:
             torch.set_rng_state(state)
-        if outcome.status == "broken":
+        if outcome.status == "violated":
             raise LawsViolated(report)
         if outcome.status == "not checked":
             reason = f"law {law.number}, {law.name}, is not checked: {outcome.reason}"

@@ -74,7 +74,7 @@ class Outcome:
 
     Attributes:
         law: The law.
-        status: `"held"`, `"broken"` or `"not checked"`.
+        status: `"held"`, `"violated"` or `"not checked"`.
         cases: The number of cases.
         error: The largest difference, over all cases, between tensors that must be equal.
         reason: Why the law was not checked.
@@ -82,7 +82,7 @@ class Outcome:
     """
 
     law: Law
-    status: Literal["held", "broken", "not checked"]
+    status: Literal["held", "violated", "not checked"]
     cases: int = 0
     error: float = 0.0
     reason: str = ""
@@ -99,7 +99,7 @@ class Report:
         serves: The tasks on which it was tested.
         refuses: By task, why it was not tested there.
         notes: Remarks, such as a limit on the length.
-        repeat: The call of `check_module` that checks the broken laws on the same cases again.
+        repeat: The call of `check_module` that checks the violated laws on the same cases again.
     """
 
     name: str
@@ -110,9 +110,9 @@ class Report:
     repeat: str = ""
 
     @property
-    def broken(self) -> list[str]:
+    def violated(self) -> list[str]:
         """The names of the laws that do not hold."""
-        return self._names("broken")
+        return self._names("violated")
 
     @property
     def held(self) -> list[str]:
@@ -133,7 +133,7 @@ class Report:
         return [name for name, outcome in self.outcomes.items() if outcome.status == status]
 
     def __str__(self) -> str:
-        counts = f"{len(self.held)} laws held, {len(self.broken)} broken"
+        counts = f"{len(self.held)} laws held, {len(self.violated)} violated"
         counts += f", {len(self.not_checked)} not checked; {self.cases} cases"
         lines = [f"{self.name}: {counts}", f"tested on {', '.join(self.serves)}"]
         lines += [f"not tested on {task} ({reason})" for task, reason in self.refuses.items()]
@@ -161,8 +161,8 @@ class LawsViolated(AssertionError):  # noqa: N818 -- a finding, not an error of 
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        lines = [f"{report.name} violates {len(report.broken)} of {len(report.outcomes)} laws"]
-        for name in report.broken:
+        lines = [f"{report.name} violates {len(report.violated)} of {len(report.outcomes)} laws"]
+        for name in report.violated:
             outcome = report.outcomes[name]
             case = outcome.counterexample
             assert case is not None

@@ -70,7 +70,7 @@ class FakeDistributedStrategy(SingleDeviceStrategy):
             `None`, and a reduction returns its argument.
 
     Attributes:
-        requested: What it was asked to reduce, in the order of the calls.
+        requested: The tensors passed to its reductions, in the order of the calls.
     """
 
     def __init__(self, rank: int, ranks: int, totals: list[Tensor] | None) -> None:

@@ -27,7 +27,7 @@ def test_its_law_finds_it(name: str) -> None:
     with pytest.raises(LawsViolated) as caught:
         check_module(broken, laws=[broken.law], examples=40)
     report = caught.value.report
-    assert report.broken == [broken.law]
+    assert report.violated == [broken.law]
     case = report.outcomes[broken.law].counterexample
     assert f"{broken.law}: {report.outcomes[broken.law].law.says}" in str(caught.value)
     assert case.found in str(caught.value)
@@ -62,7 +62,7 @@ def test_indistinguishable_examples_are_named() -> None:
     found = caught.value.report.outcomes["overfit a small batch"].counterexample.found
     # The first token of both has probability one half; all others are right.
     assert found.startswith("9 of 11 are right after 400 steps; the loss goes from ")
-    assert found.endswith("; it cannot tell the source [4, 5] from [5, 4]")
+    assert found.endswith("; the sources [4, 5] and [5, 4] give the same output")
 
 
 def found_in_another_process(name: str, laws: list[str] | None) -> set[str]:
@@ -75,7 +75,7 @@ from seqlearn.testing import LawsViolated, check_module
 try:
     check_module(BROKEN[{name!r}], laws={laws!r})
 except LawsViolated as error:
-    print(*error.report.broken, sep=";")
+    print(*error.report.violated, sep=";")
 """
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -21,7 +21,7 @@ LAWS = [
 def test_an_lstm_without_packing_reads_its_padding() -> None:
     with pytest.raises(LawsViolated) as caught:
         check_module(torch_modules.TorchLSTM, laws=LAWS, examples=20)
-    assert caught.value.report.broken == [
+    assert caught.value.report.violated == [
         "padding",
         "batch invariance",
         "no cross-example gradient",

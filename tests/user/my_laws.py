@@ -26,7 +26,7 @@ def tied_embeddings(trial: Trial) -> None:
     trial.expect(module.source_embedding is module.target_embedding, "two embeddings")
 
 
-@law(12, "scaled outputs", drawn=True, few=True)
+@law(12, "scaled outputs", drawn=True, slow=True)
 def scaled_outputs(trial: Trial) -> None:
     """Outputs are multiples of the head's scale, which nothing but a broken module violates."""
     factor = trial.draw(st.sampled_from([1.0, 2.0]), "factor")

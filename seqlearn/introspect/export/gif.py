@@ -50,8 +50,8 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
         OSError: If the file cannot be written; no incomplete file is left.
     """
     path = Path(path)
-    heard = [*recording.attention.values(), *recording.states.values()]
-    count = len(recording.tokens) or max((len(tensor) for tensor in heard), default=0)
+    recorded = [*recording.attention.values(), *recording.states.values()]
+    count = len(recording.tokens) or max((len(tensor) for tensor in recorded), default=0)
     if not 0 <= example < max(1, count):
         raise IndexError(f"expected an example from 0 to {max(0, count - 1)}, got {example}")
     drawn = _attention(recording, example, count) or _states(recording, example, count)

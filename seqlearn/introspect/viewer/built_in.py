@@ -48,7 +48,7 @@ def cross_attention_steps(example: Mapping[str, Any]) -> list[PictureData]:
             "attention": one["name"],
             "source": layers["source"],
             "target": layers["target"],
-            "answer": parent if (parent := _parent(one["name"])) in names else None,
+            "output": parent if (parent := _parent(one["name"])) in names else None,
         }
         for one in example["attention"]
         if len(one["heads"]) == 1 and one["axes"] == _CROSS

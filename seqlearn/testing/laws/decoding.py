@@ -98,16 +98,16 @@ def scores(trial: Trial) -> None:
     options = trial.draw(st.sampled_from(STRATEGIES), "options")
     module, given = trial.module(), generate_arguments(trial, drawn)
     limit = generation_limit(trial, drawn)
-    answers, returned = module.generate(
+    generated, returned = module.generate(
         **given, **options, max_new_tokens=limit, return_scores=True
     )
     if options["num_return_sequences"] == 1:
-        answers, returned = [[answer] for answer in answers], returned[:, None]
+        generated, returned = [[text] for text in generated], returned[:, None]
     for place in range(options["num_return_sequences"]):
-        rows = [row for row, found in enumerate(answers) if place < len(found)]
+        rows = [row for row, found in enumerate(generated) if place < len(found)]
         if not rows:
             continue
-        texts = [answers[row][place] for row in rows]
+        texts = [generated[row][place] for row in rows]
         sources = None if trial.spec.source is None else [drawn[row][0] for row in rows]
         theirs = module.score(sources, texts)
         trial.close(returned[rows, place], theirs, "scores from generate and from score")
@@ -128,14 +128,14 @@ def sampling(trial: Trial) -> None:
     seed = trial.draw(st.integers(0, 99), "generator's seed")
     module, limit = trial.module(), generation_limit(trial, drawn)
 
-    def answers(examples: list[Example]) -> list[list[int]]:
+    def samples(examples: list[Example]) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
         given = generate_arguments(trial, examples)
         return module.generate(
             **given, strategy="sample", generator=generator, max_new_tokens=limit
         )
 
-    first, again, alone = answers(drawn), answers(drawn), answers(drawn[:1])
+    first, again, alone = samples(drawn), samples(drawn), samples(drawn[:1])
     trial.expect(again == first, f"with the same seed: {first}, then {again}")
     trial.expect(
         alone == first[:1],

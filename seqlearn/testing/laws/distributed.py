@@ -13,7 +13,7 @@ from seqlearn.testing.trainer_stub import step_gradients
 from seqlearn.testing.trial import Trial
 
 
-@law(10, "distributed and accumulation equivalence", few=True)
+@law(10, "distributed and accumulation equivalence", slow=True)
 def distributed_equivalence(trial: Trial) -> None:
     """Several processes, or accumulated micro-batches, give the gradient of one whole batch."""
     ranks, micro = trial.draw(

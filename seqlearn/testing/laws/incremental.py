@@ -49,20 +49,20 @@ def cached_equals_uncached(trial: Trial) -> None:
     drawn = trial.examples(max_size=3)
     module = trial.module()
     limit = generation_limit(trial, drawn)
-    answers = module.generate(**generate_arguments(trial, drawn), max_new_tokens=limit)
-    for number, (example, answer) in enumerate(zip(drawn, answers, strict=True)):
+    generated = module.generate(**generate_arguments(trial, drawn), max_new_tokens=limit)
+    for number, (example, text) in enumerate(zip(drawn, generated, strict=True)):
         tokens = list(example[1][:2])
-        while len(tokens) <= len(answer):
+        while len(tokens) <= len(text):
             best = next_logits(trial, module, example, tokens).topk(2)
             if best.values[0] - best.values[1] < GAP:
                 break
             token = int(best.indices[0])
-            ended = len(tokens) == len(answer)
-            if ended and len(answer) - len(example[1][:2]) == limit:
+            ended = len(tokens) == len(text)
+            if ended and len(text) - len(example[1][:2]) == limit:
                 break
-            picked = "the end symbol" if ended else answer[len(tokens)]
+            picked = "the end symbol" if ended else text[len(tokens)]
             trial.expect(
-                (token == END) == ended and (ended or answer[len(tokens)] == token),
+                (token == END) == ended and (ended or text[len(tokens)] == token),
                 f"example {number}: after {tokens} generate picks {picked}, but the most likely "
                 f"token is {'the end symbol' if token == END else token}",
             )

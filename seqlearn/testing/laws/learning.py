@@ -89,7 +89,7 @@ def _check_present(
     )
 
 
-@law(8, "loss additivity", few=True)
+@law(8, "loss additivity", slow=True)
 def loss_additivity(trial: Trial) -> None:
     """The loss of a batch is the sum of the losses of its parts, and so is the token count."""
     drawn = trial.examples(min_size=2)
@@ -127,7 +127,7 @@ def overfit_a_small_batch(trial: Trial) -> None:
         f"{', '.join(f'{examples[n][0]} → {examples[n][1]}' for n in wrong)}"
     )
     for one, other in best.same:
-        message += f"; it cannot tell the source {examples[one][0]} from {examples[other][0]}"
+        message += f"; the sources {examples[one][0]} and {examples[other][0]} give the same output"
     trial.expect(holds=False, message=message)
 
 

@@ -79,7 +79,7 @@ def batch_invariant_generation(trial: Trial) -> None:
     module = trial.module()
     limit = generation_limit(trial, drawn)
 
-    def answers(rows: list[int]) -> list[list[int]]:
+    def generate(rows: list[int]) -> list[list[int]]:
         return module.generate(
             **generate_arguments(trial, [drawn[row] for row in rows]),
             **options,
@@ -87,9 +87,12 @@ def batch_invariant_generation(trial: Trial) -> None:
         )
 
     rows = list(range(len(drawn)))
-    together = answers(rows)
+    together = generate(rows)
     trial.expect(len(together) == len(drawn), f"{len(together)} texts for {len(drawn)} sources")
-    for found, places in ((answers(rows[::-1])[::-1], rows), *((answers([r]), [r]) for r in rows)):
+    for found, places in (
+        (generate(rows[::-1])[::-1], rows),
+        *((generate([r]), [r]) for r in rows),
+    ):
         for answer, row in zip(found, places, strict=True):
             other = together[row]
             trial.expect(

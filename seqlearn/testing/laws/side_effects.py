@@ -76,7 +76,7 @@ def train_and_eval_mode(trial: Trial) -> None:
         part.training = count == 1 or (count == 2 and number % 2 == 0)
     before = [part.training for part in parts]
 
-    def answers() -> Tensor:
+    def outputs() -> Tensor:
         if trial.text_target:
             limit = generation_limit(trial, drawn)
             options: dict[str, Any] = {"max_new_tokens": limit, "return_scores": True}
@@ -84,11 +84,11 @@ def train_and_eval_mode(trial: Trial) -> None:
         sources = [source for source, _ in drawn]
         return module.classify(sources)[1]
 
-    found = answers()
+    found = outputs()
     after = [part.training for part in parts]
     trial.expect(after == before, "a submodule has another mode after the call than before it")
     module.eval()
-    trial.same(found, answers(), "results in other modes and in eval mode")
+    trial.same(found, outputs(), "results in other modes and in eval mode")
 
 
 @law(7, "copy and pickle")

@@ -41,7 +41,7 @@ class Scene {
     const shown = room === Infinity ? text : fitted(text, room, size, weight);
     this.shapes.push({type: "text", x, y, text: shown, size, weight, fill, align, opacity});
   }
-  // A heat map, as `heat` makes it, its cells as large as the place asks for.
+  // A heat map, as `heat` makes it, its cells scaled to the given size.
   cells(x, y, width, height, canvas, opacity = 1) {
     if (canvas.width && canvas.height) this.shapes.push({type: "cells", x, y, width, height, canvas, opacity});
   }
@@ -50,7 +50,7 @@ class Scene {
     const at = turn => `${x1 - head * Math.cos(angle + turn)} ${y1 - head * Math.sin(angle + turn)}`;
     this.path(`M${x0} ${y0}L${x1} ${y1}M${at(0.5)}L${x1} ${y1}L${at(-0.5)}`, style);
   }
-  // A place that answers to the pointer: `frame` is where it leads, `tip` what it says.
+  // An area that reacts to the pointer: a click selects `frame`, `tip` is its tooltip.
   spot(x, y, width, height, about) {
     this.spots.push({x, y, width, height, ...about});
   }

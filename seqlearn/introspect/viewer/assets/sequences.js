@@ -4,13 +4,13 @@ const PICTURES = {};
 const timeScale = vectors => vectors.scale <= 1 ? 1 : vectors.scale;
 
 // Consecutive steps of an unrolled layer, of which `seen` are done; returns the x of each shown step.
-function unrolledSteps(scene, y, {vectors, reads, says, step, seen, left, right, height = 96, frameOf, active = true}) {
+function unrolledSteps(scene, y, {vectors, inputs, outputs, step, seen, left, right, height = 96, frameOf, active = true}) {
   const {palette} = scene, scale = timeScale(vectors);
-  const pitch = pitchOf(says ? [...reads, ...says] : reads, 40, 88);
+  const pitch = pitchOf(outputs ? [...inputs, ...outputs] : inputs, 40, 88);
   const room = Math.max(1, Math.floor((right - left - 34) / pitch));
   const [first, stop] = stretch(vectors.steps, room, Math.max(0, step));
   const start = left + (right - left - pitch * (stop - first)) / 2 + pitch / 2 + 6;
-  const cell = y + (says ? 30 : 0), box0 = cell + height + 20, low = box0 + 34;
+  const cell = y + (outputs ? 30 : 0), box0 = cell + height + 20, low = box0 + 34;
   const places = {};
   for (let s = first; s < stop; s++) {
     const x = start + (s - first) * pitch, past = s < seen, now = active && s === step;
@@ -22,14 +22,14 @@ function unrolledSteps(scene, y, {vectors, reads, says, step, seen, left, right,
     box(scene, x - 15, box0, 30, 34, "A", {active: now, quiet: !past});
     const values = vectors.step(s);
     if (past) strip(scene, x - 8, cell, 16, height, values, scale,
-      {active: now, tip: `state after ${quoted(reads[s])}: size ${number(size(values))}`});
+      {active: now, tip: `state after ${quoted(inputs[s])}: size ${number(size(values))}`});
     else ghost(scene, x - 8, cell, 16, height);
-    chip(scene, x, low + 32, reads[s], pitch - 6, {active: now && !says, quiet: !past});
-    if (says) {
+    chip(scene, x, low + 32, inputs[s], pitch - 6, {active: now && !outputs, quiet: !past});
+    if (outputs) {
       scene.arrow(x, cell - 3, x, cell - 17, ink);
-      chip(scene, x, y + 2, past ? says[s] : "·", pitch - 6, {active: now, quiet: !past});
+      chip(scene, x, y + 2, past ? outputs[s] : "·", pitch - 6, {active: now, quiet: !past});
     }
-    scene.spot(x - pitch / 2, box0, pitch, 78, {frame: frameOf(s), tip: `step ${s + 1}: ${reads[s]}`});
+    scene.spot(x - pitch / 2, box0, pitch, 78, {frame: frameOf(s), tip: `step ${s + 1}: ${inputs[s]}`});
   }
   if (stop < vectors.steps) scene.path(`M${places[stop - 1] + 15} ${box0 + 17}h${pitch / 2 - 8}`,
     {stroke: palette.line});

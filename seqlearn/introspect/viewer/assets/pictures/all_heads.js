@@ -79,7 +79,7 @@ function lines(scene, y, width, module, head, queries, keys, row) {
   return top + extent + 20;
 }
 
-// The map at the resolution of the screen, with the row that is looked at.
+// The map at the resolution of the screen, with the selected row.
 function map(scene, x, y, side, head, queries, keys, row) {
   const {palette} = scene, square = Math.min(24, side / Math.max(head.columns, head.rows));
   const width = Math.max(60, square * head.columns), height = Math.max(24, square * head.rows);

@@ -9,14 +9,15 @@ PICTURES.context_vector = {
     const {palette, width} = scene;
     const [encoder, vector, decoder] = [picture.source, picture.vector,
       picture.target].map(name => vectorsOf(named(example.states, name)));
-    const reads = tokensOf(example, "source", encoder.steps), fed = tokensOf(example, "target", decoder.steps);
-    const says = tokensOf(example, "decoder_output", decoder.steps);
-    const passed = frame >= encoder.steps, answering = frame - encoder.steps - 1;
-    const written = joined(says.slice(0, Math.max(0, answering + 1)));
+    const sourceTokens = tokensOf(example, "source", encoder.steps);
+    const inputTokens = tokensOf(example, "target", decoder.steps);
+    const outputTokens = tokensOf(example, "decoder_output", decoder.steps);
+    const passed = frame >= encoder.steps, decoderStep = frame - encoder.steps - 1;
+    const written = joined(outputTokens.slice(0, Math.max(0, decoderStep + 1)));
     heading(scene, 12, 14, "Encoder: reads the source, token by token");
     const step = Math.min(frame, encoder.steps - 1);
     const first = unrolledSteps(scene, 34,
-      {vectors: encoder, reads, says: null, step, seen: step + 1, left: 8, right: width - 8, height: 64,
+      {vectors: encoder, inputs: sourceTokens, outputs: null, step, seen: step + 1, left: 8, right: width - 8, height: 64,
       frameOf: s => s, active: !passed});
     const x = Math.max(16, width / 2 - 160), long = Math.min(320, width - 32), y = first.bottom + 48;
     const ink = {stroke: passed ? palette.accent : palette.line, line: passed ? 2 : 1.25};
@@ -32,20 +33,21 @@ PICTURES.context_vector = {
     heading(scene, 18, y + 62, "Decoder: starts from the context, reads its own output",
       {quiet: !passed, room: width - 24});
     const second = unrolledSteps(scene, y + 84,
-      {vectors: decoder, reads: fed, says, step: answering, seen: answering + 1, left: 8, right: width - 8, height: 64,
-      frameOf: s => encoder.steps + 1 + s, active: answering >= 0});
+      {vectors: decoder, inputs: inputTokens, outputs: outputTokens, step: decoderStep, seen: decoderStep + 1,
+       left: 8, right: width - 8, height: 64,
+      frameOf: s => encoder.steps + 1 + s, active: decoderStep >= 0});
     const entry = second.places[second.first];
     const turn = `v4Q${middle} ${y + 40} ${middle - 12} ${y + 40}H18Q6 ${y + 40} 6 ${y + 52}`;
     const into = `V${second.box + 2}Q6 ${second.box + 17} 16 ${second.box + 17}H${entry - 18}`;
     scene.path(`M${middle} ${y + 24}${turn}${into}`, {...ink, dash: second.first ? "2 4" : ""});
     scene.height = legend(scene, second.bottom + 14, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
-    if (!passed) return `${place}: the encoder reads ${quoted(reads[frame])}.`;
-    if (answering < 0) {
+    if (!passed) return `${place}: the encoder reads ${quoted(sourceTokens[frame])}.`;
+    if (decoderStep < 0) {
       const norm = number(size(vector.step(0)));
       return `${place}: the whole source is now one vector of ${vector.width} numbers, of size ${norm}.`;
     }
-    const predicted = `the decoder reads ${quoted(fed[answering])} and predicts ${quoted(says[answering])}`;
+    const predicted = `the decoder reads ${quoted(inputTokens[decoderStep])} and predicts ${quoted(outputTokens[decoderStep])}`;
     return `${place}: ${predicted}. Written so far: ${ending(written)}`;
   },
 };

@@ -10,7 +10,7 @@ PICTURES.cross_attention_steps = {
   // Opens at the last stage of the first token.
   opens: STAGES.length - 1,
   draw(scene, view, frame) {
-    const now = momentOf(scene, view, frame), {stage, step, module, says, fed} = now;
+    const now = momentOf(scene, view, frame), {stage, step, module, outputTokens, inputTokens} = now;
     if (!now.count || step >= now.decoder.steps) return empty(scene);
     const state = drawState(scene, now), place = layoutOf(scene, now);
     drawLabels(scene, now, place);
@@ -20,13 +20,13 @@ PICTURES.cross_attention_steps = {
       beyond(scene, first, stop, now.count, narrow ? 2 : left - 20, scene.width - 4, rows.states + tall + 40);
     }
     const bottom = drawOutput(scene, rows.weighted + tall + 62, now, place);
-    const written = joined(says.slice(0, step + (stage >= 7 ? 1 : 0)));
+    const written = joined(outputTokens.slice(0, step + (stage >= 7 ? 1 : 0)));
     heading(scene, 12, bottom + 22, "written so far");
     const shown = tail(written, scene.width - (narrow ? 24 : 130));
     scene.text(narrow ? 12 : 112, bottom + (narrow ? 44 : 22), shown, {size: 15, weight: 500, align: "left"});
     scene.height = legend(scene, bottom + (narrow ? 68 : 50), 1) + 8;
     const best = now.head.greatest(step, 3).map(([key, w]) => `${quoted(now.keys[key])} ${share(w)}`);
-    const words = sentence(stage, {fed: fed[step], word: says[step], best, context: now.context, written});
+    const words = sentence(stage, {input: inputTokens[step], word: outputTokens[step], best, context: now.context, written});
     return `Word ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${words}`;
   },
 };
@@ -37,14 +37,15 @@ function momentOf(scene, {example, picture}, frame) {
   const stage = frame % STAGES.length, step = Math.floor(frame / STAGES.length);
   const vectors = name => vectorsOf(named(example.states, name));
   const encoder = vectors(picture.source), decoder = vectors(picture.target);
-  const output = picture.answer ? vectors(picture.answer) : null;
-  const [says, keys] = labelsOf(example, module), fed = tokensOf(example, "target", module.rows);
+  const output = picture.output ? vectors(picture.output) : null;
+  const [outputTokens, keys] = labelsOf(example, module), inputTokens = tokensOf(example, "target", module.rows);
   const count = Math.min(module.columns, encoder.steps), weights = head.row(step);
   const context = contextOf(encoder, weights, count);
   const long = Math.min(160, (scene.width - 60) / 2), narrow = scene.width < 560;
   const here = n => stage >= n, active = n => stage === n;
   return {
-    module, head, stage, step, encoder, decoder, output, says, keys, fed, count, weights, context, long, narrow, here,
+    module, head, stage, step, encoder, decoder, output, outputTokens, keys, inputTokens,
+    count, weights, context, long, narrow, here,
     active, top: head.tops[step], index: digits(step + 1),
   };
 }
@@ -59,12 +60,12 @@ function contextOf(encoder, weights, count) {
 }
 
 // The decoder reads a token and has a state; returns the middle of the state.
-function drawState(scene, {narrow, fed, step, decoder, active, long, index}) {
+function drawState(scene, {narrow, inputTokens, step, decoder, active, long, index}) {
   const {width} = scene, title = narrow ? "decoder reads" : "The decoder reads";
   heading(scene, 12, 22, title);
-  const half = Math.min(76, Math.max(18, widthOf(fed[step], STEM) + 10)) / 2;
+  const half = Math.min(76, Math.max(18, widthOf(inputTokens[step], STEM) + 10)) / 2;
   const x0 = 20 + widthOf(title, 12, 600) + half;
-  const wide = chip(scene, x0, 22, fed[step], 76, {active: active(0)});
+  const wide = chip(scene, x0, 22, inputTokens[step], 76, {active: active(0)});
   scene.arrow(x0 + wide / 2 + 4, 22, x0 + wide / 2 + 24, 22);
   const x = x0 + wide / 2 + 32, room = Math.min(long, width - x - 44), state = decoder.step(step);
   const tip = `decoder state: size ${number(size(state))}`;
@@ -163,7 +164,7 @@ function drawOutput(scene, y, now, {narrow}) {
 }
 
 // The layer's output and the token that it predicts.
-function drawToken(scene, x, middle, {here, active, narrow, long, index, output, says, step}, vector) {
+function drawToken(scene, x, middle, {here, active, narrow, long, index, output, outputTokens, step}, vector) {
   const {palette} = scene, start = x + 24, ink = quiet => ({stroke: quiet ? palette.line : palette.muted});
   scene.arrow(x + 3, middle, start - 4, middle, ink(!here(6)));
   const room = Math.max(40, Math.min(long, scene.width - start - (narrow ? 96 : 130)));
@@ -174,12 +175,12 @@ function drawToken(scene, x, middle, {here, active, narrow, long, index, output,
   heading(scene, start + room / 2, middle + 24, `s̃${index}`, {align: "center", quiet: !here(6)});
   scene.arrow(start + room + 4, middle, start + room + 22, middle, ink(!here(7)));
   const style = {active: active(7), quiet: !here(7), weight: 600};
-  chip(scene, start + room + (narrow ? 54 : 66), middle, here(7) ? says[step] : "?", narrow ? 64 : 84, style);
+  chip(scene, start + room + (narrow ? 54 : 66), middle, here(7) ? outputTokens[step] : "?", narrow ? 64 : 84, style);
 }
 
-function sentence(stage, {fed, word, best, context, written}) {
+function sentence(stage, {input, word, best, context, written}) {
   return [
-    `the decoder reads ${quoted(fed)} and has a new state.`,
+    `the decoder reads ${quoted(input)} and has a new state.`,
     "the state is scored against every encoder state; the highest score counts as 0, in nats.",
     `the softmax turns scores into weights: ${best.join(", ")}.`,
     "every encoder state is multiplied by its weight.",

@@ -15,7 +15,7 @@ PICTURES.gates = {
     if (!steps) return empty(scene);
     const backwards = view.choice.endsWith(".backward_layer"), step = backwards ? steps - 1 - frame : frame;
     const before = backwards ? step + 1 : step - 1;
-    const reads = tokensOf(example, packed.time, steps), states = named(example.states, view.choice);
+    const tokens = tokensOf(example, packed.time, steps), states = named(example.states, view.choice);
     const hidden = states ? vectorsOf(states) : null;
     const now = Object.fromEntries(Object.entries(gates).map(([name, gate]) => [name, gate.step(step)]));
     const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors
@@ -26,11 +26,11 @@ PICTURES.gates = {
     heading(scene, 12, 14, scene.width < 560 ? title : `${title}; gates decide ${what}`, {room: scene.width - 24});
     let y = lstm
       ? cellPath(scene, 34, {now, before: past(gates.cell), scale: Math.max(1, gates.cell.scale),
-        shown: hidden?.step(step), token: reads[step], step})
-      : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: reads[step], step});
+        shown: hidden?.step(step), token: tokens[step], step})
+      : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: tokens[step], step});
     const line = lstm ? gates.cell : hidden;
     const about = {frameOf: s => backwards ? steps - 1 - s : s};
-    if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, reads,
+    if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, tokens,
       {...about, name: `${lstm ? "Cell" : "State"} through time, ${unitsNote(line)}`, scale: Math.max(1, line.scale)});
     y = openness(scene, y, gates, step, lstm ? ["forget", "input", "output"] : ["reset", "update"]);
     legend(scene, y + 4, 1);
@@ -38,7 +38,7 @@ PICTURES.gates = {
     const said = (lstm ? [["forget gate keeps", "forget"], ["input gate lets in", "input"],
       ["output gate shows", "output"]] : [["update gate keeps", "update"], ["reset gate lets through", "reset"]])
       .map(([words, name]) => `the ${words} ${share(mean(now[name]))}`).join(", ");
-    return `Step ${frame + 1} of ${steps}: reads ${quoted(reads[step])}. On average ${said}.`;
+    return `Step ${frame + 1} of ${steps}: reads ${quoted(tokens[step])}. On average ${said}.`;
   },
 };
 
@@ -80,9 +80,9 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, now.cell, scale,
     {active: true, tip: `the cell now: size ${number(size(now.cell))}`});
   heading(scene, xAfter, top + tall / 2 + 16, `c${index}`, {align: "center"});
-  const answer = shown ?? now.cell.map((c, i) => Math.tanh(c) * now.output[i]);
-  strip(scene, xAfter - wide / 2, low, wide, tall, answer, 1,
-    {active: true, tip: `the state: size ${number(size(answer))}`});
+  const hidden = shown ?? now.cell.map((c, i) => Math.tanh(c) * now.output[i]);
+  strip(scene, xAfter - wide / 2, low, wide, tall, hidden, 1,
+    {active: true, tip: `the state: size ${number(size(hidden))}`});
   heading(scene, xAfter, low + tall + 18, `h${index}`, {align: "center"});
   return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew, xOutput], token, previous,
     low + tall + 28);

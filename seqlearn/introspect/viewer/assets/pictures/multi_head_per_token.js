@@ -11,8 +11,8 @@ PICTURES.multi_head_per_token = {
     const below = modules.filter(module => module !== above[0] && module.rows > frame);
     const queries = labelsOf(view.example, above[0] ?? below[0])[0], word = queries[frame];
     let y = 14;
-    const middle = width / 2, told = [];
-    for (const module of above) y = headRows(scene, y, view.example, module, frame, {middle, up: true, told});
+    const middle = width / 2, descriptions = [];
+    for (const module of above) y = headRows(scene, y, view.example, module, frame, {middle, up: true, descriptions});
     const ends = [];
     if (above.length) y += 56;
     chip(scene, middle, y, word, 160, {active: true, weight: 600});
@@ -20,7 +20,7 @@ PICTURES.multi_head_per_token = {
     y += 22;
     for (const [i, module] of below.entries()) {
       if (!i) y += 42;
-      y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, told});
+      y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, descriptions});
     }
     if (view.example.decoder_output && modules[0].axes[0] === "target") {
       const written = joined(tokensOf(view.example, "decoder_output", modules[0].rows).slice(0, frame + 1));
@@ -31,7 +31,7 @@ PICTURES.multi_head_per_token = {
       y += narrow ? 58 : 36;
     }
     scene.height = weightLegend(scene, y + 4, 1) + 8;
-    return `Token ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${told.join(" ")}`;
+    return `Token ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${descriptions.join(" ")}`;
   },
 };
 
@@ -44,14 +44,14 @@ function attendsTo({axes: [from, to]}) {
 }
 
 // A row for each head, a column for each key; lines from the keys to the word.
-function headRows(scene, y, example, module, row, {middle, up, lines = true, from, told}) {
+function headRows(scene, y, example, module, row, {middle, up, lines = true, from, descriptions}) {
   const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
   const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
   const left = 62, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 36) / pitch);
   const together = keys.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0));
   const order = keys.map((_, key) => key).sort((a, b) => together[b] - together[a]),
     [first, stop] = keys.length ? stretch(keys.length, room, order[0]) : [0, 0];
-  // Of far more keys than fit, those that are looked at most.
+  // Of far more keys than fit, those with the largest weights.
   const far = keys.length > 3 * room,
     listed = far ? order.slice(0, room).sort((a, b) => a - b) : keys.map((_, key) => key).slice(first, stop);
   const start = left + (width - left - 36 - pitch * listed.length) / 2, high = count > 8 ? 12 : 18;
@@ -84,6 +84,6 @@ function headRows(scene, y, example, module, row, {middle, up, lines = true, fro
   else beyond(scene, first, stop, keys.length, 8, width - 4, tokens);
   const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
   const listedHeads = best.map(([i, [key, weight]]) => `head ${i} to ${quoted(keys[key])} ${share(weight)}`);
-  told.push(`${attendsTo(module)}: ${listedHeads.join(", ") || "no visible key"}.`);
+  descriptions.push(`${attendsTo(module)}: ${listedHeads.join(", ") || "no visible key"}.`);
   return up ? tokens + 11 : grid + count * high + 36;
 }

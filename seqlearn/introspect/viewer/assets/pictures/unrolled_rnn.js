@@ -7,8 +7,8 @@ PICTURES.unrolled_rnn = {
   opens: "last",
   draw(scene, view, frame) {
     const {example} = view, packed = named(example.states, view.choice), vectors = vectorsOf(packed);
-    const reads = tokensOf(example, packed.time, vectors.steps);
-    const says = packed.time === "target" && example.decoder_output
+    const inputs = tokensOf(example, packed.time, vectors.steps);
+    const outputs = packed.time === "target" && example.decoder_output
       ? tokensOf(example, "decoder_output", vectors.steps) : null;
     if (!vectors.steps) return empty(scene);
     // A backward layer is played from the end of the text.
@@ -17,28 +17,28 @@ PICTURES.unrolled_rnn = {
     heading(scene, 12, 14, backwards ? "The same cell A at every step, from the end to the beginning"
       : "The same cell A at every step passes its state to the next", {room: scene.width - 24});
     const drawn = backwards
-      ? unrolledBackward(scene, 40, vectors, reads, step)
-      : unrolledSteps(scene, 40, {vectors, reads, says, step, seen: step + 1, left: 8, right: scene.width - 8,
+      ? unrolledBackward(scene, 40, vectors, inputs, step)
+      : unrolledSteps(scene, 40, {vectors, inputs, outputs, step, seen: step + 1, left: 8, right: scene.width - 8,
         frameOf: s => s});
-    const y = timeline(scene, drawn.bottom + 12, vectors, backwards ? vectors.steps - 1 : step, reads,
+    const y = timeline(scene, drawn.bottom + 12, vectors, backwards ? vectors.steps - 1 : step, inputs,
       {name: `Every state, ${unitsNote(vectors)}`, scale: timeScale(vectors),
       frameOf: s => backwards ? vectors.steps - 1 - s : s});
     scene.height = y;
     const now = vectors.step(step),
       before = frame > 0 ? vectors.step(backwards ? step + 1 : step - 1) : now.map(() => 0);
     const change = size(now.map((v, i) => v - before[i]));
-    const predicted = says ? `, predicts ${quoted(says[step])}` : "";
+    const predicted = outputs ? `, predicts ${quoted(outputs[step])}` : "";
     const moved = `The state has size ${number(size(now))} and changed by ${number(change)}`;
-    return `Step ${frame + 1} of ${vectors.steps}: reads ${quoted(reads[step])}${predicted}. ${moved}.`;
+    return `Step ${frame + 1} of ${vectors.steps}: reads ${quoted(inputs[step])}${predicted}. ${moved}.`;
   },
 };
 
 // The same with time running from right to left.
-function unrolledBackward(scene, y, vectors, reads, step) {
+function unrolledBackward(scene, y, vectors, inputs, step) {
   const reversed = {steps: vectors.steps, scale: vectors.scale, step: s => vectors.step(vectors.steps - 1 - s)};
   const at = vectors.steps - 1 - step, mirror = new Scene(scene.width, scene.palette);
   const drawn = unrolledSteps(mirror, y,
-    {vectors: reversed, reads: [...reads].reverse(), says: null, step: at, seen: at + 1, left: 8,
+    {vectors: reversed, inputs: [...inputs].reverse(), outputs: null, step: at, seen: at + 1, left: 8,
     right: scene.width - 8, frameOf: s => s});
   scene.shapes.push(...mirror.shapes);
   scene.spots.push(...mirror.spots);
