@@ -6,7 +6,7 @@ from seqlearn.core import BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import ClassesSpec, SequenceSpec, SourceSpec, TargetSpec, TextSpec, VectorSpec
 from seqlearn.version import __version__
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "SequenceBatch",
     "SequenceModule",
     "SequenceSpec",
+    "SourceSpec",
+    "TargetSpec",
     "TextSpec",
     "Transformer",
     "VectorSpec",

@@ -41,7 +41,7 @@ from seqlearn.core.base import SequenceModule
 from seqlearn.core.generation_config import default_max_new_tokens
 from seqlearn.core.hparams import BaseOptions
 from seqlearn.nn import (
-    Activation,
+    ActivationFunction,
     DecoderLayer,
     EncoderLayer,
     FeedForwardBlock,
@@ -105,7 +105,7 @@ class Transformer(SequenceModule):
         dropout: float = 0.1,
         norm: Literal["post", "pre"] = "post",
         positions: Positions = "sinusoidal",
-        activation: Activation = "relu",
+        activation: ActivationFunction = "relu",
         **base: Unpack[BaseOptions],
     ) -> None:
         super().__init__(spec, d_model=d_model, **base)

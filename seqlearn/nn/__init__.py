@@ -52,7 +52,7 @@ from seqlearn.nn.recurrent import (
 from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn.recurrent_steps import gru_step, lstm_step, rnn_step
 from seqlearn.nn.transformer_encoder_decoder import (
-    Activation,
+    ActivationFunction,
     DecoderLayer,
     EncoderLayer,
     FeedForwardBlock,
@@ -64,7 +64,7 @@ from seqlearn.nn.transformer_encoder_decoder import (
 
 __all__ = [
     "FUSED_LAYERS",
-    "Activation",
+    "ActivationFunction",
     "BidirectionalLayer",
     "CausalSelfAttention",
     "Cell",

@@ -23,7 +23,7 @@ from seqlearn.nn.dropout_layer import Dropout
 from seqlearn.nn.protocols import CausalSelfAttention, CrossAttention, SelfAttention, State
 from seqlearn.plain_data import check_whole_number
 
-Activation = Literal["relu", "gelu"]
+ActivationFunction = Literal["relu", "gelu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "gelu": functional.gelu,
@@ -49,7 +49,11 @@ class FeedForwardBlock(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, d_feedforward: int, dropout: float, activation: Activation = "relu"
+        self,
+        d_model: int,
+        d_feedforward: int,
+        dropout: float,
+        activation: ActivationFunction = "relu",
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
