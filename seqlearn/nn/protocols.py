@@ -81,6 +81,10 @@ class Decoder(Protocol):
 class RecurrentLayer(Protocol):
     """A layer of `RecurrentEncoder` and `RecurrentDecoder`.
 
+    The encoder and the decoder record the outputs of a layer as its states. A layer that emits its
+    states itself has the attributes `emits_states = True` and `axis`, which they set to `"source"`
+    or `"target"`.
+
     Attributes:
         state_size: Width of each tensor of the state.
     """

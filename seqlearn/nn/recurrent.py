@@ -53,6 +53,7 @@ class DirectedLayer(nn.Module, ABC):
             the number of steps.
     """
 
+    emits_states: ClassVar[bool] = True
     has_gates: ClassVar[bool] = False
 
     def __init__(
@@ -193,6 +194,8 @@ class BidirectionalLayer(nn.Module):
             with `reverse=True`. Its outputs are in the order of the inputs.
         axis: As in `DirectedLayer`.
     """
+
+    emits_states: ClassVar[bool] = True
 
     def __init__(
         self,

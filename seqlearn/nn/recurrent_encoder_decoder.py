@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,7 +31,6 @@ from seqlearn.batch import Memory
 from seqlearn.instrumentation import Axis, emit
 from seqlearn.nn.dropout_layer import Dropout
 from seqlearn.nn.protocols import RecurrentLayer, RecurrentState
-from seqlearn.nn.recurrent import BidirectionalLayer, DirectedLayer
 
 
 class _Layers(nn.Module):
@@ -45,8 +44,8 @@ class _Layers(nn.Module):
         self.layers = nn.ModuleList(cast(Sequence[nn.Module], layers))
         self._axis = axis
         for layer in self.layers.modules():
-            if isinstance(layer, DirectedLayer | BidirectionalLayer):
-                layer.axis = axis
+            if getattr(layer, "emits_states", False):
+                cast(Any, layer).axis = axis
 
     def _run(
         self,
@@ -57,7 +56,7 @@ class _Layers(nn.Module):
         x, final = self.dropout(inputs), []
         for layer, state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, state, mask)
-            if not isinstance(layer, DirectedLayer | BidirectionalLayer):  # those emit themselves
+            if not getattr(layer, "emits_states", False):
                 emit("states", layer, x, (self._axis,))
             x = self.dropout(x)
             final.append(new_state)

@@ -46,7 +46,7 @@ def next_logits(
         hidden, _ = module.decode(torch.tensor([[START, *tokens]]), memory)
         logits = module.head(hidden[0, -1])
     target = trial.spec.target
-    assert isinstance(target, TextSpec)
+    assert isinstance(target, TextSpec)  # only texts have special tokens to suppress
     logits[list(suppressed_tokens(target))] = float("-inf")
     return logits
 

@@ -123,7 +123,7 @@ class PlainText(SequenceDataModule):
 
     def adapt_spec(self, spec: SequenceSpec) -> SequenceSpec:
         """Set the maximum length to the window, the longest text that a model receives."""
-        assert isinstance(spec.target, TextSpec)
+        assert isinstance(spec.target, TextSpec)  # its target is always Text
         return replace(spec, target=replace(spec.target, max_length=self.window))
 
     def plan_batches(

@@ -95,6 +95,7 @@ class Vectors(SequenceDataModule):
             raise ValueError(
                 f"expected task to be one of {', '.join(_TASKS)}, got {task!r}; {TEXTS_ONLY}"
             )
+        # An argument check: a Vector or Classes here would be a misuse.
         if not isinstance(text, Text):
             raise TypeError(f"expected text=Text(...), got {text!r}; {TEXTS_ONLY}")
         codec = normalize_encoding(encoding)
