@@ -80,10 +80,22 @@ RETIRED = {
 """For each retired term (a regular expression) the one that replaced it."""
 
 
+PATTERNS = (
+    "seqlearn/**/*.py",
+    "seqlearn/**/*.js",
+    "benchmarks/*.py",
+    "configs/*.yaml",
+    "tutorials/*.py",
+    "docs/**/*.md",
+    "README.md",
+    "CONTRIBUTING.md",
+)
+
+
 def texts() -> Iterator[tuple[str, str]]:
-    """The sources of the package and the pages, each with its path."""
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("tutorials/*.py")]
-    for path in [*sorted(ROOT.glob("seqlearn/**/*.py")), *sorted(pages)]:
+    """The sources, configurations and pages, each with its path."""
+    found = [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
+    for path in found:
         yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
 
