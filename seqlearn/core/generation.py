@@ -12,6 +12,7 @@ from seqlearn.batch import START, Memory, SequenceBatch
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
+from seqlearn.decoding.results import check_generated
 from seqlearn.instrumentation import generation
 from seqlearn.nn import State
 from seqlearn.spec import SequenceSpec, TextSpec
@@ -101,6 +102,9 @@ def generate(
                     max_new_tokens=config.max_new_tokens,
                     seeds=[seeds[row] for row in rows],
                 )
+            check_generated(
+                found, strategy, len(rows), config.max_new_tokens, module.spec.target.output_size
+            )
             for row, texts in zip(rows, found, strict=True):
                 generated[row] = [[*prefixes[row], *ids] for ids in texts]
     return generated

@@ -15,7 +15,7 @@ from seqlearn.decoding import (
     RepetitionPenalty,
     Sampling,
 )
-from seqlearn.plain_data import convert_fields
+from seqlearn.plain_data import check_whole_number, convert_fields
 
 StrategyName = Literal["greedy", "beam", "sample"]
 
@@ -127,10 +127,7 @@ class GenerationConfig:
         Raises:
             ValueError: If it cannot return so many texts per source.
         """
-        if num_return_sequences < 1:
-            raise ValueError(
-                f"expected num_return_sequences of at least 1, got {num_return_sequences}"
-            )
+        num_return_sequences = check_whole_number(num_return_sequences, "num_return_sequences", 1)
         if self.strategy == "sample":
             return Sampling(self.temperature, self.top_k, self.top_p, num_return_sequences)
         if self.strategy == "beam":
@@ -210,21 +207,23 @@ def resolve_options(
         TypeError: If `strategy` is something else, or a value is not of its type.
         ValueError: If the strategy does not use an option, or a value is outside its range.
     """
+    num_return_sequences = check_whole_number(num_return_sequences, "num_return_sequences", 1)
     if strategy is None or isinstance(strategy, str):
         config = config.override(strategy=strategy, **options)
         return config, config.make_strategy(num_return_sequences)
-    if not isinstance(strategy, DecodingStrategy):
+    if not isinstance(strategy, DecodingStrategy) or isinstance(strategy, type):
         names = ", ".join(map(repr, get_args(StrategyName)))
         raise TypeError(
             f"expected strategy {names} or an object with rows_per_source, num_seeds and __call__ "
             f"(seqlearn.decoding.DecodingStrategy), got {strategy!r}"
         )
+    kind = type(strategy).__name__
+    check_whole_number(strategy.rows_per_source, f"{kind}.rows_per_source", 1)
+    check_whole_number(strategy.num_seeds, f"{kind}.num_seeds", 0)
     for name, owner in STRATEGY_OF.items():
         if options.pop(name, None) is not None:
             raise ValueError(
                 f"the strategy {type(strategy).__name__} does not use {name}; leave it out, or "
                 f"pass strategy={owner!r}"
             )
-    if num_return_sequences < 1:
-        raise ValueError(f"expected num_return_sequences of at least 1, got {num_return_sequences}")
     return config.override(**options), strategy

@@ -179,6 +179,11 @@ class GenerationMixin:
             min_new_tokens=min_new_tokens,
             max_new_tokens=max_new_tokens,
         )
+        if not isinstance(generator, torch.Generator | None):
+            raise TypeError(
+                f"generator: expected a torch.Generator, got {generator!r}; pass "
+                "torch.Generator().manual_seed(seed)"
+            )
         if generator is not None and chosen.num_seeds == 0:
             raise ValueError(
                 f"strategy={strategy or config.strategy!r} does not use generator; leave it out, "

@@ -109,7 +109,8 @@ class BeamSearch:
             raise ValueError(f"expected beam_size of at least 1, got {self.beam_size}")
         if not math.isfinite(self.length_penalty):
             raise ValueError(f"expected a finite length_penalty, got {self.length_penalty}")
-        if self.early_stopping not in (True, False, "never"):
+        early = self.early_stopping
+        if not isinstance(early, bool) and early != "never":
             raise ValueError(
                 f"expected early_stopping True, False or 'never', got {self.early_stopping!r}"
             )

@@ -86,6 +86,35 @@ class Sampling:
         Raises:
             ValueError: If `max_new_tokens` is below one.
         """
+        generated, ends = self.sample(
+            next_token, prefix, memory, max_new_tokens=max_new_tokens, seeds=seeds
+        )
+        whole = [
+            [*start, *texts[0]] for start, texts in zip(prefix.tolist(), generated, strict=True)
+        ]
+        end_decoding(ends, whole)
+        return generated
+
+    def sample(
+        self,
+        next_token: NextToken,
+        prefix: Int[Tensor, "batch time"],
+        memory: Memory | None,
+        *,
+        max_new_tokens: int,
+        seeds: Sequence[Sequence[int]],
+    ) -> tuple[list[list[list[int]]], list[list[tuple[int, int]]]]:
+        """Draw texts without reporting them, for strategies that choose among samples.
+
+        Arguments as in `DecodingStrategy`.
+
+        Returns:
+            For each row of `prefix` the ids of its texts; and for each text the last step and its
+            row there, which `seqlearn.instrumentation.end_decoding` takes as `beam_paths`.
+
+        Raises:
+            ValueError: If `max_new_tokens` is below one.
+        """
         draws = _RandomStreams([seed for row in seeds for seed in row])
         each = self.num_return_sequences
         rows = torch.arange(len(prefix) * each, device=prefix.device) // each
@@ -97,10 +126,8 @@ class Sampling:
             max_new_tokens=max_new_tokens,
         )
         starts = range(0, len(generated), each)
-        first = [generated[at] for at in starts]
-        whole = [[*start, *ids] for start, ids in zip(prefix.tolist(), first, strict=True)]
-        end_decoding([finish_step[at : at + each] for at in starts], whole)
-        return [generated[at : at + each] for at in starts]
+        texts = [generated[at : at + each] for at in starts]
+        return texts, [finish_step[at : at + each] for at in starts]
 
     def draw(
         self, logits: Float[Tensor, "rows vocab"], uniform: Float[Tensor, " rows"]

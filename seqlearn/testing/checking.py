@@ -54,7 +54,8 @@ def check_module(
     Raises:
         LawsViolated: If laws are violated: one error that lists them all.
         ValueError: If there is no such law, two laws have one name, or the factory serves no spec.
-        TypeError: If the factory builds anything but a `SequenceModule`.
+        TypeError: If the factory is a module or builds anything but a `SequenceModule`, `laws` is
+            not a list, or a law returns anything but `None`.
 
     Example:
         >>> import seqlearn as sl
@@ -109,6 +110,8 @@ def select_laws(selection: Iterable[str | int | Law] | None) -> list[Law]:
     """
     if selection is None:
         return list(LAWS)
+    if isinstance(selection, str | int | Law):
+        raise TypeError(f"expected laws as a list, got {selection!r}; pass laws=[…]")
     selected = list(selection)
     own = [each for each in selected if isinstance(each, Law) and each not in LAWS]
     known = [*LAWS, *own]
@@ -186,7 +189,7 @@ class LawRunner:
         """
         self.cases += 1
         try:
-            self.law.check(trial)
+            result: object = self.law.check(trial)  # type: ignore[func-returns-value]
         except NotApplicable as reason:
             self.cases -= 1
             self.reason = str(reason)
@@ -198,6 +201,12 @@ class LawRunner:
         except Exception as error:
             self._store(trial, f"it raised {first_line(error)}")
             raise LawViolation from error
+        else:
+            if result is not None:
+                raise TypeError(
+                    f"law {self.law.name!r}: expected a function that returns None, got "
+                    f"{result!r}; check a condition with trial.expect(condition, found)"
+                )
         finally:
             self.error = max(self.error, trial.error)
 

@@ -35,6 +35,11 @@ class ModuleUnderTest:
     """
 
     def __init__(self, factory: Factory, zero_gradients: tuple[str, ...] = ()) -> None:
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise TypeError(
+                "expected a factory, such as lambda spec: MyModel(spec, d_model=8), got "
+                f"{type(factory).__name__}"
+            )
         self.factory, self.zero_gradients = factory, zero_gradients
         self.name = ""
         self.serves: list[str] = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jaxtyping
 import pytest
 import torch
 from mbr import MinimumBayesRisk, SecondBest, likeness
 
 import seqlearn as sl
+from seqlearn.batch import END, PAD, START
 from seqlearn.decoding import BeamSearch, DecodingStrategy
 
 TEXT = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(8, 4))
@@ -69,3 +72,62 @@ def test_what_is_not_a_strategy_is_refused(model: sl.GRU, monkeypatch: pytest.Mo
         model.generate(SOURCES, strategy=SecondBest(), beam_size=3)
     with pytest.raises(ValueError, match=r"SecondBest.* does not use generator"):
         model.generate(SOURCES, strategy=SecondBest(), generator=torch.Generator())
+    with pytest.raises(TypeError, match=r"got <class 'mbr\.SecondBest'>"):
+        model.generate(SOURCES, strategy=SecondBest)
+    with pytest.raises(TypeError, match=r"expected a torch\.Generator, got 3"):
+        model.generate(SOURCES, strategy="sample", generator=3)
+    for wrong in (2.0, "2", None, True):
+        with pytest.raises(TypeError, match="num_return_sequences: expected a whole number"):
+            model.generate(SOURCES, strategy="sample", num_return_sequences=wrong)
+    with pytest.raises(ValueError, match="early_stopping True, False or 'never', got 1"):
+        model.generate(SOURCES, strategy="beam", early_stopping=1)
+
+
+class Fixed:
+    """Returns what it is given."""
+
+    num_seeds = 0
+
+    def __init__(self, result: Any, rows_per_source: Any = 1) -> None:
+        self.result, self.rows_per_source = result, rows_per_source
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "expected a list with the texts of each source, got NoneType"),
+        ([], "expected 1 rows, one per source, got 0"),
+        ([[]], "row 1: expected at least one text, got none"),
+        ([[4, 5]], "row 1: expected a list of texts, each a list of ids"),
+        ([[[4.0]]], "row 1: expected a list of texts, each a list of ids"),
+        ([[[True]]], "row 1: expected a list of texts, each a list of ids"),
+        ([[[4, 99]]], r"expected ids below 8 .*, got \[99\]"),
+        ([[[-1]]], r"expected ids below 8 .*, got \[-1\]"),
+        ([[[PAD, START, END]]], "expected ids below 8 without padding"),
+        ([[[4, 4, 4, 4]]], "expected at most max_new_tokens=3 ids, got 4"),
+    ],
+)
+def test_results_are_checked(model: sl.GRU, result: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"the strategy Fixed: .*{message}"):
+        model.generate([[4]], strategy=Fixed(result), max_new_tokens=3)
+
+
+def test_numbers_of_a_strategy_are_checked(model: sl.GRU) -> None:
+    with pytest.raises(TypeError, match=r"Fixed\.rows_per_source: expected a whole number"):
+        model.generate([[4]], strategy=Fixed([[[4]]], 1.5))
+    with pytest.raises(ValueError, match=r"Fixed\.rows_per_source of at least 1, got 0"):
+        model.generate([[4]], strategy=Fixed([[[4]]], 0))
+
+
+def test_the_recording_holds_the_text_that_was_returned(model: sl.GRU) -> None:
+    """A strategy that chooses among the texts of another one reports its own choice."""
+    with sl.record(model, what=["states"]) as recording:
+        texts = model.generate(
+            SOURCES, strategy=MinimumBayesRisk(8), generator=torch.Generator().manual_seed(0)
+        )
+    for tokens, ids in zip(recording.tokens, texts, strict=True):
+        output = [token for token in tokens.decoder_output if token != "</s>"]
+        assert output == [str(token) for token in ids]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import jaxtyping
 import pytest
 import torch
 from my_package import MyModel
@@ -12,7 +13,7 @@ from testing.broken import BROKEN, MeanOfMeans, SmallTransformer
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.testing import LAWS, Law, LawsViolated, Outcome, Report, check_module
+from seqlearn.testing import LAWS, Law, LawsViolated, Outcome, Report, check_module, law
 from seqlearn.testing.checking import run_law
 from seqlearn.testing.module_under_test import ModuleUnderTest
 from seqlearn.testing.trial import NotApplicable, Trial
@@ -276,3 +277,26 @@ def test_a_modules_own_decoding_options_change_no_law() -> None:
         lambda spec: sl.GRU(spec, d_model=4, dropout=0.0, generation=config),
         laws=["beam 1 equals greedy", "end of sequence", "exhaustive beam"],
     )
+
+
+def test_what_is_not_a_factory_a_list_of_laws_or_a_law_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+
+    @law(11, "returns a boolean")
+    def returns_a_boolean(trial: Trial) -> bool:
+        """Holds."""
+        return False
+
+    def factory(spec: sl.SequenceSpec) -> sl.RNN:
+        return sl.RNN(spec, d_model=4)
+
+    with pytest.raises(TypeError, match=r"'returns a boolean': .* returns None, got False"):
+        check_module(factory, laws=[returns_a_boolean], examples=1)
+    for wrong in (returns_a_boolean, "shapes", 1):
+        with pytest.raises(TypeError, match=r"expected laws as a list, .* pass laws="):
+            check_module(factory, laws=wrong)
+    module = factory(sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(8, 4)))
+    with pytest.raises(TypeError, match=r"expected a factory, such as lambda spec: .* got RNN"):
+        check_module(module, laws=["shapes"])

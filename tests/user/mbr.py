@@ -7,6 +7,7 @@ Minimum Bayes risk decoding: draw some texts and take the one most like the othe
 from collections import Counter
 
 from seqlearn.decoding import Sampling
+from seqlearn.instrumentation import end_decoding
 
 
 class MinimumBayesRisk:
@@ -15,10 +16,16 @@ class MinimumBayesRisk:
         self.sampling = Sampling(num_return_sequences=num_samples)
 
     def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
-        drawn = self.sampling(
+        drawn, ends = self.sampling.sample(
             next_token, prefix, memory, max_new_tokens=max_new_tokens, seeds=seeds
         )
-        return [sorted(texts, key=lambda text: -likeness(text, texts)) for texts in drawn]
+        ranked = [
+            sorted(zip(texts, paths, strict=True), key=lambda pair: -likeness(pair[0], texts))
+            for texts, paths in zip(drawn, ends, strict=True)
+        ]
+        best = [[*start, *row[0][0]] for start, row in zip(prefix.tolist(), ranked, strict=True)]
+        end_decoding([[path for _, path in row] for row in ranked], best)  # for recordings
+        return [[text for text, _ in row] for row in ranked]
 
 
 class SecondBest:
