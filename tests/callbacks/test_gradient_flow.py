@@ -167,7 +167,7 @@ def test_another_module_needs_a_callable(fit) -> None:
         fit(Scalar(), [torch.ones(1)], GradientFlow())
 
 
-def test_a_subclass_that_embeds_otherwise_is_told_of_the_callable(fit, module, batches) -> None:
+def test_the_error_for_other_embeddings_names_the_callable(fit, module, batches) -> None:
     model = module("RNN", "sequence-to-vector (classes)")
     model.source_embedding, embedding = nn.Identity(), (model.source_embedding,)
     model.encode = lambda source, lengths: type(model).encode(model, embedding[0](source), lengths)

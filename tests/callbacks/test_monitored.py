@@ -100,12 +100,12 @@ PAIRS = [(torch.ones(3, 2), torch.ones(3))]
 
 
 @pytest.mark.parametrize("kind", [AttentionMonitor, StateMonitor, GradientFlow, SampleLogger])
-def test_a_module_without_forward_is_told_to_pass_run(fit, kind: type) -> None:
+def test_a_module_without_forward_requires_run(fit, kind: type) -> None:
     with pytest.raises(TypeError, match=rf"{kind.__name__}: expected a .*, got Bare.*; pass run="):
         fit(Bare(), PAIRS, kind())
 
 
-def test_a_forward_that_takes_no_batch_is_told_to_pass_run(fit) -> None:
+def test_a_forward_that_takes_no_batch_requires_run(fit) -> None:
     with pytest.raises(TypeError, match=r"expected Called to take a whole batch.* pass run="):
         fit(Called(), PAIRS, StateMonitor())
 

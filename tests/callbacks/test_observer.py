@@ -102,7 +102,7 @@ def test_gradients_of_training_are_not_touched(fit, module: Make, batches) -> No
 
 def test_steps_between_runs_cost_nothing(fit, module: Make, batches, monkeypatch) -> None:
     def refuse(*_: Any) -> Any:
-        raise AssertionError("looked")
+        raise AssertionError("ran")
 
     callbacks = [kind(every_n_epochs=None, every_n_steps=100) for kind in ALL]
     for callback in callbacks:
@@ -200,7 +200,7 @@ def test_a_development_run_observes_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_of_one_class_are_told_apart_by_name(
+def test_two_of_one_class_are_distinguished_by_name(
     fit, module: Make, batches, tmp_path: Path
 ) -> None:
     model, data = module("Transformer", "sequence-to-sequence"), batches("sequence-to-sequence")

@@ -65,7 +65,7 @@ def continued(module: LanguageModel, probe: Batch) -> list[tuple[str, str]]:
     ]
 
 
-def test_attention_is_heard_with_nothing_but_a_batch(fit, tmp_path: Path) -> None:
+def test_attention_is_recorded_with_nothing_but_a_batch(fit, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="csv")
     model = LanguageModel()
     fit(model, [batch()] * 2, AttentionMonitor(examples=2), logger=logger)
@@ -99,7 +99,7 @@ def test_samples_as_its_callable_writes_them(fit, tmp_path: Path) -> None:
     assert text.startswith(f"read:     {batch()['input_ids'][0]}\nanswered: tensor([")
 
 
-def test_states_are_not_heard_and_it_says_how_they_would_be(fit, tmp_path: Path) -> None:
+def test_states_are_not_recorded_and_the_error_says_how(fit, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"nothing from LanguageModel.*sl\.probe") as caught:
         fit(LanguageModel(), [batch()], StateMonitor())
     # Once in two epochs.

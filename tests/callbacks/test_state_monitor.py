@@ -31,7 +31,7 @@ class Kept(FigureLogger):
         self.figures[tag] = figure
 
 
-def looked(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: object) -> Kept:
+def monitored(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: object) -> Kept:
     kept, monitor = Kept([], Path(), 1), StateMonitor(**arguments)
     with torch.no_grad():
         monitor.show(monitor.observe(model.eval(), batch), kept)
@@ -40,7 +40,7 @@ def looked(model: sl.SequenceModule, batch: sl.SequenceBatch, **arguments: objec
 
 @pytest.mark.parametrize(("name", "task"), SERVED)
 def test_every_architecture_shows_its_states(module, batches, name: str, task: str) -> None:
-    kept = looked(module(name, task), batches(task)[0])
+    kept = monitored(module(name, task), batches(task)[0])
     assert kept.figures
     assert {f"{tag}/norm" for tag in kept.figures} <= set(kept.numbers)
     gates = {tag.split("/")[2] for tag in kept.numbers if tag.startswith("gates/")}
@@ -53,7 +53,7 @@ def test_every_architecture_shows_its_states(module, batches, name: str, task: s
 
 def test_numbers_are_of_real_steps(module, batches) -> None:
     model, batch = module("GRU", "sequence-to-sequence"), batches("sequence-to-sequence")[0]
-    numbers = looked(model, batch).numbers
+    numbers = monitored(model, batch).numbers
     norms, updates = [], []
     with torch.no_grad(), sl.record(model.eval()) as recording:
         model(batch)
@@ -78,14 +78,14 @@ def test_saturation_is_of_cells_that_end_in_tanh(module, batches) -> None:
     with torch.no_grad():
         for parameter in model.encoder.layers.parameters():
             parameter.mul_(1000.0)
-    assert looked(model, batch).numbers["states/encoder.layers.0/saturated"] > 0.9
-    transformer = looked(module("Transformer", "sequence-to-vector (classes)"), batch).numbers
+    assert monitored(model, batch).numbers["states/encoder.layers.0/saturated"] > 0.9
+    transformer = monitored(module("Transformer", "sequence-to-vector (classes)"), batch).numbers
     assert not [tag for tag in transformer if tag.endswith("saturated")]
 
 
 def test_the_figure_shows_the_first_example_with_its_tokens(module, batches) -> None:
     model, batch = module("LSTM", "sequence-to-sequence"), batches("sequence-to-sequence")[0]
-    kept = looked(model, batch)
+    kept = monitored(model, batch)
     assert list(kept.figures) == [
         "states/encoder.layers.0",
         "states/encoder.context",
@@ -120,7 +120,7 @@ def test_tensorboard_gets_figures_and_numbers(fit, module, batches, tmp_path: Pa
     assert list(tmp_path.rglob("*.png")) == []
 
 
-def test_a_layer_that_was_not_heard_is_an_error(fit, module, batches) -> None:
+def test_a_layer_that_was_not_recorded_is_an_error(fit, module, batches) -> None:
     model, data = (
         module("LSTM", "sequence-to-vector (classes)"),
         batches("sequence-to-vector (classes)"),
@@ -138,7 +138,7 @@ def test_states_of_ones_own_join_through_the_probe(module, batches) -> None:
         sl.probe("mine", {"gate": torch.tensor([[[0.05, 0.95], [0.5, 0.99]]])}, "gates")
 
     model = module("FeedForward", "sequence-to-vector (classes)")
-    kept = looked(model, batches("sequence-to-vector (classes)")[0], run=run)
+    kept = monitored(model, batches("sequence-to-vector (classes)")[0], run=run)
     assert kept.numbers == pytest.approx(
         {
             "states/mine/norm": 1.0,

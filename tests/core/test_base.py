@@ -129,7 +129,7 @@ def test_draws_follow_from_seed_and_batch_alone(tmp_path: Path) -> None:
 
 
 @ignore_workers
-def test_learns_by_heart_and_validates(tmp_path: Path) -> None:
+def test_overfits_and_validates(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = SIZES | {"d_model": 32, "num_heads": 4}
     model = sl.Transformer(SPEC, **options, recipe=sl.Recipe(lr=1e-2, warmup_steps=10))

@@ -363,9 +363,9 @@ def test_validation_carries_too(tmp_path: Path) -> None:
     model = language_model(data, 0.0)
     (figures,) = trainer_of(tmp_path).validate(model, data, verbose=False)
     ids = torch.tensor(data.dataset("val").target_ids)
-    circle = torch.cat([ids, ids[:1]])[None].long()
+    stream = torch.cat([ids, ids[:1]])[None].long()
     with torch.no_grad():
-        measured = model.eval().compute_loss(windows(circle, len(ids))[0])
+        measured = model.eval().compute_loss(windows(stream, len(ids))[0])
     assert measured.num_tokens == len(ids) - 1  # the start symbol is not predicted
     assert figures["val/loss"] == pytest.approx(
         float(measured.loss / measured.num_tokens), abs=1e-6

@@ -446,7 +446,7 @@ def test_a_new_run_with_the_same_data_starts_anew(tmp_path: Path) -> None:
     assert second.seen == first.seen
 
 
-def test_another_order_in_the_middle_of_an_epoch_is_told(tmp_path: Path) -> None:
+def test_another_order_in_the_middle_of_an_epoch_is_an_error(tmp_path: Path) -> None:
     for steps, warned in ((3, True), (5, False)):
         stopped = trainer(tmp_path, max_steps=steps)
         stopped.fit(Seen(), Squares())

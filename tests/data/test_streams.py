@@ -188,7 +188,7 @@ def test_the_ids_of_two_texts_in_two_streams(tmp_path: Path) -> None:
     assert not batches[0].is_duplicate.any()
 
 
-def test_a_lane_that_has_ended_predicts_nothing(tmp_path: Path) -> None:
+def test_a_stream_that_has_ended_predicts_nothing(tmp_path: Path) -> None:
     data = written(tmp_path, [2, 10, 11, 12, 3], [5])
     batches = [data[window] for window in StreamPlan(5, 2, 2).sequential()]
     check(batches[0], [[2, 10, 11], [11, 12, 3]], [3, 3])

@@ -129,7 +129,7 @@ def test_the_most_frequent_tokens_stay() -> None:
     assert spec_of("word", ["d c b a"], vocab_size=6).tokens(range(4, 6)) == ["a", "b"]
 
 
-def test_bpe_has_8000_ids_at_most_unless_told() -> None:
+def test_bpe_has_8000_ids_at_most_by_default() -> None:
     assert 260 < BPE.vocab_size < 8000
     assert spec_of("bpe", vocab_size=270).vocab_size == 270
     with pytest.raises(ValueError, match=r"supports no more than [0-9]+ tokens .*=9000"):

@@ -1,4 +1,4 @@
-"""Beam search over a decoder whose every answer can be looked up, against brute force."""
+"""Beam search over a decoder whose every output can be looked up, against brute force."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_beam_of_one_is_greedy(penalty: float, stopping: bool) -> None:
 
 
 @pytest.mark.parametrize(("penalty", "stopping"), SETTINGS)
-def test_the_company_of_a_source_changes_nothing(penalty: float, stopping: bool | str) -> None:
+def test_other_sources_of_the_batch_change_nothing(penalty: float, stopping: bool | str) -> None:
     beam, numbers = BeamSearch(3, penalty, stopping), [3, 1, 4, 1, 5, 9, 2, 6]
     together = run(beam, numbers, 7)
     assert together == [run(beam, [number], 7)[0] for number in numbers]
@@ -175,19 +175,19 @@ def test_a_source_that_is_done_leaves_the_batch() -> None:
 
 
 class Follower:
-    """Keeps what a listener is told."""
+    """Keeps what a listener receives."""
 
     def __init__(self) -> None:
         self.parents: list[list[int] | None] = []
 
     def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
-        raise AssertionError("nothing is offered here")
+        raise AssertionError("no value is emitted here")
 
     def loop_start(self) -> None:
-        raise AssertionError("no loop over time is told of here")
+        raise AssertionError("no loop over time is reported here")
 
     def loop_end(self) -> None:
-        raise AssertionError("no loop over time is told of here")
+        raise AssertionError("no loop over time is reported here")
 
     def generation_start(
         self, outputs: Sequence[int], total: int, source: object, lengths: object

@@ -141,13 +141,13 @@ class Follower:
         self.parents: list[Tensor | None] = []
 
     def on_activation(self, kind: str, owner: object, make: object, axes: object) -> None:
-        raise AssertionError("nothing is offered here")
+        raise AssertionError("no value is emitted here")
 
     def loop_start(self) -> None:
-        raise AssertionError("no loop over time is told of here")
+        raise AssertionError("no loop over time is reported here")
 
     def loop_end(self) -> None:
-        raise AssertionError("no loop over time is told of here")
+        raise AssertionError("no loop over time is reported here")
 
     def generation_start(
         self, outputs: Sequence[int], total: int, source: object, lengths: object

@@ -111,13 +111,13 @@ def test_one_token_at_a_time(input_feeding: bool) -> None:
 
 
 @pytest.mark.parametrize("input_feeding", [False, True], ids=["at once", "input feeding"])
-def test_recording_tells_the_weights_and_changes_no_bit(input_feeding: bool) -> None:
+def test_recording_captures_the_weights_and_changes_no_bit(input_feeding: bool) -> None:
     model = model_of(input_feeding=input_feeding)
     with torch.no_grad():
         alone = model(BATCH)
         with sl.record(model) as recording:
-            heard = model(BATCH)
-    assert torch.equal(heard, alone)
+            recorded = model(BATCH)
+    assert torch.equal(recorded, alone)
     assert list(recording.attention) == ["decoder.attentional_hidden.attention"]
     weights = recording.attention["decoder.attentional_hidden.attention"]
     assert weights.shape == (3, 1, BATCH.target.shape[1] - 1, 3)  # batch heads query key
@@ -147,14 +147,14 @@ def test_recording_a_generation(input_feeding: bool) -> None:
         )
 
 
-def test_a_class_is_told_from_one_look_back() -> None:
+def test_a_class_is_predicted_from_one_attention_pooling() -> None:
     model = model_of(CLASSES, score="additive")
     with torch.no_grad(), sl.record(model) as recording:
         model.classify(SOURCES)
     with torch.no_grad():
         memory = model.encode(*pad(SOURCES))
-    looked = recording.attention["encoder.attentional_hidden.attention"]
-    assert looked.shape == (3, 1, 1, 3)
+    weights = recording.attention["encoder.attentional_hidden.attention"]
+    assert weights.shape == (3, 1, 1, 3)
     attentional_hidden = model.encoder.attentional_hidden
     with torch.no_grad():
         before = model.encoder.recurrence(
@@ -169,11 +169,11 @@ def test_a_class_is_told_from_one_look_back() -> None:
             expected = attentional_hidden.feedforward(torch.cat([context, query])).tanh()
             torch.testing.assert_close(memory.pooled[row], expected, **EXACT)
     assert (memory.pooled[2] == 0).all()
-    assert (looked[2] == 0).all()
+    assert (weights[2] == 0).all()
 
 
 @pytest.mark.parametrize("input_feeding", [False, True], ids=["at once", "input feeding"])
-def test_it_learns_by_heart(input_feeding: bool) -> None:
+def test_it_overfits_a_small_batch(input_feeding: bool) -> None:
     model = sl.AttentionSeq2Seq(
         SPEC, cell="gru", d_model=16, dropout=0.0, input_feeding=input_feeding
     )

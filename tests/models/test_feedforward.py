@@ -121,7 +121,7 @@ def test_no_tokens_no_answers_and_the_same_past() -> None:
     torch.testing.assert_close(after, whole, **EXACT)
 
 
-def test_it_generates_and_learns_by_heart() -> None:
+def test_it_generates_and_overfits() -> None:
     model = sl.FeedForward(SPEC, window=4, d_model=16, dropout=0.0)
     source, target = [[4, 5], [7], [8, 9, 10]], [[6], [4, 5, 6, 7], [8, 8, 8, 8, 4]]
     batch = SequenceBatch(*pad(source), *pad([[2, *ids, 3] for ids in target]))

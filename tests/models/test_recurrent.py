@@ -98,7 +98,7 @@ def test_every_task_answers(model_class: type[sl.SequenceModule], bidirectional:
 
 
 @pytest.mark.parametrize("model_class", MODELS)
-def test_it_learns_by_heart(model_class: type[sl.SequenceModule]) -> None:
+def test_it_overfits_a_small_batch(model_class: type[sl.SequenceModule]) -> None:
     model = model_class(SPEC, d_model=16, dropout=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(80):

@@ -90,7 +90,7 @@ def test_one_token_at_a_time_equals_all_at_once(task: str) -> None:
     torch.testing.assert_close(torch.cat(steps, 1), whole)
 
 
-def test_padding_and_company_change_nothing() -> None:
+def test_padding_and_other_rows_change_nothing() -> None:
     model, batch = sru("sequence-to-sequence")
     model.eval()
     with torch.no_grad():

@@ -39,7 +39,7 @@ POSITIONS = ("sinusoidal", "learned", "rotary")
 @pytest.mark.filterwarnings("ignore:.*(number of training batches|no `val_dataloader`)")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_every_task_is_learnt_by_heart_through_the_trainer(
+def test_every_task_is_overfitted_through_the_trainer(
     task: str, positions: str, tmp_path: Path
 ) -> None:
     source, target, batch = TASKS[task]

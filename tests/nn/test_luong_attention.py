@@ -107,8 +107,8 @@ def test_recording_changes_no_bit(score: str) -> None:
     mask = length_mask(torch.tensor([5, 2]), 5)
     alone = attention(query, attention.project_keys(states), states, mask)
     with sl.record(attention):
-        heard = attention(query, attention.project_keys(states), states, mask)
-    assert torch.equal(heard, alone)
+        recorded = attention(query, attention.project_keys(states), states, mask)
+    assert torch.equal(recorded, alone)
 
 
 def test_weights_of_each_score() -> None:

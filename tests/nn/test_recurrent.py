@@ -279,7 +279,7 @@ def test_bad_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("cell", "default"), [("gru", 0.0), ("lstm", 1.0)])
-def test_the_gate_that_keeps_the_state_starts_where_it_is_told(cell: str, default: float) -> None:
+def test_the_gate_that_keeps_the_state_starts_as_configured(cell: str, default: float) -> None:
     """The others start at zero."""
     for bias in (None, 6.0):
         name = "update_bias" if cell == "gru" else "forget_bias"

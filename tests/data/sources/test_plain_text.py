@@ -114,7 +114,7 @@ def test_training_starts_elsewhere_in_each_epoch(rhyme: Path) -> None:
         loader.sampler.set_epoch(epoch)
         epochs.append(plain(loader))
         found = predicted(epochs[-1])
-        # The same circle, turned.
+        # The same circular token stream, rotated.
         turn = next(i for i in range(len(ids)) if ids[i:] + ids[:i] == found)
         assert turn > 0
         assert len(epochs[-1]) == len(epochs[0]) == len(loader)
@@ -342,7 +342,7 @@ def test_a_recurrent_model_resumes_within_its_streams(rhyme: Path, tmp_path: Pat
         assert all(torch.equal(weight, whole[name]) for name, weight in again.items()), step
 
 
-def test_another_window_in_the_middle_of_an_epoch_is_told(rhyme: Path, tmp_path: Path) -> None:
+def test_another_window_in_the_middle_of_an_epoch_is_an_error(rhyme: Path, tmp_path: Path) -> None:
     stopped = trainer(tmp_path, max_steps=2)
     stopped.fit(Seen(), PlainText(rhyme, rhyme, window=12, batch_tokens=100))
     stopped.save_checkpoint(tmp_path / "stopped.ckpt")

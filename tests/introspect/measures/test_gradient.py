@@ -86,7 +86,7 @@ def test_levels_of_examples_do_not_count() -> None:
     assert classify_gradient_flow(norms, lengths) == "vanishing"
 
 
-def test_padding_is_not_looked_at() -> None:
+def test_padding_is_ignored() -> None:
     norms = torch.full((2, 12), float("nan"))
     norms[:, :8] = curve(0.5, 8)
     assert classify_gradient_flow(norms, torch.tensor([8, 8])) == "vanishing"

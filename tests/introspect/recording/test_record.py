@@ -198,7 +198,7 @@ def test_an_exception_leaves_no_listener_and_an_empty_recording() -> None:
     assert recording.attention == {}
 
 
-def test_only_this_thread_is_heard() -> None:
+def test_only_this_thread_is_recorded() -> None:
     model = Mixer()
     with record(model) as recording:
         thread = threading.Thread(target=model, args=(torch.randn(4, 2, 8),))
@@ -238,7 +238,7 @@ def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> Non
     assert eval_frame._stance.stance == "default"
 
 
-def test_nothing_heard_is_a_warning_that_says_how_to_join() -> None:
+def test_nothing_recorded_is_a_warning_that_says_how_to_join() -> None:
     with pytest.warns(UserWarning, match=r"nothing from Linear.*sl\.probe") as caught:
         _record_nothing()
     assert caught[0].filename == __file__
@@ -355,7 +355,7 @@ def test_source_and_target_are_named_by_the_spec_of_the_model() -> None:
 
 
 @pytest.mark.parametrize(("width", "axes"), [(1, None), (3, ("target", "target"))])
-def test_axes_that_cannot_be_told_stay_unknown(width: int, axes: object) -> None:
+def test_axes_that_cannot_be_inferred_stay_unknown(width: int, axes: object) -> None:
     with record(nn.Identity()) as recording:
         chunk([0], torch.ones(1, width, dtype=torch.long), torch.tensor([width]), steps=1)
     assert recording.axes.get("self") == axes

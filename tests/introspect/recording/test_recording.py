@@ -34,7 +34,7 @@ def recording() -> Recording:
     return made
 
 
-def test_axes_are_told_by_size(recording: Recording) -> None:
+def test_axes_are_inferred_from_sizes(recording: Recording) -> None:
     assert recording.axes == {
         "encoder.layers.0.self_attention": ("source", "source"),
         "decoder.layers.0.self_attention": ("target", "target"),
@@ -42,7 +42,7 @@ def test_axes_are_told_by_size(recording: Recording) -> None:
     }
 
 
-def test_axes_of_equally_long_sides_are_told_by_causality_and_name() -> None:
+def test_axes_of_equally_long_sides_are_inferred_from_causality_and_name() -> None:
     full = torch.full((1, 1, 3, 3), 1 / 3)
     recording = Recording(
         {"encoder.0": full, "decoder.cross": full, "decoder.self": causal(1, 3)[:, :1]}

@@ -220,7 +220,7 @@ def test_the_owner_is_the_innermost_running_module_of_the_model() -> None:
     assert [owner for owner, _ in listener.activations] == [model.inner, model, model.other]
 
 
-def test_calls_of_others_are_not_offered() -> None:
+def test_calls_of_others_are_not_recorded() -> None:
     listener, model, inputs = Listener(), Outer(), torch.randn(1, 2, 3, 4)
     with add_listener(listener), capture_torch_attention(model):
         Attention()(inputs, inputs, inputs)
@@ -228,7 +228,7 @@ def test_calls_of_others_are_not_offered() -> None:
     assert listener.activations == []
 
 
-def test_seqlearns_own_attention_is_heard_once() -> None:
+def test_seqlearns_own_attention_is_recorded_once() -> None:
     layer = MultiHeadAttention(8, 2).eval()
     inputs = torch.randn(2, 40, 8)
     mask = torch.ones(2, 40, dtype=torch.bool)
@@ -256,7 +256,7 @@ def test_nested_recordings_hear_each_call_once() -> None:
 # Nothing else changes
 
 
-def test_another_thread_is_not_heard() -> None:
+def test_another_thread_is_not_recorded() -> None:
     model, inputs, listener = Attention(), torch.randn(1, 2, 3, 4), Listener()
     with add_listener(listener), capture_torch_attention(model):
         other = threading.Thread(target=model, args=(inputs, inputs, inputs))
