@@ -15,7 +15,7 @@ from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation import batch_sources, references
-from seqlearn.spec import SideSpec, TextSpec
+from seqlearn.spec import GeneratedSpec, SideSpec
 from seqlearn.spec.raw_inputs import EncodedIds
 
 Rows = Sequence[tuple[str, ...]]
@@ -128,7 +128,7 @@ def compare_to_targets(module: SequenceModule, batch: SequenceBatch) -> Samples:
     """
     source, target = module.spec.source, module.spec.target
     if source is None:
-        assert isinstance(target, TextSpec)  # or it would not be a language model
+        assert isinstance(target, GeneratedSpec)  # or it would not be a language model
         texts = [_text_ids(row) for row in _cut(batch.target, batch.target_lengths)]
         prompts = [EncodedIds(ids[: len(ids) // 2]) for ids in texts]
         most = 1 + max((len(ids) - len(ids) // 2 for ids in texts), default=0)

@@ -15,7 +15,7 @@ from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
 from seqlearn.decoding.results import check_generated
 from seqlearn.instrumentation import generation
 from seqlearn.nn import State
-from seqlearn.spec import SequenceSpec, TextSpec
+from seqlearn.spec import GeneratedSpec, SequenceSpec
 from seqlearn.spec.raw_inputs import check_list
 
 MAX_BATCH_ROWS = 128
@@ -84,7 +84,9 @@ def generate(
     assert config.max_new_tokens is not None
     generated: list[list[list[int]]] = [[] for _ in source_ids]
     seeds = draw_seeds(len(source_ids), strategy.num_seeds, generator)
-    suppress = suppressed_tokens(cast(TextSpec, module.spec.target))
+    target = module.spec.target
+    assert isinstance(target, GeneratedSpec)
+    suppress = suppressed_tokens(target)
 
     def logits(tokens: Tensor, memory: Memory | None, state: State | None) -> tuple[Tensor, State]:
         hidden, state = module.decode(tokens, memory, state)
@@ -124,7 +126,7 @@ def draw_seeds(
     return seeds
 
 
-def prompt_ids(target: TextSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
+def prompt_ids(target: GeneratedSpec, prompts: Sequence[Any] | None, count: int) -> list[list[int]]:
     """Make the prefix of each text: the start symbol and the ids of its prompt.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack, cast, overload
+from typing import Any, Literal, Unpack, overload
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ from seqlearn.core.generation_config import (
 from seqlearn.core.scoring import log_probabilities, pooled_outputs
 from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
-from seqlearn.spec import TargetSpec, TextSpec
+from seqlearn.spec import GeneratedSpec, TargetSpec
 from seqlearn.spec.raw_inputs import check_list
 
 RawInputs = Sequence[Any] | Tensor | None
@@ -337,15 +337,15 @@ class GenerationMixin:
         return answers
 
 
-def _text(module: SupportsGeneration, does: str) -> TextSpec:
+def _text(module: SupportsGeneration, does: str) -> GeneratedSpec:
     """The target type, if a decoder generates it.
 
     Raises:
         ValueError: If the target needs no decoder.
     """
     target = module.spec.target
-    if target.needs_decoder:
-        return cast(TextSpec, target)
+    if isinstance(target, GeneratedSpec):
+        return target
     raise ValueError(
         f"{does}, and this model's target is {type(target).__name__}; {_alternatives(target)}"
     )

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seqlearn.batch import END, PAD, START, UNKNOWN, Memory
+from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding.logits import NEG_INF, LogitsProcessor
 from seqlearn.nn.protocols import State
-from seqlearn.spec import TextSpec
+from seqlearn.spec import GeneratedSpec
 
 SUPPRESSED = (PAD, START)
 """The ids that no decoding generates."""
@@ -164,16 +164,13 @@ class DecodingStrategy(Protocol):
         ...
 
 
-def suppressed_tokens(target: TextSpec) -> tuple[int, ...]:
-    """The ids that are never generated for this target, as Hugging Face's `suppress_tokens`.
-
-    Padding and the start symbol; and the unknown symbol where it did not occur in training, because
-    its logit is then no prediction.
+def suppressed_tokens(target: GeneratedSpec) -> tuple[int, ...]:
+    """The ids that are never generated for this target: its `suppressed_ids`.
 
     Args:
-        target: The text to generate.
+        target: The target to generate.
     """
-    return SUPPRESSED if target.unk_in_training else (*SUPPRESSED, UNKNOWN)
+    return target.suppressed_ids
 
 
 def check_max_new_tokens(max_new_tokens: int) -> None:

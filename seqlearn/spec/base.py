@@ -214,6 +214,29 @@ class TargetSpec(SideSpec):
         """Turn the targets of a batch into what a user reads."""
 
 
+class GeneratedSpec(TargetSpec):
+    """A target that a decoder generates token by token, such as text.
+
+    Its tokens are ids with the four reserved ones of `seqlearn.batch`. A type that `generate` and
+    `score` support inherits from this class.
+    """
+
+    needs_decoder: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """The ids that are never generated, as `suppress_tokens` in Hugging Face Transformers."""
+
+    @abstractmethod
+    def encode(self, values: Iterable[Any], *, label: str = "input") -> Sequence[Any]:
+        """Turn raw values into lists of ids without start and end; errors name them by `label`."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[Any]) -> Sequence[Any]:
+        """Turn lists of ids into raw values, leaving out padding, start and end."""
+
+
 _REGISTRY: dict[str, type[SideSpec]] = {}
 
 

@@ -24,7 +24,7 @@ from seqlearn.batch import (
 from seqlearn.metrics import TokenStatistics
 from seqlearn.nn import linear_cross_entropy
 from seqlearn.plain_data import convert_fields
-from seqlearn.spec.base import SourceSpec, TargetLoss, TargetSpec
+from seqlearn.spec.base import GeneratedSpec, SourceSpec, TargetLoss
 from seqlearn.spec.raw_inputs import (
     EncodedIds,
     check_list,
@@ -43,7 +43,7 @@ def _tokenizer(definition: str) -> Tokenizer:
 
 
 @dataclass(frozen=True)
-class TextSpec(SourceSpec, TargetSpec):
+class TextSpec(SourceSpec, GeneratedSpec):
     """The type of a source or target that is text.
 
     Attributes:
@@ -66,7 +66,6 @@ class TextSpec(SourceSpec, TargetSpec):
 
     kind: ClassVar[str] = "text"
     is_sequence: ClassVar[bool] = True
-    needs_decoder: ClassVar[bool] = True
     methods: ClassVar[tuple[str, ...]] = ("generate", "score")
 
     vocab_size: int
@@ -233,6 +232,14 @@ class TextSpec(SourceSpec, TargetSpec):
     def output_size(self) -> int:
         """One logit per id."""
         return self.vocab_size
+
+    @property
+    def suppressed_ids(self) -> tuple[int, ...]:
+        """Padding and start; also unknown, where training did not contain it.
+
+        The logit of a symbol that did not occur in training is not a prediction.
+        """
+        return (PAD, START) if self.unk_in_training else (PAD, START, UNKNOWN)
 
     @property
     def is_readable_text(self) -> bool:

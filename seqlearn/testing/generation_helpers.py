@@ -11,7 +11,7 @@ from torch import Tensor
 from seqlearn.batch import START, pad
 from seqlearn.core import SequenceModule
 from seqlearn.decoding import suppressed_tokens
-from seqlearn.spec import TextSpec
+from seqlearn.spec import GeneratedSpec
 from seqlearn.testing.cases import Example
 from seqlearn.testing.trial import Trial
 
@@ -46,7 +46,7 @@ def next_logits(
         hidden, _ = module.decode(torch.tensor([[START, *tokens]]), memory)
         logits = module.head(hidden[0, -1])
     target = trial.spec.target
-    assert isinstance(target, TextSpec)  # only texts have special tokens to suppress
+    assert isinstance(target, GeneratedSpec)
     logits[list(suppressed_tokens(target))] = float("-inf")
     return logits
 
