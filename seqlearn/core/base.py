@@ -18,7 +18,7 @@ from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
-from seqlearn.core.hparams import check_base_options, check_spec
+from seqlearn.core.hparams import check_spec
 from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.recipe import Recipe
@@ -77,11 +77,10 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         check_spec(spec)
         d_model = check_whole_number(d_model, "d_model", 1)
         captured: dict[str, Any] = self.__dict__.pop("_captured", {})
-        self.recipe: Recipe = recipe or captured.get("recipe") or self.default_recipe
-        self.generation: GenerationConfig = (
-            generation or captured.get("generation") or GenerationConfig()
-        )
-        check_base_options(self.recipe, self.generation)
+        recipe = captured.get("recipe") if recipe is None else recipe
+        generation = captured.get("generation") if generation is None else generation
+        self.recipe = self.default_recipe if recipe is None else recipe
+        self.generation = GenerationConfig() if generation is None else generation
         self._keep_arguments(captured)
         self.spec, self.d_model = spec, d_model
         self.source_embedding = (

@@ -161,7 +161,8 @@ def build(
     where: str | Path,
     written: str,
     spec: SequenceSpec,
-    arguments: dict[str, Any],
+    kept: Mapping[str, Any],
+    overrides: Mapping[str, Any],
 ) -> Module:
     """Build a module with the arguments in a file.
 
@@ -170,27 +171,59 @@ def build(
         where: The file, for the error.
         written: The class name in the file.
         spec: The types of source and target.
-        arguments: The constructor arguments, as plain data.
+        kept: The content of the file: constructor `arguments` as plain data, and options that were
+            `assigned` after construction.
+        overrides: Arguments of the caller that replace those in the file.
 
     Raises:
         ValueError: If the arguments do not fit the class; the message names both classes.
+        TypeError: If the class does not take an override, or a field of one.
     """
-    for name, option in (("recipe", Recipe), ("generation", GenerationConfig)):
-        if isinstance(fields := arguments.get(name), dict):
-            arguments = arguments | {name: option(**fields)}
-    unnamed = [spec]
-    if "spec" in inspect.signature(cls).parameters:  # it may be at any place
-        unnamed, arguments = [], {"spec": spec} | arguments
     try:
-        bound = bind_arguments(cls, *unnamed, **arguments)
+        bound = _bind(cls, spec, kept["arguments"] | overrides)
     except TypeError as error:
+        if overrides and _fits(cls, spec, kept["arguments"]):
+            raise TypeError(f"{cls.__name__}: {error}") from None
         raise ValueError(
             f"{where}: holds the arguments of {written}, and they do not fit {class_name(cls)} "
             f"({error}); load it with the class that wrote it, or pass what is missing by name"
         ) from error
     make: Any = cls
     module: Module = make(*bound.args[1:], **bound.kwargs)
+    for name, value in _with_options(kept.get("assigned", {})).items():
+        if name not in overrides:
+            setattr(module, name, value)
     return module
+
+
+def _bind(cls: type, spec: SequenceSpec, arguments: dict[str, Any]) -> inspect.BoundArguments:
+    """Bind the spec and plain arguments to the constructor."""
+    arguments, unnamed = _with_options(arguments), [spec]
+    if "spec" in inspect.signature(cls).parameters:  # it may be at any place
+        unnamed, arguments = [], {"spec": spec} | arguments
+    return bind_arguments(cls, *unnamed, **arguments)
+
+
+def _fits(cls: type, spec: SequenceSpec, arguments: dict[str, Any]) -> bool:
+    try:
+        _bind(cls, spec, arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _with_options(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Build `recipe` and `generation` from dictionaries of their fields."""
+    for name, option in (("recipe", Recipe), ("generation", GenerationConfig)):
+        if isinstance(fields := arguments.get(name), dict):
+            known = option.__dataclass_fields__
+            if unknown := [field for field in fields if field not in known]:
+                raise TypeError(
+                    f"{name}: {option.__name__} has no field {unknown[0]!r}; its fields are "
+                    f"{', '.join(known)}"
+                )
+            arguments = arguments | {name: option(**fields)}
+    return arguments
 
 
 def check_weights(

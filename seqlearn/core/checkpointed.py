@@ -34,6 +34,7 @@ class Checkpointed(Pretrained):
             "class": checkpoints.class_name(type(self)),
             "spec": self.spec.to_dict(),
             "arguments": self._init_arguments,
+            "assigned": self._assigned_options(),
             "carried_state": self._carried.gather(start),
         }
 
@@ -94,8 +95,7 @@ class Checkpointed(Pretrained):
         kept = checkpoint[checkpoints.KEY]
         written, spec = kept["class"], SequenceSpec.from_dict(kept["spec"])
         checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)
-        arguments = kept["arguments"] | overrides
-        module = checkpoints.build(cls, checkpoint_path, written, spec, arguments)
+        module = checkpoints.build(cls, checkpoint_path, written, spec, kept, overrides)
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"], strict=strict)
         return module

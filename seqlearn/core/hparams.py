@@ -64,6 +64,7 @@ class CapturesInitArgs(ABCMeta):
         instance.__init__(*bound.args[1:], **bound.kwargs)
         if "_init_arguments" not in instance.__dict__:
             raise TypeError(f"{cls.__name__}.__init__ must call super().__init__(spec, …)")
+        instance._built_options = instance._options()  # noqa: SLF001 -- of the mixin below
         instance._check_arguments()  # noqa: SLF001 -- of the mixin below
         return cast(Instance, instance)
 
@@ -86,6 +87,29 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
     recipe: Recipe
     generation: GenerationConfig
     _init_arguments: dict[str, Any]
+    _built_options: dict[str, Any]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the types of `recipe` and `generation` are checked.
+
+        Raises:
+            TypeError: If `recipe` is not a `Recipe`, or `generation` not a `GenerationConfig`.
+        """
+        if name in ("recipe", "generation"):
+            _check_option(name, value)
+        super().__setattr__(name, value)
+
+    def _options(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "generation": self.generation}
+
+    def _assigned_options(self) -> dict[str, Any]:
+        """`recipe` and `generation`, as plain data, if they were assigned after construction."""
+        ignored = self.__dict__.get("_ignored_arguments", ())
+        return {
+            name: to_plain_data(value, name)
+            for name, value in self._options().items()
+            if value != self._built_options[name] and name not in ignored
+        }
 
     def save_hyperparameters(
         self,
@@ -124,7 +148,7 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
     def _keep_arguments(self, arguments: dict[str, Any]) -> None:
         """Store plain data, and record errors of other arguments for `_check_arguments`."""
         ignored = self.__dict__.get("_ignored_arguments", set())
-        options = {"recipe": self.recipe, "generation": self.generation}
+        options = self._options()
         arguments = {name: options.get(name, value) for name, value in arguments.items()}
         self._init_arguments, self._not_plain = {}, {}
         for name, value in arguments.items():
@@ -225,21 +249,18 @@ def _take_spec(cls: type[Any], signature: inspect.Signature, arguments: dict[str
     return spec
 
 
-def check_base_options(recipe: object, generation: object) -> None:
-    """Check the types of the options that every module takes.
+def _check_option(name: str, value: object) -> None:
+    """Check the type of `recipe` or `generation`.
 
     Raises:
-        TypeError: If one has another type, such as a dictionary.
-
-    Example:
-        >>> check_base_options(Recipe(), GenerationConfig())
+        TypeError: If it is something else, such as a dictionary.
     """
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {recipe!r}")
-    if not isinstance(generation, GenerationConfig):
+    if name == "recipe" and not isinstance(value, Recipe):
+        raise TypeError(f"recipe: expected a Recipe, such as Recipe(lr=1e-3), got {value!r}")
+    if name == "generation" and not isinstance(value, GenerationConfig):
         raise TypeError(
             "generation: expected a GenerationConfig, such as GenerationConfig('beam'), got "
-            f"{generation!r}"
+            f"{value!r}"
         )
 
 

@@ -54,6 +54,7 @@ class Pretrained(InitArgsMixin):
                 "class": class_name(type(self)),
                 "spec": self.spec.to_dict(),
                 "arguments": self._init_arguments,
+                "assigned": self._assigned_options(),
                 "sha256": _sha256(part),
             }
             config["sha256 of this file"] = _sum_of(config)
@@ -99,8 +100,8 @@ class Pretrained(InitArgsMixin):
                 f"{config['sha256']}), got different or damaged weights ({sha256}); download "
                 "or save both files again"
             )
-        spec, arguments = SequenceSpec.from_dict(config["spec"]), config["arguments"] | overrides
-        module = build(cls, config_file, written, spec, arguments)
+        spec = SequenceSpec.from_dict(config["spec"])
+        module = build(cls, config_file, written, spec, config, overrides)
         if other:
             check_weights(config_file, written, module, load_file(weights))
         load_model(module, weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxtyping
+import lightning as L
 import pytest
 import torch
 
@@ -89,3 +90,39 @@ def test_a_checkpoint_of_an_earlier_version(tmp_path: Path) -> None:
     torch.save({"seqlearn": kept, "state_dict": {}}, path)
     with pytest.raises(ValueError, match="of an earlier version of seqlearn without them"):
         sl.GRU.load_from_checkpoint(path)
+
+
+def checkpoint_of(model: sl.SequenceModule, path: Path) -> Path:
+    trainer = L.Trainer(accelerator="cpu", logger=False)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.mark.parametrize("cls", [sl.GRU, SpecLast])
+def test_assigned_options_are_saved(cls: Any, tmp_path: Path) -> None:
+    model = cls(spec=DATA.spec, **({"width": 4} if cls is SpecLast else {"d_model": 4}))
+    model.generation = model.generation.override(strategy="beam", beam_size=3)
+    model.recipe = sl.Recipe(lr=0.5)
+    model.save_pretrained(tmp_path)
+    path = checkpoint_of(model, tmp_path / "a.ckpt")
+    copied = cls.from_pretrained(tmp_path)
+    copied.save_pretrained(tmp_path)  # and once more
+    for loaded in (copied, cls.from_pretrained(tmp_path), cls.load_from_checkpoint(path)):
+        assert loaded.generation == model.generation
+        assert loaded.recipe == model.recipe
+    if cls is sl.GRU:
+        other = sl.GenerationConfig("sample")
+        assert cls.from_pretrained(tmp_path, generation=other).generation == other
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["recipe", "generation"])
+@pytest.mark.parametrize("value", ["beam", False, "", {}, None])
+def test_options_of_another_type(name: str, value: Any) -> None:
+    model = sl.GRU(DATA.spec, d_model=4)
+    with pytest.raises(TypeError, match=f"{name}: expected a "):
+        setattr(model, name, value)
+    if value is not None:
+        with pytest.raises(TypeError, match=f"{name}: expected a "):
+            sl.GRU(DATA.spec, d_model=4, **{name: value})
