@@ -46,9 +46,10 @@ class CapturesInitArgs(ABCMeta):
     """Metaclass that captures the constructor arguments of a module.
 
     `MyModel(spec, …)` calls it. It binds the arguments to the signature of `MyModel.__init__`,
-    including defaults, and thus names positional arguments. It converts numpy scalars, paths and
-    enums, so that the constructor gets the same values when a checkpoint is loaded, and runs the
-    constructor. The arguments of parent classes follow from these and are not captured.
+    including defaults, and thus names positional arguments. It converts numpy scalars, paths, enums
+    and tuples (to lists), so that the constructor gets the same values when a checkpoint is loaded,
+    and runs the constructor on them; a copy is captured. The arguments of parent classes follow
+    from these and are not captured.
     """
 
     def __call__(cls: type[Instance], *args: Any, **kwargs: Any) -> Instance:
@@ -149,7 +150,6 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
         """Store plain data, and record errors of other arguments for `_check_arguments`."""
         ignored = self.__dict__.get("_ignored_arguments", set())
         options = self._options()
-        arguments = {name: options.get(name, value) for name, value in arguments.items()}
         self._init_arguments, self._not_plain = {}, {}
         for name, value in arguments.items():
             if name not in ignored:
@@ -190,20 +190,35 @@ def capture_init_args(
         The arguments of the constructor, including defaults, and the same by name without the spec.
 
     Raises:
-        TypeError: If they do not fit, or the spec is not a `SequenceSpec`.
+        TypeError: If they do not fit, the spec is not a `SequenceSpec`, or the constructor has
+            positional-only parameters.
     """
     try:
         bound = bind_arguments(cls, *args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{cls.__name__}: {error}") from None
     for name in list(bound.arguments)[1:]:
-        bound.arguments[name] = to_builtin(bound.arguments[name])
-    arguments = dict(list(bound.arguments.items())[1:])
-    for parameter in bound.signature.parameters.values():
+        bound.arguments[name] = _to_lists(to_builtin(bound.arguments[name]))
+    arguments = {name: _to_lists(value) for name, value in list(bound.arguments.items())[1:]}
+    for parameter in list(bound.signature.parameters.values())[1:]:
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(
+                f"{cls.__name__}: the parameter {parameter.name} is positional-only, but arguments "
+                "from a checkpoint are passed by name; remove the / from __init__"
+            )
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
     check_spec(_take_spec(cls, bound.signature, arguments))
     return bound, arguments
+
+
+def _to_lists(value: Any) -> Any:
+    """Copy containers; tuples become lists, as in a checkpoint."""
+    if isinstance(value, list | tuple):
+        return [_to_lists(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _to_lists(part) for key, part in value.items()}
+    return value
 
 
 def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundArguments:

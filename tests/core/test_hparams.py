@@ -126,3 +126,59 @@ def test_options_of_another_type(name: str, value: Any) -> None:
     if value is not None:
         with pytest.raises(TypeError, match=f"{name}: expected a "):
             sl.GRU(DATA.spec, d_model=4, **{name: value})
+
+
+class Derived(sl.GRU):
+    def __init__(
+        self, spec: sl.SequenceSpec, beam: int = 2, generation: Any = None, **base: Any
+    ) -> None:
+        generation = generation or sl.GenerationConfig("beam", beam_size=beam)
+        super().__init__(spec, d_model=4, generation=generation, **base)
+
+
+def test_an_override_reaches_derived_options(tmp_path: Path) -> None:
+    Derived(DATA.spec, beam=3).save_pretrained(tmp_path)
+    assert Derived.from_pretrained(tmp_path).generation.beam_size == 3
+    assert Derived.from_pretrained(tmp_path, beam=5).generation.beam_size == 5
+
+
+class Mutating(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec, sizes: Any, options: Any, **base: Any) -> None:
+        self.given = (repr(sizes), repr(options))
+        sizes.append(99)
+        options["inner"].pop()
+        options.pop("hidden")
+        super().__init__(spec, d_model=4, **base)
+
+
+@pytest.mark.parametrize("sizes", [[1], (1, (2, 3))])
+def test_arguments_are_saved_as_the_constructor_gets_them(tmp_path: Path, sizes: Any) -> None:
+    """Also if it changes them, and if they were tuples."""
+    options = {"hidden": 6, "inner": (4,)}
+    model = Mutating(DATA.spec, sizes, options)
+    assert options == {"hidden": 6, "inner": (4,)}
+    model.save_pretrained(tmp_path)
+    assert Mutating.from_pretrained(tmp_path).given == model.given
+
+
+class PositionalOnly(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec, width: int, /) -> None:
+        super().__init__(spec, d_model=width)
+
+
+def test_positional_only_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="the parameter spec is positional-only"):
+        PositionalOnly(DATA.spec, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"generation": {"num_beams": 3}}, "GenerationConfig has no field 'num_beams'; its fields"),
+        ({"foo": 3}, "GRU: got an unexpected keyword argument 'foo'"),
+    ],
+)
+def test_overrides_that_do_not_fit(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
+    sl.GRU(DATA.spec, d_model=4).save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match=message):
+        sl.GRU.from_pretrained(tmp_path, **overrides)
