@@ -21,7 +21,7 @@ from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_spec
 from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.loss_output import LossOutput
-from seqlearn.core.recipe import Recipe
+from seqlearn.core.recipe import Recipe, check_smoothing
 from seqlearn.core.steps import TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
@@ -34,11 +34,12 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
     """The base class of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and
-    `self.decoder`. Its constructor arguments must be plain data; numpy scalars, paths and enums are
-    converted before the constructor runs. They are saved in `hparams` and, with the spec, in every
-    checkpoint, so `self.save_hyperparameters()` is optional; call it with `ignore=` to exclude
-    arguments. An argument `recipe` or `generation` of the subclass takes effect even if it is not
-    passed to `super().__init__`.
+    `self.decoder`. Its constructor arguments must be plain data. numpy scalars, paths and enums are
+    converted before the constructor runs, and tuples become lists, so that the constructor gets the
+    same values when a checkpoint is loaded. They are saved in `hparams` and, with the spec, in
+    every checkpoint, so `self.save_hyperparameters()` is optional; call it with `ignore=` to
+    exclude arguments. An argument `recipe` or `generation` of the subclass takes effect even if it
+    is not passed to `super().__init__`. Both may also be assigned later, and are saved.
 
     Args:
         spec: The types of source and target, such as `data.spec`.
@@ -221,12 +222,20 @@ class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
         Args:
             batch: The batch. Examples duplicated to give all ranks equally many are excluded.
             state: The decoder's state before the batch; `None` at the start of a text.
-            smoothing: Label smoothing of the loss.
+            smoothing: Label smoothing of the loss, from 0 to below 1.
 
         Raises:
-            TypeError: If `batch` is not a `SequenceBatch`.
+            TypeError: If `batch` is not a `SequenceBatch`, `state` is a number, or `smoothing` is
+                not a number.
+            ValueError: If `smoothing` is out of range.
         """
         check_batch(batch)
+        if isinstance(state, int | float | str):
+            raise TypeError(
+                f"state: expected the state of a decoder or None, got {state!r}; pass label "
+                "smoothing by name: smoothing=0.1"
+            )
+        check_smoothing(smoothing)
         hidden, state = self.forward_hidden(batch, state)
         target = self.spec.target
         labels, mask = target.labels_of(batch)

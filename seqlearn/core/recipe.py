@@ -61,10 +61,7 @@ class Recipe:
                 f"expected warmup_steps of 0 or more, or None for a tenth of the run, "
                 f"got {self.warmup_steps}"
             )
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"expected label_smoothing from 0 to below 1, got {self.label_smoothing}"
-            )
+        check_smoothing(self.label_smoothing, "label_smoothing")
         if not 0 <= self.weight_decay < math.inf or self.seed < 0:
             raise ValueError(
                 "expected weight_decay and seed of 0 or more, "
@@ -123,3 +120,23 @@ class Recipe:
             done = (step - warmup) / max(1.0, total_steps - warmup)
             return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         return 1.0
+
+
+def check_smoothing(smoothing: object, name: str = "smoothing") -> None:
+    """Check a share of label smoothing.
+
+    Args:
+        smoothing: The share.
+        name: Name of the argument, for errors.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is below 0, or 1 or above.
+
+    Example:
+        >>> check_smoothing(0.1)
+    """
+    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float):
+        raise TypeError(f"{name}: expected a number, such as 0.1, got {smoothing!r}")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"expected {name} from 0 to below 1, got {smoothing}")

@@ -150,3 +150,19 @@ def test_generate_batch_takes_a_batch_and_max_new_tokens_is_a_whole_number() -> 
     length: Any = 2.5
     with pytest.raises(TypeError, match=r"max_new_tokens: expected a whole number .* got 2\.5"):
         model.generate([[4]], max_new_tokens=length)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((0.1,), {}, TypeError, "state: expected the state of a decoder .* by name: smoothing=0.1"),
+        ((), {"smoothing": "x"}, TypeError, "smoothing: expected a number, such as 0.1, got 'x'"),
+        ((), {"smoothing": 2.0}, ValueError, "expected smoothing from 0 to below 1, got 2.0"),
+    ],
+)
+def test_wrong_arguments_of_compute_loss(
+    arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sl.GRU(SPEC, d_model=4).compute_loss(BATCH, *arguments, **options)
