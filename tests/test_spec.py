@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -188,3 +189,19 @@ def test_differences_name_what_changes_the_meaning_of_ids() -> None:
     assert spec.diff(sl.SequenceSpec(sl.TextSpec(8, 5), sl.TextSpec(9, 4))) == [
         "source: vocab_size 7 against 8"
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (TEXT, "x", "target: expected an instance of a TargetSpec, such as TextSpec.*, got 'x'"),
+        (TEXT, sl.ClassesSpec, "target: .* got the class ClassesSpec"),
+        (sl.TextSpec, TEXT, "source: expected an instance of a SourceSpec.* the class TextSpec"),
+    ],
+)
+def test_a_side_of_another_type(
+    source: object, target: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=message):
+        sl.SequenceSpec(source, target)

@@ -10,6 +10,9 @@ dataclass that implements one role or both, with a `kind` of its own:
         kind: ClassVar[str] = "count"
         ...
 
+A subclass of such a class needs a `kind` of its own too. Fields are plain data; use tuples for
+sequences, because lists in a checkpoint are loaded as tuples.
+
 A class with a `kind` is registered when it is defined. A checkpoint contains the kind and the name
 of the module that defines it; loading never imports that module, so import it first.
 """
@@ -27,6 +30,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.plain_data import to_plain_data
 
 
 class TargetLoss(NamedTuple):
@@ -59,6 +63,12 @@ class SideSpec(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if (kind := cls.__dict__.get("kind")) is None:
+            if inherited := getattr(cls, "kind", None):
+                raise TypeError(
+                    f"{_location(cls)} needs a kind of its own, such as kind: ClassVar[str] = "
+                    f"{cls.__name__.lower()!r}; with the inherited kind {inherited!r} a checkpoint "
+                    "is loaded as the parent class"
+                )
             return
         known = _REGISTRY.get(kind)
         if known is not None and not _is_redefinition(known, cls):
@@ -86,9 +96,17 @@ class SideSpec(ABC):
         """One raw value as a short text, for tables and samples."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for a checkpoint, with the kind and the module that defines it."""
-        plain = {"kind": self.kind, "module": type(self).__module__, **asdict(self)}  # type: ignore[call-overload]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        """Plain data for a checkpoint, with the kind and the module that defines it.
+
+        Raises:
+            TypeError: If the class has no kind, or a field is not plain data.
+        """
+        name = type(self).__name__
+        if not hasattr(self, "kind"):
+            raise TypeError(f"{name} needs a kind, such as kind: ClassVar[str] = {name.lower()!r}")
+        fields: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        plain = {key: to_plain_data(value, f"{name}.{key}") for key, value in fields.items()}
+        return {"kind": self.kind, "module": type(self).__module__, **plain}
 
 
 class SourceSpec(SideSpec):
@@ -266,5 +284,12 @@ def side_from_dict(plain: Mapping[str, Any]) -> Any:
             f"expected a known kind of source or target ({', '.join(_REGISTRY)}), got {kind!r}; "
             f"{advice}"
         )
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return _REGISTRY[kind](**values)
+    return _REGISTRY[kind](**_to_tuples(fields))
+
+
+def _to_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_to_tuples(part) for part in value)
+    if isinstance(value, dict):
+        return {key: _to_tuples(part) for key, part in value.items()}
+    return value

@@ -51,6 +51,7 @@ class SequenceSpec:
 
     Raises:
         ValueError: If no model has this source and target.
+        TypeError: If `source` is not a `SourceSpec` or `target` is not a `TargetSpec`.
 
     Example:
         >>> from seqlearn.spec import TextSpec
@@ -64,6 +65,9 @@ class SequenceSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "joint_vocabulary", to_builtin(self.joint_vocabulary))
+        if self.source is not None:
+            _check_side("source", self.source, SourceSpec)
+        _check_side("target", self.target, TargetSpec)
         task_of(_type(self.source), type(self.target))
         source: Any = self.source
         if self.joint_vocabulary and (
@@ -123,6 +127,15 @@ class SequenceSpec:
             elif mine is not None and (difference := mine.diff(theirs)) is not None:
                 found.append(f"{name}: {difference}")
         return found
+
+
+def _check_side(name: str, side: object, role: type) -> None:
+    if isinstance(side, role):
+        return
+    given = f"the class {side.__name__}" if isinstance(side, type) else repr(side)
+    raise TypeError(
+        f"{name}: expected an instance of a {role.__name__}, such as TextSpec(...), got {given}"
+    )
 
 
 def _type(source: SourceSpec | None) -> type[SourceSpec] | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from checklist import Animals, Checklist, ChecklistSpec
@@ -120,3 +124,29 @@ def test_a_file_may_be_imported_under_two_names(tmp_path: Path) -> None:
 def test_bad_data_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 3 answers, got 1"):
         Checklist(("a", "b", "c")).check([1])
+
+
+def test_a_subclass_needs_a_kind_of_its_own() -> None:
+    with pytest.raises(TypeError, match=r"NoKind needs a kind of its own, .*inherited .*checklist"):
+
+        class NoKind(ChecklistSpec):
+            pass
+
+
+def test_fields_come_back_as_they_were() -> None:
+    """Scalars of numpy, and tuples at any depth."""
+
+    @dataclass(frozen=True)
+    class Weighted(ChecklistSpec):
+        kind: ClassVar[str] = "weighted checklist"
+        pairs: tuple[Any, ...] = (("a", 1), ("b", (2, 3)))
+        weight: Any = 1.0
+
+    spec = Weighted(("a", "b"), weight=np.float64(2.0))
+    plain = spec.to_dict()
+    assert type(plain["weight"]) is float
+    loaded = side_from_dict(json.loads(json.dumps(plain)))
+    assert loaded == spec
+    assert loaded.pairs == (("a", 1), ("b", (2, 3)))
+    with pytest.raises(TypeError, match=r"Weighted\.weight: expected plain data"):
+        Weighted(("a", "b"), weight=object()).to_dict()
