@@ -85,6 +85,11 @@ class SequenceDataModule(PlainArguments, ABC):
         super().__init__()
         for name, field, base in (("source", source, SourceSpec), ("target", target, TargetSpec)):
             optional = name == "source" and field is None
+            if isinstance(field, type):
+                raise TypeError(
+                    f"expected a field such as Text() as {name}, got the class {field.__name__}; "
+                    f"pass an instance: {field.__name__}(...)"
+                )
             if not optional and not issubclass(getattr(field, "spec_type", object), base):
                 raise TypeError(f"expected a field such as Text() as {name}, got {field!r}")
         task_of(None if source is None else source.spec_type, target.spec_type)  # type: ignore[arg-type]
@@ -161,6 +166,7 @@ class SequenceDataModule(PlainArguments, ABC):
         Raises:
             ValueError: If an example is invalid (the message names split and example, or file and
                 line), or the data does not support the fields' settings.
+            TypeError: If `examples` returns no iterable, or an example is not a pair.
             OSError: If the cache cannot be written.
         """
         return self.adapt_spec(self._prepare().spec)

@@ -204,9 +204,22 @@ def _side(data: Source, number: int) -> Any:
 
 def _checked(data: Source, split: Split) -> Iterator[Example]:
     """The examples of a split, checked; an error names the invalid example."""
-    for row, pair in enumerate(data.examples(split)):
+    examples = data.examples(split)
+    if not isinstance(examples, Iterable):
+        raise TypeError(
+            f"{type(data).__name__}.examples({split!r}): expected pairs of source and target (an "
+            f"empty list for a missing split), got {type(examples).__name__}"
+        )
+    for row, pair in enumerate(examples):
+        is_pair = isinstance(pair, Iterable) and not isinstance(pair, str | bytes | dict | set)
+        values = tuple(pair) if is_pair else ()
+        if len(values) != 2:
+            raise TypeError(
+                f"{data.describe_location(split, row)}: expected a pair (source, target), got "
+                f"{type(pair).__name__}: {pair!r:.60}"
+            )
         try:
-            source, target = (str(one) if isinstance(one, np.str_) else one for one in pair)
+            source, target = (str(one) if isinstance(one, np.str_) else one for one in values)
             _check(data.source, source, "source")
             _check(data.target, target, "target")
         except (TypeError, ValueError) as error:

@@ -499,3 +499,37 @@ def test_a_sanity_check_and_a_second_fit_do_no_harm(tmp_path: Path) -> None:
     whole = Seen()
     trainer(tmp_path, max_epochs=2).fit(whole, Squares())
     assert module.seen == whole.seen
+
+
+class Returning(SequenceDataModule):
+    """Returns something from `examples`."""
+
+    def __init__(self, examples: Any) -> None:
+        super().__init__(Text("char"), Text("char"))
+        self.returned = examples
+
+    def examples(self, split: str) -> Any:
+        return self.returned
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (None, r"Returning\.examples\('train'\): expected pairs .*, got NoneType"),
+        ([("a", "b"), "cd"], r"train example 2: expected a pair \(source, target\), got str: 'cd'"),
+        ([{"en": "a", "de": "b"}], "train example 1: expected a pair .*, got dict: {'en'"),
+        ([("a", "b", "c")], "train example 1: expected a pair .*, got tuple"),
+        ([None], "train example 1: expected a pair .*, got NoneType"),
+    ],
+)
+def test_examples_that_are_not_pairs(examples: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        _ = Returning(examples).spec
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_field_class_instead_of_an_instance() -> None:
+    message = r"as source, got the class Text; pass an instance: Text\(\.\.\.\)"
+    with pytest.raises(TypeError, match=message):
+        TextPairs([("a", "b")], source=Text)
