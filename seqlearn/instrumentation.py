@@ -21,6 +21,15 @@ Activation = Tensor | Mapping[str, Tensor]
 
 _Activation = TypeVar("_Activation", bound=Activation)
 
+_kinds = ["attention", "states", "gates"]  # and those that are registered
+
+
+def add_kind(kind: str) -> None:
+    """Accept a kind in `probe`; `introspect.register_kind` calls it."""
+    if kind not in _kinds:
+        _kinds.append(kind)
+
+
 Axis = Literal["source", "target", "pooled"]
 """The sequence that an axis follows; `"pooled"` is one vector made from a whole sequence."""
 
@@ -206,6 +215,7 @@ def generation(
 
     Raises:
         RuntimeError: At the end of the block, if a listener is active and no result was reported.
+        ValueError: At the end of the block, if the result has another number of outputs.
     """
     if not _listeners.active or _listeners.in_generation:
         return _NOT_LISTENING
@@ -225,20 +235,29 @@ def _generation(
         listener.generation_start(outputs, total, source, source_lengths)
     try:
         yield
+        _check_result(_listeners.result, len(outputs))
     except BaseException:
         _listeners.result = None
         raise
-    else:
-        if _listeners.result is None:
-            raise RuntimeError(
-                "the decoding strategy did not report its result; call "
-                "seqlearn.instrumentation.end_decoding(beam_paths, tokens) after its last step"
-            )
     finally:
         result, _listeners.result = _listeners.result, outer
         _listeners.in_generation = False
         for listener in listeners:
             listener.generation_end(result)
+
+
+def _check_result(result: GenerationResult | None, num_outputs: int) -> None:
+    if result is None:
+        raise RuntimeError(
+            "the decoding strategy did not report its result; call "
+            "seqlearn.instrumentation.end_decoding(beam_paths, tokens) after its last step"
+        )
+    sizes = len(result.beam_paths), len(result.tokens)
+    if sizes != (num_outputs, num_outputs):
+        raise ValueError(
+            f"end_decoding: expected beam_paths and tokens of {num_outputs} outputs, got "
+            f"{sizes[0]} and {sizes[1]}"
+        )
 
 
 def decoding_step(parents: Tensor | None) -> None:
@@ -300,7 +319,9 @@ def probe(
         `tensor` itself.
 
     Raises:
-        ValueError: If the number of axes is wrong, or an axis has another name.
+        TypeError: If `tensor` is neither a tensor nor a dictionary of tensors.
+        ValueError: If the kind is not known, the number of axes is wrong, or an axis has another
+            name.
 
     Example:
         >>> import torch
@@ -310,6 +331,17 @@ def probe(
         >>> recording.axes
         {'mine': ('target', 'source')}
     """
+    if kind not in _kinds:
+        raise ValueError(
+            f"probe {name!r}: expected a kind among {', '.join(map(repr, _kinds))}, got {kind!r}; "
+            "register a kind of your own with introspect.register_kind"
+        )
+    parts = tensor.values() if isinstance(tensor, Mapping) else [tensor]
+    if not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(
+            f"probe {name!r}: expected a tensor or a dictionary of tensors, got "
+            f"{type(tensor).__name__}"
+        )
     emit(kind, name, tensor, None if axes is None else _checked_axes(kind, axes))
     return tensor
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from my_kinds import LAST, NOVELTY, SIMILARITY, Probed
 
 import seqlearn as sl
+from seqlearn import instrumentation
 from seqlearn.batch import START
 from seqlearn.introspect import RecordedKind, Recording, register_kind
 from seqlearn.testing import TASKS
@@ -97,3 +100,39 @@ def test_axes_of_another_number_are_refused() -> None:
         sl.record(torch.nn.Identity(), what=["novelty"]),
     ):
         sl.probe("out", torch.ones(3), "novelty")
+
+
+def test_a_kind_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    axes = SIMILARITY.axes
+    wrong: list[tuple[Any, str]] = [
+        ("norm", "expected a RecordedKind"),
+        (RecordedKind("", axes), "not empty as the name"),
+        (RecordedKind(3, axes), "not empty as the name"),
+        (RecordedKind("n", ["batch", "time", "width"]), "expected axes as a tuple of names"),
+        (RecordedKind("n", "btw"), "expected axes as a tuple of names"),
+        (RecordedKind("n", axes, "first"), "expected over_steps 'concatenate'"),
+        (RecordedKind("n", axes, expose=3), "expected expose to be a function"),
+    ]
+    for kind, message in wrong:
+        with pytest.raises((TypeError, ValueError), match=message):
+            register_kind(kind)
+
+
+def test_a_probe_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    with pytest.raises(ValueError, match=r"probe 'out': .*'gates', .*'novelty'.* got 'novelti'"):
+        sl.probe("out", torch.ones(1, 2, 3), "novelti")
+    for wrong in ([1.0], {"gate": 1.0}):
+        with pytest.raises(TypeError, match="probe 'out': expected a tensor or a dictionary"):
+            sl.probe("out", wrong, "gates")
+
+
+def test_a_result_for_fewer_outputs_is_an_error() -> None:
+    def decode() -> None:
+        with sl.record(torch.nn.Identity()), instrumentation.generation([0, 1], 2, None, None):
+            instrumentation.decoding_step(None)
+            instrumentation.end_decoding([[(0, 0)]], [[2, 5]])
+
+    with pytest.raises(ValueError, match="of 2 outputs, got 1 and 1"):
+        decode()

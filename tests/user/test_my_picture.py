@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from my_picture import NOVELTY, find_novelty
 
 from seqlearn.introspect import Picture, Recording, Tokens, register_picture
-from seqlearn.introspect.viewer import to_html, to_html_fragment
+from seqlearn.introspect.viewer import pictures, to_html, to_html_fragment
 from seqlearn.introspect.viewer.payload import page_data
 
 TOKENS = [Tokens(["a"], ["<s>", "b", "c"], ["b", "c", "</s>"])]
@@ -62,3 +63,20 @@ def test_a_browser_draws_it(recording: Recording, tmp_path: Path) -> None:
         caption = page.run(f"{root}.querySelector('.caption').textContent")
         assert caption == "Step 3 of 3, “c”: 0.50."
         assert page.wrong == []
+
+
+def test_what_a_picture_consists_of_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    monkeypatch.setattr(pictures, "PICTURES", {})
+    script = tmp_path / "p.js"
+    script.write_text("", encoding="utf-8")
+    with pytest.raises(TypeError, match="picture 'p': expected the script as a pathlib"):
+        register_picture(Picture("p", str(script), find_novelty))
+    with pytest.raises(TypeError, match="picture 'p': expected find to be a function"):
+        register_picture(Picture("p", script, []))
+    for wrong in (None, {}, ["a"], [{"a": {1}}]):
+        register_picture(Picture("p", script, lambda _, data=wrong: data))
+        with pytest.raises(TypeError, match="picture 'p': expected find to return a list of"):
+            pictures.find_pictures({})

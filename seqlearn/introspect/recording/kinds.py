@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from seqlearn.instrumentation import add_kind
+
 
 def _identity(tensor: Tensor) -> Tensor:
     return tensor
@@ -73,8 +75,9 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
         The kind.
 
     Raises:
-        ValueError: If its name is taken, or its axes are not three or four that begin with
-            `"batch"`.
+        TypeError: If it is not a `RecordedKind`, or its axes or `expose` have the wrong type.
+        ValueError: If its name is taken, empty or contains "/", its axes are not three or four that
+            begin with `"batch"`, or `over_steps` is neither of the two.
 
     Example:
         >>> import torch
@@ -86,6 +89,21 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
         >>> recording["surprisal"]["head"].shape
         torch.Size([2, 3, 1])
     """
+    if not isinstance(kind, RecordedKind):
+        raise TypeError(f"expected a RecordedKind(name, axes), got {kind!r}")
+    if not isinstance(kind.name, str) or not kind.name:
+        raise ValueError(f"expected a string that is not empty as the name, got {kind.name!r}")
+    if not isinstance(kind.axes, tuple) or not all(isinstance(axis, str) for axis in kind.axes):
+        raise TypeError(
+            f'{kind.name}: expected axes as a tuple of names, such as ("batch", "time", "width"), '
+            f"got {kind.axes!r}"
+        )
+    if kind.over_steps not in ("concatenate", "last"):
+        raise ValueError(
+            f"{kind.name}: expected over_steps 'concatenate' or 'last', got {kind.over_steps!r}"
+        )
+    if not callable(kind.expose):
+        raise TypeError(f"{kind.name}: expected expose to be a function, got {kind.expose!r}")
     if KINDS.get(kind.name, kind) != kind:
         raise ValueError(f"expected a new kind, got {kind.name!r}, which is registered already")
     if len(kind.axes) not in (3, 4) or kind.axes[0] != "batch" or "/" in kind.name:
@@ -94,4 +112,5 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
             f"{kind.name!r} with {kind.axes!r}"
         )
     KINDS[kind.name] = kind
+    add_kind(kind.name)
     return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
@@ -59,6 +60,7 @@ def register_picture(picture: Picture) -> Picture:
         The picture.
 
     Raises:
+        TypeError: If the script is not a path, or `find` is not a function.
         ValueError: If its name belongs to another script or is not an identifier, or the script
             cannot be part of a page.
 
@@ -70,6 +72,15 @@ def register_picture(picture: Picture) -> Picture:
         ...
         ValueError: expected an identifier as the name of a picture, got 'my picture'
     """
+    if not isinstance(picture.script, Traversable):
+        raise TypeError(
+            f"picture {picture.name!r}: expected the script as a pathlib.Path, got "
+            f"{picture.script!r}"
+        )
+    if not callable(picture.find):
+        raise TypeError(
+            f"picture {picture.name!r}: expected find to be a function, got {picture.find!r}"
+        )
     if not picture.name.isidentifier() or not picture.name.isascii():
         raise ValueError(f"expected an identifier as the name of a picture, got {picture.name!r}")
     if PICTURES.get(picture.name, picture) != picture:
@@ -83,8 +94,18 @@ def register_picture(picture: Picture) -> Picture:
 
 def find_pictures(example: Mapping[str, Any]) -> list[PictureData]:
     """The pictures that can be drawn of one example of the page's data, in order."""
-    return [
-        {"kind": picture.name} | found
-        for picture in PICTURES.values()
-        for found in picture.find(example)
-    ]
+    found: list[PictureData] = []
+    for picture in PICTURES.values():
+        data: Any = picture.find(example)
+        try:
+            json.dumps(data)
+            plain = isinstance(data, list) and all(isinstance(each, dict) for each in data)
+        except (TypeError, ValueError):
+            plain = False
+        if not plain:
+            raise TypeError(
+                f"picture {picture.name!r}: expected find to return a list of dictionaries of "
+                f"plain data, got {data!r}"
+            )
+        found += [{"kind": picture.name} | each for each in data]
+    return found
