@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqlearn.batch import Memory
 
@@ -168,6 +168,19 @@ class CrossAttention(Protocol):
             mask: True where a source position is real; zeros result where none is.
         """
         ...
+
+
+def check_block(block: object, name: str, protocol: str, *needed: str) -> None:
+    """Check that a block is a module with the methods and attributes of a protocol.
+
+    Raises:
+        TypeError: If it is a class, not a module, or lacks one of them.
+    """
+    missing = [each for each in needed if not hasattr(block, each)]
+    if missing or not isinstance(block, nn.Module):
+        lacks = f" without {', '.join(missing)}" if missing else ""
+        got = repr(block) if isinstance(block, type) else type(block).__name__
+        raise TypeError(f"{name}: expected a module with the protocol {protocol}, got {got}{lacks}")
 
 
 def tree_map(function: Callable[[Any], Any], state: State) -> State:

@@ -164,6 +164,11 @@ class StepLayer(DirectedLayer):
         outputs = []
         for t, x in enumerate(inputs.unbind(1)):
             new = self.step(x, state)
+            if not isinstance(new, tuple):
+                raise TypeError(
+                    f"{type(self).__name__}.step: expected a tuple of tensors, the next state, got "
+                    f"{type(new).__name__}"
+                )
             if mask is not None:
                 new = tuple(
                     torch.where(mask[:, t, None], after, before)

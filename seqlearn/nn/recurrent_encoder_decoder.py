@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from seqlearn.batch import Memory
 from seqlearn.instrumentation import Axis, emit
 from seqlearn.nn.dropout_layer import Dropout
-from seqlearn.nn.protocols import RecurrentLayer, RecurrentState
+from seqlearn.nn.protocols import RecurrentLayer, RecurrentState, check_block
 
 
 class _Layers(nn.Module):
@@ -38,6 +38,11 @@ class _Layers(nn.Module):
 
     def __init__(self, layers: Sequence[RecurrentLayer], dropout: float, axis: Axis) -> None:
         super().__init__()
+        if not isinstance(layers, Sequence | nn.ModuleList):
+            raise TypeError(f"expected layers as a list, got {type(layers).__name__}")
+        for number, block in enumerate(layers):
+            name = f"layers[{number}]"
+            check_block(block, name, "RecurrentLayer", "initial_state", "state_size")
         if not layers:
             raise ValueError("expected at least one layer, got none")
         self.dropout = Dropout(dropout)

@@ -20,7 +20,13 @@ from torch.nn import functional
 from seqlearn.batch import Memory
 from seqlearn.instrumentation import emit
 from seqlearn.nn.dropout_layer import Dropout
-from seqlearn.nn.protocols import CausalSelfAttention, CrossAttention, SelfAttention, State
+from seqlearn.nn.protocols import (
+    CausalSelfAttention,
+    CrossAttention,
+    SelfAttention,
+    State,
+    check_block,
+)
 from seqlearn.plain_data import check_whole_number
 
 ActivationFunction = Literal["relu", "gelu"]
@@ -88,6 +94,7 @@ class _EncoderBlock(nn.Module, ABC):
         self, self_attention: SelfAttention, feedforward: nn.Module, d_model: int, dropout: float
     ) -> None:
         super().__init__()
+        check_block(self_attention, "self_attention", "SelfAttention")
         self.self_attention = self_attention
         self.norm_self_attention = nn.LayerNorm(d_model)
         self.feedforward = feedforward
@@ -164,6 +171,10 @@ class _DecoderBlock(nn.Module, ABC):
         dropout: float,
     ) -> None:
         super().__init__()
+        name, method = "CausalSelfAttention", "causal_self_attention"
+        check_block(self_attention, "self_attention", name, method)
+        methods = ("project_memory", "cross_attention")
+        check_block(cross_attention, "cross_attention", "CrossAttention", *methods)
         self.self_attention = self_attention
         self.norm_self_attention = nn.LayerNorm(d_model)
         self.cross_attention = cross_attention
@@ -268,6 +279,11 @@ class TransformerEncoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not isinstance(positions, nn.Module) or not isinstance(layers, Sequence | nn.ModuleList):
+            raise TypeError(
+                "expected (positions, layers): a module and a list of layers, got "
+                f"{type(positions).__name__} and {type(layers).__name__}"
+            )
         self.positions = positions
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(layers)
@@ -316,6 +332,11 @@ class TransformerDecoder(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not isinstance(positions, nn.Module) or not isinstance(layers, Sequence | nn.ModuleList):
+            raise TypeError(
+                "expected (positions, layers): a module and a list of layers, got "
+                f"{type(positions).__name__} and {type(layers).__name__}"
+            )
         self.positions = positions
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(layers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
 
+from seqlearn import nn
 from seqlearn.batch import Memory
 from seqlearn.nn import KeyValueCache, select, tree_map
 
@@ -80,3 +82,25 @@ def test_tree_map_reaches_every_tensor_once_and_builds_anew() -> None:
     assert all((part == 1).all() for part in (*mapped[0], mapped[1]["c"]))
     assert all((part == 0).all() for part in (a, b, c))
     assert mapped is not state
+
+
+def test_blocks_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is for users
+    attention, feedforward = nn.MultiHeadAttention(8, 2), nn.FeedForwardBlock(8, 8, 0.0)
+    with pytest.raises(TypeError, match=r"layers\[0\]: .* protocol RecurrentLayer, got <class"):
+        nn.RecurrentEncoder([nn.GRULayer], 8, 0.0)
+    with pytest.raises(TypeError, match="expected layers as a list, got GRULayer"):
+        nn.RecurrentEncoder(nn.GRULayer(8, 8), 8, 0.0)
+    with pytest.raises(TypeError, match=r"got GRU without initial_state, state_size"):
+        nn.RecurrentDecoder([torch.nn.GRU(8, 8)], 8, 0.0)
+    with pytest.raises(TypeError, match=r"expected \(positions, layers\)"):
+        nn.TransformerEncoder([], nn.SinusoidalPositions())
+    with pytest.raises(TypeError, match="CausalSelfAttention, got Linear without causal_self_att"):
+        nn.DecoderLayer(torch.nn.Linear(8, 8), attention, feedforward, 8, 0.0)
+
+    class Step(nn.StepLayer):
+        def step(self, x: Any, state: Any) -> Any:
+            return x + state[0]
+
+    with pytest.raises(TypeError, match=r"Step\.step: expected a tuple of tensors"):
+        Step((8,))(torch.zeros(1, 2, 8))
