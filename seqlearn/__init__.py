@@ -6,7 +6,15 @@ from seqlearn.core import BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
-from seqlearn.spec import ClassesSpec, SequenceSpec, SourceSpec, TargetSpec, TextSpec, VectorSpec
+from seqlearn.spec import (
+    ClassesSpec,
+    GeneratedSpec,
+    SequenceSpec,
+    SourceSpec,
+    TargetSpec,
+    TextSpec,
+    VectorSpec,
+)
 from seqlearn.version import __version__
 
 __all__ = [
@@ -17,6 +25,7 @@ __all__ = [
     "BaseOptions",
     "ClassesSpec",
     "FeedForward",
+    "GeneratedSpec",
     "GenerationConfig",
     "Memory",
     "Recipe",

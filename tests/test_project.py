@@ -47,7 +47,7 @@ MAY_IMPORT = {
     | {"class_methods", "plain_data", "data.position"},
     "models": {"models", "core", "spec", "batch", "instrumentation", "nn", "plain_data"},
     "callbacks": {"callbacks", "spec", "batch", "instrumentation", "nn", "metrics", "core"}
-    | {"introspect"},
+    | {"introspect", "plain_data"},
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"},
