@@ -24,7 +24,7 @@ def keep_plain_names(module: nn.Module) -> None:
         >>> import torch
         >>> module = nn.Sequential(nn.Linear(1, 1, bias=False))
         >>> keep_plain_names(module)
-        >>> module[0] = torch.compile(module[0])
+        >>> module[0] = torch.compile(module[0], backend="eager")
         >>> list(module.state_dict())
         ['0.weight']
     """

@@ -138,6 +138,7 @@ def prompt_ids(target: GeneratedSpec, prompts: Sequence[Any] | None, count: int)
         ValueError: If the number of prompts is not `count`.
 
     Example:
+        >>> from seqlearn.spec import TextSpec
         >>> prompt_ids(TextSpec(vocab_size=9, max_length=5), [[4, 5], []], 2)
         [[2, 4, 5], [2]]
     """

@@ -185,7 +185,8 @@ def test_an_error_on_rank_zero_is_raised_on_all_ranks(
         run(0, failing)
     with pytest.raises(RuntimeError, match="Watch failed in another process"):
         run(1, waiting)
-    assert decisions[0] == {"observe": [False], "show": [True, False]}[method]
+    # The first decision is that of the metrics of the sanity check.
+    assert decisions[0] == [True, *{"observe": [False], "show": [True, False]}[method]]
     assert decisions[1] == [True] * len(decisions[0])  # each rank made the same calls
 
 

@@ -114,13 +114,13 @@ def test_a_target_of_another_kind_is_refused_by_what_works() -> None:
     vectors = transformer(sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2)))
     with pytest.raises(ValueError, match=r"classes, .* TextSpec; use generate or score"):
         transformer().classify([[4]])
-    with pytest.raises(ValueError, match=r"classes, .* VectorSpec; .*trainer\.predict"):
+    with pytest.raises(ValueError, match=r"classes, .* VectorSpec; use predict\(sources\)"):
         vectors.classify([[4]])
     for method in ("generate", "score"):
         arguments = ([[4]],) if method == "generate" else ([[4]], [[4]])
         with pytest.raises(ValueError, match=f"{method} .* texts, .* ClassesSpec; use classify"):
             getattr(transformer(CLASSES), method)(*arguments)
-        with pytest.raises(ValueError, match=f"{method} .* VectorSpec; .*trainer.predict"):
+        with pytest.raises(ValueError, match=f"{method} .* VectorSpec; use predict\\(sources\\)"):
             getattr(vectors, method)(*arguments)
 
 

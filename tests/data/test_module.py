@@ -177,7 +177,6 @@ def test_every_process_can_have_its_own_copy() -> None:
             {"train": [("a", "b")], "val": [(None, "b")]},
             "val example 1: source: expected",
         ),
-        (Text(), Text(), {"train": [("a", "b", "c")]}, "train example 1: too many values"),
         (None, Text(), {"train": [("a", "b")]}, "train example 1: source: expected None"),
         (
             Vector(1),

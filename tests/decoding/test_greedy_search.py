@@ -70,7 +70,7 @@ class Follower:
 
 def test_a_listener_can_follow_the_rows() -> None:
     follower = Follower()
-    with add_listener(follower), generation(range(3), 3, None, None):
+    with add_listener(follower), generation(range(4), 4, None, None):
         run(4)
     assert [p if p is None else p.tolist() for p in follower.parents] == [
         None,

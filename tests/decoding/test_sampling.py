@@ -170,7 +170,7 @@ def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:
         return markov(tokens, memory, state)
 
     follower = Follower()
-    with add_listener(follower), generation(range(3), 3, None, None):
+    with add_listener(follower), generation(range(2), 2, None, None):
         found = Sampling(num_return_sequences=2)(
             NextToken(model), *sources([0.1, 0.7]), max_new_tokens=8, seeds=[[1, 2], [3, 4]]
         )
