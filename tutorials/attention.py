@@ -205,7 +205,7 @@ recording.plot(name)
 # %% [markdown]
 # Digits are copied: each row of a digit attends to the same digit in the source, out of order,
 # because the day follows the month in English and precedes it in German. Other rows attend to
-# positions without useful information, for example those that continue a word already begun. Their
+# positions without useful information, for example the later letters of a word. Their
 # weights must be somewhere, because they sum to one.
 #
 # The viewer plays all seven operations of this recording for each generated character. Press play,

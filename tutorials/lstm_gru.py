@@ -227,7 +227,7 @@ draw(curves, "trained at several distances")
 # %% [markdown]
 # Now it is far above chance at distances at which it had learned nothing; how far depends on the
 # seed. So "an RNN forgets after a few words" is not quite accurate. An RNN *can* store what it has
-# read. What it cannot do is learn to store it over a distance at which the gradient has vanished.
+# read. It cannot learn to store it over a distance at which the gradient has vanished.
 # Hence the title of Bengio et al. (1994): long-term dependencies are difficult to *learn*.
 #
 # ## The gradient after training
