@@ -2,7 +2,7 @@
 
 from seqlearn import callbacks, data
 from seqlearn.batch import Memory, SequenceBatch
-from seqlearn.core import BaseOptions, GenerationConfig, Recipe, SequenceModule
+from seqlearn.core import AtomicCheckpointIO, BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
@@ -21,6 +21,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AtomicCheckpointIO",
     "AttentionSeq2Seq",
     "BaseOptions",
     "ClassesSpec",

@@ -89,7 +89,9 @@ def cases() -> list[Case]:
         )
     ]
     found += [Case("SIGTERM", "sanity"), Case("SIGTERM", "sanity", (1,), 2)]
-    found += [Case("SIGTERM", p, (0,), 1, k, ema=True) for p, k in product(("group", "boundary"), (1, 3))]
+    found += [
+        Case("SIGTERM", p, (0,), 1, k, ema=True) for p, k in product(("group", "boundary"), (1, 3))
+    ]
     return found
 
 
@@ -98,7 +100,9 @@ def run_parts(folder: Path, case: Case, *extra: L.Callback) -> tuple[L.Trainer, 
     chars = sl.data.Text("char")
     data: Any
     if case.model == "lm":
-        data = sl.data.PlainText(["abcde" * 60, "deabc" * 50], ["abcde" * 10], None, chars, window=8, num_streams=4)
+        data = sl.data.PlainText(
+            ["abcde" * 60, "deabc" * 50], ["abcde" * 10], None, chars, window=8, num_streams=4
+        )
     else:
         rows = [{"source": text, "target": text[::-1]} for text in TEXTS]
         data = sl.data.TextPairs(

@@ -34,6 +34,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MAY_IMPORT = {
     "version": {"version"},
     "class_methods": set(),
+    "atomic_files": set(),
     "plain_data": set(),
     "instrumentation": {"instrumentation"},
     "batch": {"batch"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "data": {"data", "plain_data", "spec", "batch"},
     "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn"},
     "core": {"core", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
-    | {"class_methods", "plain_data", "data.position"},
+    | {"class_methods", "plain_data", "atomic_files", "data.position"},
     "models": {"models", "core", "spec", "batch", "instrumentation", "nn", "plain_data"},
     "callbacks": {"callbacks", "spec", "batch", "instrumentation", "nn", "metrics", "core"}
     | {"introspect", "plain_data"},

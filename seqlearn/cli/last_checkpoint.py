@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from seqlearn.callbacks import Interrupt
 from seqlearn.cli.runs import newest_of
 
 
@@ -63,6 +64,7 @@ class LastCheckpoint(Callback):
             return ""
         names = ("last_model_path", "best_model_path", "ckpt_path")
         known = [getattr(one, name, "") for one in trainer.checkpoint_callbacks for name in names]
+        known += [one.path for one in trainer.callbacks if isinstance(one, Interrupt)]
         known += [self._path, str(trainer.ckpt_path or "")]
         path = newest_of(filter(None, known))
         if path is None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqlearn.callbacks import Interrupt
 from seqlearn.cli.inference import to_single_line
 from seqlearn.cli.last_checkpoint import LastCheckpoint
 from seqlearn.cli.output_folder import require_writable
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
 from seqlearn.cli.plugins import GROUPS, load_plugins
 from seqlearn.cli.runs import resolve
-from seqlearn.core import SequenceModule
+from seqlearn.core import AtomicCheckpointIO, SequenceModule
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.data import SequenceDataModule
 from seqlearn.spec import SequenceSpec
@@ -83,6 +85,10 @@ class SequenceCLI(LightningCLI):
         trainer: Any = self.trainer
         last = LastCheckpoint()
         trainer.callbacks.insert(0, last)
+        if not any(isinstance(one, Interrupt) for one in trainer.callbacks):
+            trainer.callbacks.append(Interrupt())
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # none that the user chose
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         try:
             trainer.fit(**arguments)
         finally:

@@ -1,0 +1,116 @@
+"""Files that are complete or absent: written beside their place, synced and renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIX = ".partial"
+"""Ends the name of a file that is being written."""
+
+
+@contextlib.contextmanager
+def atomic_path(
+    path: str | os.PathLike[str], content: str, option: str, size: int | None = None
+) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` when the block ends without an error.
+
+    After an error, or a kill at any time, `path` is as it was before. The file (or each file of a
+    folder) is synced to the disk before it is renamed.
+
+    Args:
+        path: The file, or the folder, to write. A folder that exists is replaced.
+        content: Names the content in error messages, such as `"the checkpoint"`.
+        option: How to choose another place, for the message of a full disk.
+        size: Bytes that will be written, if known.
+
+    Raises:
+        OSError: If it cannot be written; the message names the folder, and for a full disk what is
+            needed, what is free, and the option.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder, "a.txt"), "the text", "a `path` elsewhere") as part:
+        ...         _ = part.write_text("whole", encoding="utf-8")
+        ...     [found.name for found in Path(folder).iterdir()]
+        ['a.txt']
+    """
+    target = Path(path)
+    # Of this process: ranks and threads may write the same file at the same time.
+    part = target.with_name(f".{target.name}.{os.getpid()}{SUFFIX}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        for file in [part] if part.is_file() else part.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if target.is_dir():
+            shutil.rmtree(target)
+        part.replace(target)
+        _sync(target.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise disk_full(target.parent, content, option, size) from error
+        raise
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, is that of a full disk.
+
+    torch and numpy report a short write with errors of their own.
+    """
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        text = str(error)
+        if "requested and" in text and "written" in text:
+            return True
+        if "PytorchStreamWriter failed" in text or "No space left on device" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def disk_full(folder: Path, content: str, option: str, size: int | None) -> OSError:
+    """The error of a full disk: which folder, what is needed, what to do."""
+    figures = [] if size is None else [f"{_bytes(size)} needed"]
+    with contextlib.suppress(OSError):
+        figures.append(f"{_bytes(shutil.disk_usage(folder).free)} free")
+    shown = f" ({', '.join(figures)})" if figures else ""
+    return OSError(
+        errno.ENOSPC,
+        f"the disk is full: could not write {content}{shown}; free space, or choose another "
+        f"folder with {option}",
+        str(folder),
+    )
+
+
+def _bytes(size: int) -> str:
+    """A number of bytes for people."""
+    number, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while number >= 1000 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.3g} {units[0]}"
+
+
+def _sync(path: Path) -> None:
+    """Write a file, or the names in a folder, through to the disk, where the system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # a folder on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # a file system without it
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES):
+            raise
+    finally:
+        os.close(descriptor)
