@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 
 SCALE_FLOOR = 1e-4
@@ -26,8 +27,16 @@ class FiniteSteps(L.LightningModule):
         self._losses_since_step: list[Tensor] = []
 
     def on_train_start(self) -> None:
-        """Discard the losses of an interrupted run."""
+        """Discard the losses of an interrupted run, and set the accumulation of its epoch.
+
+        `GradientAccumulationScheduler` sets it at the start of an epoch, a hook that Lightning does
+        not call for an epoch that is resumed.
+        """
         self._losses_since_step = []
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradientAccumulationScheduler):
+                epoch = self.trainer.current_epoch
+                self.trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(epoch)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients. A loss that is not finite makes them NaN."""

@@ -100,6 +100,23 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
             _check_option(name, value)
         super().__setattr__(name, value)
 
+    @property
+    def lr(self) -> float:
+        """The maximum learning rate, `recipe.lr`; the learning-rate finder of Lightning sets it.
+
+        Example::
+
+            tuner = lightning.pytorch.tuner.Tuner(trainer)
+            tuner.lr_find(model, datamodule=data)   # model.lr, and so model.recipe.lr, is changed
+        """
+        return self.recipe.lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if "recipe" not in self.__dict__:
+            raise AttributeError(f"set lr after super().__init__(spec, …), got lr={value!r} before")
+        self.recipe = dataclasses.replace(self.recipe, lr=value)
+
     def _options(self) -> dict[str, Any]:
         return {"recipe": self.recipe, "generation": self.generation}
 

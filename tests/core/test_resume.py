@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 
 import seqlearn as sl
 
@@ -147,3 +147,21 @@ def test_a_checkpoint_within_a_group_resumes_at_the_start_of_the_group(
         assert again.global_step == steps
         for key, weight in resumed.state_dict().items():
             assert torch.equal(weight, model.state_dict()[key]), (name, key)
+
+
+def test_resumed_within_an_epoch_of_a_schedule_of_accumulation(tmp_path: Path) -> None:
+    def run(*callbacks: L.Callback, **options: Any) -> tuple[L.Trainer, sl.Transformer]:
+        schedule = GradientAccumulationScheduler({0: 1, 1: 3})
+        trainer, model, data = parts(tmp_path, schedule, *callbacks, epochs=2)
+        trainer.accumulate_grad_batches = 1
+        trainer.fit(model, data, **options)
+        return trainer, model
+
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer, whole_run = run(keep)
+    steps = trainer.global_step
+    path = tmp_path / f"step={steps - 2}.ckpt"  # within the second epoch
+    again, resumed = run(ckpt_path=path)
+    assert again.global_step == steps
+    for name, weight in resumed.state_dict().items():
+        assert torch.equal(weight, whole_run.state_dict()[name]), name

@@ -171,6 +171,20 @@ def test_a_search_of_the_learning_rate_changes_nothing(
     assert_same(before, model)
 
 
+def test_the_search_sets_the_learning_rate_of_the_recipe(tmp_path: Path) -> None:
+    data = Squares(batch_tokens=24)
+    model = Seen(data.spec)
+    model.recipe = sl.Recipe(lr=0.5, warmup_steps=2)
+    assert model.lr == 0.5
+    trainer = trainer_of(tmp_path, accumulate_grad_batches=1)
+    found = Tuner(trainer).lr_find(
+        model, datamodule=data, num_training=30, early_stop_threshold=None
+    )
+    assert found is not None
+    assert found.suggestion() == model.recipe.lr == model.lr != 0.5
+    assert model.recipe.warmup_steps == 2
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_iterations_side_by_side(num_workers: int) -> None:
     loader = Squares(num_workers=num_workers).train_dataloader()
@@ -300,7 +314,7 @@ def test_what_counts_in_a_stream_is_what_the_loss_counts(tmp_path: Path) -> None
     paths = [tmp_path / f"{number}.txt" for number in range(3)]
     for path, text in zip(paths, ("abcab", "b", "cabba" * 3), strict=True):
         path.write_text(text, encoding="utf-8")
-    data = sl.data.PlainText(paths, window=4, batch_tokens=12)
+    data = sl.data.PlainText(paths, window=4, batch_tokens=24)
     model = sl.GRU(data.spec, d_model=4)
     loader = data.train_dataloader()
     for epoch in range(9):

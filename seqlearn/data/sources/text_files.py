@@ -16,6 +16,9 @@ from pathlib import Path
 from seqlearn.data.cache import file_digest
 from seqlearn.data.preparation import Split
 
+CR = "\r"
+"""Ends a line together with LF; alone, as on old Macintoshes, it is a character of the line."""
+
 
 def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
     """The lines of a file; only LF and CR LF end a line, not U+2028 and similar characters.
@@ -27,7 +30,8 @@ def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is empty, not in this encoding, or not a gzip file despite its name.
+        ValueError: If it is empty, not in this encoding, not a gzip file despite its name, or if
+            all its lines end in CR.
     """
     count = 0
     try:
@@ -37,7 +41,12 @@ def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
         ):
             for line in text:
                 count += 1
-                yield line.removesuffix("\n").removesuffix("\r")
+                if count == 1 and not line.endswith("\n") and CR in line.removesuffix(CR):
+                    raise ValueError(
+                        f"{path}: expected lines that end in LF or CR LF, got {line.count(CR)} CR "
+                        "and no LF; convert the line ends, for example with tr '\\r' '\\n'"
+                    )
+                yield line.removesuffix("\n").removesuffix(CR)
     except UnicodeDecodeError as error:
         raise ValueError(decode_error_message(split, path, encoding)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -188,6 +188,7 @@ def test_the_cache_follows_the_files_and_how_they_are_read(tmp_path: Path) -> No
             r"a\.txt, line 2, byte 3: .* is not utf-8; pass encoding=, for .*'latin-1'",
         ),
         ("a.txt.gz", gzip.compress(b"A one", mtime=0), "expected a gzip file"),
+        ("a.tsv", b"one\ta\rtwo\tb\r", "expected lines that end in LF or CR LF, got 2 CR"),
         ("a.tsv", "text\tlabels\nx\ty\n", r"line 1: expected a column 'label', got \['text',"),
         ("a.tsv", "text\tlabel\nx\ty\nz\n", "line 3: expected 2 columns, as on line 1, got 1"),
         ("a.tsv", "text\tlabel\nx\ty\n\n", "line 3: expected 2 columns, as on line 1, got 1"),
