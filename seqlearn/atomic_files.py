@@ -41,6 +41,8 @@ def atomic_path(
         ['a.txt']
     """
     target = Path(path)
+    if target.is_symlink():  # the file that it points to is replaced, not the link
+        target = target.resolve()
     # Of this process: ranks and threads may write the same file at the same time.
     part = target.with_name(f".{target.name}.{os.getpid()}{SUFFIX}")
     try:
@@ -58,7 +60,17 @@ def atomic_path(
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         if is_disk_full(error):
             raise disk_full(target.parent, content, option, size) from error
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(target)
         raise
+
+
+_PHRASES = (
+    "PytorchStreamWriter failed",  # torch
+    "No space left on device",
+    "File too large",  # safetensors has the texts of the system in an error of its own
+    "Disk quota exceeded",
+)
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -73,7 +85,7 @@ def is_disk_full(error: BaseException | None) -> bool:
         text = str(error)
         if "requested and" in text and "written" in text:
             return True
-        if "PytorchStreamWriter failed" in text or "No space left on device" in text:
+        if any(phrase in text for phrase in _PHRASES):
             return True
         error = error.__cause__ or error.__context__
     return False

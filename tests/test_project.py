@@ -42,16 +42,17 @@ MAY_IMPORT = {
     "spec": {"spec", "batch", "plain_data", "class_methods", "nn", "metrics"},
     "decoding": {"decoding", "batch", "instrumentation", "nn.protocols", "spec", "plain_data"},
     "metrics": {"metrics", "batch"},
-    "data": {"data", "plain_data", "spec", "batch"},
-    "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn"},
+    "data": {"data", "plain_data", "spec", "batch", "atomic_files"},
+    "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn", "atomic_files"},
     "core": {"core", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"class_methods", "plain_data", "atomic_files", "data.position"},
     "models": {"models", "core", "spec", "batch", "instrumentation", "nn", "plain_data"},
     "callbacks": {"callbacks", "spec", "batch", "instrumentation", "nn", "metrics", "core"}
-    | {"introspect", "plain_data"},
+    | {"introspect", "plain_data", "atomic_files"},
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
-    "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"},
+    "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
+    | {"atomic_files"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"data", "introspect", "core", "models", "callbacks", "testing"},
 }

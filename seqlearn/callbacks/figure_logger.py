@@ -12,7 +12,10 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from seqlearn.atomic_files import atomic_path
+
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")  # of ASCII
+_OPTION = "the `directory` of the callback"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class FigureLogger:
         """Log a figure to the loggers that accept figures; write a PNG file if none does."""
         sent = [send_figure(to, self._tag(tag), figure, self.step) for to in self.loggers]
         if self.files or not any(sent):
-            figure.savefig(self._file(tag, "png"))
+            with atomic_path(self._file(tag, "png"), f"the figure {tag!r}", _OPTION) as part:
+                figure.savefig(part, format="png")
 
     def table(self, tag: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Log a table to the loggers that accept texts; write a text file if none does.
@@ -66,14 +70,14 @@ class FigureLogger:
         """
         sent = [send_table(to, self._tag(tag), columns, rows, self.step) for to in self.loggers]
         if self.files or not any(sent):
-            self._file(tag, "txt").write_text(plain_table(columns, rows), encoding="utf-8")
+            with atomic_path(self._file(tag, "txt"), f"the table {tag!r}", _OPTION) as part:
+                part.write_text(plain_table(columns, rows), encoding="utf-8")
 
     def _tag(self, tag: str) -> str:
         return f"{self.prefix}/{tag}" if self.prefix else tag
 
     def _file(self, tag: str, suffix: str) -> Path:
         """Path of a file; the first of several parts of a tag is left to the folder's name."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w.-]+", "_", tag.partition("/")[2] if "/" in tag else tag) or "model"
         return self.folder / f"{name}-step{self.step:06d}.{suffix}"
 

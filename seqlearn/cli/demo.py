@@ -12,6 +12,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
+from seqlearn.atomic_files import atomic_path
 from seqlearn.callbacks import AttentionMonitor
 from seqlearn.cli.output_folder import require_writable
 from seqlearn.core import Recipe
@@ -102,7 +103,8 @@ def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) 
         name for name in reversed(list(recording.attention)) if name.endswith("cross_attention")
     )
     picture = directory / "attention.png"
-    recording.plot(name, example=0).savefig(picture, dpi=150)
+    with atomic_path(picture, "the picture", "--directory") as part:
+        recording.plot(name, example=0).savefig(part, dpi=150, format="png")
     print(f"\nAttention for the first translation: {picture}")
     print(f"Attention during training:           {directory / 'attention'}")
     print(f"Checkpoint: {directory / 'dates.ckpt'}; translate more dates with")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from seqlearn.atomic_files import is_disk_full
 from seqlearn.cli.plugins import subclasses
 from seqlearn.cli.training import TRAINING
 from seqlearn.core import SequenceModule
@@ -42,7 +43,16 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
         message = _parser_message(str(error))
         joint = " See" if message.endswith("?") else "; see"
         return f"{message}{joint} `{_help_command(str(error), argv)}`"
-    return " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(str(error).split()) or type(error).__name__
+    if is_disk_full(error) and "the disk is full" not in message:  # written by another package
+        training = bool(argv) and argv[0] in TRAINING
+        advice = (
+            "choose another folder with --trainer.default_root_dir"
+            if training
+            else "write to another disk"
+        )
+        return f"the disk is full ({message}); free space, or {advice}"
+    return message
 
 
 def _parser_message(text: str) -> str:

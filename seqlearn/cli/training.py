@@ -14,6 +14,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqlearn.atomic_files import atomic_path
 from seqlearn.callbacks import Interrupt
 from seqlearn.cli.inference import to_single_line
 from seqlearn.cli.last_checkpoint import LastCheckpoint
@@ -21,6 +22,7 @@ from seqlearn.cli.output_folder import require_writable
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
 from seqlearn.cli.plugins import GROUPS, load_plugins
 from seqlearn.cli.runs import resolve
+from seqlearn.cli.saved_config import SaveConfig
 from seqlearn.core import AtomicCheckpointIO, SequenceModule
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.data import SequenceDataModule
@@ -128,9 +130,10 @@ class PredictionWriter(Callback):
             steps = itertools.zip_longest(*ranks, fillvalue=[])
             predictions = [one for step in steps for batch in step for one in batch]
             path = Path(folder) / "predictions.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(f"{to_single_line(one)}\n" for one in predictions)
-            path.write_text(text, encoding="utf-8")
+            option = "--trainer.default_root_dir"
+            with atomic_path(path, "the predictions", option, len(text.encode())) as part:
+                part.write_text(text, encoding="utf-8")
             print(f"{len(predictions)} predictions in {path}")
 
 
@@ -151,7 +154,7 @@ def train(argv: Sequence[str]) -> None:
         args=list(argv),
         parser_class=SequenceParser,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=SaveConfig,
         parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},
     )
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, load_model, save_model
 
+from seqlearn.atomic_files import atomic_path
 from seqlearn.class_methods import class_only_method
 from seqlearn.core.checkpoint import build, check_class, check_weights, class_name
 from seqlearn.core.hparams import InitArgsMixin
@@ -38,16 +39,25 @@ class Pretrained(InitArgsMixin):
         They hold the spec (including tokenizers and labels), the constructor arguments and the
         weights, but not the state of the optimizer. To resume training, use a checkpoint.
 
+        Both files are complete before the first of them replaces an existing file.
+
         Args:
             folder: The folder; it is created if it does not exist, and existing files are replaced.
 
         Raises:
-            OSError: If the files cannot be written.
+            OSError: If the files cannot be written; the existing files are unchanged.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{WEIGHTS}.part"
-        try:
+        self._save_files(Path(folder), "the argument `folder`")
+
+    def _save_files(self, folder: Path, option: str) -> None:
+        """Write both files; `option` chooses another folder."""
+        content = "the files of save_pretrained"
+        size = sum(weights.nbytes for weights in self.state_dict().values())
+        with (
+            atomic_path(folder / CONFIG, content, option, size) as config_part,
+            atomic_path(folder / WEIGHTS, content, option, size) as part,
+        ):
+            part.touch()  # raises the error of the system; safetensors has one of its own
             save_model(self, str(part), metadata={"format": "pt"})
             config = {
                 "format": FORMAT,
@@ -58,11 +68,8 @@ class Pretrained(InitArgsMixin):
                 "sha256": _sha256(part),
             }
             config["sha256 of this file"] = _sum_of(config)
-            part.replace(folder / WEIGHTS)
-        finally:
-            part.unlink(missing_ok=True)
-        text = json.dumps(config, ensure_ascii=False, indent=2)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+            text = json.dumps(config, ensure_ascii=False, indent=2)
+            config_part.write_text(text + "\n", encoding="utf-8")
 
     @class_only_method
     def from_pretrained(
@@ -129,7 +136,7 @@ class Pretrained(InitArgsMixin):
         api = HfApi(library_name="seqlearn")
         api.create_repo(repo_id, private=private, exist_ok=True)
         with TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+            self._save_files(Path(folder), "the environment variable TMPDIR")
             commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
         return str(commit.commit_url)
 

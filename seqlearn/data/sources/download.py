@@ -13,6 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from seqlearn.atomic_files import disk_full, is_disk_full
+
 _log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 16
@@ -71,7 +73,7 @@ def download(
             if _digest(path) != sha256:  # another process may have downloaded it meanwhile
                 _fetch(url, path, sha256, attempts=attempts, pause=pause, timeout=timeout)
     except OSError as error:
-        if error.errno is None:  # one of the errors below, with a complete message
+        if error.errno is None or is_disk_full(error):  # an error with a complete message
             raise
         raise OSError(
             f"{path}: cannot be written ({error.strerror}); "
@@ -127,10 +129,18 @@ def _receive(url: str, part: Path, timeout: float) -> None:
             have = 0  # the server sends the whole file
         announced = response.headers.get("Content-Length")
         received = 0
-        with part.open("ab" if have else "wb") as file:
-            while chunk := _read(response):
-                file.write(chunk)
-                received += len(chunk)
+        try:
+            with part.open("ab" if have else "wb") as file:
+                while chunk := _read(response):
+                    file.write(chunk)
+                    received += len(chunk)
+                os.fsync(file.fileno())
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            size = None if announced is None else have + int(announced)
+            option = "the argument `path` (for Multi30k: the environment variable SEQLEARN_CACHE)"
+            raise disk_full(part.parent, f"the download of {url}", option, size) from error
     if announced is not None and received != int(announced):
         raise ConnectionError(f"the connection broke after {received} of {announced} bytes")
 

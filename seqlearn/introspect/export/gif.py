@@ -11,6 +11,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from seqlearn.atomic_files import atomic_path
 from seqlearn.introspect.plots.attention import attention_heads, attention_map
 from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.viewer.payload import Recorded
@@ -38,7 +39,7 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
 
     Args:
         recording: The recording.
-        path: The file to write.
+        path: The file to write; a missing folder is created.
         example: Which example.
 
     Returns:
@@ -47,7 +48,7 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
     Raises:
         ValueError: If the recording holds nothing of the example that can be drawn.
         IndexError: If there is no such example.
-        OSError: If the file cannot be written; no incomplete file is left.
+        OSError: If the file cannot be written; an existing file is unchanged.
     """
     path = Path(path)
     recorded = [*recording.attention.values(), *recording.states.values()]
@@ -63,21 +64,21 @@ def to_gif(recording: Recorded, path: str | os.PathLike[str], *, example: int = 
     figure, images, wholes, axis = drawn
     steps = wholes[0].shape[axis]
     shown = np.unique(np.linspace(1, steps, min(steps, _MAX_FRAMES)).round().astype(int))
-    part = path.with_name(path.name + ".part.gif")
-    part.touch()
     writer = PillowWriter(fps=_FRAMES_PER_SECOND)
-    try:
+    with atomic_path(path, "the GIF", "the argument `path`") as part:
         # The layout is computed once, so that panels keep their positions in every frame.
         figure.canvas.draw()
         figure.set_layout_engine("none")
-        with writer.saving(figure, part, _DPI):
-            for step in [*shown, *[steps] * _FINAL_FRAMES]:
-                for image, whole in zip(images, wholes, strict=True):
-                    image.set_data(_until(whole, int(step), axis))
-                writer.grab_frame()
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        named = part.with_name(f"{part.name}.gif")  # Pillow takes the format from the name
+        try:
+            with writer.saving(figure, named, _DPI):
+                for step in [*shown, *[steps] * _FINAL_FRAMES]:
+                    for image, whole in zip(images, wholes, strict=True):
+                        image.set_data(_until(whole, int(step), axis))
+                    writer.grab_frame()
+            named.replace(part)
+        finally:
+            named.unlink(missing_ok=True)
     return path
 
 

@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from seqlearn.atomic_files import atomic_path
 
 _SUMS = "sha256"  # of the plain values together, and of each tensor by name
 
@@ -33,20 +34,16 @@ def write_tensors(
         parts: Plain values by name.
 
     Raises:
-        OSError: If the file cannot be written; no incomplete file is left.
+        OSError: If the file cannot be written; an existing file is unchanged.
     """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     texts = {name: json.dumps(value) for name, value in parts.items()}
     sums = {name: _sum_of_tensor(tensor) for name, tensor in whole.items()}
     header = {"format": kind} | texts | {_SUMS: json.dumps([_sum_of_texts(texts), sums])}
-    part.touch()
-    try:
+    size = sum(tensor.nbytes for tensor in whole.values()) + sum(map(len, texts.values()))
+    with atomic_path(path, "the recording", "the argument `path`", size) as part:
+        part.touch()  # raises the error of the system; safetensors has one of its own
         save_file(whole, part, metadata=header)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _sum_of_texts(texts: Mapping[str, str]) -> str:

@@ -268,12 +268,12 @@ class Recording:
         """Write the viewer: one HTML file that shows the recording and plays it back, offline.
 
         Args:
-            path: The file to write; it is returned.
+            path: The file to write, which is returned; a missing folder is created.
             title: The title of the page.
 
         Raises:
             ValueError: If the recording holds no example.
-            OSError: If the file cannot be written; no incomplete file is left.
+            OSError: If the file cannot be written; an existing file is unchanged.
         """
         return to_html(self, path, title=title)
 
@@ -281,7 +281,7 @@ class Recording:
         """Write an animated GIF, for a README: attention, or states, step by step.
 
         Args:
-            path: The file to write; it is returned.
+            path: The file to write, which is returned; a missing folder is created.
             example: Which example.
 
         Raises:
@@ -320,6 +320,9 @@ class Recording:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one safetensors file: tensors, and tokens as JSON in its header.
+
+        Args:
+            path: The file to write or replace; a missing folder is created.
 
         Raises:
             OSError: If the file cannot be written; no incomplete file is left.

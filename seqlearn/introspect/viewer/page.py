@@ -9,6 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from seqlearn.atomic_files import atomic_path
 from seqlearn.introspect.viewer.payload import Recorded, page_data, visible_title
 from seqlearn.introspect.viewer.pictures import PICTURES
 
@@ -27,7 +28,7 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
 
     Args:
         recording: The recording.
-        path: The file to write.
+        path: The file to write; a missing folder is created.
         title: The title of the page.
 
     Returns:
@@ -35,19 +36,15 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
 
     Raises:
         ValueError: If the recording holds no example.
-        OSError: If the file cannot be written; no incomplete file is left.
+        OSError: If the file cannot be written; an existing file is unchanged.
     """
     path = Path(path)
     head, foot = _read(_ASSETS / "viewer.html").split("FRAGMENT")
     head = head.replace("TITLE", html.escape(visible_title(title)))
     page = head + to_html_fragment(recording, title=title) + foot
-    part = path.with_name(path.name + ".part")
-    part.touch()
-    try:
-        part.write_text(page, "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    written = page.encode()
+    with atomic_path(path, "the page", "the argument `path`", len(written)) as part:
+        part.write_bytes(written)
     return path
 
 

@@ -159,8 +159,13 @@ def test_damaged_and_foreign_files_are_refused(recording: Recording, tmp_path: P
         Recording.load(path)
     with pytest.raises(FileNotFoundError):
         Recording.load(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match="no-folder"):
-        recording.save(tmp_path / "no-folder" / "run.safetensors")
+    with pytest.raises(OSError, match=r"run\.safetensors"):
+        recording.save(path / "new.safetensors")
+
+
+def test_a_missing_folder_is_created(recording: Recording, tmp_path: Path) -> None:
+    recording.save(tmp_path / "new" / "run.safetensors")
+    assert Recording.load(tmp_path / "new" / "run.safetensors").axes == recording.axes
 
 
 def test_repr_is_short(recording: Recording) -> None:
