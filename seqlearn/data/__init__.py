@@ -1,5 +1,6 @@
 """The data module for all tasks, its field types and its sources."""
 
+from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder
 from seqlearn.data.fields import Classes, Field, Text, Vector
 from seqlearn.data.module import SequenceDataModule
 from seqlearn.data.sources.dates import Dates
@@ -12,7 +13,9 @@ from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
 
 __all__ = [
+    "ArrayEncoder",
     "Classes",
+    "ColumnEncoder",
     "Dates",
     "Field",
     "LabelledText",

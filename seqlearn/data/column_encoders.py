@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 
 from seqlearn.batch import END, PAD, START, UNKNOWN
 from seqlearn.data.class_weights import class_weights
-from seqlearn.spec import ClassesSpec, TextSpec
+from seqlearn.data.rows import RowWriter, to_row
+from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
 
 DescribeRow = Callable[[int], str]
 """Describes the example of a row in error messages."""
@@ -56,8 +57,7 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_str(side.tokenizer)
         self._describe_row = describe_row
         self._is_target = is_target
-        self._ids: list[NDArray[np.int32]] = []
-        self._lengths: list[int] = []
+        self._rows = RowWriter(side, is_target=is_target)
         self.longest = 0
         self.unknown: int | None = 0
         self._unknown = 0
@@ -89,23 +89,15 @@ class TextEncoder:
 
     def append(self, encoded: Sequence[list[int]]) -> None:
         """Append encoded texts."""
-        lists, ids = encoded, _flat(encoded)
-        self._unknown += int(np.count_nonzero(ids == UNKNOWN))
+        self._unknown += sum(text.count(UNKNOWN) for text in encoded)
         self.unknown = self._unknown
-        self.longest = max(self.longest, *(len(text) for text in lists), 0)
-        if self._is_target:
-            lists = [[START, *text, END] for text in lists]
-            ids = _flat(lists)
-        self._ids.append(ids)
-        self._lengths.extend(len(text) for text in lists)
+        self.longest = max(self.longest, *(len(text) for text in encoded), 0)
+        framed = [[START, *text, END] for text in encoded] if self._is_target else encoded
+        self._rows.append(framed)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write ids (int32) and offsets (int64, one more than the number of texts)."""
-        ids = np.concatenate(self._ids) if self._ids else np.zeros(0, np.int32)
-        offsets = np.zeros(len(self._lengths) + 1, dtype=np.int64)
-        np.cumsum(self._lengths, out=offsets[1:])
-        np.save(folder / f"{name}.ids.npy", ids, allow_pickle=False)
-        np.save(folder / f"{name}.offsets.npy", offsets, allow_pickle=False)
+        """Write the ids."""
+        self._rows.save(folder, name)
 
     def update_spec(self, spec: TextSpec, split: str) -> TextSpec:
         """With the longest text, and whether training has tokens outside the vocabulary."""
@@ -120,7 +112,11 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
 
 
 class ClassEncoder:
-    """Encodes labels as class ids; `weights` are those of the field `Classes`."""
+    """Encodes labels as class ids; `weights` are those of the field `Classes`.
+
+    Attributes:
+        counts: Number of examples of each class.
+    """
 
     unknown: int | None = None
 
@@ -131,9 +127,10 @@ class ClassEncoder:
         weights: str | Mapping[str, float] | None = None,
     ) -> None:
         self._weights = weights
+        self._rows = RowWriter(side, is_target=True)
         self._ids = {label: number for number, label in enumerate(side.labels)}
         self._describe_row = describe_row
-        self._values: list[int] = []
+        self.counts: NDArray[np.int64] = np.zeros(len(side.labels), np.int64)
 
     def encode(self, values: Sequence[str], row: int) -> list[int]:
         """Encode labels as class ids.
@@ -156,17 +153,12 @@ class ClassEncoder:
 
     def append(self, encoded: Sequence[int]) -> None:
         """Append class ids."""
-        self._values.extend(encoded)
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Number of examples of each class."""
-        return np.bincount(np.array(self._values, np.int64), minlength=len(self._ids))
+        self.counts = self.counts + np.bincount(encoded, minlength=len(self._ids))
+        self._rows.append(encoded)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write the class ids (int64)."""
-        values = np.array(self._values, dtype=np.int64)
-        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+        """Write the class ids."""
+        self._rows.save(folder, name)
 
     def update_spec(self, spec: ClassesSpec, split: str) -> ClassesSpec:
         """With the weights of the classes.
@@ -187,27 +179,71 @@ class ClassEncoder:
         return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
 
 
-class VectorEncoder:
-    """Vectors, or other arrays of one shape, in single precision."""
+class ArrayEncoder:
+    """Encodes values as arrays of numbers in the type's row format.
+
+    It is the encoder of `Vector`, and of most fields of your own.
+
+    Args:
+        spec: The type of the side.
+        describe_row: Describes a row in errors.
+        is_target: Whether this side is the target.
+        encode: Converts a raw value to numbers: nested lists, or an array. A target that is
+            generated includes the start and end symbols.
+        update_spec: Returns the type after a split, given the type and the length of the longest
+            row of the split. The default returns the same type.
+
+    Example:
+        >>> from seqlearn.spec import VectorSpec
+        >>> encoder = ArrayEncoder(VectorSpec(2), "row {}".format, is_target=False)
+        >>> encoder.encode([[0, 1]], row=0)
+        [array([0., 1.], dtype=float32)]
+    """
 
     unknown: int | None = None
 
-    def __init__(self) -> None:
-        self._values: list[NDArray[np.float32]] = []
+    def __init__(
+        self,
+        spec: SideSpec,
+        describe_row: DescribeRow,
+        *,
+        is_target: bool,
+        encode: Callable[[Any], Any] = lambda value: value,
+        update_spec: Callable[[Any, int], Any] = lambda spec, _longest: spec,
+    ) -> None:
+        self._spec, self._describe_row = spec, describe_row
+        self._encode, self._update_spec = encode, update_spec
+        self._rows = RowWriter(spec, is_target=is_target)
+        self._longest = 0
 
-    def encode(self, values: Sequence[Any], row: int) -> list[NDArray[np.float32]]:
-        """The values as arrays."""
-        return [np.asarray(value, dtype=np.float32) for value in values]
+    def encode(self, values: Sequence[Any], row: int) -> list[NDArray[Any]]:
+        """Encode values as arrays.
 
-    def append(self, encoded: Sequence[NDArray[np.float32]]) -> None:
-        """Add the next arrays."""
-        self._values.extend(encoded)
+        Args:
+            values: The values.
+            row: Row of the first value, for errors.
+
+        Raises:
+            ValueError: If the numbers do not fit the row format.
+        """
+        rows = []
+        for number, value in enumerate(values, row):
+            try:
+                rows.append(to_row(self._encode(value), self._spec))
+            except ValueError as error:
+                raise ValueError(f"{self._describe_row(number)}: {error}") from error
+        return rows
+
+    def append(self, encoded: Sequence[NDArray[Any]]) -> None:
+        """Append arrays."""
+        if self._spec.is_sequence:
+            self._longest = max(self._longest, *(len(row) for row in encoded), 0)
+        self._rows.append(encoded)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write the arrays (float32)."""
-        values = np.stack(self._values) if self._values else np.zeros((0, 0), np.float32)
-        np.save(folder / f"{name}.values.npy", values, allow_pickle=False)
+        """Write the arrays."""
+        self._rows.save(folder, name)
 
     def update_spec(self, spec: Any, split: str) -> Any:
-        """The same spec."""
-        return spec
+        """The type after this split."""
+        return self._update_spec(spec, self._longest)

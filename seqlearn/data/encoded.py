@@ -1,8 +1,6 @@
 """Encoded examples as flat arrays, from which padded batches are sliced.
 
-Texts are stored as two arrays: the concatenated ids of all texts, and the offset of each text.
-Labels and vectors are one array. The files of a split are `train.source.ids.npy` and
-`train.source.offsets.npy`, or `train.source.values.npy`.
+The files of a side are `train.source.values.npy` and so on; see `rows.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from seqlearn.batch import PAD, SequenceBatch
+from seqlearn.batch import SequenceBatch
+from seqlearn.data.rows import Rows
 
 MMAP_THRESHOLD = 1 << 26
 """Files larger than this are memory-mapped instead of read."""
@@ -89,12 +87,12 @@ class EncodedDataset(BatchDataset):
 
     @property
     def source_lengths(self) -> NDArray[np.int64]:
-        """Number of tokens in each source, `example`; 1 for a vector, 0 without a source."""
+        """The length of each source, `example`; 1 if it is not a sequence, 0 without a source."""
         return np.zeros(len(self), np.int64) if self._source is None else self._source.lengths
 
     @property
     def target_lengths(self) -> NDArray[np.int64]:
-        """Number of tokens in each target, start and end included; 1 for a class or a vector."""
+        """The length of each target, start and end included; 1 if it is not a sequence."""
         return self._target.lengths
 
     @property
@@ -102,11 +100,12 @@ class EncodedDataset(BatchDataset):
         """The concatenated ids of all target texts, each enclosed in start and end.
 
         Raises:
-            TypeError: If the targets are not texts.
+            TypeError: If the targets are not sequences of ids.
         """
-        if not isinstance(self._target, _Texts):
-            raise TypeError("expected targets that are texts; these are classes or vectors")
-        return self._target.ids
+        values: NDArray[np.int32] = self._target.values
+        if not self._target.has_time or values.dtype.kind != "i" or values.ndim != 1:
+            raise TypeError("expected targets that are sequences of ids, such as texts")
+        return values
 
     def __getitem__(self, rows: Sequence[int] | int) -> SequenceBatch:
         """Slice and pad one batch.
@@ -141,71 +140,19 @@ class EncodedDataset(BatchDataset):
             batches: The rows of each batch, as for `dataset[rows]`.
 
         Returns:
-            Counts, `batches`: for texts the tokens after the start, for classes one per example,
-            for vectors their elements; 0 for duplicates.
+            Counts, `batches`, from `TargetSpec.count_items`; 0 for duplicates.
         """
         sizes = [len(rows) for rows in batches]
         marked = np.fromiter(chain.from_iterable(batches), dtype=np.int64, count=sum(sizes))
-        counts = self._target.counted(np.where(marked < 0, ~marked, marked))
+        counts = self._target.items(np.where(marked < 0, ~marked, marked))
         ends = np.cumsum(np.where(marked < 0, 0, counts))
         return np.diff(np.concatenate([[0], ends])[np.cumsum([0, *sizes])])
 
 
-class _Texts:
-    """Concatenated ids of texts."""
-
-    def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-        self.ids, self._offsets = ids, offsets
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self._offsets)
-
-    def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of tokens after the start of each text."""
-        return self._offsets[rows + 1] - self._offsets[rows] - 1
-
-    def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Ids `batch time` padded on the right, and lengths `batch`."""
-        starts = self._offsets[rows]
-        lengths = self._offsets[rows + 1] - starts
-        steps = np.arange(int(lengths.max(initial=0)))
-        real = steps < lengths[:, None]
-        ids = np.full(real.shape, PAD, dtype=np.int64)
-        ids[real] = self.ids[(starts[:, None] + steps)[real]]
-        return torch.from_numpy(ids), torch.from_numpy(lengths)
-
-
-class _Values:
-    """Class ids `example`, or vectors `example size`."""
-
-    def __init__(self, values: NDArray[Any]) -> None:
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.ones(len(self), dtype=np.int64)
-
-    def counted(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of elements of each value."""
-        return np.full(len(rows), self._values[0].size if len(self) else 0, dtype=np.int64)
-
-    def slice(self, rows: NDArray[np.int64]) -> tuple[Tensor, None]:
-        return torch.from_numpy(np.ascontiguousarray(self._values[rows])), None
-
-
-def _read(folder: Path, name: str) -> _Texts | _Values | None:
-    if (folder / f"{name}.ids.npy").exists():
-        return _Texts(_load(folder / f"{name}.ids.npy"), _load(folder / f"{name}.offsets.npy"))
-    if (folder / f"{name}.values.npy").exists():
-        return _Values(_load(folder / f"{name}.values.npy"))
-    return None
+def _read(folder: Path, name: str) -> Rows | None:
+    paths = [folder / f"{name}.{part}.npy" for part in ("values", "offsets", "items")]
+    values, *others = (_load(path) if path.exists() else None for path in paths)
+    return None if values is None else Rows(values, *others)
 
 
 def _load(path: Path) -> NDArray[Any]:

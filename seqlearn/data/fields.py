@@ -16,11 +16,11 @@ import numpy as np
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.data.cache import file_digest
 from seqlearn.data.column_encoders import (
+    ArrayEncoder,
     ClassEncoder,
     ColumnEncoder,
     DescribeRow,
     TextEncoder,
-    VectorEncoder,
 )
 from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
@@ -297,7 +297,7 @@ class Vector(Field):
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
     ) -> ColumnEncoder:
         """An encoder of vectors in single precision."""
-        return VectorEncoder()
+        return ArrayEncoder(spec, describe_row, is_target=is_target)
 
 
 def _short(one: Any) -> str:

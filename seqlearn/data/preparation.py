@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -27,7 +27,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 3  # of the prepared files; increase it when they change
+_FORMAT = 4  # of the prepared files; increase it when they change
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
 
@@ -93,9 +93,21 @@ def digest_examples(data: Source) -> str:
     for split in SPLITS:
         digest.update(f"\n{split}\n".encode())
         for pair in _checked(data, split):
-            plain = [v if isinstance(v, str | None) else [float(x) for x in v] for v in pair]
-            digest.update(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
+            plain = json.dumps(pair, ensure_ascii=False, default=_plain)
+            digest.update(plain.encode() + b"\n")
     return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """An array, tensor, scalar or other sequence as plain data."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence):
+        return list(value)
+    raise ValueError(
+        f"cannot compute a fingerprint of {type(value).__name__} {value!r:.60}; pass lists, arrays "
+        "or strings, or override fingerprint()"
+    )
 
 
 def _key(data: Source) -> str:

@@ -5,7 +5,14 @@ one as its first argument, and every checkpoint contains it, with tokenizers and
 trained model reads raw text without the data module.
 """
 
-from seqlearn.spec.base import GeneratedSpec, SideSpec, SourceSpec, TargetLoss, TargetSpec
+from seqlearn.spec.base import (
+    GeneratedSpec,
+    RowFormat,
+    SideSpec,
+    SourceSpec,
+    TargetLoss,
+    TargetSpec,
+)
 from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.text import TextSpec
@@ -14,6 +21,7 @@ from seqlearn.spec.vector import VectorSpec
 __all__ = [
     "ClassesSpec",
     "GeneratedSpec",
+    "RowFormat",
     "SequenceSpec",
     "Side",
     "SideSpec",

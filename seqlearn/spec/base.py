@@ -25,8 +25,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
@@ -47,6 +49,28 @@ class TargetLoss(NamedTuple):
     num_items: Tensor
     nll: Tensor
     correct: Tensor
+
+
+class RowFormat(NamedTuple):
+    """How a data module stores the encoded values of a type.
+
+    Values of a sequence type are arrays `time …` of different lengths, stored one after the other
+    with their offsets; other values are arrays `…`. A batch contains integers as int64 and other
+    numbers as float32, padded on the right with zeros.
+
+    Attributes:
+        dtype: The numpy dtype on disk, such as `"int32"` or `"float32"`.
+        shape: The shape of a value; for a sequence type, of one time step.
+
+    Example:
+        >>> RowFormat("int32")  # with is_sequence: ids, as of a text
+        RowFormat(dtype='int32', shape=())
+        >>> RowFormat("float16", (80,))  # with is_sequence: a series of vectors
+        RowFormat(dtype='float16', shape=(80,))
+    """
+
+    dtype: str
+    shape: tuple[int, ...] = ()
 
 
 class SideSpec(ABC):
@@ -82,6 +106,11 @@ class SideSpec(ABC):
     @abstractmethod
     def longest(self) -> int:
         """The length of the longest example in training; 1 for what has no length."""
+
+    @property
+    @abstractmethod
+    def row_format(self) -> RowFormat:
+        """How a data module stores the encoded values."""
 
     @abstractmethod
     def diff(self, other: Any) -> str | None:
@@ -186,6 +215,16 @@ class TargetSpec(SideSpec):
     @abstractmethod
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Bool[Tensor, "batch time"]]:
         """The values to predict, `batch time …`, and which of them count in the loss."""
+
+    @abstractmethod
+    def count_items(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many items of the loss each target has: its share of `TargetLoss.num_items`.
+
+        The data module weights batches by it before it reads them.
+
+        Args:
+            lengths: The length of each stored target, `target`; 1 if the type is not a sequence.
+        """
 
     @abstractmethod
     def compute_loss(

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import ClassStatistics
 from seqlearn.nn import linear_cross_entropy
 from seqlearn.plain_data import to_builtin
-from seqlearn.spec.base import TargetLoss, TargetSpec
+from seqlearn.spec.base import RowFormat, TargetLoss, TargetSpec
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class ClassesSpec(TargetSpec):
         """1."""
         return 1
 
+    @property
+    def row_format(self) -> RowFormat:
+        """A class id."""
+        return RowFormat("int32")
+
     def diff(self, other: ClassesSpec) -> str | None:
         """The labels from the first that differs, if they differ."""
         if self.labels == other.labels:
@@ -101,6 +108,10 @@ class ClassesSpec(TargetSpec):
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """One class id per example."""
         return batch.target[:, None], ~batch.is_duplicate[:, None]
+
+    def count_items(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One per example."""
+        return np.ones_like(lengths)
 
     def compute_loss(
         self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0

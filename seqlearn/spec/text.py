@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ from seqlearn.batch import (
 from seqlearn.metrics import TokenStatistics
 from seqlearn.nn import linear_cross_entropy
 from seqlearn.plain_data import convert_fields
-from seqlearn.spec.base import GeneratedSpec, SourceSpec, TargetLoss
+from seqlearn.spec.base import GeneratedSpec, RowFormat, SourceSpec, TargetLoss
 from seqlearn.spec.raw_inputs import (
     EncodedIds,
     check_list,
@@ -182,6 +184,11 @@ class TextSpec(SourceSpec, GeneratedSpec):
         """`max_length`, at least 1."""
         return max(1, self.max_length)
 
+    @property
+    def row_format(self) -> RowFormat:
+        """Ids of each token."""
+        return RowFormat("int32")
+
     def diff(self, other: TextSpec) -> str | None:
         """How the vocabularies differ; `None` if they are equal. It ignores `max_length`."""
         if self.vocab_size != other.vocab_size:
@@ -266,6 +273,10 @@ class TextSpec(SourceSpec, GeneratedSpec):
         mask = length_mask(batch.target_lengths - 1, labels.shape[1])
         mask &= ~batch.is_duplicate[:, None]
         return labels, mask & (labels != START)  # it separates the documents of a stream
+
+    def count_items(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens after the start symbol."""
+        return lengths - 1
 
     def compute_loss(
         self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0

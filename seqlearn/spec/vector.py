@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import SquaredErrors
 from seqlearn.plain_data import convert_fields
-from seqlearn.spec.base import SourceSpec, TargetLoss, TargetSpec
+from seqlearn.spec.base import RowFormat, SourceSpec, TargetLoss, TargetSpec
 from seqlearn.spec.raw_inputs import check_list, to_vector
 
 
@@ -64,6 +64,11 @@ class VectorSpec(SourceSpec, TargetSpec):
     def longest(self) -> int:
         """1."""
         return 1
+
+    @property
+    def row_format(self) -> RowFormat:
+        """`size` numbers."""
+        return RowFormat("float32", (self.size,))
 
     def diff(self, other: VectorSpec) -> str | None:
         """The sizes, if they differ."""
@@ -127,6 +132,10 @@ class VectorSpec(SourceSpec, TargetSpec):
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """One vector per example."""
         return batch.target[:, None], ~batch.is_duplicate[:, None]
+
+    def count_items(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`size` per example."""
+        return np.full_like(lengths, self.size)
 
     def compute_loss(
         self,

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
 from seqlearn.data import Text, encoded
-from seqlearn.data.column_encoders import ClassEncoder, TextEncoder, VectorEncoder
+from seqlearn.data.column_encoders import ArrayEncoder, ClassEncoder, TextEncoder
 from seqlearn.data.encoded import EncodedDataset, save_references
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
@@ -34,10 +34,12 @@ def written(
     return EncodedDataset(folder, "val")
 
 
-def encoder(side: Side, *, is_target: bool) -> TextEncoder | ClassEncoder | VectorEncoder:
+def encoder(side: Side, *, is_target: bool) -> TextEncoder | ClassEncoder | ArrayEncoder:
     if isinstance(side, TextSpec):
         return TextEncoder(side, "row {}".format, is_target=is_target)
-    return ClassEncoder(side, "row {}".format) if side.kind == "classes" else VectorEncoder()
+    if isinstance(side, ClassesSpec):
+        return ClassEncoder(side, "row {}".format)
+    return ArrayEncoder(side, "row {}".format, is_target=is_target)
 
 
 def texts(folder: Path) -> EncodedDataset:
@@ -156,7 +158,7 @@ def test_large_arrays_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     want = texts(tmp_path)[[0, 3]]
     monkeypatch.setattr(encoded, "MMAP_THRESHOLD", 0)
     mapped = EncodedDataset(tmp_path, "val")
-    assert isinstance(mapped._source.ids, np.memmap)
+    assert isinstance(mapped._source.values, np.memmap)
     assert mapped[[0, 3]].target.equal(want.target)
     assert len(pickle.dumps(mapped)) < 500
     assert pickle.loads(pickle.dumps(mapped))[[0, 3]].target.equal(want.target)

@@ -163,7 +163,7 @@ def test_a_window_that_fits_neither_the_text_nor_the_budget() -> None:
 
 
 def written(folder: Path, ids: list[int], ends: list[int]) -> StreamDataset:
-    np.save(folder / "train.target.ids.npy", np.array(ids, dtype=np.int32))
+    np.save(folder / "train.target.values.npy", np.array(ids, dtype=np.int32))
     np.save(folder / "train.target.offsets.npy", np.array([0, *ends], dtype=np.int64))
     return StreamDataset(EncodedDataset(folder, "train"))
 
@@ -219,7 +219,7 @@ def test_batches_hold_the_ids_of_their_places(plan: StreamPlan, epoch: int | Non
 def test_long_texts_stay_on_disk_and_a_copy_is_only_the_name(tmp_path: Path) -> None:
     count = MMAP_THRESHOLD // 4 + 1000
     ids = np.lib.format.open_memmap(
-        tmp_path / "train.target.ids.npy", mode="w+", dtype=np.int32, shape=(count,)
+        tmp_path / "train.target.values.npy", mode="w+", dtype=np.int32, shape=(count,)
     )
     ids[-5:] = [4, 5, 6, 7, 8]  # the file is sparse: nothing else is written
     ids.flush()

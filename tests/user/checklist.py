@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn import functional
 
 import seqlearn as sl
-from seqlearn.data.column_encoders import VectorEncoder
 from seqlearn.metrics import ClassStatistics
 
 
@@ -27,6 +26,10 @@ class ChecklistSpec(sl.spec.SourceSpec, sl.spec.TargetSpec):
     @property
     def output_size(self):
         return len(self.questions)
+
+    @property
+    def row_format(self):
+        return sl.spec.RowFormat("float32", (len(self.questions),))
 
     def diff(self, other):
         return None if self == other else f"{self.questions} against {other.questions}"
@@ -68,6 +71,9 @@ class ChecklistSpec(sl.spec.SourceSpec, sl.spec.TargetSpec):
     def item_loss(self, outputs, labels):
         return functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
 
+    def count_items(self, lengths):
+        return np.full_like(lengths, len(self.questions))
+
     def compute_loss(self, hidden, labels, head, *, smoothing=0.0):
         outputs = head(hidden)
         loss = self.item_loss(outputs, labels)
@@ -101,7 +107,7 @@ class Checklist(sl.data.Field):
         return ChecklistSpec(self.questions)
 
     def make_column_encoder(self, spec, describe_row, *, is_target):
-        return VectorEncoder()
+        return sl.data.ArrayEncoder(spec, describe_row, is_target=is_target)
 
 
 class Animals(sl.data.SequenceDataModule):
