@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,27 @@ def atomic_path(
         if isinstance(error, OSError) and error.filename == str(part):
             error.filename = str(target)
         raise
+
+
+def require_writable(directory: Path, option: str) -> None:
+    """Create a folder, and check that files can be written to it, before work begins.
+
+    Args:
+        directory: The folder.
+        option: How to choose another folder, for the error.
+
+    Raises:
+        OSError: If the folder cannot be created or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"the results cannot be written to {directory} ({error.strerror}); "
+            f"choose another folder with {option}"
+        ) from error
 
 
 _PHRASES = (

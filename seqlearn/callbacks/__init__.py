@@ -1,4 +1,4 @@
-"""Lightning callbacks that monitor a module: on a probe batch, or by the texts it generates."""
+"""Lightning callbacks: monitor a module, write its predictions, stop a run at a signal."""
 
 from seqlearn.callbacks.attention_monitor import AttentionMonitor as AttentionMonitor
 from seqlearn.callbacks.figure_logger import FigureLogger as FigureLogger
@@ -6,5 +6,6 @@ from seqlearn.callbacks.generation_metrics import GenerationMetrics as Generatio
 from seqlearn.callbacks.gradient_flow import GradientFlow as GradientFlow
 from seqlearn.callbacks.interrupt import Interrupt as Interrupt
 from seqlearn.callbacks.observer import Observer as Observer
+from seqlearn.callbacks.prediction_writer import PredictionWriter as PredictionWriter
 from seqlearn.callbacks.sample_logger import SampleLogger as SampleLogger
 from seqlearn.callbacks.state_monitor import StateMonitor as StateMonitor

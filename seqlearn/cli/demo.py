@@ -12,9 +12,8 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
-from seqlearn.atomic_files import atomic_path
+from seqlearn.atomic_files import atomic_path, require_writable
 from seqlearn.callbacks import AttentionMonitor
-from seqlearn.cli.output_folder import require_writable
 from seqlearn.core import Recipe
 from seqlearn.data import Dates
 from seqlearn.introspect import record

@@ -9,11 +9,12 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from seqlearn.atomic_files import require_writable
+from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
 from seqlearn.cli.loading import load_checkpoint
-from seqlearn.cli.output_folder import require_writable
 from seqlearn.introspect import record
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
@@ -173,18 +174,3 @@ class UnknownLines:
             f"({named}{more}); pass --unknown error to stop at the first",
             file=sys.stderr,
         )
-
-
-def to_single_line(prediction: Any) -> str:
-    r"""Format a prediction as one line: ids or numbers joined by spaces, line breaks as spaces.
-
-    Example:
-        >>> to_single_line("two\nlines"), to_single_line([4, 5])
-        ('two lines', '4 5')
-    """
-    text = prediction if isinstance(prediction, str) else " ".join(map(str, _items(prediction)))
-    return text.replace("\r\n", " ").replace("\n", " ")
-
-
-def _items(prediction: Any) -> list[Any]:
-    return prediction.tolist() if hasattr(prediction, "tolist") else list(prediction)

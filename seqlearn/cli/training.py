@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,12 @@ from typing import Any
 import torch
 from jsonargparse import set_parsing_settings
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
-from seqlearn.atomic_files import atomic_path
-from seqlearn.callbacks import Interrupt
-from seqlearn.cli.inference import to_single_line
+from seqlearn.atomic_files import require_writable
+from seqlearn.callbacks import Interrupt, PredictionWriter
 from seqlearn.cli.last_checkpoint import LastCheckpoint
-from seqlearn.cli.output_folder import require_writable
 from seqlearn.cli.parser import SequenceParser, check_config_files, expand_help
 from seqlearn.cli.plugins import GROUPS, load_plugins
 from seqlearn.cli.runs import resolve
@@ -97,9 +93,17 @@ class SequenceCLI(LightningCLI):
             print_once(last.advice(trainer, tested=len(self.datamodule.dataset("test")) > 0))
 
     def before_predict(self) -> None:
-        """Add the callback that gathers and writes the predictions."""
+        """Add the callback that gathers and writes the predictions, unless there is one."""
         trainer: Any = self.trainer
-        trainer.callbacks.append(PredictionWriter())
+        if not any(isinstance(one, PredictionWriter) for one in trainer.callbacks):
+            trainer.callbacks.append(PredictionWriter())
+
+    def after_predict(self) -> None:
+        """Print the number of predictions and their file."""
+        trainer: Any = self.trainer
+        for one in trainer.callbacks:
+            if isinstance(one, PredictionWriter):
+                print_once(f"{len(one.predictions)} predictions in {one.written}")
 
 
 @rank_zero_only
@@ -107,34 +111,6 @@ def print_once(text: str) -> None:
     """Print a text, unless it is empty, on rank zero."""
     if text:
         print(text, flush=True)
-
-
-class PredictionWriter(Callback):
-    """Writes predictions to `predictions.txt` in the log folder, in the order of the data."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Any]] = []
-
-    def on_predict_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
-        """Store the predictions of a batch."""
-        self.batches.append(list(outputs))
-
-    def on_predict_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Gather the predictions of all ranks, which have the batches in turn, and write them."""
-        ranks: list[Any] = [self.batches]
-        if trainer.world_size > 1:
-            ranks = [None] * trainer.world_size
-            torch.distributed.all_gather_object(ranks, self.batches)
-        folder = trainer.log_dir or trainer.default_root_dir  # `log_dir` is a broadcast
-        if trainer.is_global_zero:
-            steps = itertools.zip_longest(*ranks, fillvalue=[])
-            predictions = [one for step in steps for batch in step for one in batch]
-            path = Path(folder) / "predictions.txt"
-            text = "".join(f"{to_single_line(one)}\n" for one in predictions)
-            option = "--trainer.default_root_dir"
-            with atomic_path(path, "the predictions", option, len(text.encode())) as part:
-                part.write_text(text, encoding="utf-8")
-            print(f"{len(predictions)} predictions in {path}")
 
 
 def train(argv: Sequence[str]) -> None:

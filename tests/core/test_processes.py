@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -78,6 +79,19 @@ def test_an_added_term_has_the_weight_that_is_written(
         torch.testing.assert_close(whole, torch.full_like(whole, 0.1))
         smaller = len(gradients) - len(whole)
         assert smaller == (0 if accumulate == 1 else 2)  # the last one of each epoch
+
+
+def test_predictions_of_two_processes_are_in_the_order_of_the_data(found: Found) -> None:
+    one, first, second = (each["predicted"] for each in found)
+    assert one["text"] == first["text"]
+    assert (len(one["text"]), second["text"], second["jsonl"]) == (37, [], [])
+    assert [int(square) for square in first["jsonl"]] == [number**2 for number in range(11)]
+    for name in ("text", "jsonl"):
+        assert one["files"][name] == first["files"][name]
+        assert one["files"][name].count("\n") == len(one[name])
+    assert json.loads(first["files"]["jsonl"].splitlines()[3]) == {"index": 3, "prediction": 9}
+    for rank in (one, first, second):  # none waits for another
+        assert "the results cannot be written to" in rank["said"]
 
 
 def test_loaders_outside_of_the_data_module_are_shared_out_or_refused(found: Found) -> None:

@@ -56,7 +56,7 @@ class Pairs(sl.data.SequenceDataModule):
         return InTurn(super().plan_batches(split, world_size=2, **options))
 
     def examples(self, split: str) -> list[tuple[str, Any]]:
-        count = {"train": self.number, "val": 5, "test": 0}[split]
+        count = {"train": self.number, "val": 5, "test": 37}[split]
         texts = ["abcdefgh"[i % 5 : i % 5 + 1 + i % 4] for i in range(count)]
         if isinstance(self.target, sl.data.Classes):
             return [(text, "ab"[len(text) % 2]) for text in texts]
@@ -146,6 +146,38 @@ def handed(folder: Path, data: Pairs, loader: DataLoader) -> dict[str, Any]:
     return {"said": said, "seen": model.seen}
 
 
+class Squares(L.LightningModule):
+    """A module of another library."""
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        return batch.square()
+
+
+def predicted(folder: Path) -> dict[str, Any]:
+    """What comes of predictions: the files, what each rank has, and the error of each rank."""
+    torch.manual_seed(0)
+    data = Pairs(sl.data.Text())
+    small = {"accelerator": "cpu", "devices": RANKS, "logger": False}
+    small |= {"enable_progress_bar": False, "enable_model_summary": False, "precision": "64-true"}
+    small |= {"strategy": "ddp" if RANKS > 1 else "auto", "enable_checkpointing": False}
+    model = sl.GRU(data.spec, d_model=8, num_layers=1)
+    squares = DataLoader(range(11), batch_size=2)
+    kept: dict[str, Any] = {}
+    for name, module, source in (("text", model, data), ("jsonl", Squares(), squares)):
+        writer = sl.callbacks.PredictionWriter(folder / f"predictions.{name}", format=name)
+        L.Trainer(callbacks=[writer], **small).predict(module, source)
+        kept[name] = writer.predictions
+    names = {"text": "predictions.text", "jsonl": "predictions.jsonl"}
+    kept["files"] = {k: (folder / name).read_text(encoding="utf-8") for k, name in names.items()}
+    (folder / "file").touch()
+    writer = sl.callbacks.PredictionWriter(folder / "file" / "predictions.txt")
+    try:
+        L.Trainer(callbacks=[writer], **small).predict(Squares(), squares)
+    except OSError as error:
+        kept["said"] = str(error)
+    return kept
+
+
 def main(folder: Path) -> None:
     """Train everything; each rank writes what it has."""
     torch.set_num_threads(1)
@@ -176,6 +208,7 @@ def main(folder: Path) -> None:
         "vectors": trained(folder, sl.GRU, Pairs(sl.data.Vector(2)), accumulate_grad_batches=each),
         "stream": trained(folder, sl.GRU, lines, accumulate_grad_batches=3),
     }
+    found["predicted"] = predicted(folder)
     found["handed"] = handed(folder, Pairs(text), early)
     rank = int(os.environ.get("RANK", "0"))
     torch.save(found, folder / f"out{rank}.pt")
