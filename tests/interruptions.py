@@ -1,10 +1,12 @@
 """Interrupt training runs with signals, resume them, and compare with the uninterrupted run.
 
-    python tests/interruptions.py [--only NAME …] [--keep FOLDER] [--list]
+    python tests/interruptions.py [--only WORD …] [--short] [--keep FOLDER] [--table FILE] [--list]
 
-Each case trains in processes of its own, sends a signal at a chosen point, checks the exit status,
-the time and the files, resumes, and compares all weights with those of the uninterrupted run: to
-the bit. Prints a line for each case, and ends with 1 if one fails.
+Each case trains in processes of its own and sends a signal at a chosen point. All processes must
+end within 60 seconds with the right status and leave only whole files. The run that is resumed from
+the newest checkpoint must end with the weights of the uninterrupted run, to the bit. Prints a line
+for each case, and ends with 1 if one fails. With `--keep`, a second call goes on where the first
+was stopped.
 """
 
 from __future__ import annotations
@@ -17,231 +19,190 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from interruption_runs import STREAM, Case, forked, train
 
-import seqlearn as sl
+from seqlearn.core.checkpoint import verify_checksum
 
 SECONDS = 60
 """The longest time from the signal to the end of the last process."""
 
-TEXTS = ["abc" * (1 + number % 3) + "de"[: number % 2] for number in range(40)]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One run.
-
-    Attributes:
-        signal: What is sent.
-        point: Where the run is then: `"sanity"`, `"group"` (a micro-batch begins), `"validation"`
-            or `"boundary"` (the last batch of an epoch begins).
-        to: Ranks that receive it.
-        devices: Processes.
-        accumulate: Micro-batches of a step.
-        model: `"transformer"`, or `"lm"`, a stateful language model.
-        ema: Whether weights are averaged.
-    """
-
-    signal: str = "SIGTERM"
-    point: str = "group"
-    to: tuple[int, ...] = (0,)
-    devices: int = 1
-    accumulate: int = 1
-    model: str = "transformer"
-    ema: bool = False
-
-    @property
-    def name(self) -> str:
-        ranks = "".join(map(str, self.to))
-        parts = [self.signal, self.point, f"rank{ranks}of{self.devices}", f"k{self.accumulate}"]
-        return "-".join([*parts, self.model, *["ema"] * self.ema])
-
-    @property
-    def reference(self) -> tuple[Any, ...]:
-        """What decides on the uninterrupted run."""
-        return self.devices, self.accumulate, self.model, self.ema
+POINTS = ("group", "validation", "boundary")
 
 
 def cases() -> list[Case]:
-    """All cases: 60 interruptions."""
+    """All cases."""
     found = [
         Case(name, point, (0,), 1, accumulate, model)
         for name, point, accumulate, model in product(
-            ("SIGTERM", "SIGUSR1", "SIGKILL"),
-            ("group", "validation", "boundary"),
-            (1, 3),
-            ("transformer", "lm"),
+            ("SIGTERM", "SIGUSR1", "SIGKILL"), POINTS, (1, 3), ("transformer", "lm")
         )
     ]
     found += [
         Case("SIGTERM", point, to, 2, accumulate)
-        for point, to, accumulate in product(
-            ("group", "validation", "boundary"), ((0,), (1,), (0, 1)), (1, 3)
+        for point, to, accumulate in product(POINTS, ((0,), (1,), (0, 1)), (1, 3))
+    ]
+    found += [
+        Case(name, point, (1,), 2, accumulate, model)
+        for name, accumulate, model in (
+            ("SIGUSR1", 3, "transformer"),
+            ("SIGKILL", 1, "transformer"),
+        )
+        for point in POINTS
+    ]
+    found += [Case("SIGTERM", point, (1,), 2, 3, "lm") for point in POINTS]
+    found += [
+        Case(name, "group", to, 2, 3, launcher="lightning")
+        for name, to in (
+            ("SIGTERM", (0,)),
+            ("SIGTERM", (1,)),
+            ("SIGTERM", (0, 1)),
+            ("SIGUSR1", (1,)),
+            ("SIGKILL", (1,)),
         )
     ]
-    found += [Case("SIGTERM", "sanity"), Case("SIGTERM", "sanity", (1,), 2)]
     found += [
-        Case("SIGTERM", p, (0,), 1, k, ema=True) for p, k in product(("group", "boundary"), (1, 3))
+        Case(name, point, (0,), devices, accumulate, averaging=True)
+        for name, devices, point, accumulate in product(("SIGTERM",), (1, 2), POINTS, (1, 3))
     ]
+    found += [Case("SIGTERM", "sanity"), Case("SIGTERM", "sanity", (1,), 2)]
+    found += [Case(name, "saving", (0,), 1, 3) for name in ("SIGTERM", "SIGKILL")]
     return found
 
 
-def run_parts(folder: Path, case: Case, *extra: L.Callback) -> tuple[L.Trainer, Any, Any]:
-    """The trainer, the module and the data of a case."""
-    chars = sl.data.Text("char")
-    data: Any
-    if case.model == "lm":
-        data = sl.data.PlainText(
-            ["abcde" * 60, "deabc" * 50], ["abcde" * 10], None, chars, window=8, num_streams=4
-        )
-    else:
-        rows = [{"source": text, "target": text[::-1]} for text in TEXTS]
-        data = sl.data.TextPairs(
-            rows, rows[:5], None, chars, chars, columns=("source", "target"), batch_tokens=32
-        )
-    torch.manual_seed(0)
-    recipe = sl.Recipe(lr=1e-2, warmup_steps=3, schedule="cosine")
-    kinds: dict[str, Any] = {"lm": sl.LSTM, "transformer": sl.Transformer}
-    sizes = {} if case.model == "lm" else {"num_layers": 1, "num_heads": 2}
-    model = kinds[case.model](data.spec, d_model=8, dropout=0.3, recipe=recipe, **sizes)
-    averaging = [EMAWeightAveraging(decay=0.9)] if case.ema else []
-    trainer = L.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        devices=case.devices,
-        strategy="ddp" if case.devices > 1 else "auto",
-        accumulate_grad_batches=case.accumulate,
-        gradient_clip_val=1.0,
-        callbacks=[
-            *averaging,
-            sl.callbacks.Interrupt(),
-            ModelCheckpoint(folder, save_last=True, every_n_train_steps=2, save_top_k=-1),
-            *extra,
-        ],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=1,
-        default_root_dir=folder,
-    )
-    return trainer, model, data
+def short_cases() -> list[Case]:
+    """Those of `make test`; `tests/callbacks/test_interrupt.py` interrupts one process."""
+    return [
+        Case("SIGTERM", "group", (1,), 2, 3),
+        Case("SIGTERM", "validation", (0, 1), 2, 3),
+        Case("SIGKILL", "group", (1,), 2, 1),
+        Case("SIGKILL", "saving", (0,), 1, 3),
+    ]
 
 
-class SendSignal(L.Callback):
-    """Sends the signal of a case to this process, once."""
-
-    def __init__(self, case: Case, marker: Path) -> None:
-        self.case, self.marker, self.sent = case, marker, False
-
-    def send(self, trainer: L.Trainer, point: str, *, now: bool) -> None:
-        """Send it if the run has come to the point of the case."""
-        if self.sent or point != self.case.point or not now:
-            return
-        self.sent = True
-        if trainer.global_rank in self.case.to:
-            self.marker.write_text(str(time.time()), encoding="utf-8")
-            os.kill(os.getpid(), getattr(signal, self.case.signal))
-
-    def on_sanity_check_start(self, trainer: Any, *_: Any) -> None:
-        self.send(trainer, "sanity", now=True)
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        last = batch_idx == trainer.num_training_batches - 1
-        self.send(trainer, "group", now=trainer.current_epoch == 1 and batch_idx == 4)
-        self.send(trainer, "boundary", now=trainer.current_epoch == 1 and last)
-
-    def on_validation_start(self, trainer: Any, *_: Any) -> None:
-        at = not trainer.sanity_checking and trainer.current_epoch == 1
-        self.send(trainer, "validation", now=at)
-
-
-def train(folder: Path, case: Case, start: str | None, *, interrupt: bool) -> None:
-    """Train in this process, and save the weights at the end."""
-    warnings.filterwarnings("ignore")
-    sender = [SendSignal(case, folder / "sent")] if interrupt else []
-    trainer, model, data = run_parts(folder, case, *sender)
-    trainer.fit(model, data, ckpt_path=start)
-    if trainer.is_global_zero:
-        torch.save(model.state_dict(), folder / "weights.pt")
-
-
-def start_process(folder: Path, case: Case, *, resume: str = "", interrupt: bool = False) -> Any:
-    """Run `train` in a process of its own, with its ranks; returns what ended."""
+def start_run(folder: Path, case: Case, *, resume: str = "", interrupt: bool = False) -> list[int]:
+    """Run the ranks of a case; returns their exit statuses."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = json.dumps(
-        {"folder": str(folder), "case": asdict(case), "resume": resume, "interrupt": interrupt}
-    )
-    return subprocess.run(
-        [sys.executable, __file__, "--train", words],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=600,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    if case.launcher == "torchrun":
+        return forked(folder, case, resume or None, interrupt=interrupt)
+    words = {"folder": str(folder), "case": asdict(case), "resume": resume, "interrupt": interrupt}
+    with (folder / "log0").open("a", encoding="utf-8") as log:
+        done = subprocess.run(
+            [sys.executable, __file__, "--train", json.dumps(words)],
+            stdout=log,
+            stderr=log,
+            timeout=600,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+    while any(alive(path) for path in folder.glob("pid*")):
+        time.sleep(0.05)
+    return [done.returncode]
+
+
+def alive(file: Path) -> bool:
+    """Whether the process whose number a file holds is still there."""
+    try:
+        os.kill(int(file.read_text(encoding="utf-8")), 0)
+    except OSError:
+        return False
+    return True
+
+
+def printed(folder: Path) -> str:
+    """The last lines that the ranks printed."""
+    logs = sorted(folder.glob("log*"))
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace")[-1500:] for path in logs)
 
 
 def reference(root: Path, case: Case) -> dict[str, torch.Tensor]:
     """The weights of the uninterrupted run."""
-    folder = root / "-".join(map(str, case.reference))
+    folder = root / case.reference
     if not (folder / "weights.pt").exists():
-        done = start_process(folder, case)
-        if done.returncode:
-            raise RuntimeError(f"{case.name}: the uninterrupted run failed\n{done.stderr[-2000:]}")
+        (root / "stream.txt").write_text(STREAM, encoding="utf-8")
+        (root / "val.txt").write_text("abcde" * 5, encoding="utf-8")
+        if any(start_run(folder, case)):
+            raise RuntimeError(f"{case.name}: the uninterrupted run failed\n{printed(folder)}")
     weights: dict[str, torch.Tensor] = torch.load(folder / "weights.pt")
     return weights
 
 
-def faults(root: Path, case: Case) -> Iterator[str]:
-    """Run a case; yields what is wrong."""
-    weights = reference(root, case)
-    folder = root / case.name
-    done = start_process(folder, case, interrupt=True)
+def run(root: Path, case: Case) -> dict[str, Any]:
+    """Run a case; returns what is known of it, with its `faults`."""
+    weights, folder, resumed = reference(root, case), root / case.name, root / f"{case.name}-again"
+    found: dict[str, Any] = {"name": case.name, "statuses": start_run(folder, case, interrupt=True)}
     ended = time.time()
-    killed = case.signal == "SIGKILL"
-    expected = -signal.SIGKILL if killed else 143
-    if done.returncode != expected:
-        yield f"expected exit status {expected}, got {done.returncode}: {done.stderr[-800:]}"
+    found["faults"] = list(faults_of_end(case, folder, found["statuses"], ended))
     if not (folder / "sent").exists():
-        yield "the signal was never sent"
+        return found
+    found["seconds"] = ended - float((folder / "sent").read_text(encoding="utf-8"))
+    newest = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        return found | {"faults": [*found["faults"], "no checkpoint"]}
+    found["checkpoint"] = newest.name
+    if any(status := start_run(resumed, case, resume=str(newest))):
+        found["faults"].append(f"the resumed run ended with {status}: {printed(resumed)}")
+        return found
+    again = torch.load(resumed / "weights.pt")
+    differences = [float((weights[name] - again[name]).abs().max()) for name in weights]
+    found["difference"] = max(differences)
+    if not all(torch.equal(weights[name], again[name]) for name in weights):
+        found["faults"].append(f"weights differ by {max(differences):.1e}")
+    return found
+
+
+def faults_of_end(case: Case, folder: Path, statuses: list[int], ended: float) -> Iterator[str]:
+    """What is wrong after an interrupted run."""
+    if not (folder / "sent").exists():
+        yield f"the signal was never sent: {printed(folder)}"
         return
+    if statuses != case.statuses:
+        yield f"expected exit status {case.statuses}, got {statuses}: {printed(folder)}"
     seconds = ended - float((folder / "sent").read_text(encoding="utf-8"))
     if seconds > SECONDS:
         yield f"took {seconds:.0f} s to end"
-    if left := [path.name for path in folder.rglob("*") if path.suffix in (".part", ".tmp")]:
+    checkpoints = sorted(folder.glob("*.ckpt"))
+    for path in checkpoints:
+        try:
+            verify_checksum(path)
+        except ValueError as error:
+            yield f"left {error}"
+    allowed = {*checkpoints, *folder.glob("log*"), *folder.glob("pid*"), folder / "sent"}
+    killed = case.signal == "SIGKILL"
+    if killed:  # a file that was being written may be left, under a name that is never read
+        allowed |= set(folder.glob(".*.partial"))
+    if left := [path.name for path in folder.rglob("*") if path not in allowed]:
         yield f"left {left}"
-    newest = max(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
-    if newest is None:
-        yield "no checkpoint"
-        return
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime, default=folder)
     if not killed and newest.name != "interrupt.ckpt":
         yield f"expected interrupt.ckpt as the newest, got {newest.name}"
-    resumed = root / f"{case.name}-resumed"
-    done = start_process(resumed, case, resume=str(newest))
-    if done.returncode:
-        yield f"the resumed run ended with {done.returncode}: {done.stderr[-800:]}"
-        return
-    found = torch.load(resumed / "weights.pt")
-    for name, weight in weights.items():
-        if not torch.equal(weight, found[name]):
-            yield f"{name} differs by {(weight - found[name]).abs().max():.1e}"
-            return
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """The results as a Markdown table."""
+    head = "| case | seconds to the end | exit status | continued from | largest difference |\n"
+    rows = [
+        f"| {one['name']} | {one.get('seconds', -1):.1f} | "
+        f"{', '.join(map(str, one['statuses']))} | {one.get('checkpoint', '')} | "
+        f"{'; '.join(one['faults']) or one['difference']} |\n"
+        for one in results
+    ]
+    return head + "|---|---|---|---|---|\n" + "".join(rows)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the cases."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[], help="parts of names")
+    parser.add_argument("--short", action="store_true", help="the cases of `make test`")
     parser.add_argument("--keep", type=Path, help="a folder for the runs")
+    parser.add_argument("--table", type=Path, help="a Markdown file for the results")
     parser.add_argument("--list", action="store_true", help="print the names of all cases")
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -251,23 +212,36 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(words["folder"])
         train(folder, case, words["resume"] or None, interrupt=words["interrupt"])
         return 0
-    chosen = [c for c in cases() if all(word in c.name for word in options.only)]
+    every = short_cases() if options.short else cases()
+    chosen = [c for c in every if all(word in c.name for word in options.only)]
     if options.list:
         print("\n".join(case.name for case in chosen))
         return 0
-    wrong = 0
+    torch.set_num_threads(1)
+    results = []
     with tempfile.TemporaryDirectory() as made:
+        root = options.keep or Path(made)
+        root.mkdir(parents=True, exist_ok=True)
         for case in chosen:
+            kept = root / f"{case.name}.json"
             start = time.monotonic()
-            found = list(faults(options.keep or Path(made), case))
-            wrong += bool(found)
-            seconds = time.monotonic() - start
-            print(f"{'FAILED' if found else 'passed'} {seconds:4.0f} s  {case.name}", flush=True)
-            for fault in found:
+            if kept.exists():
+                found = json.loads(kept.read_text(encoding="utf-8"))
+            else:
+                found = run(root, case)
+                kept.write_text(json.dumps(found), encoding="utf-8")
+            results.append(found)
+            passed = "FAILED" if found["faults"] else "passed"
+            print(f"{passed} {time.monotonic() - start:4.0f} s  {case.name}", flush=True)
+            for fault in found["faults"]:
                 print(f"    {fault}", flush=True)
-    print(f"{len(chosen) - wrong} of {len(chosen)} cases passed")
+    wrong = sum(bool(one["faults"]) for one in results)
+    print(f"{len(results) - wrong} of {len(results)} cases passed")
+    if options.table:
+        options.table.write_text(table(results), encoding="utf-8")
     return int(wrong > 0)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     sys.exit(main(sys.argv[1:]))
