@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
+import socket
 import tempfile
+import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +25,11 @@ def atomic_path(
     """A path beside `path` to write to; renamed to `path` when the block ends without an error.
 
     After an error, or a kill at any time, `path` is as it was before. The file (or each file of a
-    folder) is synced to the disk before it is renamed.
+    folder) is synced to the disk before it is renamed. What a killed process has left is removed
+    when `path` is written again. A folder that is replaced is absent for a moment, never partial.
 
     Args:
-        path: The file, or the folder, to write. A folder that exists is replaced.
+        path: The file, or the folder, to write. What exists is replaced.
         content: Names the content in error messages, such as `"the checkpoint"`.
         option: How to choose another place, for the message of a full disk.
         size: Bytes that will be written, if known.
@@ -44,26 +49,56 @@ def atomic_path(
     target = Path(path)
     if target.is_symlink():  # the file that it points to is replaced, not the link
         target = target.resolve()
-    # Of this process: ranks and threads may write the same file at the same time.
-    part = target.with_name(f".{target.name}.{os.getpid()}{SUFFIX}")
+    # Of this thread: ranks and threads may write the same file at the same time.
+    writer = f"{_host()}-{os.getpid()}-{threading.get_native_id()}"
+    part = target.with_name(f".{target.name[:100]}.{writer}{SUFFIX}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
         yield part
         for file in [part] if part.is_file() else part.rglob("*"):
             if file.is_file():
                 _sync(file)
-        if target.is_dir():
-            shutil.rmtree(target)
-        part.replace(target)
+        if target.is_dir() or (target.exists() and part.is_dir()):
+            old = part.with_name(f"{part.name.removesuffix(SUFFIX)}.old{SUFFIX}")
+            target.replace(old)
+            part.replace(target)
+            _remove(old)
+        else:
+            part.replace(target)
         _sync(target.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+            _remove(part)
         if is_disk_full(error):
             raise disk_full(target.parent, content, option, size) from error
         if isinstance(error, OSError) and error.filename == str(part):
             error.filename = str(target)
         raise
+
+
+def _host() -> str:
+    """A short name of this machine."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes of this machine that have ended left of the same target."""
+    if os.name != "posix":  # elsewhere a process cannot be asked for without an effect on it
+        return
+    start = f".{target.name[:100]}.{_host()}-"
+    for path in target.parent.glob(f"{glob.escape(start)}*{SUFFIX}"):
+        try:
+            os.kill(int(path.name.removeprefix(start).split("-")[0]), 0)
+        except ProcessLookupError:
+            with contextlib.suppress(OSError):
+                _remove(path)
+        except (OSError, ValueError):
+            continue
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def require_writable(directory: Path, option: str) -> None:

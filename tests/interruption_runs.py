@@ -1,18 +1,14 @@
 """The runs of `interruptions.py`: what a case is, and the training of one rank of it.
 
-Importing seqlearn takes longer than the training, so the ranks of a case are forks of a process
-that has imported it. Their environment is that of torchrun, or they start under Lightning's own
-launcher, which starts processes itself.
+The ranks are forks (`forks.py`), or they start under Lightning's own launcher, which starts
+processes itself.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
 import time
-import traceback
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -176,51 +172,3 @@ def train(folder: Path, case: Case, start: str | None, *, interrupt: bool) -> No
     trainer.fit(model, data, ckpt_path=start)
     if trainer.is_global_zero:
         torch.save(model.state_dict(), folder / "weights.pt")
-
-
-def forked(folder: Path, case: Case, start: str | None, *, interrupt: bool) -> list[int]:
-    """Run `train` in one fork for each rank.
-
-    Returns:
-        The exit statuses; negative for a signal. What they print is in `log0`, `log1`, ….
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ranks = []
-    for rank in range(case.devices):
-        if pid := os.fork():
-            ranks.append(pid)
-            continue
-        status = 1
-        try:
-            log = os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            if case.devices > 1:
-                os.environ |= environment(case, rank, port)
-            train(folder, case, start, interrupt=interrupt)
-            status = 0
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        except BaseException:  # noqa: BLE001 -- a fork must not return
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in ranks]
-
-
-def environment(case: Case, rank: int, port: int) -> dict[str, str]:
-    """The variables that torchrun sets."""
-    return {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(case.devices),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "GROUP_RANK": "0",
-        "LOCAL_WORLD_SIZE": str(case.devices),
-        "TORCHELASTIC_RUN_ID": "interruptions",
-    }

@@ -21,12 +21,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from interruption_runs import STREAM, Case, forked, train
+from forks import printed, run_ranks
+from interruption_runs import STREAM, Case, train
 
 from seqlearn.core.checkpoint import verify_checksum
 
@@ -90,7 +92,8 @@ def start_run(folder: Path, case: Case, *, resume: str = "", interrupt: bool = F
     """Run the ranks of a case; returns their exit statuses."""
     folder.mkdir(parents=True, exist_ok=True)
     if case.launcher == "torchrun":
-        return forked(folder, case, resume or None, interrupt=interrupt)
+        start = partial(train, folder, case, resume or None, interrupt=interrupt)
+        return run_ranks(folder, case.devices, start)
     words = {"folder": str(folder), "case": asdict(case), "resume": resume, "interrupt": interrupt}
     with (folder / "log0").open("a", encoding="utf-8") as log:
         done = subprocess.run(
@@ -113,12 +116,6 @@ def alive(file: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def printed(folder: Path) -> str:
-    """The last lines that the ranks printed."""
-    logs = sorted(folder.glob("log*"))
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace")[-1500:] for path in logs)
 
 
 def reference(root: Path, case: Case) -> dict[str, torch.Tensor]:

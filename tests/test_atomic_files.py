@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,32 @@ def test_a_file_and_a_folder_are_replaced_whole(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert found == {"new", "new/a.txt", "folder", "folder/c"}
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "two"
+
+
+def test_files_and_folders_replace_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "a.ckpt"
+    write(target, "file")
+    for content in ("one", "two"):
+        with atomic_path(target, "the folder", "`place`") as part:
+            part.mkdir()
+            (part / content).touch()
+        assert [path.name for path in target.iterdir()] == [content]
+    with atomic_path(target, "the file", "`place`") as part:
+        part.write_text("file", encoding="utf-8")
+    assert target.read_text(encoding="utf-8") == "file"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_what_another_process_writes_now_is_kept(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.txt", "it", "`place`") as part:
+        part.write_text("slowly", encoding="utf-8")
+        write(tmp_path / "b.txt", "b")
+        thread = threading.Thread(target=write, args=(tmp_path / "a.txt", "quickly"))
+        thread.start()
+        thread.join()
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "quickly"
+        assert part.exists()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "slowly"
 
 
 def test_an_error_leaves_the_previous_file(tmp_path: Path) -> None:
@@ -70,6 +97,9 @@ def test_a_kill_or_a_full_disk_leaves_the_previous_file(tmp_path: Path, how: str
     assert target.read_bytes() == b"previous"
     if how == "kill":
         assert done.returncode == -signal.SIGKILL
+        assert len(list(tmp_path.iterdir())) == 2
+        write(target, "the next")  # removes what was left
+        assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
         return
     assert "the disk is full: could not write the checkpoint (5 kB needed, " in done.stderr
     assert "choose another folder with the option `place`" in done.stderr

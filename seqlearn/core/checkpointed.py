@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from seqlearn.class_methods import class_only_method
 from seqlearn.core import checkpoint as checkpoints
+from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
 from seqlearn.core.pretrained import Pretrained
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.data.position import rewind_to_last_step
@@ -48,7 +49,8 @@ class Checkpointed(Pretrained):
         where: Any = "the checkpoint"
         if self._trainer is not None and self._trainer.ckpt_path is not None:
             where = self._trainer.ckpt_path
-            checkpoints.verify_checksum(where)
+            if not isinstance(self._trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+                checkpoints.verify_checksum(where)  # which the plugin does before it loads
         kept = checkpoint.get(checkpoints.KEY)
         if kept is None:
             raise ValueError(

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
+from seqlearn.core.atomic_shards import write_atomically
 from seqlearn.core.finite import FiniteSteps
 from seqlearn.core.generation import batch_sources, references, without_duplicates
 from seqlearn.core.loss_output import LossOutput
@@ -69,6 +70,8 @@ class TrainingSteps(FiniteSteps):
     def setup(self, stage: str) -> None:
         """Check the spec against the data, and disable the gradients of unused modules.
 
+        Sharded checkpoints of the run are written beside their place and renamed.
+
         Raises:
             ValueError: If the spec of the data differs from that of the model.
         """
@@ -81,6 +84,8 @@ class TrainingSteps(FiniteSteps):
                 )
         for part in self._unused_modules():
             part.requires_grad_(requires_grad=False)
+        if stage == "fit":
+            write_atomically(self.trainer)
 
     def _unused_modules(self) -> list[nn.Module]:
         """The modules that this task does not use. DDP would wait for their gradients."""

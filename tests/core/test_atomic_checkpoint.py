@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
 import seqlearn as sl
+from seqlearn.core import atomic_checkpoint, checkpoint
 
 
 class FailsToPickle:
@@ -43,3 +48,64 @@ def test_a_damaged_checkpoint_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match="damaged"):
         plugin.load_checkpoint(path)
+
+
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+import seqlearn as sl
+path, plugin = Path(sys.argv[1]), sl.AtomicCheckpointIO()
+plugin.save_checkpoint({"weights": torch.zeros(1_000_000)}, path)
+for _ in range(12):
+    if not (child := os.fork()):
+        for number in range(1000):
+            plugin.save_checkpoint({"weights": torch.full((1_000_000,), float(number))}, path)
+    time.sleep(random.uniform(0.02, 0.1))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(plugin.load_checkpoint(path)["weights"].unique()) == 1
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and signals of POSIX systems")
+def test_kills_leave_whole_files_also_with_temporary_files_elsewhere(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    elsewhere = other.is_dir() and os.access(other, os.W_OK)
+    temporary = other if elsewhere and other.stat().st_dev != tmp_path.stat().st_dev else tmp_path
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, str(tmp_path / "last.ckpt")],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_resumed_run_verifies_its_checkpoint_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified = []
+    for module in (atomic_checkpoint, checkpoint):
+        monkeypatch.setattr(module, "verify_checksum", lambda path: verified.append(str(path)))
+    rows = [{"a": "ab", "b": "ba"}, {"a": "abc", "b": "cba"}] * 4
+    data = sl.data.TextPairs(rows, rows[:2], columns=("a", "b"), batch_tokens=8)
+    path = tmp_path / "a.ckpt"
+    for plugins in ([sl.AtomicCheckpointIO()], []):
+        for start in (None, path):
+            model = sl.GRU(data.spec, d_model=4, recipe=sl.Recipe(warmup_steps=1))
+            trainer = L.Trainer(
+                max_steps=1 + bool(start),
+                max_epochs=-1,
+                accelerator="cpu",
+                plugins=plugins,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(model, data, ckpt_path=start, weights_only=True)
+            trainer.save_checkpoint(path)
+        assert verified == [str(path)]
+        verified.clear()
