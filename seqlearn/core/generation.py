@@ -93,7 +93,13 @@ def generate(
         return module.head(hidden[:, -1]), state
 
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(source_ids, prefixes, strategy.rows_per_source, equal=True):
+        for rows in batches(
+            source_ids,
+            prefixes,
+            strategy.rows_per_source,
+            equal=True,
+            sequences=has_sequences(module.spec),
+        ):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             prefix = torch.tensor([prefixes[row] for row in rows], device=module.device)
             with generation(rows, len(source_ids), source, lengths):
@@ -200,7 +206,12 @@ def without_duplicates(values: Sequence[Any], batch: SequenceBatch) -> list[Any]
 
 
 def batches(
-    source_ids: Sequence[Any], targets: Sequence[Sequence[int]], rows_each: int, *, equal: bool
+    source_ids: Sequence[Any],
+    targets: Sequence[Sequence[int]],
+    rows_each: int,
+    *,
+    equal: bool,
+    sequences: bool = True,
 ) -> Iterator[list[int]]:
     """Divide examples into batches of similar length.
 
@@ -209,6 +220,7 @@ def batches(
         targets: The decoder inputs, one list per source.
         rows_each: Number of batch rows per example.
         equal: Whether all targets of a batch must have the same length.
+        sequences: Whether sources have a length.
 
     Yields:
         The indices of the examples of each batch, the shortest first.
@@ -219,8 +231,7 @@ def batches(
     """
 
     def lengths(row: int) -> tuple[int, int]:
-        source = source_ids[row]
-        return len(targets[row]), len(source) if isinstance(source, list) else 0
+        return len(targets[row]), len(source_ids[row]) if sequences else 0
 
     batch: list[int] = []
     for row in sorted(range(len(source_ids)), key=lengths):
@@ -232,6 +243,11 @@ def batches(
         batch.append(row)
     if batch:
         yield batch
+
+
+def has_sequences(spec: SequenceSpec) -> bool:
+    """Whether the sources of a spec have a length."""
+    return spec.source is not None and spec.source.is_sequence
 
 
 def collate(

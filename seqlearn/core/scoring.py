@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
-from seqlearn.core.generation import SupportsGeneration, batches, collate
+from seqlearn.core.generation import SupportsGeneration, batches, collate, has_sequences
 from seqlearn.instrumentation import generation
 
 
@@ -30,8 +30,9 @@ def log_probabilities(
     """
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
     scores = torch.zeros(len(targets), dtype=dtype)
+    sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(source_ids, targets, 1, equal=False):
+        for rows in batches(source_ids, targets, 1, equal=False, sequences=sequences):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             batch = SequenceBatch(
                 source, lengths, *pad([targets[row] for row in rows], module.device)
@@ -52,8 +53,11 @@ def pooled_outputs(
     """The outputs for each source, for a target that needs no decoder; on the CPU."""
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
     outputs = torch.zeros(len(source_ids), module.spec.target.output_size, dtype=dtype)
+    sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(source_ids, [[]] * len(source_ids), 1, equal=False):
+        for rows in batches(
+            source_ids, [[]] * len(source_ids), 1, equal=False, sequences=sequences
+        ):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             target = torch.zeros(len(rows), dtype=torch.long, device=module.device)  # not read
             batch = SequenceBatch(source, lengths, target, None)

@@ -23,6 +23,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from random import Random
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -124,6 +125,18 @@ class SideSpec(ABC):
     def describe(self, value: Any) -> str:
         """One raw value as a short text, for tables and samples."""
 
+    @abstractmethod
+    def random_value(self, rng: Random, length: int) -> Any:
+        """A random encoded value, from which `seqlearn.testing` makes examples.
+
+        Args:
+            rng: Makes all random choices.
+            length: The length, from 0 to `longest`; ignored if the type is not a sequence.
+
+        Returns:
+            A number, a list or a numpy array; for a sequence type `length` items.
+        """
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a checkpoint, with the kind and the module that defines it.
 
@@ -167,7 +180,7 @@ class SourceSpec(SideSpec):
 
     @abstractmethod
     def decode(self, ids: Iterable[Any]) -> Sequence[Any]:
-        """Turn encoded values into what a user reads."""
+        """Turn encoded values into what a user reads; `encode` turns it back."""
 
     @abstractmethod
     def collate(
@@ -291,7 +304,10 @@ class GeneratedSpec(TargetSpec):
 
     @abstractmethod
     def decode(self, ids: Iterable[Any]) -> Sequence[Any]:
-        """Turn lists of ids into raw values, leaving out padding, start and end."""
+        """Turn lists of ids into raw values, leaving out padding, start and end.
+
+        `encode` turns a value that contains only ids from 4 on back into the same ids.
+        """
 
 
 _REGISTRY: dict[str, type[SideSpec]] = {}

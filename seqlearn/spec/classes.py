@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,6 +82,10 @@ class ClassesSpec(TargetSpec):
     def describe(self, value: Any) -> str:
         """The label."""
         return str(value)
+
+    def random_value(self, rng: Random, length: int) -> Any:  # noqa: ARG002
+        """A random class id."""
+        return rng.randrange(len(self.labels))
 
     @property
     def output_size(self) -> int:

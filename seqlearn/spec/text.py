@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -198,6 +199,10 @@ class TextSpec(SourceSpec, GeneratedSpec):
     def describe(self, value: Any) -> str:
         """The text, or ids separated by spaces."""
         return value if isinstance(value, str) else " ".join(str(int(i)) for i in value)
+
+    def random_value(self, rng: Random, length: int) -> Any:
+        """Random ids, without the four reserved ones."""
+        return [rng.randrange(len(SPECIAL_TOKENS), self.vocab_size) for _ in range(length)]
 
     # As a source
 

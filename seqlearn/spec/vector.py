@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -77,6 +78,10 @@ class VectorSpec(SourceSpec, TargetSpec):
     def describe(self, value: Any) -> str:
         """The numbers, to three digits."""
         return " ".join(f"{float(number):.3g}" for number in value)
+
+    def random_value(self, rng: Random, length: int) -> Any:  # noqa: ARG002
+        """Multiples of one half from -2 to 2."""
+        return [rng.randint(-4, 4) / 2 for _ in range(self.size)]
 
     # As a source
 

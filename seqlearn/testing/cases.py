@@ -1,20 +1,22 @@
 """Test cases as plain data: a spec for each task, examples, and batches built from them.
 
-An example is a pair of plain data: a source (a list of ids, a list of numbers, or `None`) and a
-target (a list of ids, the number of a class, or a list of numbers).
+An example is a pair of encoded values, such as lists of ids: a source, or `None`, and a target. The
+types of the spec draw them (`random_value`), so that types of your own are tested like others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seqlearn.batch import START, SequenceBatch, length_mask
-from seqlearn.spec import ClassesSpec, SequenceSpec, SideSpec, TextSpec, VectorSpec
+from seqlearn.batch import SequenceBatch, length_mask
+from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
 
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 
@@ -30,10 +32,10 @@ TASKS: dict[str, SequenceSpec] = {
 Example = tuple[Any, Any]
 
 LONGEST = 5
-"""The most tokens in a text that is drawn."""
+"""The most items in a sequence that is drawn."""
 
 WIDEST = 8
-"""The most positions in a padded text that is drawn, without start and end symbol."""
+"""The most positions in a padded sequence that is drawn, without start and end symbol."""
 
 
 def batch_of(
@@ -43,7 +45,7 @@ def batch_of(
 
     Args:
         spec: The types of source and target.
-        examples: Pairs of source and target, as plain data.
+        examples: Pairs of encoded source and target.
         dtype: The dtype of vectors.
     """
     device = torch.device("cpu")
@@ -55,28 +57,79 @@ def batch_of(
 
 
 def rich_examples(spec: SequenceSpec) -> list[Example]:
-    """Four different examples, with five, three, one and no tokens."""
-    vectors = [[0.5, -1.0, 2.0], [1.5, 0.0, -0.5], [-1.0, 1.0, 0.5], [0.0, 2.0, 1.0]]
-    sources: dict[str, list[Any]] = {
-        "text": [[7, 8, 4, 5, 6], [8, 4, 4], [7], []],
-        "vector": vectors,
-    }
-    targets: dict[str, list[Any]] = {
-        "text": [[4, 5, 6, 4, 6], [6, 4, 4], [5], []],
-        "classes": [number % spec.target.output_size for number in range(4)],
-        "vector": [vector[: spec.target.output_size] for vector in vectors],
-    }
-    given: list[Any] = [None] * 4 if spec.source is None else sources[spec.source.kind]
-    return list(zip(given, targets[spec.target.kind], strict=True))
+    """Four different examples; sequences have five, three, one and no items."""
+    rng, lengths = Random(0), (5, 3, 1, 0)
+    sides = [distinct_values(side, rng, lengths) for side in (spec.source, spec.target)]
+    return list(zip(*sides, strict=True))
+
+
+def overfitting_examples(spec: SequenceSpec) -> list[Example]:
+    """Four examples that a model can tell apart by order alone; without a source a single one.
+
+    The fourth source is the first one reversed, and has another target.
+    """
+    rng = Random(0)
+    if spec.source is None:
+        return [(None, _two_items(spec.target, rng))]
+    sources = distinct_values(spec.source, rng, (2, 1, 3, 2))
+    if spec.source.is_sequence:
+        sources[0] = _two_items(spec.source, rng)
+        backwards = sources[0][::-1]
+        sources[3] = backwards.copy() if isinstance(backwards, np.ndarray) else backwards
+        # A window of two items tells all of them apart.
+        while any(_equal(sources[2][-2:], sources[row][-2:]) for row in (0, 1, 3)):
+            sources[2] = spec.source.random_value(rng, 3)
+    targets = distinct_values(spec.target, rng, (2, 2, 1, 2))
+    while _equal(targets[0], targets[3]):
+        targets[3] = spec.target.random_value(rng, 2)
+    return list(zip(sources, targets, strict=True))
+
+
+def _two_items(side: Side, rng: Random) -> Any:
+    """A random sequence of two different items."""
+    value = side.random_value(rng, 2)
+    while _equal(value[0], value[1]):
+        value = side.random_value(rng, 2)
+    return value
+
+
+def distinct_values(side: Side | None, rng: Random, lengths: Sequence[int]) -> list[Any]:
+    """A random value of each of these lengths, different from the others if the type has as many.
+
+    Args:
+        side: The type; `None` for no source.
+        rng: Makes all random choices.
+        lengths: The lengths.
+    """
+    values: list[Any] = []
+    for length in lengths:
+        value = None
+        for _ in range(20):
+            value = None if side is None else side.random_value(rng, length)
+            if not any(_equal(value, other) for other in values):
+                break
+        values.append(value)
+    return values
+
+
+def _equal(value: Any, other: Any) -> bool:
+    return bool(np.array_equal(np.asarray(value), np.asarray(other)))
 
 
 def short_examples(spec: SequenceSpec) -> list[Example]:
-    """Two examples whose texts have one token each."""
+    """Two examples whose sequences have one item each."""
+    return cut_examples(spec, rich_examples(spec)[:2], source=1, target=1)
 
-    def cut(side: Any, kind: SideSpec | None) -> Any:
-        return side[:1] if kind is not None and kind.is_sequence else side
 
-    return [(cut(s, spec.source), cut(t, spec.target)) for s, t in rich_examples(spec)[:2]]
+def cut_examples(
+    spec: SequenceSpec, examples: Sequence[Example], *, source: int, target: int
+) -> list[Example]:
+    """Cut the sequences of examples to a number of items."""
+
+    def cut(value: Any, side: Side | None, size: int) -> Any:
+        return value[:size] if side is not None and side.is_sequence else value
+
+    return [(cut(s, spec.source, source), cut(t, spec.target, target)) for s, t in examples]
 
 
 def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
@@ -86,27 +139,32 @@ def rows_of(batch: SequenceBatch, rows: Sequence[int]) -> SequenceBatch:
     return SequenceBatch(picked[0], picked[1], picked[2], picked[3])
 
 
-def counted_targets(batch: SequenceBatch) -> int:
-    """The number of targets that count in a loss: tokens after the start, classes or elements."""
-    if batch.target_lengths is None:
-        return int(batch.target[~batch.is_duplicate].numel())
-    labels = batch.target[:, 1:]
-    mask = length_mask(batch.target_lengths - 1, labels.shape[1]) & (labels != START)
-    return int(mask[~batch.is_duplicate].sum())
+def counted_targets(spec: SequenceSpec, batch: SequenceBatch) -> int:
+    """The number of items of a batch in the loss, as a data module counts them."""
+    lengths = batch.target_lengths
+    lengths = torch.ones(batch.size, dtype=torch.long) if lengths is None else lengths
+    counts = torch.from_numpy(spec.target.count_items(lengths.numpy()))
+    return int(counts[~batch.is_duplicate].sum())
 
 
-def real_outputs(batch: SequenceBatch, outputs: Tensor) -> Tensor:
-    """The logits that predict a real token; all outputs of a class or vector."""
-    if batch.target_lengths is None:
+def real_outputs(spec: SequenceSpec, batch: SequenceBatch, outputs: Tensor) -> Tensor:
+    """The outputs at positions that are not padding; all outputs of a target without a length."""
+    if not spec.target.is_sequence:
         return outputs
-    size = min(outputs.shape[1], batch.target.shape[1] - 1)
-    return outputs[:, :size][length_mask(batch.target_lengths - 1, size)]
+    _, mask = spec.target.labels_of(batch)
+    size = min(outputs.shape[1], mask.shape[1])
+    return outputs[:, :size][mask[:, :size]]
 
 
-def repad_with_garbage(
-    ids: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"], width: int, vocab: int
-) -> Int[Tensor, "batch {width}"]:
-    """The same texts padded to `width` with random ids."""
-    garbage = torch.randint(vocab, (ids.shape[0], width))
-    garbage[length_mask(lengths, width)] = ids[length_mask(lengths, ids.shape[1])]
+def repad_with_garbage(values: Tensor, lengths: Int[Tensor, " batch"], garbage: Tensor) -> Tensor:
+    """The same sequences, with padding from `garbage`.
+
+    Args:
+        values: A padded batch of sequences, `batch time …`.
+        lengths: Their lengths.
+        garbage: The batch that is overwritten with them, at least as wide.
+    """
+    garbage = garbage.clone()
+    real = length_mask(lengths, values.shape[1])
+    garbage[:, : values.shape[1]][real] = values[real]
     return garbage

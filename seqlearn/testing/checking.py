@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import hypothesis
@@ -10,6 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seqlearn.spec import SequenceSpec
+from seqlearn.testing.cases import TASKS
 from seqlearn.testing.definition import Law
 from seqlearn.testing.laws import LAWS
 from seqlearn.testing.module_under_test import Factory, ModuleUnderTest, first_line
@@ -28,15 +30,16 @@ def check_module(
     examples: int = 25,
     seed: int = 0,
     zero_gradients: Iterable[str] = (),
+    tasks: Mapping[str, SequenceSpec] | None = None,
 ) -> Report:
     """Check a module against the laws that apply to it.
 
         report = check_module(lambda spec: MyModel(spec, d_model=8))
         print(report)
 
-    The module is built for five small specs (`TASKS`). Hypothesis draws the cases, and shrinks a
-    case that violates a law before it is reported. Short texts and narrow modules find faults as
-    well as long and wide ones, and faster.
+    The module is built for five small specs (`TASKS`), or those of `tasks`. Hypothesis draws the
+    cases, and shrinks a case that violates a law before it is reported. Short texts and narrow
+    modules find faults as well as long and wide ones, and faster.
 
     Args:
         factory: Builds a module for a spec. A `ValueError` says that it does not serve this spec.
@@ -47,6 +50,8 @@ def check_module(
         seed: The seed with which the cases are drawn.
         zero_gradients: Patterns (regular expressions) of names of parameters whose gradient is
             zero by mathematics, such as the bias of the keys.
+        tasks: The specs on which it is checked, by a name for each, with types of your own for
+            example; `TASKS`, if `None`.
 
     Returns:
         The report, if no law is violated.
@@ -55,7 +60,7 @@ def check_module(
         LawsViolated: If laws are violated: one error that lists them all.
         ValueError: If there is no such law, two laws have one name, or the factory serves no spec.
         TypeError: If the factory is a module or builds anything but a `SequenceModule`, `laws` is
-            not a list, or a law returns anything but `None`.
+            not a list, `tasks` is not a mapping of specs, or a law returns anything but `None`.
 
     Example:
         >>> import seqlearn as sl
@@ -66,7 +71,7 @@ def check_module(
     chosen = select_laws(laws)
     state = torch.get_rng_state()
     try:
-        module_under_test = ModuleUnderTest(factory, tuple(zero_gradients))
+        module_under_test = ModuleUnderTest(factory, tuple(zero_gradients), tasks)
         outcomes = {each.name: run_law(each, module_under_test, examples, seed) for each in chosen}
     finally:
         torch.set_rng_state(state)
@@ -89,6 +94,8 @@ def make_report(
     repeat = f"check_module(factory, laws=[{', '.join(violated)}], examples={examples}, seed={seed}"
     if module_under_test.zero_gradients:
         repeat += f", zero_gradients={list(module_under_test.zero_gradients)}"
+    if module_under_test.tasks != TASKS:
+        repeat += ", tasks=tasks"
     return Report(
         module_under_test.name,
         outcomes,
@@ -143,10 +150,14 @@ def check_names(names: Sequence[str | int], known: Sequence[Law]) -> None:
 
 def run_law(law: Law, module_under_test: ModuleUnderTest, examples: int, seed: int) -> Outcome:
     """Check one law on the given number of cases, or until it is violated."""
-    tasks = [task for task in module_under_test.serves if task in law.tasks]
+    specs = module_under_test.tasks
+    tasks = [
+        task
+        for task in module_under_test.serves
+        if specs[task].target.needs_decoder or not law.generates
+    ]
     if not tasks:
-        needed = ", ".join(law.tasks)
-        return Outcome(law, "not checked", reason=f"it serves none of {needed}")
+        return Outcome(law, "not checked", reason="it serves no target that a decoder generates")
     runner = LawRunner(law, module_under_test)
     try:
         if law.drawn:
@@ -187,11 +198,9 @@ class LawRunner:
         Raises:
             LawViolation: If the law does not hold.
         """
-        self.cases += 1
         try:
             result: object = self.law.check(trial)  # type: ignore[func-returns-value]
         except NotApplicable as reason:
-            self.cases -= 1
             self.reason = str(reason)
         except hypothesis.errors.HypothesisException:
             raise  # how hypothesis ends a case
@@ -202,6 +211,7 @@ class LawRunner:
             self._store(trial, f"it raised {first_line(error)}")
             raise LawViolation from error
         else:
+            self.cases += 1
             if result is not None:
                 raise TypeError(
                     f"law {self.law.name!r}: expected a function that returns None, got "
@@ -211,8 +221,11 @@ class LawRunner:
             self.error = max(self.error, trial.error)
 
     def _store(self, trial: Trial, found: str) -> None:
+        self.cases += 1
         drawn = dict(trial.drawn)
-        self.counterexample = Counterexample(trial.task, trial.seed, drawn, found, trial.dtype)
+        self.counterexample = Counterexample(
+            trial.task, trial.seed, drawn, found, trial.dtype, trial.spec
+        )
 
 
 def draw_cases(runner: LawRunner, tasks: list[str], count: int, seed: int) -> None:

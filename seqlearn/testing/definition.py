@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seqlearn.testing.trial import ALL, Trial
+from seqlearn.testing.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Law:
         name: Its name, by which `check_module` selects it.
         says: What must hold, in one sentence.
         check: Checks one trial.
-        tasks: The tasks on which it can be checked.
+        generates: Whether it needs a target that a decoder generates, such as text.
         drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
         slow: Whether it is slow, and so checked on fewer cases.
     """
@@ -26,7 +26,7 @@ class Law:
     name: str
     says: str
     check: Callable[[Trial], None]
-    tasks: tuple[str, ...] = ALL
+    generates: bool = False
     drawn: bool = True
     slow: bool = False
 
@@ -35,7 +35,7 @@ def law(
     number: int,
     name: str,
     *,
-    tasks: tuple[str, ...] = ALL,
+    generates: bool = False,
     drawn: bool = True,
     slow: bool = False,
 ) -> Callable[[Callable[[Trial], None]], Law]:
@@ -49,7 +49,7 @@ def law(
     Args:
         number: The group of the law; laws of your own may have any number.
         name: Its name, which no other law has.
-        tasks: The tasks on which it can be checked (names of `TASKS`).
+        generates: Whether it needs a target that a decoder generates, such as text.
         drawn: Whether it draws its cases, with `trial.examples()` and `trial.draw()`.
         slow: Whether it is slow, and so checked on fewer cases.
 
@@ -77,6 +77,6 @@ def law(
                 f"expected a docstring on {check.__name__} that says what law {name!r} demands, "
                 "got none"
             )
-        return Law(number, name, lines[0], check, tasks, drawn, slow)
+        return Law(number, name, lines[0], check, generates, drawn, slow)
 
     return make

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from random import Random
 
 import torch
 from torch import nn
@@ -20,8 +21,10 @@ class ModuleUnderTest:
     Args:
         factory: Builds the module for a spec; a `ValueError` says that it does not serve the spec.
         zero_gradients: Patterns of names of parameters whose gradient is zero by mathematics.
+        tasks: The specs on which it is tested, by name; `TASKS`, if `None`.
 
     Attributes:
+        tasks: The specs on which it is tested, by name.
         serves: The tasks that it serves, by name.
         refuses: By task, why it does not serve it.
         dtype: The dtype of the tests: float64, or float32 where it fails in float64.
@@ -34,7 +37,13 @@ class ModuleUnderTest:
         TypeError: If the factory builds anything but a `SequenceModule`.
     """
 
-    def __init__(self, factory: Factory, zero_gradients: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        factory: Factory,
+        zero_gradients: tuple[str, ...] = (),
+        tasks: Mapping[str, SequenceSpec] | None = None,
+    ) -> None:
+        self.tasks = dict(TASKS if tasks is None else _check_tasks(tasks))
         if isinstance(factory, nn.Module) or not callable(factory):
             raise TypeError(
                 "expected a factory, such as lambda spec: MyModel(spec, d_model=8), got "
@@ -46,7 +55,7 @@ class ModuleUnderTest:
         self.refuses: dict[str, str] = {}
         self.notes: list[str] = []
         self.dtype = torch.float64
-        for task, spec in TASKS.items():
+        for task, spec in self.tasks.items():
             try:
                 module = self.build(spec, 0)
             except ValueError as error:
@@ -61,10 +70,11 @@ class ModuleUnderTest:
             reasons = "; ".join(f"{task}: {reason}" for task, reason in self.refuses.items())
             raise ValueError(f"expected a factory that serves at least one task, got {reasons}")
         self._choose_dtype()
-        from_text = [s for s in self.serves if s.startswith("sequence")]
-        to_text = [s for s in self.serves if TASKS[s].target.needs_decoder]
-        self.widest_source = self._limit("source", from_text)
-        self.widest_target = self._limit("target", to_text)
+        specs = {task: self.tasks[task] for task in self.serves}
+        sequences = [task for task, s in specs.items() if s.source and s.source.is_sequence]
+        generated = [task for task, s in specs.items() if s.target.needs_decoder]
+        self.widest_source = self._limit("source", sequences)
+        self.widest_target = self._limit("target", generated)
 
     def build(self, spec: SequenceSpec, seed: int) -> SequenceModule:
         """Build the module with a seed, in float32, and with default decoding options."""
@@ -90,7 +100,7 @@ class ModuleUnderTest:
 
     def _fails(self, dtype: torch.dtype) -> str | None:
         for task in self.serves:
-            spec = TASKS[task]
+            spec = self.tasks[task]
             module = self.build(spec, 0).to(dtype).eval()
             try:
                 with torch.no_grad():
@@ -102,16 +112,20 @@ class ModuleUnderTest:
     def _limit(self, side: str, tasks: list[str]) -> int:
         """The longest source or target that is tested: shorter if the module refuses more."""
         for task in tasks:
-            module = self.build(TASKS[task], 0).to(self.dtype).eval()
-            one = batch_of(TASKS[task], short_examples(TASKS[task])[:1], self.dtype)
+            spec = self.tasks[task]
+            module = self.build(spec, 0).to(self.dtype).eval()
+            source, target = short_examples(spec)[0]
             for length in range(2, WIDEST + 3):
-                ids = torch.full((1, length), 4)
+                if side == "source" and spec.source is not None:
+                    source = spec.source.random_value(Random(0), length)
+                else:
+                    target = spec.target.random_value(Random(0), length - 2)
+                batch = batch_of(spec, [(source, target)], self.dtype)
                 try:
                     with torch.no_grad():
-                        if side == "source":
-                            module.encode(ids, torch.tensor([length]))
-                        else:
-                            module.decode(ids, module.encode(one.source, one.source_lengths))
+                        memory = module.encode(batch.source, batch.source_lengths)
+                        if side == "target":
+                            module.decode(batch.target, memory)
                 except ValueError as error:
                     self.notes.append(
                         f"{task}: tested on a {side} of at most {length - 1} tokens, for it "
@@ -121,6 +135,15 @@ class ModuleUnderTest:
                 except Exception:  # noqa: BLE001 -- the laws will report it
                     break
         return WIDEST + 2
+
+
+def _check_tasks(tasks: object) -> Mapping[str, SequenceSpec]:
+    if isinstance(tasks, Mapping) and all(isinstance(s, SequenceSpec) for s in tasks.values()):
+        return tasks
+    raise TypeError(
+        'expected tasks as specs by name, such as {"series": SequenceSpec(MySpec(2), '
+        f"VectorSpec(3))}}, got {tasks!r:.80}"
+    )
 
 
 def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.core.loss_output import LossOutput
-from seqlearn.testing.cases import Example
+from seqlearn.testing.cases import overfitting_examples
 from seqlearn.testing.trial import Trial
 
 STEPS = 400
@@ -24,20 +24,6 @@ Two examples that a module cannot distinguish get one half each."""
 MAX_DIFFERENCE = 0.05
 """Below this difference two predictions count as equal: of log-probabilities, class logits or
 vectors."""
-
-
-def overfitting_examples(trial: Trial) -> list[Example]:
-    """Four examples with different sources; a language model gets a single text."""
-    sources: list[Any] = [[4, 5], [6], [7, 8, 4], [5, 4]]
-    vectors: list[Any] = [[1.0, 0.0, -1.0], [-1.0, 1.0, 0.5], [0.0, -1.5, 1.0], [1.5, 1.5, 0.0]]
-    targets: list[Any] = [[4, 5], [6, 4], [5], [6, 6]]
-    if trial.spec.source is None:
-        return [(None, [4, 6])]
-    if not trial.text_target:
-        classes = "classify" in trial.spec.target.methods
-        numbers = [[1.0, -1.0], [0.0, 0.5], [-1.0, 0.0], [0.5, 1.0]]
-        targets = [0, 1, 2, 0] if classes else numbers
-    return list(zip(sources if trial.text_source else vectors, targets, strict=True))
 
 
 class Overfit(NamedTuple):
@@ -69,7 +55,7 @@ def overfit(module: SequenceModule, trial: Trial, rate: float) -> Overfit:
     A token or class is right if its probability is above `MIN_PROBABILITY`, a vector if its squared
     error is below a twentieth of the mean before training.
     """
-    batch = trial.batch(overfitting_examples(trial), torch.float32)
+    batch = trial.batch(overfitting_examples(trial.spec), torch.float32)
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     discrete = bool(trial.spec.target.methods)  # of text or classes, whose loss is in nats
@@ -86,7 +72,7 @@ def overfit(module: SequenceModule, trial: Trial, rate: float) -> Overfit:
         optimizer.zero_grad()
         torch.autograd.backward(output.loss)
         optimizer.step()
-    return found._replace(same=[] if found.done else _equal_predictions(module, batch))
+    return found._replace(same=[] if found.done else _equal_predictions(trial, module, batch))
 
 
 def _count_right(output: LossOutput, limit: float) -> tuple[list[int], list[int]]:
@@ -97,20 +83,29 @@ def _count_right(output: LossOutput, limit: float) -> tuple[list[int], list[int]
     return right.sum(1).tolist(), mask.sum(1).tolist()
 
 
-def _equal_predictions(module: SequenceModule, batch: SequenceBatch) -> list[tuple[int, int]]:
+def _equal_predictions(
+    trial: Trial, module: SequenceModule, batch: SequenceBatch
+) -> list[tuple[int, int]]:
     """Pairs of examples with equal predictions and different targets."""
     with torch.no_grad():
         outputs = module(batch)
-    if batch.target_lengths is not None:
+    if trial.generates:
         outputs = outputs.log_softmax(-1)
+    labels, mask = trial.spec.target.labels_of(batch)
+    labels = labels.masked_fill(~mask.view(*mask.shape, *[1] * (labels.ndim - 2)), 0)
+    outputs = outputs if trial.spec.target.is_sequence else outputs[:, None]
     pairs = []
     for one, other in itertools.combinations(range(batch.size), 2):
         # In texts, the first token that differs is predicted from the same tokens before it.
-        position: Any = ()
-        if batch.target_lengths is not None:
-            position = int((batch.target[one] != batch.target[other]).int().argmax()) - 1
-        differ = not torch.equal(batch.target[one], batch.target[other])
-        difference = (outputs[one][position] - outputs[other][position]).abs().max()
-        if differ and bool(difference < MAX_DIFFERENCE):
+        differ = (
+            (labels[one] != labels[other]).flatten(1).any(1)
+            if labels.ndim > 2
+            else (labels[one] != labels[other])
+        )
+        if not bool(differ.any()):
+            continue
+        position = int(differ.int().argmax())
+        difference = (outputs[one, position] - outputs[other, position]).abs().max()
+        if bool(difference < MAX_DIFFERENCE):
             pairs.append((one, other))
     return pairs

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
+from seqlearn.spec import SequenceSpec
 from seqlearn.testing.checking import check_names, make_report, run_law, select_laws
 from seqlearn.testing.definition import Law
 from seqlearn.testing.laws import LAWS
@@ -26,6 +27,7 @@ def module_checks(
     examples: int = 25,
     seed: int = 0,
     zero_gradients: Iterable[str] = (),
+    tasks: Mapping[str, SequenceSpec] | None = None,
 ) -> Callable[[_Test], _Test]:
     """Turn a function that takes a `check` into one pytest test for each module and law.
 
@@ -43,6 +45,7 @@ def module_checks(
         examples: As in `check_module`.
         seed: As in `check_module`.
         zero_gradients: As in `check_module`.
+        tasks: As in `check_module`.
 
     Raises:
         ValueError: If there is no such law.
@@ -69,7 +72,9 @@ def module_checks(
 
     parameters = []
     for name, factory in named.items():
-        module_under_test = functools.cache(functools.partial(ModuleUnderTest, factory, patterns))
+        module_under_test = functools.cache(
+            functools.partial(ModuleUnderTest, factory, patterns, tasks)
+        )
         for law in chosen:
             marks = []
             if law.name in expected:

@@ -9,6 +9,7 @@ import torch
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
+from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import TASKS, batch_of
 from seqlearn.testing.definition import Law
 from seqlearn.testing.module_under_test import Factory, perturb
@@ -24,6 +25,7 @@ class Counterexample:
         drawn: Everything that was drawn, by name; the batch as `"examples"`.
         found: What was found.
         dtype: The dtype in which the module was tested.
+        spec: The spec of the task; that of `TASKS`, if `None`.
     """
 
     task: str
@@ -31,6 +33,7 @@ class Counterexample:
     drawn: dict[str, Any]
     found: str
     dtype: torch.dtype = torch.float64
+    spec: SequenceSpec | None = None
 
     def __str__(self) -> str:
         return "; ".join(f"{name}: {value}" for name, value in self.lines().items())
@@ -40,7 +43,7 @@ class Counterexample:
         dtype = str(self.dtype).removeprefix("torch.")
         parts = {"module": f"{self.task}, seed {self.seed}, {dtype}"}
         if examples := self.drawn.get("examples"):
-            shown = (f"{source} → {target}" for source, target in examples)
+            shown = (f"{_plain(source)} → {_plain(target)}" for source, target in examples)
             parts["batch"] = "; ".join(shown)
         others = {name: value for name, value in self.drawn.items() if name != "examples"}
         if others:
@@ -60,12 +63,17 @@ class Counterexample:
             The module, and the batch of the examples, if there are any.
         """
         torch.manual_seed(self.seed)
-        spec = TASKS[self.task]
+        spec = self.spec or TASKS[self.task]
         module = factory(spec)
         perturb(module)
         examples = self.drawn.get("examples")
         batch = None if examples is None else batch_of(spec, examples, self.dtype)
         return module.to(self.dtype).eval(), batch
+
+
+def _plain(value: Any) -> Any:
+    """An array as lists, which print on one line."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ does. Tests build modules and batches from what is drawn; `batch_of` builds the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
 
-from seqlearn.spec import ClassesSpec, SequenceSpec, TextSpec, VectorSpec
+from seqlearn.spec import ClassesSpec, SequenceSpec, SideSpec, TextSpec, VectorSpec
 from seqlearn.testing.cases import LONGEST, TASKS, Example, batch_of
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "shapes",
     "specs",
     "texts",
+    "values",
 ]
 
 
@@ -46,20 +47,38 @@ def dtypes() -> st.SearchStrategy[torch.dtype]:
 
 
 @st.composite
-def specs(draw: st.DrawFn, tasks: Sequence[str] = tuple(TASKS)) -> SequenceSpec:
-    """Specs of any of these tasks (names as in `TASKS`).
+def specs(
+    draw: st.DrawFn,
+    tasks: Sequence[str] | Mapping[str, SequenceSpec] = tuple(TASKS),
+    *,
+    sides: Mapping[type[SideSpec], st.SearchStrategy[Any]] | None = None,
+) -> SequenceSpec:
+    """Specs of any of these tasks.
 
     Vocabularies, labels and vectors are small. Texts have no tokenizer; they are lists of ids.
+
+    Args:
+        draw: Passed by hypothesis.
+        tasks: Names of `TASKS`, or specs of your own by name; each gives a pair of types.
+        sides: A strategy for each type of your own, such as
+            `{SeriesSpec: st.builds(SeriesSpec, st.integers(1, 4))}`.
     """
-    example = TASKS[draw(st.sampled_from(list(tasks)))]
-    text = st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST))
-    sides: dict[str, st.SearchStrategy[Any]] = {
-        "text": text,
-        "classes": st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
-        "vector": st.builds(VectorSpec, st.integers(1, 4)),
+    by_name = tasks if isinstance(tasks, Mapping) else {name: TASKS[name] for name in tasks}
+    example = by_name[draw(st.sampled_from(list(by_name)))]
+    known: dict[type[SideSpec], st.SearchStrategy[Any]] = {
+        TextSpec: st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST)),
+        ClassesSpec: st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
+        VectorSpec: st.builds(VectorSpec, st.integers(1, 4)),
+        **(sides or {}),
     }
-    source = None if example.source is None else draw(sides[example.source.kind])
-    return SequenceSpec(source, draw(sides[example.target.kind]))
+    for side in (example.source, example.target):
+        if side is not None and type(side) not in known:
+            name = type(side).__name__
+            raise ValueError(
+                f"expected a strategy for {name}; pass sides={{{name}: st.builds({name}, …)}}"
+            )
+    source = None if example.source is None else draw(known[type(example.source)])
+    return SequenceSpec(source, draw(known[type(example.target)]))
 
 
 @st.composite
@@ -70,19 +89,13 @@ def texts(draw: st.DrawFn, vocab_size: int, longest: int = LONGEST) -> list[int]
     return draw(st.lists(ids, min_size=size, max_size=size))
 
 
-def _side(side: Any, longest: int) -> st.SearchStrategy[Any]:
+@st.composite
+def values(draw: st.DrawFn, side: SideSpec | None, longest: int = LONGEST) -> Any:
+    """Encoded values of a type, from its `random_value`; `None` for no source."""
     if side is None:
-        return st.none()
-    strategies: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
-        "text": lambda: texts(side.vocab_size, longest),
-        "classes": lambda: st.integers(0, len(side.labels) - 1),
-        "vector": lambda: st.lists(
-            st.integers(-4, 4).map(lambda number: number / 2),
-            min_size=side.size,
-            max_size=side.size,
-        ),
-    }
-    return strategies[side.kind]()
+        return None
+    length = draw(lengths(longest)) if side.is_sequence else 1
+    return side.random_value(draw(st.randoms(use_true_random=False)), length)
 
 
 def examples(
@@ -99,10 +112,10 @@ def examples(
         spec: The types of source and target.
         min_size: The smallest number of examples.
         max_size: The largest number of examples.
-        longest_source: The most tokens in a text source.
-        longest_target: The most tokens in a text target, without start and end symbol.
+        longest_source: The most items in a source.
+        longest_target: The most items in a target, without start and end symbol.
     """
-    pair = st.tuples(_side(spec.source, longest_source), _side(spec.target, longest_target))
+    pair = st.tuples(values(spec.source, longest_source), values(spec.target, longest_target))
     return st.lists(pair, min_size=min_size, max_size=max_size)
 
 

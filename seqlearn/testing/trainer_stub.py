@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
+from seqlearn.spec import SequenceSpec
 from seqlearn.testing.cases import counted_targets
 
 
@@ -106,13 +107,15 @@ def _one_rank(
     return [parameter.grad for parameter in module.parameters()]
 
 
-def with_loss_weights(ranks: list[list[SequenceBatch]]) -> list[list[SequenceBatch]]:
+def with_loss_weights(
+    spec: SequenceSpec, ranks: list[list[SequenceBatch]]
+) -> list[list[SequenceBatch]]:
     """The same micro-batches, each with the loss weight that a data module would give it."""
-    total = sum(counted_targets(batch) for batches in ranks for batch in batches)
+    total = sum(counted_targets(spec, batch) for batches in ranks for batch in batches)
     return [
         [
             batch._replace(
-                loss_weight=counted_targets(batch) * len(ranks) * len(batches) / max(total, 1)
+                loss_weight=counted_targets(spec, batch) * len(ranks) * len(batches) / max(total, 1)
             )
             for batch in batches
         ]
@@ -137,7 +140,9 @@ def step_gradients(make: Any, ranks: list[list[SequenceBatch]]) -> dict[str, Ten
             FakeDistributedStrategy(rank, len(ranks), totals) for rank in range(len(ranks))
         ]
         found = []
-        for batches, strategy in zip(with_loss_weights(ranks), strategies, strict=True):
+        for batches, strategy in zip(
+            with_loss_weights(make().spec, ranks), strategies, strict=True
+        ):
             module = make()
             found.append(_one_rank(module, batches, strategy))
         requested = zip(*(strategy.requested for strategy in strategies), strict=True)

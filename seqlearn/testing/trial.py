@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from random import Random
 from typing import Any, TypeVar
 
 import torch
@@ -13,17 +14,13 @@ from torch import Tensor
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.spec import SequenceSpec
-from seqlearn.testing.cases import LONGEST, TASKS, Example, batch_of, rich_examples
+from seqlearn.testing.cases import LONGEST, Example, batch_of, cut_examples, rich_examples
 from seqlearn.testing.module_under_test import ModuleUnderTest, perturb
 from seqlearn.testing.strategies import examples
 
 _TOLERANCE = {torch.float64: (1e-9, 1e-7), torch.float32: (1e-4, 1e-4)}
 
 _Drawn = TypeVar("_Drawn")
-
-ALL = tuple(TASKS)
-TEXT_SOURCE = ("sequence-to-sequence", "sequence-to-vector (classes)", "sequence-to-vector")
-TEXT_TARGET = ("sequence-to-sequence", "vector-to-sequence", "language-modeling")
 
 
 class LawViolation(Exception):  # noqa: N818 -- a finding, not an error of the kit
@@ -39,7 +36,7 @@ class Trial:
 
     Args:
         module_under_test: The module under test.
-        task: The name of the task, a key of `TASKS`.
+        task: The name of the task, a key of `module_under_test.tasks`.
         seed: The seed with which the module is built.
         draw: Draws from a hypothesis strategy; `None` for a law that draws nothing.
 
@@ -65,7 +62,7 @@ class Trial:
     @property
     def spec(self) -> SequenceSpec:
         """The types of source and target."""
-        return TASKS[self.task]
+        return self.under_test.tasks[self.task]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -73,13 +70,13 @@ class Trial:
         return self.under_test.dtype
 
     @property
-    def text_source(self) -> bool:
-        """Whether the source is text."""
+    def sequence_source(self) -> bool:
+        """Whether the source is a sequence, such as a text."""
         return self.spec.source is not None and self.spec.source.is_sequence
 
     @property
-    def text_target(self) -> bool:
-        """Whether the target is text."""
+    def generates(self) -> bool:
+        """Whether a decoder generates the target, such as a text."""
         return self.spec.target.needs_decoder
 
     def draw(self, strategy: st.SearchStrategy[_Drawn], label: str) -> _Drawn:
@@ -125,13 +122,31 @@ class Trial:
 
     def rich(self) -> list[Example]:
         """Four different examples, cut to the lengths that the module accepts."""
+        return cut_examples(
+            self.spec,
+            rich_examples(self.spec),
+            source=self.under_test.widest_source,
+            target=self.under_test.widest_target - 2,
+        )
 
-        def cut(side: Any, places: int) -> Any:
-            return side[:places] if isinstance(side, list) else side
+    def garbage(self, size: int, width: int, *, target: bool) -> Tensor:
+        """A batch of random sources or targets of one length, without padding.
 
-        source = self.under_test.widest_source if self.text_source else LONGEST
-        target = self.under_test.widest_target - 2 if self.text_target else LONGEST
-        return [(cut(s, source), cut(t, target)) for s, t in rich_examples(self.spec)]
+        Args:
+            size: Number of examples.
+            width: Number of positions, those that `collate_targets` adds included.
+            target: Whether they are targets.
+        """
+        side, device, rng = self.spec.source, torch.device("cpu"), Random(self.seed)
+
+        def make(length: int) -> Tensor:
+            if target or side is None:
+                rows = [self.spec.target.random_value(rng, length) for _ in range(size)]
+                return self.spec.target.collate_targets(rows, device, self.dtype)[0]
+            rows = [side.random_value(rng, length) for _ in range(size)]
+            return side.collate(rows, device, self.dtype)[0]
+
+        return make(width - make(0).shape[1])
 
     # Comparisons, which raise LawViolation
 

@@ -37,6 +37,9 @@ class ChecklistSpec(sl.spec.SourceSpec, sl.spec.TargetSpec):
     def describe(self, value):
         return ", ".join(name for name, yes in zip(self.questions, value, strict=True) if yes)
 
+    def random_value(self, rng, length):
+        return [float(rng.randrange(2)) for _ in self.questions]
+
     # As a source
 
     def make_input_layer(self, d_model):

@@ -33,6 +33,10 @@ class SeriesSpec(sl.spec.SourceSpec):
     def describe(self, value):
         return f"{len(value)} vectors"
 
+    def random_value(self, rng, length):
+        numbers = [rng.randint(-4, 4) / 2 for _ in range(length * self.size)]
+        return np.array(numbers, np.float32).reshape(length, self.size)
+
     def make_input_layer(self, d_model):
         return nn.Linear(self.size, d_model)
 

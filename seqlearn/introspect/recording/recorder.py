@@ -127,7 +127,8 @@ class Recorder:
         """Start a chunk of outputs."""
         width = None
         if source is not None:  # an empty source is encoded as one padded position
-            width = 1 if source.is_floating_point() else max(1, source.shape[1])
+            one = source_lengths is None and source.is_floating_point()
+            width = 1 if one else max(1, source.shape[1])
         sources = source_names(self._spec, source, source_lengths)
         self._running, self._loops = _Chunk(list(outputs), total, sources, width), []
 

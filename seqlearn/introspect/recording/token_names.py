@@ -29,11 +29,19 @@ def token_names(side: Any, ids: Iterable[int]) -> list[str]:
 def source_names(
     spec: Any, source: Tensor | None, lengths: Tensor | None
 ) -> list[list[str]] | None:
-    """The names of the source tokens of each row; a source vector is one token."""
+    """The names of the source tokens of each row: of vectors in a sequence, their numbers from 1.
+
+    Args:
+        spec: The spec of the model, or `None`.
+        source: Ids `batch time`, vectors `batch size` or sequences of vectors `batch time …`.
+        lengths: The lengths, where sources are sequences.
+    """
     if source is None:
         return None
-    if source.is_floating_point():
+    if lengths is None and source.is_floating_point():
         return [["vector"]] * len(source)
+    if lengths is not None and (source.is_floating_point() or source.ndim > 2):
+        return [[str(step) for step in range(1, length + 1)] for length in lengths.tolist()]
     ids: list[list[int]] = source.tolist()
     if lengths is not None:
         ids = [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]

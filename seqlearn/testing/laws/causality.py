@@ -6,12 +6,13 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
+from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.input_gradients import gradient_at, leaf_outputs
-from seqlearn.testing.trial import TEXT_TARGET, Trial
+from seqlearn.testing.trial import Trial
 
 
-@law(4, "causality", tasks=TEXT_TARGET)
+@law(4, "causality", generates=True)
 def causality(trial: Trial) -> None:
     """Changing later target tokens changes no earlier output, also in training mode."""
     drawn = trial.examples()
@@ -20,7 +21,9 @@ def causality(trial: Trial) -> None:
     training = trial.draw(st.booleans(), "training mode")
     bf16 = trial.draw(st.booleans(), "bf16")
     other = batch.target.clone()
-    other[:, step:] = torch.randint_like(other[:, step:], 4, 7)
+    other[:, step:] = torch.randint_like(
+        other[:, step:], len(SPECIAL_TOKENS), trial.spec.target.output_size
+    )
     dtype = torch.float32 if bf16 else trial.dtype
     batch = trial.batch(drawn, dtype)
     outputs = []
@@ -34,7 +37,7 @@ def causality(trial: Trial) -> None:
     trial.close(outputs[1], outputs[0], f"outputs of the {step} steps before the changed tokens")
 
 
-@law(4, "causality by gradient", tasks=TEXT_TARGET)
+@law(4, "causality by gradient", generates=True)
 def causality_by_gradient(trial: Trial) -> None:
     """The gradient of an output is zero at every later target token, also in training and bf16."""
     drawn = trial.examples()
@@ -64,9 +67,9 @@ def no_cross_example_gradient(trial: Trial) -> None:
     module, batch = trial.module(training=training), trial.batch(drawn)
     source = batch.source
     layers: list[tuple[str, nn.Module | None]] = []
-    if trial.text_source:
+    if trial.sequence_source:
         layers.append(("source_embedding", module.source_embedding))
-    if trial.text_target:
+    if trial.generates:
         layers.append(("target_embedding", module.target_embedding))
     row = trial.draw(st.integers(0, batch.size - 1), "row")
     for name, layer in layers:
@@ -85,7 +88,10 @@ def no_cross_example_gradient(trial: Trial) -> None:
         total = (outputs[row] * torch.randn_like(outputs[row])).sum()
         (gradient,) = torch.autograd.grad(total, leaf)
         others = gradient[torch.arange(len(drawn)) != row]
-        trial.zero(others, f"the gradient of example {row} at the vectors of other examples")
+        trial.zero(others, f"the gradient of example {row} at the numbers of other examples")
+        if batch.source_lengths is not None:
+            padded = gradient[row, int(batch.source_lengths[row]) :]
+            trial.zero(padded, "the gradient at padded numbers of the source")
 
 
 LAWS: tuple[Law, ...] = (causality, causality_by_gradient, no_cross_example_gradient)

@@ -13,18 +13,22 @@ from seqlearn.testing.cases import Example
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.generation_helpers import (
     GAP,
+    free_ids,
     generate_arguments,
+    generated_ids,
     generation_limit,
     log_probabilities,
     near_tie,
+    raw_sources,
+    raw_targets,
 )
-from seqlearn.testing.trial import TEXT_TARGET, NotApplicable, Trial
+from seqlearn.testing.trial import NotApplicable, Trial
 
-FREE = (4, 5, 6)
-"""The tokens that may be generated besides the end symbol."""
+MAX_TEXTS = 100
+"""The most texts that exhaustive search compares."""
 
 
-@law(6, "beam 1 equals greedy", tasks=TEXT_TARGET)
+@law(6, "beam 1 equals greedy", generates=True)
 def beam_1_equals_greedy(trial: Trial) -> None:
     """Beam search with beam size 1 returns what greedy search returns."""
     drawn = trial.examples(max_size=3)
@@ -36,22 +40,25 @@ def beam_1_equals_greedy(trial: Trial) -> None:
     limit = generation_limit(trial, drawn)
     greedy = module.generate(**given, max_new_tokens=limit)
     beam = module.generate(**given, strategy="beam", beam_size=1, **options, max_new_tokens=limit)
-    for number, pair in enumerate(zip(greedy, beam, strict=True)):
+    pairs = zip(generated_ids(trial, greedy), generated_ids(trial, beam), strict=True)
+    for number, pair in enumerate(pairs):
         trial.expect(
             pair[0] == pair[1] or near_tie(trial, module, drawn[number], pair),
             f"example {number}: greedy search returns {pair[0]}, beam search {pair[1]}",
         )
 
 
-@law(6, "exhaustive beam", tasks=TEXT_TARGET)
+@law(6, "exhaustive beam", generates=True)
 def exhaustive_beam(trial: Trial) -> None:
     """A beam that never prunes ranks all texts as exhaustive search does."""
     (example,) = trial.examples(max_size=1)
     penalty = trial.draw(st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), "length penalty")
     stopping: Any = trial.draw(st.sampled_from([False, True, "never"]), "early stopping")
     module = trial.module()
-    limit = max(1, min(3, trial.under_test.widest_target - 1))
-    texts = [list(ids) for ids in itertools.product(FREE, repeat=limit)]
+    limit, free = max(1, min(3, trial.under_test.widest_target - 1)), free_ids(trial)
+    while limit > 1 and len(free) ** limit > MAX_TEXTS:
+        limit -= 1
+    texts = [list(ids) for ids in itertools.product(free, repeat=limit)]
     scores: dict[tuple[int, ...], float] = {}
     of_all = log_probabilities(trial, module, example, texts).tolist()
     for ids, rows in zip(texts, of_all, strict=True):
@@ -61,8 +68,8 @@ def exhaustive_beam(trial: Trial) -> None:
             made += rows[length][token]
         scores[tuple(ids)] = made / limit**penalty
     ranked = sorted(scores, key=lambda ids: -scores[ids])
-    (found,) = module.generate(
-        None if trial.spec.source is None else [example[0]],
+    (values,) = module.generate(
+        raw_sources(trial, [example]),
         strategy="beam",
         beam_size=len(ranked) + 1,
         length_penalty=penalty,
@@ -70,6 +77,7 @@ def exhaustive_beam(trial: Trial) -> None:
         num_return_sequences=len(ranked),
         max_new_tokens=limit,
     )
+    found = generated_ids(trial, [values] if len(ranked) == 1 else values)
     trial.expect(
         sorted(map(tuple, found)) == sorted(scores),
         f"expected each of {len(ranked)} texts once, got {len(found)} texts",
@@ -91,7 +99,7 @@ STRATEGIES: list[dict[str, Any]] = [
 ]
 
 
-@law(6, "scores", tasks=TEXT_TARGET)
+@law(6, "scores", generates=True)
 def scores(trial: Trial) -> None:
     """Scores from generate equal those from score, which equal those of a forward pass."""
     drawn = trial.examples(max_size=3)
@@ -103,13 +111,14 @@ def scores(trial: Trial) -> None:
     )
     if options["num_return_sequences"] == 1:
         generated, returned = [[text] for text in generated], returned[:, None]
+    generated = [generated_ids(trial, texts) for texts in generated]
     for place in range(options["num_return_sequences"]):
         rows = [row for row, found in enumerate(generated) if place < len(found)]
         if not rows:
             continue
         texts = [generated[row][place] for row in rows]
-        sources = None if trial.spec.source is None else [drawn[row][0] for row in rows]
-        theirs = module.score(sources, texts)
+        sources = raw_sources(trial, [drawn[row] for row in rows])
+        theirs = module.score(sources, raw_targets(trial, texts))
         trial.close(returned[rows, place], theirs, "scores from generate and from score")
         batch = trial.batch([(drawn[r][0], text) for r, text in zip(rows, texts, strict=True)])
         assert batch.target_lengths is not None
@@ -121,7 +130,7 @@ def scores(trial: Trial) -> None:
         trial.close(theirs, mine.to(theirs.dtype), "scores from score and from a forward pass")
 
 
-@law(6, "sampling", tasks=TEXT_TARGET)
+@law(6, "sampling", generates=True)
 def sampling(trial: Trial) -> None:
     """The same seed draws the same texts, and the draws of one source do not depend on others."""
     drawn = trial.examples(max_size=3)
@@ -131,9 +140,10 @@ def sampling(trial: Trial) -> None:
     def samples(examples: list[Example]) -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
         given = generate_arguments(trial, examples)
-        return module.generate(
+        texts = module.generate(
             **given, strategy="sample", generator=generator, max_new_tokens=limit
         )
+        return generated_ids(trial, texts)
 
     first, again, alone = samples(drawn), samples(drawn), samples(drawn[:1])
     trial.expect(again == first, f"with the same seed: {first}, then {again}")
@@ -143,7 +153,7 @@ def sampling(trial: Trial) -> None:
     )
 
 
-@law(6, "end of sequence", tasks=TEXT_TARGET)
+@law(6, "end of sequence", generates=True)
 def end_of_sequence(trial: Trial) -> None:
     """Generation stops at the end symbol and otherwise continues up to the length limit."""
     drawn = trial.examples(max_size=3)
@@ -160,7 +170,7 @@ def end_of_sequence(trial: Trial) -> None:
         **(options | {"num_return_sequences": 1}),
         max_new_tokens=limit,
     )
-    for number, answer in enumerate(found):
+    for number, answer in enumerate(generated_ids(trial, found)):
         made = len(answer) - len(drawn[number][1][:2])
         expected = 0 if likely else limit
         trial.expect(

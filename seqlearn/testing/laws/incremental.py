@@ -11,13 +11,14 @@ from seqlearn.testing.definition import Law, law
 from seqlearn.testing.generation_helpers import (
     GAP,
     generate_arguments,
+    generated_ids,
     generation_limit,
     next_logits,
 )
-from seqlearn.testing.trial import TEXT_TARGET, Trial
+from seqlearn.testing.trial import Trial
 
 
-@law(5, "incremental decoding", tasks=TEXT_TARGET)
+@law(5, "incremental decoding", generates=True)
 def incremental_decoding(trial: Trial) -> None:
     """Decoding in several calls that pass on the state equals decoding in one call."""
     module, batch = trial.module(), trial.batch(trial.examples())
@@ -43,13 +44,14 @@ def incremental_decoding(trial: Trial) -> None:
                 tokens, whole = tokens[rows], whole[rows]
 
 
-@law(5, "cached equals uncached", tasks=TEXT_TARGET)
+@law(5, "cached equals uncached", generates=True)
 def cached_equals_uncached(trial: Trial) -> None:
     """Greedy generation picks the most likely token of a forward pass without a cache."""
     drawn = trial.examples(max_size=3)
     module = trial.module()
     limit = generation_limit(trial, drawn)
-    generated = module.generate(**generate_arguments(trial, drawn), max_new_tokens=limit)
+    texts = module.generate(**generate_arguments(trial, drawn), max_new_tokens=limit)
+    generated = generated_ids(trial, texts)
     for number, (example, text) in enumerate(zip(drawn, generated, strict=True)):
         tokens = list(example[1][:2])
         while len(tokens) <= len(text):

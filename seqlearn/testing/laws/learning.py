@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqlearn.testing.cases import Example, rows_of
+from seqlearn.testing.cases import counted_targets, cut_examples, overfitting_examples, rows_of
 from seqlearn.testing.definition import Law, law
-from seqlearn.testing.overfitting import STEPS, Overfit, overfit, overfitting_examples
+from seqlearn.testing.overfitting import STEPS, Overfit, overfit
 from seqlearn.testing.trainer_stub import trainer
-from seqlearn.testing.trial import ALL, NotApplicable, Trial
-
-
-def _without_tokens(trial: Trial, examples: list[Example]) -> list[Example]:
-    """These examples with empty texts."""
-
-    def emptied(side: Any, kind: Any) -> Any:
-        return [] if kind is not None and kind.is_sequence else side
-
-    return [(emptied(s, trial.spec.source), emptied(t, trial.spec.target)) for s, t in examples]
+from seqlearn.testing.trial import NotApplicable, Trial
 
 
 @law(8, "gradients", drawn=False)
@@ -35,7 +24,7 @@ def gradients(trial: Trial) -> None:
     nonzero: dict[str, bool] = {}
     # Three times, for dropout may hide a parameter once. Empty batches need gradients as well:
     # under DDP another process waits for them.
-    rich, empty = trial.rich(), _without_tokens(trial, trial.rich())
+    rich, empty = trial.rich(), cut_examples(trial.spec, trial.rich(), source=0, target=0)
     batches = [("full texts", rich, trial.batch(rich))] * 3
     batches.append(("empty texts", empty, trial.batch(empty)))
     duplicates = trial.batch(rich)._replace(indices=torch.tensor([~0, ~1, ~2, ~3]))
@@ -60,9 +49,10 @@ def gradients(trial: Trial) -> None:
             continue
         # Over a single state an attention weight is one whatever the score, and a sequence of one
         # has no past: with a vector as source such a parameter may rest, if it learns from texts.
-        serves_texts = "sequence-to-sequence" in trial.under_test.serves
-        if trial.task == "vector-to-sequence" and serves_texts:
-            continue
+        if trial.generates and trial.spec.source is not None and not trial.sequence_source:
+            served = [trial.under_test.tasks[task] for task in trial.under_test.serves]
+            if any(s.source and s.source.is_sequence and s.target.needs_decoder for s in served):
+                continue
         message = (
             f"{name} has a gradient of zero; if that is so by mathematics, name it in "
             "zero_gradients"
@@ -101,6 +91,11 @@ def loss_additivity(trial: Trial) -> None:
             module.compute_loss(rows_of(batch, rows))
             for rows in (range(size), range(size, len(drawn)))
         ]
+    counted = counted_targets(trial.spec, batch)
+    trial.expect(
+        counted == int(whole.num_tokens),
+        f"count_items of the target counts {counted} items, and the loss {int(whole.num_tokens)}",
+    )
     total = sum(int(part.num_tokens) for part in parts)
     trial.expect(
         total == int(whole.num_tokens),
@@ -113,7 +108,7 @@ def loss_additivity(trial: Trial) -> None:
 @law(8, "overfit a small batch", drawn=False)
 def overfit_a_small_batch(trial: Trial) -> None:
     """A small batch can be overfitted: every token is right within 400 steps of Adam."""
-    examples = overfitting_examples(trial)
+    examples = overfitting_examples(trial.spec)
     attempts: list[Overfit] = []
     for rate in (1e-2, 3e-3, 3e-2):
         attempts.append(overfit(trial.module(perturbed=False, dtype=torch.float32), trial, rate))
@@ -131,20 +126,24 @@ def overfit_a_small_batch(trial: Trial) -> None:
     trial.expect(holds=False, message=message)
 
 
-@law(8, "initial loss", tasks=tuple(s for s in ALL if s != "sequence-to-vector"), drawn=False)
+@law(8, "initial loss", drawn=False)
 def initial_loss(trial: Trial) -> None:
-    """Before training, the loss is close to the logarithm of the number of classes, in nats."""
+    """Before training, the loss is close to that of outputs of zero, such as log(vocab_size)."""
     module, batch = trial.module(perturbed=False), trial.batch(trial.rich())
     with torch.no_grad():
         output = module.compute_loss(batch)
     if int(output.num_tokens) == 0:
         raise NotApplicable("no target counts in its loss")
-    loss, chance = float(output.loss / output.num_tokens), math.log(module.head.out_features)
+    target, count = trial.spec.target, float(output.num_tokens)
+    labels, mask = target.labels_of(batch)
+    zeros = torch.zeros(int(mask.sum()), module.head.out_features, dtype=trial.dtype)
+    chance = float(target.item_loss(zeros, labels[mask]).sum()) / count
+    loss = float(output.loss) / count
     trial.error = max(trial.error, abs(loss - chance))
     trial.expect(
         0.5 * chance < loss < chance + 2,
-        f"the initial loss is {loss:.3g} nats, chance level {chance:.3g}; initialize the head and "
-        "its inputs with smaller weights",
+        f"the initial loss is {loss:.3g}, that of outputs of zero {chance:.3g}; initialize the "
+        "head and its inputs with smaller weights",
     )
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from seqlearn.core import SequenceModule
 from seqlearn.testing.cases import real_outputs
 from seqlearn.testing.definition import Law, law
-from seqlearn.testing.generation_helpers import generate_arguments, generation_limit
+from seqlearn.testing.generation_helpers import generate_arguments, generation_limit, raw_sources
 from seqlearn.testing.recorded_attention import record_quietly
-from seqlearn.testing.trial import TEXT_TARGET, Trial
+from seqlearn.testing.trial import Trial
 
 
 def attributes_and_hooks(module: SequenceModule) -> list[tuple[Any, ...]]:
@@ -65,9 +65,9 @@ def recording(trial: Trial) -> None:
     )
 
 
-@law(7, "train and eval mode", tasks=(*TEXT_TARGET, "sequence-to-vector (classes)"))
+@law(7, "train and eval mode")
 def train_and_eval_mode(trial: Trial) -> None:
-    """Generation runs in eval mode and restores the mode of every submodule."""
+    """Inference runs in eval mode and restores the mode of every submodule."""
     drawn = trial.examples(max_size=2)
     module = trial.module()
     parts = list(module.modules())
@@ -77,12 +77,15 @@ def train_and_eval_mode(trial: Trial) -> None:
     before = [part.training for part in parts]
 
     def outputs() -> Tensor:
-        if trial.text_target:
+        if trial.generates:
             limit = generation_limit(trial, drawn)
             options: dict[str, Any] = {"max_new_tokens": limit, "return_scores": True}
             return module.generate(**generate_arguments(trial, drawn), **options)[1]
-        sources = [source for source, _ in drawn]
-        return module.classify(sources)[1]
+        found: list[Tensor] = []
+        hook = module.head.register_forward_hook(lambda _, _inputs, output: found.append(output))
+        module.predict(raw_sources(trial, drawn))
+        hook.remove()
+        return torch.cat(found)
 
     found = outputs()
     after = [part.training for part in parts]
@@ -114,9 +117,9 @@ def bf16(trial: Trial) -> None:
     """Outputs under bf16 autocast are close to those in single precision."""
     module, batch = trial.module(dtype=torch.float32), trial.batch(trial.examples(), torch.float32)
     with torch.no_grad():
-        exact = real_outputs(batch, module(batch))
+        exact = real_outputs(trial.spec, batch, module(batch))
         with torch.autocast("cpu", torch.bfloat16):
-            rough = real_outputs(batch, module(batch)).float()
+            rough = real_outputs(trial.spec, batch, module(batch)).float()
     trial.expect(rough.isfinite().all(), "outputs under bf16: values that are not finite")
     size = float(exact.square().mean().sqrt())
     off = float((rough - exact).square().mean().sqrt())
