@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import shlex
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -14,9 +14,12 @@ from typing import IO
 from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
+from seqlearn.cli.devices import Chunk, Request, answer_in_order, devices_of
 from seqlearn.cli.loading import load_checkpoint
 from seqlearn.introspect import record
-from seqlearn.spec.raw_inputs import UnknownSymbolWarning
+
+CHUNK_LINES = 256
+"""Number of lines that are translated together."""
 
 LINES_NAMED = 20
 """Number of lines with unknown symbols that a message names."""
@@ -36,26 +39,46 @@ def translate(argv: Sequence[str]) -> None:
         help="how to treat a line with a symbol outside the vocabulary: encode the symbol as "
         "unknown and name the line at the end (the default), or stop",
     )
+    parser.add_argument(
+        "--accelerator",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help="where the model runs; auto takes a GPU if there is one (the default)",
+    )
+    parser.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        help="number of GPUs (of processes on the CPU); each translates a share of the lines",
+    )
     options = parser.parse_args(argv)
+    devices = devices_of(options.accelerator, options.devices)
     module = load_checkpoint(options.checkpoint, options.model)
+    request = Request(options.checkpoint, options.model, decoding_options(options))
     name = options.file or "standard input"
     with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
-        at_once = 1 if stream.isatty() else 512
-        numbered = enumerate(read_lines(stream, name), 1)
         unknown = UnknownLines(module.spec.source, name, error=options.unknown == "error")
-        while lines := list(itertools.islice(numbered, at_once)):
-            sources = [(number, line) for number, line in lines if line]
-            unknown.check(sources)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UnknownSymbolWarning)  # the lines are named below
-                generated = module.generate(
-                    [line for _, line in sources], **decoding_options(options)
-                )
-            outputs = dict(zip((number for number, _ in sources), generated, strict=True))
-            for number, _ in lines:
-                sys.stdout.write(f"{to_single_line(outputs.get(number, ''))}\n")
-            sys.stdout.flush()
+        interactive = stream.isatty()
+        chunks = _chunks(read_lines(stream, name), 1 if interactive else CHUNK_LINES, unknown)
+        used = devices[:1] if interactive else devices
+        with contextlib.closing(answer_in_order(request, module, chunks, used)) as answers:
+            for lines in answers:
+                sys.stdout.writelines(f"{line}\n" for line in lines)
+                sys.stdout.flush()
         unknown.report()
+
+
+def _chunks(lines: Iterator[str], size: int, unknown: UnknownLines) -> Iterator[Chunk]:
+    """Lines in chunks, each checked for unknown symbols when it is read."""
+    first = 1
+    for number in itertools.count():
+        chunk = Chunk(number, first, list(itertools.islice(lines, size)))
+        if not chunk.lines:
+            return
+        numbered = enumerate(chunk.lines, first)
+        unknown.check((line_number, line) for line_number, line in numbered if line)
+        yield chunk
+        first += len(chunk.lines)
 
 
 def view(argv: Sequence[str]) -> None:

@@ -1,0 +1,197 @@
+"""Run a checkpoint on lines of text, on one device or in one process for each of several devices.
+
+Lines are answered in chunks. A chunk is processed as a whole by one process, with random numbers
+that depend on its number alone, so the answers do not depend on the number of devices.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.cli.loading import load_checkpoint
+from seqlearn.core import SequenceModule
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
+
+AHEAD = 2
+"""Number of chunks for each device that are read before their turn to be written."""
+
+
+class Chunk(NamedTuple):
+    """Consecutive lines.
+
+    Attributes:
+        number: The number of the chunk, from 0.
+        first: The number of its first line in the file, from 1.
+        lines: The lines; empty ones stay empty.
+    """
+
+    number: int
+    first: int
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run.
+
+    Attributes:
+        checkpoint: Path of the checkpoint.
+        model: The class of the checkpoint, as `--model` names it.
+        options: Arguments of `generate`.
+    """
+
+    checkpoint: str
+    model: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[torch.device]:
+    """The devices of the options `--accelerator` and `--devices`; on the CPU, one per process.
+
+    Raises:
+        ValueError: If there are fewer.
+
+    Example:
+        >>> devices_of("cpu", 2)
+        [device(type='cpu'), device(type='cpu')]
+    """
+    if count < 1:
+        raise ValueError(f"--devices: expected at least 1, got {count}")
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator == "cpu" or (accelerator == "auto" and found is None):
+        return [torch.device("cpu")] * count
+    if found is None:
+        raise ValueError("--accelerator gpu: PyTorch finds no GPU; use --accelerator cpu")
+    if count > (available := torch.accelerator.device_count()):
+        raise ValueError(f"--devices: expected at most {available} ({found.type}), got {count}")
+    return [torch.device(found.type, index) for index in range(count)]
+
+
+def answer(module: SequenceModule, chunk: Chunk, options: dict[str, Any]) -> list[str]:
+    """Generate one line for each line of a chunk."""
+    sources = [line for line in chunk.lines if line]
+    torch.manual_seed(chunk.number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
+        generated = iter(module.generate(sources, **options))
+    return [to_single_line(next(generated)) if line else "" for line in chunk.lines]
+
+
+def answer_in_order(
+    request: Request,
+    module: SequenceModule,
+    chunks: Iterable[Chunk],
+    devices: list[torch.device],
+) -> Generator[list[str], None, None]:
+    """Answer chunks on one device in this process, or on several in a process for each.
+
+    Args:
+        request: What to run.
+        module: The loaded checkpoint, which one device uses.
+        chunks: The chunks; they are read as needed.
+        devices: The devices.
+
+    Yields:
+        The lines of each chunk, in order.
+
+    Raises:
+        RuntimeError: If a process ends before its chunk is done.
+        Exception: The first error, of a chunk or of the iterable of chunks, after the lines of all
+            chunks before it. All processes have ended then.
+    """
+    if len(devices) == 1:
+        module.to(devices[0])
+        for chunk in chunks:
+            yield answer(module, chunk, request.options)
+    else:
+        yield from _answer_in_processes(request, chunks, devices)
+
+
+def _answer_in_processes(
+    request: Request, chunks: Iterable[Chunk], devices: list[torch.device]
+) -> Iterator[list[str]]:
+    """Answer chunks in a process for each device, in turn; see `answer_in_order`."""
+    context = multiprocessing.get_context("spawn")  # CUDA does not support fork
+    others = multiprocessing.active_children()
+    pools = [ProcessPoolExecutor(1, context) for _ in devices]
+    threads = max(1, torch.get_num_threads() // len(devices))
+    pending: deque[tuple[Chunk, torch.device, Future[list[str]]]] = deque()
+    errors: list[ValueError] = []
+    try:
+        for chunk in _until_error(chunks, errors):
+            turn = chunk.number % len(devices)
+            task = pools[turn].submit(_answer_in_worker, request, devices[turn], threads, chunk)
+            pending.append((chunk, devices[turn], task))
+            if len(pending) >= AHEAD * len(devices):
+                yield _result(*pending.popleft())
+        while pending:
+            yield _result(*pending.popleft())
+        if errors:
+            raise errors[0]
+    except BaseException:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()
+        raise
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+def _until_error(chunks: Iterable[Chunk], errors: list[ValueError]) -> Iterator[Chunk]:
+    """The chunks before one that cannot be read; its error is kept for its turn."""
+    try:
+        yield from chunks
+    except ValueError as error:
+        errors.append(error)
+
+
+def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list[str]:
+    try:
+        return task.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"the process on {device} was killed while it processed the lines {chunk.first} to "
+            f"{chunk.first + len(chunk.lines) - 1}; if memory was short, use fewer --devices"
+        ) from error
+
+
+def _answer_in_worker(
+    request: Request, device: torch.device, threads: int, chunk: Chunk
+) -> list[str]:
+    return answer(
+        _loaded(request.checkpoint, request.model, device, threads), chunk, request.options
+    )
+
+
+@functools.cache
+def _loaded(
+    checkpoint: str, model: str | None, device: torch.device, threads: int
+) -> SequenceModule:
+    """The module of a worker, loaded with its first chunk."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C also reaches the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    return load_checkpoint(checkpoint, model).to(device)
+
+
+def _end_with_parent() -> None:
+    """End this process when the command has ended, also if it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
