@@ -249,8 +249,9 @@ def _generation(
 def _check_result(result: GenerationResult | None, num_outputs: int) -> None:
     if result is None:
         raise RuntimeError(
-            "the decoding strategy did not report its result; call "
-            "seqlearn.instrumentation.end_decoding(beam_paths, tokens) after its last step"
+            "the decoding strategy reports no steps, so what it generates cannot be recorded; in "
+            "it, call seqlearn.instrumentation.decoding_step(parents) before each step and "
+            "end_decoding(beam_paths, tokens) after the last one, or generate outside of record()"
         )
     sizes = len(result.beam_paths), len(result.tokens)
     if sizes != (num_outputs, num_outputs):

@@ -164,7 +164,7 @@ class BeamSearch:
             there are fewer.
 
         Raises:
-            ValueError: If `max_new_tokens` is below one, or the logits are NaN.
+            ValueError: If `max_new_tokens` is below one, or the logits are NaN or infinite.
         """
         check_max_new_tokens(max_new_tokens)
         finished = _Candidates.empty(len(prefix), self.beam_size, prefix.device)
@@ -272,8 +272,8 @@ def _backtrack(
         real = [at for at in range(source * size, (source + 1) * size) if scores[at] > NEG_INF]
         if not real:
             raise ValueError(
-                f"row {source + 1}: expected logits that are numbers, got NaN; load a checkpoint "
-                "from before the training diverged"
+                f"row {source + 1}: no text has a probability above zero; relax the options that "
+                "exclude tokens, such as min_new_tokens"
             )
         beam_paths.append([(last[at], last_row[at]) for at in real])
         has_end = {at: ids[at][last[at]] == END for at in real}

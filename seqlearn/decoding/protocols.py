@@ -30,10 +30,14 @@ class LogitsFunction(Protocol):
 
 
 class _History(NamedTuple):
-    """The decoder's state, and the ids that it has read; ids are kept for processors alone."""
+    """The decoder's state, the ids that it has read, and how many calls there were.
+
+    Ids are kept for processors alone.
+    """
 
     decoder: State | None
     ids: Tensor | None
+    step: int
 
 
 class NextToken:
@@ -72,6 +76,9 @@ class NextToken:
         Returns:
             Logits, -∞ for what may not be generated, in single precision at least, also under
             autocast; and the new state.
+
+        Raises:
+            ValueError: If the model's logits are NaN or infinite; the message names step and row.
         """
         logits, history = self._call(tokens, memory, state)
         return self._process(logits, history.ids), history
@@ -89,13 +96,14 @@ class NextToken:
     def _call(
         self, tokens: Tensor, memory: Memory | None, state: State | None
     ) -> tuple[Tensor, _History]:
-        history = _History(None, None) if state is None else state
+        history = _History(None, None, 0) if state is None else state
         logits, decoder = self._model(tokens, memory, history.decoder)
         ids = None
         if self._processors:
             ids = tokens if history.ids is None else torch.cat([history.ids, tokens], 1)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return logits, _History(decoder, ids)
+        _check_numbers(logits, history.step + 1)
+        return logits, _History(decoder, ids, history.step + 1)
 
     def _process(self, scores: Tensor, ids: Tensor | None) -> Tensor:
         """Apply the processors; a row in which they leave no token ends."""
@@ -109,6 +117,20 @@ class NextToken:
             blocked = (processed == NEG_INF).all(-1)
             processed[:, END] = torch.where(blocked, scores[:, END], processed[:, END])
         return processed
+
+
+def _check_numbers(logits: Tensor, step: int) -> None:
+    """Check that each row has a largest logit; else a strategy would return arbitrary tokens."""
+    largest = logits.amax(-1)  # NaN if one logit is
+    if bool(largest.isfinite().all()):
+        return
+    row = int((~largest.isfinite()).nonzero()[0])
+    kind = "NaN" if bool(largest[row].isnan()) else "infinite"
+    raise ValueError(
+        f"the model's logits are {kind} at decoding step {step} (row {row + 1} of {len(logits)}); "
+        "load a checkpoint from before the training diverged, use a precision with a larger range, "
+        "or correct sources with very large numbers"
+    )
 
 
 @runtime_checkable

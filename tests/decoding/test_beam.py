@@ -259,5 +259,5 @@ def test_a_limit_below_one_and_logits_that_are_not_numbers_are_refused() -> None
     def broken(tokens: Tensor, memory: object, state: object) -> tuple[Tensor, None]:
         return torch.full((len(tokens), VOCAB), math.nan), None
 
-    with pytest.raises(ValueError, match="row 1: expected logits that are numbers, got NaN"):
+    with pytest.raises(ValueError, match="the model's logits are NaN at decoding step 1"):
         BeamSearch().search(NextToken(broken), torch.full((2, 1), START), None, max_new_tokens=3)

@@ -131,3 +131,40 @@ def test_the_recording_holds_the_text_that_was_returned(model: sl.GRU) -> None:
     for tokens, ids in zip(recording.tokens, texts, strict=True):
         output = [token for token in tokens.decoder_output if token != "</s>"]
         assert output == [str(token) for token in ids]
+
+
+def test_a_loop_of_ones_own_is_recorded(model: sl.GRU) -> None:
+    with sl.record(model, what=["states"]) as recording:
+        texts = model.generate(SOURCES, strategy=SecondBest(), max_new_tokens=3)
+    for row, (tokens, ids) in enumerate(zip(recording.tokens, texts, strict=True)):
+        assert [token for token in tokens.decoder_output if token != "</s>"] == list(map(str, ids))
+        memory = model.encode(torch.tensor([SOURCES[row]]), torch.tensor([len(SOURCES[row])]))
+        hidden, _ = model.decode(torch.tensor([[START, *ids][:3]]), memory)
+        states = recording.states["decoder.layers.0"][row, : hidden.shape[1]]
+        torch.testing.assert_close(model.head.weight @ hidden[0].mT, model.head.weight @ states.mT)
+
+
+def test_a_strategy_that_reports_no_steps_cannot_be_recorded(model: sl.GRU) -> None:
+    assert model.generate([[4]], strategy=Fixed([[[5]]])) == [[5]]
+    with pytest.raises(RuntimeError, match=r"reports no steps, .*decoding_step"), sl.record(model):
+        model.generate([[4]], strategy=Fixed([[[5]]]))
+
+
+@pytest.mark.parametrize("options", [{}, {"strategy": "beam"}, {"strategy": "sample"}])
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
+def test_logits_that_are_not_numbers_are_the_fault_of_the_model(
+    options: dict[str, Any], value: float, word: str
+) -> None:
+    class Diverges(sl.GRU):
+        steps = 0
+
+        def decode(self, tokens: Any, memory: Any, state: Any = None) -> Any:
+            hidden, state = super().decode(tokens, memory, state)
+            self.steps += 1
+            return hidden.fill_(value) if self.steps == 3 else hidden, state
+
+    model = Diverges(TEXT, d_model=8)
+    with torch.no_grad():
+        model.head.weight.abs_()
+    with pytest.raises(ValueError, match=f"the model's logits are {word} at decoding step 3"):
+        model.generate(SOURCES, min_new_tokens=5, max_new_tokens=6, **options)

@@ -7,7 +7,7 @@ Minimum Bayes risk decoding: draw some texts and take the one most like the othe
 from collections import Counter
 
 from seqlearn.decoding import Sampling
-from seqlearn.instrumentation import end_decoding
+from seqlearn.instrumentation import decoding_step, end_decoding
 
 
 class MinimumBayesRisk:
@@ -34,15 +34,21 @@ class SecondBest:
     rows_per_source, num_seeds = 1, 0
 
     def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
+        decoding_step(None)  # for recordings: each row continues itself
         logits, state = next_token.logits(prefix, memory)
         tokens = logits.topk(2).indices[:, 1:]
         generated = [tokens]
         for _ in range(max_new_tokens - 1):
+            decoding_step(None)
             logits, state = next_token.logits(tokens, memory, state)
             tokens = logits.argmax(-1, keepdim=True)
             generated.append(tokens)
         rows = [[token.item() for token in row] for row in zip(*generated, strict=True)]
-        return [[row[: row.index(3)] if 3 in row else row] for row in rows]
+        texts = [row[: row.index(3)] if 3 in row else row for row in rows]
+        last = [[(min(len(text), max_new_tokens - 1), n)] for n, text in enumerate(texts)]
+        whole = [[*start, *text] for start, text in zip(prefix.tolist(), texts, strict=True)]
+        end_decoding(last, whole)
+        return [[text] for text in texts]
 
 
 def likeness(text, texts):
