@@ -127,7 +127,7 @@ def test_tensorboard_gets_figures_and_entropies(tmp_path: Path) -> None:
     assert pictures(tmp_path) == []
 
 
-def test_a_folder_asked_for_is_written_beside_the_logger(tmp_path: Path) -> None:
+def test_a_given_folder_is_written_beside_the_logger(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, name="tb")
     fit(tmp_path, AttentionMonitor(directory=tmp_path / "maps"), logger=logger)
     assert pictures(tmp_path) == ["maps/cross-step000004.png", "maps/cross-step000008.png"]
@@ -173,7 +173,7 @@ def test_looking_changes_nothing_in_training(tmp_path: Path) -> None:
     assert losses(AttentionMonitor(every_n_steps=1, run=run)) == unwatched
 
 
-def test_it_looks_when_it_was_asked_to_and_only_then(tmp_path: Path) -> None:
+def test_it_observes_at_the_given_steps_only(tmp_path: Path) -> None:
     calls: list[tuple[int, bool, bool]] = []
 
     def run(module: L.LightningModule, probe: Any) -> None:

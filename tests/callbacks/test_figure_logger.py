@@ -109,7 +109,7 @@ def test_files_stand_in_for_loggers_that_take_no_figures_or_texts(tmp_path: Path
     assert logger.experiment.metrics[-1]["mine/n"] == 0.5
 
 
-def test_files_that_were_asked_for_are_written_beside_the_logger(tmp_path: Path) -> None:
+def test_given_files_are_written_beside_the_logger(tmp_path: Path) -> None:
     report = FigureLogger(
         [TensorBoardLogger(tmp_path, name="tb")], tmp_path / "files", 7, files=True
     )

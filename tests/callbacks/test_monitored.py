@@ -30,7 +30,9 @@ def test_every_scalar_is_in_callback_metrics_without_any_logger(
         assert metrics[tag] > 0
 
 
-def test_early_stopping_sees_the_look_of_its_own_epoch_in_any_order(fit, module, batches) -> None:
+def test_early_stopping_sees_the_figures_of_its_own_epoch_in_any_order(
+    fit, module, batches
+) -> None:
     seen = []
 
     class Stop(EarlyStopping):

@@ -22,7 +22,7 @@ def text(ids: list[int]) -> str:
 
 
 @pytest.mark.parametrize(("name", "task"), SERVED)
-def test_every_architecture_answers(module, batches, name: str, task: str) -> None:
+def test_every_architecture_predicts(module, batches, name: str, task: str) -> None:
     model, batch = module(name, task).eval(), batches(task)[0]
     columns, rows = compare_to_targets(model, batch)
     assert len(rows) == 3

@@ -43,7 +43,7 @@ def test_the_memory_of_an_empty_source_is_masked_and_zero(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_token_gives_no_answer_and_keeps_the_state(name: str) -> None:
+def test_zero_tokens_give_no_output_and_keep_the_state(name: str) -> None:
     torch.manual_seed(1)
     model = MODELS[name](SPEC).train()
     calls: list[int] = []

@@ -61,7 +61,7 @@ def test_a_call_that_ends_leaves_the_mode_of_another_that_still_runs() -> None:
     assert all(part.training for part in model.modules())
 
 
-def test_four_threads_answer_as_one_does() -> None:
+def test_four_threads_generate_as_one_does() -> None:
     torch.manual_seed(1)
     model = sl.GRU(SPEC, d_model=8, num_layers=2, dropout=0.5).train()
     source = [[4, 5, 6]]

@@ -150,7 +150,7 @@ def test_what_comes_back() -> None:
     assert scores.shape == (0, 2)
 
 
-def test_an_answer_that_is_missing_has_no_probability() -> None:
+def test_a_missing_text_has_no_probability() -> None:
     model = transformer(sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(5, 6)))
     options = {"strategy": "beam", "beam_size": 5, "num_return_sequences": 5, "return_scores": True}
     texts, scores = model.generate([[4], [5, 6]], **options, max_new_tokens=1)
@@ -188,7 +188,7 @@ def test_sampling_repeats_with_the_state_of_its_generator(monkeypatch: pytest.Mo
     assert model.generate(SOURCES, strategy="sample") == drawn
 
 
-def test_a_language_model_without_prompts_gives_one_answer() -> None:
+def test_a_language_model_without_prompts_gives_one_text() -> None:
     language = transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
     assert len(language.generate(max_new_tokens=4)) == 1
     assert len(language.generate(**BEAM, num_return_sequences=3, max_new_tokens=4)[0]) == 3
@@ -263,7 +263,7 @@ def test_a_vector_source_is_checked() -> None:
         model.score([[0, 1], "ab"], [[4], [4]])
 
 
-def test_targets_are_asked_for() -> None:
+def test_missing_targets_are_an_error() -> None:
     language = transformer(sl.SequenceSpec(None, sl.TextSpec(9, 6)))
     assert torch.equal(language.score(targets=[[5, 6], []]), language.score(None, [[5, 6], []]))
     with pytest.raises(ValueError, match=r"no source; .* score\(targets=…\)"):
@@ -359,7 +359,7 @@ def test_an_overridden_forward_is_used_by_classify_and_predict() -> None:
 
 
 @pytest.mark.parametrize("options", [BEAM | {"num_return_sequences": 2}, {"strategy": "sample"}])
-def test_a_recording_follows_the_best_answer(options: dict[str, object]) -> None:
+def test_a_recording_follows_the_best_hypothesis(options: dict[str, object]) -> None:
     """It sees what a forward call over that answer's tokens sees, and scoring is not recorded."""
     model = transformer()
     torch.manual_seed(2)

@@ -29,7 +29,7 @@ def test_is_short() -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 40
 
 
-def test_trains_answers_and_loads(data: sl.data.TextPairs, tmp_path: Path) -> None:
+def test_trains_predicts_and_loads(data: sl.data.TextPairs, tmp_path: Path) -> None:
     L.seed_everything(0, verbose=False)
     model = MyModel(data.spec, recipe=sl.Recipe(lr=1e-2, warmup_steps=1, schedule="constant"))
     trainer = L.Trainer(

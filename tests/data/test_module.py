@@ -253,7 +253,7 @@ def test_a_source_must_say_its_examples() -> None:
         SequenceDataModule(Text(), Text())  # type: ignore[abstract]
 
 
-def test_a_split_that_is_not_there_is_an_error_when_it_is_asked_for() -> None:
+def test_a_missing_split_is_an_error_when_it_is_used() -> None:
     data = Given(Text(), Text(), {"train": PAIRS["train"]})
     assert len(data.dataset("test")) == 0
     for name in ("val", "test", "predict"):

@@ -88,7 +88,7 @@ def test_a_beam_that_never_prunes_equals_brute_force(penalty: float, stopping: b
 
 
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
-def test_a_wide_beam_finds_the_best_and_gives_fewer_answers_than_asked_for(penalty: float) -> None:
+def test_a_wide_beam_finds_the_best_and_may_return_fewer_texts(penalty: float) -> None:
     (found,) = run(BeamSearch(12, penalty, "never"), [5], 2)
     assert len(found) == 12
     expected = sorted(every_answer(5, 2), key=lambda a: -score(a, penalty))
@@ -121,7 +121,7 @@ def test_best_first_by_the_penalised_score() -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-def test_a_higher_penalty_gives_longer_answers() -> None:
+def test_a_higher_penalty_gives_longer_texts() -> None:
     lengths = []
     for penalty in (-1.0, 0.0, 1.0, 3.0):
         found = run(BeamSearch(4, penalty, "never"), list(range(10)), 6)

@@ -50,7 +50,7 @@ def test_the_distribution_is_that_of_the_reference(
 
 
 @pytest.mark.parametrize("options", [(), (1.0, 5), (1.0, None, 0.99), (1e-6,), (1e6,)])
-def test_what_may_not_be_answered_never_is(options: tuple[float, ...]) -> None:
+def test_suppressed_tokens_are_never_generated(options: tuple[float, ...]) -> None:
     logits = torch.randn(1000, 30) * 20
     logits[:, [PAD, START, 29]] = -math.inf
     for uniform in (torch.rand(1000) + 1e-9, torch.full((1000,), 1e-16), torch.ones(1000)):
@@ -94,7 +94,7 @@ def run(
     )
 
 
-def test_answers_are_drawn_from_the_model() -> None:
+def test_texts_are_drawn_from_the_model() -> None:
     """Chi-square over all answers of at most two tokens, at a fixed seed."""
     draws = 4000
     (found,) = run([0.5], [list(range(draws))], max_new_tokens=2)

@@ -26,7 +26,7 @@ def test_each_law_holds(check: Callable[[], None]) -> None:
     check()
 
 
-def test_compiled_modules_answer_as_they_do_uncompiled() -> None:
+def test_compiled_modules_predict_as_uncompiled_ones() -> None:
     """For every module, without the run-time checks of shapes."""
     here = Path(__file__).parent
     done = subprocess.run(

@@ -56,7 +56,7 @@ def test_every_step_has_its_token(case: Case) -> None:
     cases(tasks=("sequence-to-sequence", "vector-to-sequence", "language-modeling")),
     st.sampled_from([{}, {"strategy": "beam", "beam_size": 3}, {"strategy": "sample"}]),
 )
-def test_generation_is_recorded_as_the_forward_call_over_its_answers(
+def test_generation_is_recorded_as_the_forward_pass_over_its_texts(
     case: Case, strategy: dict[str, object]
 ) -> None:
     """Greedy, sampled, or the best hypothesis of a beam: attention, states and gates."""

@@ -101,7 +101,7 @@ def test_a_longer_source_is_cut_by_option() -> None:
 
 
 @pytest.mark.parametrize("window", [1, 2, 4])
-def test_nothing_outside_the_window_changes_the_answer(window: int) -> None:
+def test_nothing_outside_the_window_changes_the_output(window: int) -> None:
     model = model_of(LANGUAGE, window=window)
     embedded = torch.randn(1, 7, 4).double().requires_grad_()
     answers, _ = model.decoder(embedded, None)
@@ -111,7 +111,7 @@ def test_nothing_outside_the_window_changes_the_answer(window: int) -> None:
         assert moved == [step - window < place <= step for place in range(7)]
 
 
-def test_no_tokens_no_answers_and_the_same_past() -> None:
+def test_zero_tokens_give_an_empty_output_and_the_same_state() -> None:
     model = model_of(LANGUAGE, window=3)
     tokens = torch.tensor([[2, 4, 5]])
     none, state = model.decode(tokens[:, :0], None)

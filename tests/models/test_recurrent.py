@@ -81,7 +81,7 @@ def test_dropout_falls_beside_the_path_through_time(model_class: type[sl.Sequenc
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize("model_class", MODELS)
-def test_every_task_answers(model_class: type[sl.SequenceModule], bidirectional: bool) -> None:
+def test_every_task_predicts(model_class: type[sl.SequenceModule], bidirectional: bool) -> None:
     sizes = {"d_model": 8, "num_layers": 2, "bidirectional": bidirectional}
     model = model_class(SPEC, **sizes)
     together = model.generate(SOURCES, max_new_tokens=4)

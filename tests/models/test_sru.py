@@ -105,7 +105,7 @@ def test_padding_and_other_rows_change_nothing() -> None:
     assert (memory.pooled[2] == 0).all()
 
 
-def test_it_answers_by_every_strategy() -> None:
+def test_it_generates_with_every_strategy() -> None:
     model, _ = sru("sequence-to-sequence")
     greedy = model.generate(SOURCES, max_new_tokens=5)
     assert greedy == [model.generate([source], max_new_tokens=5)[0] for source in SOURCES]

@@ -176,7 +176,7 @@ def test_a_refusal_is_said_at_once(server: Server, tmp_path: Path):
     assert len(server.asked) == 1
 
 
-def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path):
+def test_a_busy_server_is_tried_again(server: Server, tmp_path: Path):
     download(server.url("busy"), tmp_path / "file.bin", DIGEST, pause=0)
     assert len(server.asked) == 2
 

@@ -33,7 +33,7 @@ def official() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("distance", "prefix_length"), [(0, 4), (1, 3), (10, 0), (300, 7)])
-def test_the_distance_is_exact_and_the_answer_right(distance: int, prefix_length: int):
+def test_the_distance_is_exact_and_the_target_right(distance: int, prefix_length: int):
     spoken = official()
     data = Recall(distance, prefix_length=prefix_length)
     assert data.distance == distance
@@ -49,7 +49,7 @@ def test_the_distance_is_exact_and_the_answer_right(distance: int, prefix_length
             assert set(match[2].split()) <= set(FILLER)
 
 
-def test_a_language_model_reads_the_same_texts_and_the_answer():
+def test_a_language_model_gets_the_same_texts_and_the_target():
     classes, language_model = (Recall(3, task=task, **SMALL) for task in TASKS)
     for split in SPLITS:
         expected = [(None, f"{text} {language}") for text, language in classes.examples(split)]
@@ -175,7 +175,7 @@ def test_a_batch_holds_texts_and_classes():
     assert (text, data.spec.target.labels[batch.target[0]]) in set(data.examples("train"))
 
 
-def test_a_batch_for_a_language_model_is_text_with_its_answer():
+def test_a_batch_for_a_language_model_is_text_with_its_target():
     data = Recall(20, task=TASKS[1], **SMALL)
     assert data.spec.task == "language-modeling"
     length = 4 + 5 + 20 + 3 + 1

@@ -38,7 +38,7 @@ def all_pairs(data: Synthetic) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_answers_are_right(operation: str):
+def test_targets_are_right(operation: str):
     sizes = {"train_examples": 2_000, "held_out_examples": 300}
     whole, last = (Synthetic(operation, task=task, **sizes) for task in TASKS)
     for split, count in zip(SPLITS, (2_000, 300, 300), strict=True):

@@ -236,7 +236,7 @@ def test_seqlearns_own_attention_is_recorded_once() -> None:
     assert len(listener.activations) == 1
 
 
-def test_nested_recordings_hear_each_call_once() -> None:
+def test_nested_recordings_record_each_call_once() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     model = nn.Sequential(layer, Outer())
     listener, inputs = Listener(), torch.randn(2, 3, 8)
