@@ -12,6 +12,7 @@ from torch import Tensor
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation import batch_sources, references
+from seqlearn.core.sharding import is_sharded
 from seqlearn.metrics import CorpusBLEU, TextExactMatch
 from seqlearn.plain_data import check_whole_number
 
@@ -78,8 +79,9 @@ class GenerationMetrics(L.Callback):
         self._exact_match = TextExactMatch().to(pl_module.device)
         for metric in (self._bleu, self._exact_match):
             metric.update([], [])  # a rank may have no example, of which torchmetrics would warn
-        share, more = divmod(self.num_examples or 0, trainer.world_size)
-        self._left = share + (trainer.global_rank < more)
+        replicas = trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
+        share, more = divmod(self.num_examples or 0, replicas["num_replicas"])
+        self._left = share + (replicas["rank"] < more)
         limit = trainer.limit_val_batches  # an int is a number of batches, a float a share
         self._whole_split = isinstance(limit, float) and limit == 1.0
 
@@ -95,7 +97,7 @@ class GenerationMetrics(L.Callback):
         """Generate for the examples of a batch that are used."""
         assert isinstance(pl_module, SequenceModule)
         rows = self._rows(batch) if self._is_due(trainer) else []
-        if rows:
+        if rows or (is_sharded(pl_module) and self._is_due(trainer)):  # then on all ranks
             sources = batch_sources(pl_module.spec, batch)
             texts: list[str] = pl_module.generate([sources[row] for row in rows])
             truth = references(pl_module.spec, batch)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import set_parsing_settings
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -62,7 +63,7 @@ class SequenceCLI(LightningCLI):
             return
         trainer = config.trainer.as_dict()
         config.ckpt_path = path = resolve(str(self.subcommand), str(given), trainer)
-        if path not in (None, "hpc") and not Path(str(path)).is_dir():
+        if path not in (None, "hpc"):
             checkpoints.read_checkpoint(str(path), map_location="meta")
         if path is None:
             print_once("Starting a new run: there is no checkpoint to continue from")
@@ -78,6 +79,13 @@ class SequenceCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Ignore the checkpoint's hyper-parameters: a file must not decide which class is built."""
 
+    def instantiate_trainer(self, **arguments: Any) -> Trainer:
+        """Make the Trainer, with `AtomicCheckpointIO` unless the user chose another plugin."""
+        trainer = super().instantiate_trainer(**arguments)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
     def fit(self, **arguments: Any) -> None:
         """Train, and print the path of the checkpoint, also after an error."""
         trainer: Any = self.trainer
@@ -85,8 +93,6 @@ class SequenceCLI(LightningCLI):
         trainer.callbacks.insert(0, last)
         if not any(isinstance(one, Interrupt) for one in trainer.callbacks):
             trainer.callbacks.append(Interrupt())
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # none that the user chose
-            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         try:
             trainer.fit(**arguments)
         finally:

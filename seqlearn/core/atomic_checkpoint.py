@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from seqlearn.atomic_files import atomic_path
-from seqlearn.core.checkpoint import verify_checksum
+from seqlearn.core.checkpoint import read_checkpoint, verify_checksum
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -63,7 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Load a checkpoint.
 
         Args:
-            path: A file, or an address that fsspec can open.
+            path: A file, the folder of a sharded checkpoint, or an address that fsspec can open.
             map_location: As in `torch.load`.
             weights_only: As in `torch.load`.
 
@@ -71,8 +71,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged.
         """
+        if Path(path).is_dir():
+            return read_checkpoint(path)
         files, local = url_to_fs(str(path))
-        if files.exists(local) and not Path(local).is_dir():
+        if files.exists(local):
             verify_checksum(path)
         loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
         return loaded

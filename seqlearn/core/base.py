@@ -22,6 +22,7 @@ from seqlearn.core.hparams import check_spec
 from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.recipe import Recipe, check_smoothing
+from seqlearn.core.sharding import Sharded
 from seqlearn.core.steps import TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
@@ -30,7 +31,7 @@ from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
 
 
-class SequenceModule(GenerationMixin, TrainingSteps, Checkpointed):
+class SequenceModule(GenerationMixin, TrainingSteps, Sharded, Checkpointed):
     """The base class of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and

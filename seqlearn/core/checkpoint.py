@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
+import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
@@ -16,6 +17,7 @@ from torch import nn
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hparams import bind_arguments
 from seqlearn.core.recipe import Recipe
+from seqlearn.core.sharded_checkpoint import read_folder, verify_folder
 from seqlearn.spec import SequenceSpec
 
 KEY = "seqlearn"
@@ -39,7 +41,7 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
     """Read a checkpoint without running code from it.
 
     Args:
-        path: A file, or a URL that fsspec can open.
+        path: A file, a URL that fsspec can open, or the folder of a sharded checkpoint.
         map_location: The device of the tensors, as in `torch.load`.
 
     Raises:
@@ -48,9 +50,12 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
             checkpoint of seqlearn.
     """
     try:
-        with fsspec.open(str(path), "rb") as file:
-            _check_sums(file)
-            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+        if Path(path).is_dir():
+            checkpoint = read_folder(path, map_location)
+        else:
+            with fsspec.open(str(path), "rb") as file:
+                _check_sums(file)
+                checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
@@ -78,10 +83,10 @@ def _unsafe(path: str | Path, error: Exception) -> ValueError:
 
 
 def verify_checksum(path: str | Path) -> None:
-    """Verify the checksums of a checkpoint that Lightning has read. A folder of shards has none.
+    """Verify the checksums of a checkpoint that Lightning has read.
 
     Args:
-        path: A file or folder, or a URL that fsspec can open.
+        path: A file, or a URL that fsspec can open. Folders are verified before they are read.
 
     Raises:
         ValueError: If the file is damaged.
@@ -93,6 +98,28 @@ def verify_checksum(path: str | Path) -> None:
             _check_sums(file)
     except Exception as error:
         raise _unsafe(path, error) from error
+
+
+def verify_sharded(path: str | Path, trainer: L.Trainer) -> None:
+    """Verify a sharded checkpoint before the strategy reads it. All ranks call it.
+
+    Args:
+        path: The folder.
+        trainer: The trainer whose strategy reads it.
+
+    Raises:
+        ValueError: On all ranks, if it is damaged, or its files would run code when they are read.
+    """
+    damage: Exception | None = None
+    try:
+        verify_folder(path, trainer.global_rank, trainer.world_size)
+    except Exception as error:  # noqa: BLE001 -- raised again once all ranks know of it
+        damage = error
+    whole = trainer.strategy.reduce_boolean_decision(damage is None, all=True)
+    if damage is not None:
+        raise _unsafe(path, damage) from damage
+    if not whole:
+        raise _unsafe(path, ValueError("the output of another process says where"))
 
 
 def _check_sums(file: Any) -> None:
@@ -109,7 +136,13 @@ def _check_sums(file: Any) -> None:
 
 def own_class(cls: type) -> type:
     """The class as written by its author; `fully_shard` and parametrizations derive from it."""
-    return next(each for each in cls.__mro__ if not each.__module__.startswith("torch."))
+    return next(each for each in cls.__mro__ if not _derived_by_torch(each))
+
+
+def _derived_by_torch(cls: type) -> bool:
+    """Whether torch made the class; with the metaclass `ABCMeta`, its module is `abc`."""
+    named = cls.__name__.startswith(("FSDP", "Parametrized"))
+    return cls.__module__.startswith("torch.") or (cls.__module__ == "abc" and named)
 
 
 def known_class(name: str, root: type) -> type | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 COMPLETED = (
     "setup",
+    "configure_model",
     "on_fit_start",
     "on_train_start",
     "on_train_batch_start",

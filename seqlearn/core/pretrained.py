@@ -12,14 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import torch
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors.torch import load_file, load_model, save_model
+from safetensors.torch import load_file, load_model, save_file, save_model
 
 from seqlearn.atomic_files import atomic_path
 from seqlearn.class_methods import class_only_method
 from seqlearn.core.checkpoint import build, check_class, check_weights, class_name
 from seqlearn.core.hparams import InitArgsMixin
+from seqlearn.core.sharding import Gathered, gather_weights, is_sharded
 from seqlearn.spec import SequenceSpec
 
 FORMAT = "seqlearn.pretrained/2"
@@ -39,7 +41,8 @@ class Pretrained(InitArgsMixin):
         They hold the spec (including tokenizers and labels), the constructor arguments and the
         weights, but not the state of the optimizer. To resume training, use a checkpoint.
 
-        Both files are complete before the first of them replaces an existing file.
+        Both files are complete before the first of them replaces an existing file. If the module is
+        sharded (FSDP2), all ranks must call it; rank zero writes.
 
         Args:
             folder: The folder; it is created if it does not exist, and existing files are replaced.
@@ -47,9 +50,17 @@ class Pretrained(InitArgsMixin):
         Raises:
             OSError: If the files cannot be written; the existing files are unchanged.
         """
-        self._save_files(Path(folder), "the argument `folder`")
+        if not is_sharded(self):
+            self._save_files(Path(folder), "the argument `folder`")
+            return
+        gathered = gather_weights(self)
+        try:
+            if gathered.weights:
+                self._save_files(Path(folder), "the argument `folder`", gathered)
+        finally:
+            torch.distributed.barrier()
 
-    def _save_files(self, folder: Path, option: str) -> None:
+    def _save_files(self, folder: Path, option: str, gathered: Gathered | None = None) -> None:
         """Write both files; `option` chooses another folder."""
         content = "the files of save_pretrained"
         size = sum(weights.nbytes for weights in self.state_dict().values())
@@ -58,7 +69,10 @@ class Pretrained(InitArgsMixin):
             atomic_path(folder / WEIGHTS, content, option, size) as part,
         ):
             part.touch()  # raises the error of the system; safetensors has one of its own
-            save_model(self, str(part), metadata={"format": "pt"})
+            if gathered is None:
+                save_model(self, str(part), metadata={"format": "pt"})
+            else:
+                save_file(gathered.weights, part, metadata={"format": "pt"} | gathered.shared)
             config = {
                 "format": FORMAT,
                 "class": class_name(type(self)),
@@ -132,7 +146,13 @@ class Pretrained(InitArgsMixin):
 
         Raises:
             OSError: If the Hub cannot be reached, or denies the request.
+            ValueError: If the module is sharded over processes.
         """
+        if is_sharded(self):
+            raise ValueError(
+                "push_to_hub needs a whole module, and this one is sharded; call save_pretrained "
+                "on all ranks, and push_to_hub of from_pretrained(folder) in one process"
+            )
         api = HfApi(library_name="seqlearn")
         api.create_repo(repo_id, private=private, exist_ok=True)
         with TemporaryDirectory() as folder:

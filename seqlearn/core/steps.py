@@ -108,11 +108,12 @@ class TrainingSteps(FiniteSteps):
             self.train()
 
     def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Seed the random numbers of this step from the seed, the rank and the batch number."""
+        """Seed the random numbers of this step from the seed, the replica and the batch number."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._carried.mark(self._batches_done())
         number = self.trainer.fit_loop.total_batch_idx
-        state = np.random.SeedSequence([self.recipe.seed, self.global_rank, number])
+        replica = (self.trainer.distributed_sampler_kwargs or {}).get("rank", 0)
+        state = np.random.SeedSequence([self.recipe.seed, replica, number])
         torch.manual_seed(int(state.generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
