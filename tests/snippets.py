@@ -34,6 +34,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+from lightning.pytorch.callbacks import Checkpoint
 
 import seqlearn as sl
 from seqlearn.core import pretrained
@@ -166,15 +167,16 @@ def _prepare(value: object) -> None:
 
 
 class ShortTrainer(L.Trainer):
-    """Trains for two batches on the CPU and writes no files."""
+    """Trains for two batches on the CPU and writes no files but those of callbacks that save."""
 
     def __init__(self, **options: Any) -> None:
+        saves = any(isinstance(one, Checkpoint) for one in options.get("callbacks", []))
         short = dict.fromkeys(("train", "val", "test", "predict"), 2)
         super().__init__(
             **options
             | {f"limit_{name}_batches": number for name, number in short.items()}
             | {"max_epochs": 1, "accelerator": "cpu", "logger": False}
-            | {"enable_checkpointing": False, "enable_progress_bar": False}
+            | {"enable_checkpointing": saves, "enable_progress_bar": False}
             | {"enable_model_summary": False}
         )
 

@@ -17,7 +17,7 @@ from snippets import INCLUDED, PAGES, ROOT, Block, blocks, run_page
 from seqlearn.cli.training import TRAINING
 from seqlearn.testing import LAWS
 
-LANGUAGES = {"python", "console", "js", "text", "yaml", "toml"}
+LANGUAGES = {"python", "console", "bash", "js", "text", "yaml", "toml"}
 OWN_PROCESS = {"docs/laws.md"}
 """Pages that check the law `compiled`; torch.compile cannot trace run-time checks of shapes."""
 
@@ -115,11 +115,13 @@ def test_toml_is_toml(block: Block):
 def test_what_a_command_names_exists(block: Block):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    commands = [line[2:] for line in block.code.splitlines() if line.startswith("$ ")]
+    lines = block.code.replace("\\\n", " ").splitlines()
+    commands = [line[2:] for line in lines if line.startswith("$ ")]
     assert commands
     for command in commands:
         name, *words = shlex.split(command, comments=True)
-        assert name in {"make", "pip", "python", "seqlearn", ".venv/bin/seqlearn"}, command
+        known = {"make", "pip", "python", "seqlearn", ".venv/bin/seqlearn", "torchrun"}
+        assert name in known, command
         if name == "make":
             assert set(words) <= set(targets), command
         elif name == "python":
