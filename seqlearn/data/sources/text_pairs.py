@@ -131,10 +131,12 @@ class TextPairs(SequenceDataModule):
 
     def describe_location(self, split: Split, row: int) -> str:
         """File (of a pair, the target file) and line, or the row of a table."""
-        return next(itertools.islice(self._rows(split), row, None))[0]
+        number, _ = next(itertools.islice(self._rows(split), row, None))
+        drawn = self._holdout is not None and split == "val"
+        return self._splits["train" if drawn else split].location(number)
 
-    def _rows(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Location, source and target of each example."""
+    def _rows(self, split: Split) -> Iterator[tuple[int, tuple[str, str]]]:
+        """The number of each row in its file or table, source and target."""
         if self._holdout is not None and split != "test":
             train = self._splits["train"]
             return self._holdout.part(split, lambda: _read(train))
@@ -168,16 +170,17 @@ class TextPairs(SequenceDataModule):
         return MemoryTable(split, given, self.columns, _USUAL, any_two=True)
 
 
-def _read(reader: _Reader) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Location, source and target of each row of a file or table."""
+def _read(reader: _Reader) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The number of each row of a file or table, source and target."""
+    if isinstance(reader, _Files):
+        yield from reader.rows()
+        return
     for number, (source, target) in reader.rows():
-        place = reader.location(number)
-        if not isinstance(reader, _Files):
-            for column, text in zip(reader.columns, (source, target), strict=True):
-                if isinstance(text, str):
-                    where = f"{place}, {column_title(column)}"
-                    check_not_empty(text, where, "fill it in, or remove the row")
-        yield place, (source, target)
+        for column, text in zip(reader.columns, (source, target), strict=True):
+            if isinstance(text, str) and not text.strip():
+                where = f"{reader.location(number)}, {column_title(column)}"
+                check_not_empty(text, where, "fill it in, or remove the row")
+        yield number, (source, target)
 
 
 class _Files:
@@ -203,8 +206,10 @@ class _Files:
                     f"{self._paths[0]} has {counts[0]} lines and {self._paths[1]} has {counts[1]}; "
                     "line n of one must correspond to line n of the other"
                 )
-            for path, text in zip(self._paths, (source, target), strict=True):
-                check_not_empty(text, f"{path}, line {line}", "remove this line from both files")
+            if not source.strip() or not target.strip():
+                for path, text in zip(self._paths, (source, target), strict=True):
+                    advice = "remove this line from both files"
+                    check_not_empty(text, f"{path}, line {line}", advice)
             if line == 1:
                 remedy = "remove this line from both files"
                 self._header.check([source, target], self.location(1), remedy)
