@@ -12,8 +12,16 @@ from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import FileTable
-from seqlearn.data.sources.tables import KINDS, MemoryTable, Rows, is_table, split_tables
+from seqlearn.data.sources.tables import (
+    KINDS,
+    MemoryTable,
+    Rows,
+    Stream,
+    is_table,
+    split_tables,
+)
 from seqlearn.data.sources.text_files import (
     check_not_empty,
     digest_file,
@@ -22,7 +30,7 @@ from seqlearn.data.sources.text_files import (
 )
 
 # jsonargparse saves a value as the first type that accepts it, so the pair comes first.
-Pairs = tuple[str | Path, str | Path] | str | Path | Rows
+Pairs = tuple[str | Path, str | Path] | str | Path | Rows | Stream
 """One split: two parallel files, a table in a file, or a table in memory."""
 
 _BPE_SOURCE, _BPE_TARGET = Text("bpe"), Text("bpe")  # two instances: two vocabularies
@@ -162,6 +170,8 @@ class TextPairs(SequenceDataModule):
                 )
             source, target = (Path(path) for path in given)
             return _Files(split, source, target, self.encoding)
+        if isinstance(given, Stream):
+            return StreamTable(split, given, self.columns, _USUAL, any_two=True)
         if not is_table(given):
             raise TypeError(
                 f"{split}: expected a pair of files, a file with a table, or a table ({KINDS}), "
@@ -216,4 +226,4 @@ class _Files:
             yield line, (source, target)
 
 
-_Reader = FileTable | MemoryTable | _Files
+_Reader = FileTable | MemoryTable | StreamTable | _Files
