@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,8 +16,9 @@ from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
+from seqlearn.atomic_files import disk_full, is_disk_full
 from seqlearn.data.array_files import TextsWriter
-from seqlearn.data.cache import CachedFolder, cached
+from seqlearn.data.cache import CACHE_OPTION, CachedFolder, cached
 from seqlearn.data.column_encoders import ColumnEncoder
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Field
@@ -32,6 +35,7 @@ Example = tuple[Any, Any]
 _FORMAT = 5  # of the prepared files; increase it when they change
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
+_CONTENT = "the prepared data"
 
 
 @runtime_checkable
@@ -188,17 +192,18 @@ def _encode(
     examples = progress.over(_checked(data, split), split, "encoding")
     row = 0
     while chunk := list(islice(examples, _CHUNK)):
-        encoded = {
-            name: column.encode([pair[number] for pair in chunk], row)
-            for name, (number, column) in columns.items()
-        }
+        with _naming_need(folder, progress.total(split), row):
+            encoded = {
+                name: column.encode([pair[number] for pair in chunk], row)
+                for name, (number, column) in columns.items()
+            }
+            if split == "train":
+                encoded = limit.apply(encoded)
+            for name, (_, column) in columns.items():
+                column.append(encoded[name])
+            if references is not None:
+                references.append(target for _, target in chunk)
         row += len(chunk)
-        if split == "train":
-            encoded = limit.apply(encoded)
-        for name, (_, column) in columns.items():
-            column.append(encoded[name])
-        if references is not None:
-            references.append(target for _, target in chunk)
     for _, column in columns.values():
         column.finish()
     if references is not None:
@@ -211,6 +216,36 @@ def _encode(
             )
         np.save(folder / f"{split}.rows.npy", kept, allow_pickle=False)
     return {name: column for name, (_, column) in columns.items()}
+
+
+@contextlib.contextmanager
+def _naming_need(folder: Path, rows: int | None, done: int) -> Iterator[None]:
+    """Context that writes a part of a split; an error of a full disk says what all of it needs.
+
+    If there is no room for all of it, the error comes with the first part.
+
+    Args:
+        folder: The folder that is written to.
+        rows: Number of examples of the split, if known.
+        done: Number of examples that are written already.
+    """
+
+    def need(written: int) -> int | None:
+        if not rows or not written:
+            return None
+        return sum(path.stat().st_size for path in folder.iterdir()) * rows // written
+
+    before = need(done)
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise disk_full(folder.parent, _CONTENT, CACHE_OPTION, before) from error
+    if not done and rows and rows > _CHUNK:
+        total = need(_CHUNK)
+        if total is not None and total > shutil.disk_usage(folder).free:
+            raise disk_full(folder.parent, _CONTENT, CACHE_OPTION, total)
 
 
 def _fields(data: Source) -> dict[str, Field | None]:
