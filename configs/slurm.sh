@@ -19,7 +19,7 @@
 #SBATCH --output=runs/%x-%j.log
 
 # The folder must be on a file system that all machines share. Each experiment has its own.
-srun seqlearn fit --config configs/multi30k-transformer.yaml \
+srun --kill-on-bad-exit=1 seqlearn fit --config configs/multi30k-transformer.yaml \
     --trainer.accelerator gpu --trainer.strategy ddp \
     --trainer.num_nodes 2 --trainer.devices 4 \
     --trainer.default_root_dir runs/multi30k --ckpt_path auto

@@ -25,7 +25,8 @@ def test_the_slurm_script_fits_the_command_line(
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
     text = SCRIPT.read_text(encoding="utf-8")
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", text, re.MULTILINE))
-    command = shlex.split(text.partition("\nsrun seqlearn ")[2].replace("\\\n", " "))
+    _, _, words = text.partition("\nsrun --kill-on-bad-exit=1 seqlearn ")
+    command = shlex.split(words.replace("\\\n", " "))
     assert command[command.index("--trainer.num_nodes") + 1] == options["nodes"]
     assert command[command.index("--trainer.devices") + 1] == options["ntasks-per-node"]
     assert options["gpus-per-node"] == options["ntasks-per-node"]
