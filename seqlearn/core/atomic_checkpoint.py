@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from seqlearn.atomic_files import atomic_path
-from seqlearn.core.checkpoint import read_checkpoint, verify_checksum
+from seqlearn.core.checkpoint import read_checkpoint, unreadable, verify_checksum
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -69,12 +70,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged.
+            ValueError: If it is damaged, or holds more than plain data.
         """
         if Path(path).is_dir():
             return read_checkpoint(path)
         files, local = url_to_fs(str(path))
         if files.exists(local):
             verify_checksum(path)
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        try:
+            loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        except pickle.UnpicklingError as error:
+            raise unreadable(path, error) from None
         return loaded

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import pickle
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +21,13 @@ from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hparams import bind_arguments
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.sharded_checkpoint import read_folder, verify_folder
+from seqlearn.core.stored_sizes import Stored, TooLargeError, build_within
 from seqlearn.spec import SequenceSpec
 
 KEY = "seqlearn"
 """The key of a checkpoint that holds the class name, the spec and the constructor arguments."""
 
-Module = TypeVar("Module")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def class_name(cls: type) -> str:
@@ -59,23 +63,87 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
-        raise _unsafe(path, error) from error
+        raise unreadable(path, error) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise ValueError(
             f"{path}: expected a checkpoint of a seqlearn module, got one without the key {KEY!r}; "
             "load it with the class that wrote it"
         )
-    if "arguments" not in checkpoint[KEY]:
+    if isinstance(checkpoint[KEY], dict) and "arguments" not in checkpoint[KEY]:
         raise ValueError(
             f"{path}: expected a checkpoint with the constructor's arguments, got one of an "
             "earlier version of seqlearn without them; build the model, and pass the file to "
             "trainer.fit(…, ckpt_path=…)"
         )
+    check_parts(path, checkpoint[KEY])
     return checkpoint
 
 
-def _unsafe(path: str | Path, error: Exception) -> ValueError:
+def check_parts(
+    where: str | Path, kept: object, names: Sequence[str] = ("class", "spec", "arguments")
+) -> None:
+    """Check that what a file says of its module has all parts.
+
+    Args:
+        where: The file, for the error.
+        kept: What it says.
+        names: The needed parts.
+
+    Raises:
+        ValueError: If one is missing or has another type.
+    """
+    held = kept if isinstance(kept, dict) else {}
+    for name in names:
+        if not isinstance(held.get(name), str if name == "class" else dict):
+            raise ValueError(  # noqa: TRY004 -- a damaged file
+                f"{where}: expected {', '.join(names)} of a module, got a file without {name!r}; "
+                "it was changed or is damaged"
+            )
+
+
+def read_spec(where: str | Path, kept: Mapping[str, Any]) -> SequenceSpec:
+    """Build the spec in a file.
+
+    Raises:
+        ValueError: If it is incomplete, or a kind of source or target is not known.
+    """
+    try:
+        return SequenceSpec.from_dict(kept["spec"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def load_weights(where: str | Path, module: nn.Module, load: Callable[[], Any]) -> None:
+    """Load weights into a module; one sentence says what does not fit.
+
+    Args:
+        where: The file, for the error.
+        module: The module.
+        load: Loads the weights.
+
+    Raises:
+        ValueError: If names or shapes of the weights differ from those of the module.
+    """
+    try:
+        load()
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        first = next((line for line in lines if line and not line.endswith(":")), repr(error))
+        raise ValueError(
+            f"{where}: expected the weights of {class_name(type(module))} with its arguments, got "
+            f"others ({first[:300].rstrip('. ')})"
+        ) from error
+
+
+def unreadable(path: str | Path, error: Exception) -> ValueError:
+    """The error for a file that cannot be read as plain data.
+
+    torch advises `weights_only=False` in its message, which would run code from the file.
+    """
     words = str(error).strip() or repr(error)
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in words:
+        named = re.search(r"GLOBAL (\S+)", words)
+        words = f"it names {named[1]}" if named else "its pickle holds more than plain data"
     return ValueError(
         f"{path}: expected a checkpoint that loads safely; it is damaged, or holds more than plain "
         f"data ({words.splitlines()[0]})"
@@ -97,7 +165,7 @@ def verify_checksum(path: str | Path) -> None:
         with fsspec.open(str(path), "rb") as file:
             _check_sums(file)
     except Exception as error:
-        raise _unsafe(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def verify_sharded(path: str | Path, trainer: L.Trainer) -> None:
@@ -117,18 +185,21 @@ def verify_sharded(path: str | Path, trainer: L.Trainer) -> None:
         damage = error
     whole = trainer.strategy.reduce_boolean_decision(damage is None, all=True)
     if damage is not None:
-        raise _unsafe(path, damage) from damage
+        raise unreadable(path, damage) from damage
     if not whole:
-        raise _unsafe(path, ValueError("the output of another process says where"))
+        raise unreadable(path, ValueError("the output of another process says where"))
 
 
 def _check_sums(file: Any) -> None:
     """Verify the CRC-32 of each part of the file. torch writes these and does not verify them.
 
     Raises:
-        ValueError: If a checksum differs from that of the content.
+        ValueError: If a checksum differs from that of the content, or a part is compressed.
     """
     with zipfile.ZipFile(file) as parts:
+        for part in parts.infolist():
+            if part.compress_type != zipfile.ZIP_STORED:  # it could unpack to any size
+                raise ValueError(f"{part.filename} is compressed, which torch.save does not do")
         if (name := parts.testzip()) is not None:
             raise ValueError(f"the checksum of {name} does not fit its content")
     file.seek(0)
@@ -196,6 +267,7 @@ def build(
     spec: SequenceSpec,
     kept: Mapping[str, Any],
     overrides: Mapping[str, Any],
+    stored: Stored | None,
 ) -> Module:
     """Build a module with the arguments in a file.
 
@@ -207,9 +279,12 @@ def build(
         kept: The content of the file: constructor `arguments` as plain data, and options that were
             `assigned` after construction.
         overrides: Arguments of the caller that replace those in the file.
+        stored: The tensors in the file, which must be as many as the module needs; `None` if the
+            file may hold only a part of them.
 
     Raises:
-        ValueError: If the arguments do not fit the class; the message names both classes.
+        ValueError: If the arguments do not fit the class, or describe a larger module than the file
+            holds; the message names the file.
         TypeError: If the class does not take an override, or a field of one.
     """
     try:
@@ -222,7 +297,17 @@ def build(
             f"({error}); load it with the class that wrote it, or pass what is missing by name"
         ) from error
     make: Any = cls
-    module: Module = make(*bound.args[1:], **bound.kwargs)
+    construct = functools.partial(make, *bound.args[1:], **bound.kwargs)
+    try:
+        module: Module = construct() if stored is None else build_within(stored, construct)
+    except (TooLargeError, MemoryError, OverflowError, RuntimeError, TypeError) as error:
+        if overrides and not isinstance(error, TooLargeError):
+            raise
+        words = str(error).strip() or repr(error)
+        raise ValueError(
+            f"{where}: expected arguments that fit the weights in the file, got others ("
+            f"{words.splitlines()[0]}); they were changed, or the file is damaged"
+        ) from error
     for name, value in _with_options(kept.get("assigned", {})).items():
         if name not in overrides:
             setattr(module, name, value)

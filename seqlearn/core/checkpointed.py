@@ -9,9 +9,9 @@ from seqlearn.class_methods import class_only_method
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
 from seqlearn.core.pretrained import Pretrained
+from seqlearn.core.stored_sizes import stored_in_checkpoint
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.data.position import rewind_to_last_step
-from seqlearn.spec import SequenceSpec
 
 Module = TypeVar("Module", bound="Checkpointed")
 
@@ -56,9 +56,10 @@ class Checkpointed(Pretrained):
             raise ValueError(
                 f"expected a checkpoint of a seqlearn module, got one without {checkpoints.KEY!r}"
             )
+        checkpoints.check_parts(where, kept, ("class", "spec"))
         written = kept["class"]
         other = checkpoints.check_class(where, LOADED, written, type(self), Pretrained)
-        if differences := self.spec.diff(SequenceSpec.from_dict(kept["spec"])):
+        if differences := self.spec.diff(checkpoints.read_spec(where, kept)):
             raise ValueError(
                 f"the checkpoint was trained on other data: {'; '.join(differences)} (this model "
                 "against the checkpoint); take the data module and the seed of its training"
@@ -83,21 +84,35 @@ class Checkpointed(Pretrained):
         Args:
             checkpoint_path: A file, or a URL that fsspec can open.
             map_location: The device of the tensors, as in `torch.load`.
-            strict: Whether the weights must fit exactly.
+            strict: Whether the weights must fit exactly. If not, the sizes among the arguments
+                cannot be checked against them before the module is built.
             overrides: Constructor arguments that replace those in the checkpoint.
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            ValueError: If it is damaged, unsafe, or holds a module of another known class. If the
+            ValueError: If it is damaged or unsafe, its arguments describe a module that its weights
+                do not fill, or it holds a module of another known class. If the
                 class is unknown (renamed, moved or defined in `__main__`), and arguments and
                 weights fit, this class is loaded, with a warning.
             TypeError: If it is called on an instance, which it would not change.
         """
         checkpoint = checkpoints.read_checkpoint(checkpoint_path, map_location)
         kept = checkpoint[checkpoints.KEY]
-        written, spec = kept["class"], SequenceSpec.from_dict(kept["spec"])
+        written, spec = kept["class"], checkpoints.read_spec(checkpoint_path, kept)
         checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)
-        module = checkpoints.build(cls, checkpoint_path, written, spec, kept, overrides)
+        try:
+            stored = stored_in_checkpoint(checkpoint.get("state_dict"))
+        except ValueError as error:
+            raise ValueError(
+                f"{checkpoint_path}: expected the weights of a module, got others ({error})"
+            ) from error
+        module = checkpoints.build(
+            cls, checkpoint_path, written, spec, kept, overrides, stored if strict else None
+        )
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        checkpoints.load_weights(
+            checkpoint_path,
+            module,
+            lambda: module.load_state_dict(checkpoint["state_dict"], strict=strict),
+        )
         return module

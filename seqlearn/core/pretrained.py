@@ -19,9 +19,18 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 
 from seqlearn.atomic_files import atomic_path
 from seqlearn.class_methods import class_only_method
-from seqlearn.core.checkpoint import build, check_class, check_weights, class_name
+from seqlearn.core.checkpoint import (
+    build,
+    check_class,
+    check_parts,
+    check_weights,
+    class_name,
+    load_weights,
+    read_spec,
+)
 from seqlearn.core.hparams import InitArgsMixin
 from seqlearn.core.sharding import Gathered, gather_weights, is_sharded
+from seqlearn.core.stored_sizes import stored_in_safetensors
 from seqlearn.spec import SequenceSpec
 
 FORMAT = "seqlearn.pretrained/2"
@@ -121,11 +130,12 @@ class Pretrained(InitArgsMixin):
                 f"{config['sha256']}), got different or damaged weights ({sha256}); download "
                 "or save both files again"
             )
-        spec = SequenceSpec.from_dict(config["spec"])
-        module = build(cls, config_file, written, spec, config, overrides)
+        spec = read_spec(config_file, config)
+        stored = stored_in_safetensors(weights)
+        module = build(cls, config_file, written, spec, config, overrides, stored)
         if other:
             check_weights(config_file, written, module, load_file(weights))
-        load_model(module, weights)
+        load_weights(weights, module, lambda: load_model(module, weights))
         module.eval()
         return module
 
@@ -200,6 +210,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: expected what save_pretrained wrote, got a changed or damaged file (its "
             "SHA-256 does not fit); save it again, and pass changed arguments to from_pretrained"
         )
+    check_parts(path, config)
     return dict(config)
 
 

@@ -45,10 +45,9 @@ class MLP(nn.Sequential):
 
     def __init__(self, d_input: int, d_model: int, num_layers: int, dropout: float) -> None:
         num_layers = check_whole_number(num_layers, "num_layers", 1)
-        widths = [d_input] + [d_model] * (num_layers - 1)
         parts: list[nn.Module] = [Dropout(dropout)]
-        for width in widths:
-            linear = nn.Linear(width, d_model)
+        for number in range(num_layers):
+            linear = nn.Linear(d_model if number else d_input, d_model)
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
             parts += [linear, nn.Tanh(), Dropout(dropout)]

@@ -283,7 +283,8 @@ def stack_layers(
             f"got {d_model}"
         )
     layers: list[RecurrentLayer] = []
-    for width in [d_input or d_model] + [d_model] * (num_layers - 1):
+    for number in range(num_layers):
+        width = d_model if number or d_input is None else d_input
         if bidirectional:
             half = d_model // 2
             layers.append(BidirectionalLayer(make(width, half), make(width, half, reverse=True)))

@@ -14,6 +14,9 @@ from seqlearn.introspect.recording.top_k_weights import TopKWeights
 
 _FORMAT = "seqlearn.recording/4"
 
+_NDIM = 4  # batch heads query k
+_SPARE_LENGTH, _LEAST_LENGTH = 16, 64
+
 
 def save_recording(recording: Any, path: str | os.PathLike[str]) -> None:
     """Write a recording; see `Recording.save`."""
@@ -58,9 +61,9 @@ def load_recording(path: str | os.PathLike[str]) -> dict[str, Any]:
         names, keys = plain["attention"], plain["keys"]
         attention: Any = {name: read(f"attention/{name}") for name in names} if keys is None else {}
         if keys is not None:
-            attention = TopKWeights(
-                {n: (read(f"attention/{n}"), read(f"indices/{n}"), keys[n]) for n in names}
-            )
+            kept = {n: (read(f"attention/{n}"), read(f"indices/{n}"), keys[n]) for n in names}
+            _check_keys(kept, plain["tokens"])
+            attention = TopKWeights(kept)
         return {
             "attention": attention,
             "states": {name: read(f"states/{name}") for name in plain["states"]},
@@ -81,3 +84,24 @@ def load_recording(path: str | os.PathLike[str]) -> dict[str, Any]:
             },
             "stated": frozenset(plain["stated"]),
         }
+
+
+def _check_keys(kept: dict[str, tuple[Tensor, Tensor, Any]], tokens: list[dict[str, Any]]) -> None:
+    """Check the number of keys of the largest weights, to which access expands them.
+
+    The number stands in the file alone, so it is compared with the lengths that the file shows: of
+    tokens, queries, and places of weights. A source can be longer than these, but not by much.
+
+    Raises:
+        ValueError: If the number cannot be that of the recording.
+    """
+    lengths = [len(side) for one in tokens for side in one.values() if isinstance(side, list)]
+    lengths += [weights.shape[-2] for weights, _, _ in kept.values() if weights.ndim > 1]
+    for name, (weights, indices, keys) in kept.items():
+        if weights.shape != indices.shape or weights.ndim != _NDIM or indices.is_floating_point():
+            raise ValueError(f"the weights of {name} and their places have other shapes")
+        places = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
+        most = _SPARE_LENGTH * max(_LEAST_LENGTH, places[1] + 1, *lengths)
+        whole = isinstance(keys, int) and not isinstance(keys, bool)
+        if not whole or not max(weights.shape[-1], places[1] + 1) <= keys <= most or places[0] < 0:
+            raise ValueError(f"{name} has {keys!r} keys, which its weights do not fit")
