@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import START, Memory, SequenceBatch, check_batch, hide_rows
 from seqlearn.core.checkpointed import Checkpointed
+from seqlearn.core.compilation import Compiles
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
@@ -31,7 +32,7 @@ from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
 
 
-class SequenceModule(GenerationMixin, TrainingSteps, Sharded, Checkpointed):
+class SequenceModule(GenerationMixin, TrainingSteps, Sharded, Compiles, Checkpointed):
     """The base class of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and

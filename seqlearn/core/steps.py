@@ -16,6 +16,7 @@ from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
 from seqlearn.core.atomic_shards import write_atomically
+from seqlearn.core.compilation import check_steps_not_compiled
 from seqlearn.core.finite import FiniteSteps
 from seqlearn.core.generation import batch_sources, references, without_duplicates
 from seqlearn.core.loss_output import LossOutput
@@ -73,8 +74,10 @@ class TrainingSteps(FiniteSteps):
         Sharded checkpoints of the run are written beside their place and renamed.
 
         Raises:
+            TypeError: If the Trainer was given `torch.compile(model)`.
             ValueError: If the spec of the data differs from that of the model.
         """
+        check_steps_not_compiled(self)
         for other in _specs_of_data(self.trainer, stage):
             if differences := self.spec.diff(other):
                 raise ValueError(

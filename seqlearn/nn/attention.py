@@ -92,24 +92,25 @@ def attend(
     """
     if causal and mask is not None:
         raise ValueError("expected a mask or causal=True, got both; put the causality in the mask")
-    queries, keys = query.shape[-2], key.shape[-2]
-    square = causal and queries == keys
-    if causal and queries > 1 and not square:
-        mask = causal_mask(queries, keys, query.device)[None, None]
+    given, queries, keys = mask, query.shape[-2], key.shape[-2]
+    if causal and queries != keys:
+        # The fused kernels align the first query with the first key. A single query sees all keys.
+        mask = causal_mask(queries, keys, query.device)[None, None] if queries > 1 else None
+        causal = False
     if not _explicit_is_faster(query, keys, dropout_p):
         output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout_p, is_causal=square and queries > 1
+            query, key, value, attn_mask=mask, dropout_p=dropout_p, is_causal=causal
         )
     else:
-        if square and queries > 1:
+        if causal:
             mask = causal_mask(queries, keys, query.device)[None, None]
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1)
         output = (dropout(weights, dropout_p) if dropout_p > 0 else weights) @ value
-    if mask is not None and not causal:
-        output = output * mask.any(-1, keepdim=True)
+    if given is not None:
+        output = output * given.any(-1, keepdim=True)
     return output
 
 
@@ -121,8 +122,9 @@ def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
     """
     if keys == 0:
         return True
-    learning = query.requires_grad and keys <= EXPLICIT_KEYS
-    return query.device.type == "cpu" and (dropout_p > 0 or learning)
+    # Compiled code serves all lengths, so it must not branch on them.
+    short = not torch.compiler.is_compiling() and keys <= EXPLICIT_KEYS
+    return query.device.type == "cpu" and (dropout_p > 0 or (query.requires_grad and short))
 
 
 class KeyValueCache:

@@ -17,15 +17,37 @@ from torch.nn import functional
 _LEVELS = 1 << 16
 
 
+def _draw_kept(inputs: Tensor, keep_levels: int) -> Tensor:
+    """Draw which elements to keep, each with a probability of `keep_levels` / 65536."""
+    count = inputs.numel()
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.int16)[:count] < keep_levels - _LEVELS // 2
+    return kept.view(inputs.shape)
+
+
+# One operation in a graph, so that compiled code draws the numbers that uncompiled code draws. The
+# compiler merges two operations with the same arguments, random or not; `inputs` tells them apart.
+@torch.library.custom_op(
+    "seqlearn::draw_kept",
+    mutates_args=(),
+    schema="(Tensor inputs, int keep_levels) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+def _draw_kept_in_graph(inputs: Tensor, keep_levels: int) -> Tensor:
+    return _draw_kept(inputs, keep_levels)
+
+
+@_draw_kept_in_graph.register_fake
+def _(inputs: Tensor, keep_levels: int) -> Tensor:  # noqa: ARG001 -- the signature of the above
+    return inputs.new_empty(inputs.shape, dtype=torch.bool)
+
+
 class _PackedBitsDropout(torch.autograd.Function):
     """Zero each element with a probability that is a multiple of 1/65536, and rescale the rest."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, keep_levels: int) -> Tensor:
-        count = inputs.numel()
-        draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        keep = draws.view(torch.int16)[:count] < keep_levels - _LEVELS // 2
-        ctx.keep, ctx.scale = keep.view(inputs.shape), _LEVELS / keep_levels
+        ctx.keep, ctx.scale = _draw_kept(inputs, keep_levels), _LEVELS / keep_levels
         return torch.mul(inputs, ctx.keep).mul_(ctx.scale)
 
     @staticmethod
@@ -43,8 +65,11 @@ def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor
     Source: Srivastava et al. 2014, section 10 (the inverted form, rescaled in training).
     """
     keep_levels = round((1 - probability) * _LEVELS)
-    if inputs.device.type != "cpu" or torch.compiler.is_compiling() or keep_levels == 0:
+    if inputs.device.type != "cpu" or keep_levels == 0:
         return functional.dropout(inputs, probability)
+    if torch.compiler.is_compiling():
+        kept: Tensor = _draw_kept_in_graph(inputs.detach(), keep_levels)
+        return inputs * kept * (_LEVELS / keep_levels)
     result: Tensor = _PackedBitsDropout.apply(inputs, keep_levels)  # type: ignore[no-untyped-call]
     return result
 
