@@ -19,6 +19,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 import seqlearn as sl
 
@@ -45,6 +46,7 @@ class Case:
         model: `"transformer"`, or `"lm"`, a language model that carries its state.
         averaging: Whether the weights are averaged (EMA).
         launcher: `"torchrun"` (its environment) or `"lightning"`.
+        strategy: `"ddp"`, `"fsdp2"` (sharded checkpoints), or `"fsdp2-file"` (in one file).
     """
 
     signal: str = "SIGTERM"
@@ -55,18 +57,32 @@ class Case:
     model: str = "transformer"
     averaging: bool = False
     launcher: str = "torchrun"
+    strategy: str = "ddp"
 
     @property
     def name(self) -> str:
         ranks = "".join(map(str, self.to))
         parts = [self.signal, self.point, f"rank{ranks}of{self.devices}", f"k{self.accumulate}"]
         parts += [self.model, *["ema"] * self.averaging]
+        parts += [self.strategy] * self.sharded
         return "-".join([*parts, *["own"] * (self.launcher == "lightning")])
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are sharded over the processes."""
+        return self.strategy.startswith("fsdp2")
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference that is allowed between the weights of two runs."""
+        return 1e-6 if self.sharded else 0.0
 
     @property
     def reference(self) -> str:
         """What decides on the uninterrupted run."""
-        return f"whole-{self.devices}-{self.accumulate}-{self.model}-{self.averaging}"
+        return (
+            f"whole-{self.devices}-{self.accumulate}-{self.model}-{self.averaging}-{self.strategy}"
+        )
 
     @property
     def statuses(self) -> list[int]:
@@ -101,7 +117,7 @@ def parts(folder: Path, case: Case, *extra: L.Callback) -> tuple[L.Trainer, Any,
         max_epochs=3,
         accelerator="cpu",
         devices=case.devices,
-        strategy="ddp" if case.devices > 1 else "auto",
+        strategy=strategy_of(case),
         accumulate_grad_batches=case.accumulate,
         gradient_clip_val=1.0,
         callbacks=[
@@ -118,6 +134,16 @@ def parts(folder: Path, case: Case, *extra: L.Callback) -> tuple[L.Trainer, Any,
         default_root_dir=folder,
     )
     return trainer, model, data
+
+
+def strategy_of(case: Case) -> Any:
+    """The strategy of a case."""
+    if case.sharded:
+        whole = case.strategy == "fsdp2-file"
+        return ModelParallelStrategy(
+            data_parallel_size=2, tensor_parallel_size=1, save_distributed_checkpoint=not whole
+        )
+    return "ddp" if case.devices > 1 else "auto"
 
 
 class SendSignal(L.Callback):
@@ -170,5 +196,9 @@ def train(folder: Path, case: Case, start: str | None, *, interrupt: bool) -> No
     trainer, model, data = parts(folder, case, *sender)
     (folder / f"pid{trainer.global_rank}").write_text(str(os.getpid()), encoding="utf-8")
     trainer.fit(model, data, ckpt_path=start)
+    weights = {  # gathered from all ranks where they are sharded
+        name: each.full_tensor() if hasattr(each, "full_tensor") else each
+        for name, each in model.state_dict().items()
+    }
     if trainer.is_global_zero:
-        torch.save(model.state_dict(), folder / "weights.pt")
+        torch.save(weights, folder / "weights.pt")
