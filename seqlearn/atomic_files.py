@@ -70,7 +70,7 @@ def atomic_path(
     except BaseException as error:
         with contextlib.suppress(OSError):
             _remove(part)
-        if is_disk_full(error):
+        if is_disk_full(error) and not isinstance(error, DiskFullError):
             raise disk_full(target.parent, content, option, size) from error
         if isinstance(error, OSError) and error.filename == str(part):
             error.filename = str(target)
@@ -148,13 +148,17 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def disk_full(folder: Path, content: str, option: str, size: int | None) -> OSError:
+class DiskFullError(OSError):
+    """A full disk; the message names the folder, what is needed and an option."""
+
+
+def disk_full(folder: Path, content: str, option: str, size: int | None) -> DiskFullError:
     """The error of a full disk: which folder, what is needed, what to do."""
     figures = [] if size is None else [f"{_bytes(size)} needed"]
     with contextlib.suppress(OSError):
         figures.append(f"{_bytes(shutil.disk_usage(folder).free)} free")
     shown = f" ({', '.join(figures)})" if figures else ""
-    return OSError(
+    return DiskFullError(
         errno.ENOSPC,
         f"the disk is full: could not write {content}{shown}; free space, or choose another "
         f"folder with {option}",

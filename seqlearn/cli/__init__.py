@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from seqlearn.cli.cache import cache as manage_cache
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
 from seqlearn.cli.inference import translate, view
@@ -33,6 +34,7 @@ usage: seqlearn COMMAND …
   predict     write predictions for the test split to a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
   view        write an HTML page that replays a prediction:  seqlearn view model.ckpt "TEXT"
+  cache       list prepared data and downloads; `seqlearn cache prune` deletes old ones
 
 `seqlearn COMMAND --help` describes a command; `seqlearn --version` prints the version.
 Set SEQLEARN_TRACEBACK=1 to print the traceback of an error.
@@ -91,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If there is no such command.
     """
-    commands = {"demo": run_demo, "translate": translate, "view": view}
+    commands = {"demo": run_demo, "translate": translate, "view": view, "cache": manage_cache}
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif argv[0] == "--version":

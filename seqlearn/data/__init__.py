@@ -9,6 +9,7 @@ from seqlearn.data.sources.multi30k import Multi30k
 from seqlearn.data.sources.plain_text import PlainText
 from seqlearn.data.sources.recall import Recall
 from seqlearn.data.sources.synthetic import Synthetic
+from seqlearn.data.sources.tables import Stream
 from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
 
@@ -23,6 +24,7 @@ __all__ = [
     "PlainText",
     "Recall",
     "SequenceDataModule",
+    "Stream",
     "Synthetic",
     "Text",
     "TextPairs",

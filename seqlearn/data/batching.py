@@ -8,15 +8,18 @@ function of (seed, epoch).
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
+
+from seqlearn.data.buckets import divide_into_buckets
 
 Ints = NDArray[np.int64]
 
@@ -37,7 +40,7 @@ class Plan:
 
     Example:
         >>> plan = plan_sequential(np.array([2, 2, 2, 9]), np.ones(4, dtype=np.int64), 9)
-        >>> plan.sequential()
+        >>> list(plan.sequential())
         [[0, 1, 2], [3]]
     """
 
@@ -50,25 +53,54 @@ class Plan:
         """Number of batches of all ranks together."""
         return len(self.batches) - 1
 
-    def epoch(self, seed: int, epoch: int) -> list[list[int]]:
+    def epoch(self, seed: int, epoch: int) -> RowBatches:
         """The batches of an epoch, a function of (seed, epoch).
 
         Rows are permuted within their buckets, then steps are permuted. The batches of one step,
         which run at the same time on all ranks, keep similar lengths.
         """
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
-        order = np.lexsort((rng.random(len(self.rows)), self.buckets))
+        draws = rng.random(len(self.rows))
+        bounds = [0, *(np.flatnonzero(np.diff(self.buckets)) + 1).tolist(), len(draws)]
+        rows = np.empty_like(self.rows)
+        for start, end in itertools.pairwise(bounds):
+            rows[start:end] = self.rows[start:end][_order(draws[start:end])]
         steps = rng.permutation(len(self) // self.world_size)
         batches = (steps[:, None] * self.world_size + np.arange(self.world_size)).ravel()
-        return self._cut(self.rows[order], batches)
+        return RowBatches(rows, self.batches, batches)
 
-    def sequential(self) -> list[list[int]]:
+    def sequential(self) -> RowBatches:
         """The batches in the order of the plan."""
-        return self._cut(self.rows, np.arange(len(self)))
+        return RowBatches(self.rows, self.batches, np.arange(len(self)))
 
-    def _cut(self, rows: Ints, batches: Ints) -> list[list[int]]:
-        starts = self.batches.tolist()
-        return [rows[starts[batch] : starts[batch + 1]].tolist() for batch in batches.tolist()]
+
+class RowBatches(Sequence[list[int]]):
+    """The batches of an epoch, lists of rows, which are made on access.
+
+    Args:
+        rows: The rows of all batches of the plan.
+        starts: Start of each batch in `rows`, followed by the number of rows.
+        batches: Indices of the batches to include, in order.
+    """
+
+    def __init__(self, rows: Ints, starts: Ints, batches: Ints) -> None:
+        self._rows, self._starts, self._batches = rows, starts, batches
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> RowBatches: ...
+    def __getitem__(self, index: int | slice) -> list[int] | RowBatches:
+        """The rows of one batch, or a part of the batches."""
+        if isinstance(index, slice):
+            return RowBatches(self._rows, self._starts, self._batches[index])
+        batch = self._batches[index]
+        rows: list[int] = self._rows[self._starts[batch] : self._starts[batch + 1]].tolist()
+        return rows
 
 
 @runtime_checkable
@@ -100,8 +132,7 @@ def plan_bucketed(
 ) -> Plan:
     """Plan batches of examples with similar source and target lengths.
 
-    The examples are split into a longer and a shorter half by the side with the larger fraction of
-    padding. Each half is split again until it is small enough for a bucket.
+    `divide_into_buckets` makes the buckets; each is divided into batches of nearly equal size.
 
     Args:
         source_lengths: Number of tokens in each source.
@@ -117,23 +148,13 @@ def plan_bucketed(
     Raises:
         ValueError: If a single example is longer than the budget.
     """
-    longest = _longest(source_lengths, target_lengths, batch_tokens, describe_row)
-    buckets: list[tuple[Ints, int]] = []  # rows, and the size of a full batch
-    waiting = [np.arange(len(longest))] if len(longest) else []
-    while waiting:
-        rows = waiting.pop()
-        size = batch_tokens // int(longest[rows].max())
-        sides = [source_lengths[rows], target_lengths[rows]]
-        padding = [1 - lengths.mean() / max(int(lengths.max()), 1) for lengths in sides]
-        if len(rows) <= bucket_batches * size or all(np.ptp(lengths) == 0 for lengths in sides):
-            buckets.append((rows, size))
-            continue
-        first, second = sides if padding[0] > padding[1] else sides[::-1]
-        order = np.lexsort((second, first))[::-1]
-        half = max(1, round(len(rows) / 2 / size)) * size
-        waiting += [rows[order[half:]], rows[order[:half]]]
+    _longest(source_lengths, target_lengths, batch_tokens, describe_row)
+    buckets = divide_into_buckets(source_lengths, target_lengths, batch_tokens, bucket_batches)
     sizes = [
-        len(part) for rows, size in buckets for part in np.array_split(rows, -(-len(rows) // size))
+        len(rows) // parts + (part < len(rows) % parts)
+        for rows, size in buckets
+        for parts in [-(-len(rows) // size)]
+        for part in range(parts)
     ]
     return _pad_to_world_size(
         np.concatenate([rows for rows, _ in buckets]) if buckets else np.zeros(0, np.int64),
@@ -275,6 +296,14 @@ def _longest(
             f"set batch_tokens to at least {longest[row]}, or shorten the example"
         )
     return longest
+
+
+def _order(draws: NDArray[np.float64]) -> Ints:
+    """The stable order of random numbers; equal ones, for which it matters, are rare."""
+    order = np.argsort(draws)
+    if np.diff(draws[order]).all():
+        return order
+    return np.argsort(draws, kind="stable")
 
 
 def _pad_to_world_size(rows: Ints, sizes: list[int], buckets: Ints, world_size: int) -> Plan:

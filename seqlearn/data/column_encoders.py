@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from seqlearn.batch import END, PAD, START, UNKNOWN
 from seqlearn.data.class_weights import class_weights
 from seqlearn.data.rows import RowWriter, to_row
+from seqlearn.data.tokenizers import whole_token_encoder
 from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
 
 DescribeRow = Callable[[int], str]
@@ -34,17 +35,40 @@ class ColumnEncoder(Protocol):
     def encode(self, values: Sequence[Any], row: int) -> Sequence[Any]:
         """Encode the values of consecutive rows; `row` is the first one."""
 
-    def append(self, encoded: Sequence[Any]) -> None:
-        """Append rows that `encode` returned."""
+    def start(self, folder: Path, name: str) -> None:
+        """Begin the files that `EncodedDataset` reads; `name` is split and side."""
 
-    def save(self, folder: Path, name: str) -> None:
-        """Write the files that `EncodedDataset` reads; `name` is split and side."""
+    def append(self, encoded: Sequence[Any]) -> None:
+        """Append rows that `encode` returned to the files."""
+
+    def finish(self) -> None:
+        """Complete the files."""
 
     def update_spec(self, spec: Any, split: str) -> Any:
         """The side of the spec after this split has been encoded."""
 
 
-class TextEncoder:
+class _FileEncoder:
+    """Writes the rows of a column encoder.
+
+    Args:
+        spec: The type of the side.
+        is_target: Whether this side is the target.
+    """
+
+    def __init__(self, spec: SideSpec, *, is_target: bool) -> None:
+        self._spec, self._is_target = spec, is_target
+
+    def start(self, folder: Path, name: str) -> None:
+        """Begin the files; `name` is split and side."""
+        self._rows = RowWriter(self._spec, is_target=self._is_target, folder=folder, name=name)
+
+    def finish(self) -> None:
+        """Complete the files."""
+        self._rows.finish()
+
+
+class TextEncoder(_FileEncoder):
     """Encodes texts with the side's tokenizer.
 
     Attributes:
@@ -53,11 +77,11 @@ class TextEncoder:
     """
 
     def __init__(self, side: TextSpec, describe_row: DescribeRow, *, is_target: bool) -> None:
+        super().__init__(side, is_target=is_target)
         assert side.tokenizer is not None
         self._tokenizer = Tokenizer.from_str(side.tokenizer)
+        self._fast = whole_token_encoder(self._tokenizer)
         self._describe_row = describe_row
-        self._is_target = is_target
-        self._rows = RowWriter(side, is_target=is_target)
         self.longest = 0
         self.unknown: int | None = 0
         self._unknown = 0
@@ -72,6 +96,8 @@ class TextEncoder:
         Raises:
             ValueError: If the tokenizer produces a padding, start or end id.
         """
+        if self._fast is not None:
+            return self._fast.encode(values)
         encodings = self._tokenizer.encode_batch_fast(values, add_special_tokens=False)
         lists = [encoding.ids for encoding in encodings]
         ids = _flat(lists)
@@ -95,10 +121,6 @@ class TextEncoder:
         framed = [[START, *text, END] for text in encoded] if self._is_target else encoded
         self._rows.append(framed)
 
-    def save(self, folder: Path, name: str) -> None:
-        """Write the ids."""
-        self._rows.save(folder, name)
-
     def update_spec(self, spec: TextSpec, split: str) -> TextSpec:
         """With the longest text, and whether training has tokens outside the vocabulary."""
         longest = max(spec.max_length, self.longest)
@@ -111,7 +133,7 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
 
 
-class ClassEncoder:
+class ClassEncoder(_FileEncoder):
     """Encodes labels as class ids; `weights` are those of the field `Classes`.
 
     Attributes:
@@ -126,8 +148,8 @@ class ClassEncoder:
         describe_row: DescribeRow,
         weights: str | Mapping[str, float] | None = None,
     ) -> None:
+        super().__init__(side, is_target=True)
         self._weights = weights
-        self._rows = RowWriter(side, is_target=True)
         self._ids = {label: number for number, label in enumerate(side.labels)}
         self._describe_row = describe_row
         self.counts: NDArray[np.int64] = np.zeros(len(side.labels), np.int64)
@@ -156,10 +178,6 @@ class ClassEncoder:
         self.counts = self.counts + np.bincount(encoded, minlength=len(self._ids))
         self._rows.append(encoded)
 
-    def save(self, folder: Path, name: str) -> None:
-        """Write the class ids."""
-        self._rows.save(folder, name)
-
     def update_spec(self, spec: ClassesSpec, split: str) -> ClassesSpec:
         """With the weights of the classes.
 
@@ -179,7 +197,7 @@ class ClassEncoder:
         return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
 
 
-class ArrayEncoder:
+class ArrayEncoder(_FileEncoder):
     """Encodes values as arrays of numbers in the type's row format.
 
     It is the encoder of `Vector`, and of most fields of your own.
@@ -211,9 +229,9 @@ class ArrayEncoder:
         encode: Callable[[Any], Any] = lambda value: value,
         update_spec: Callable[[Any, int], Any] = lambda spec, _longest: spec,
     ) -> None:
-        self._spec, self._describe_row = spec, describe_row
+        super().__init__(spec, is_target=is_target)
+        self._describe_row = describe_row
         self._encode, self._update_spec = encode, update_spec
-        self._rows = RowWriter(spec, is_target=is_target)
         self._longest = 0
 
     def encode(self, values: Sequence[Any], row: int) -> list[NDArray[Any]]:
@@ -239,10 +257,6 @@ class ArrayEncoder:
         if self._spec.is_sequence:
             self._longest = max(self._longest, *(len(row) for row in encoded), 0)
         self._rows.append(encoded)
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write the arrays."""
-        self._rows.save(folder, name)
 
     def update_spec(self, spec: Any, split: str) -> Any:
         """The type after this split."""

@@ -5,7 +5,6 @@ The files of a side are `train.source.values.npy` and so on; see `rows.py`.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import chain
@@ -18,21 +17,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.data.array_files import Texts, read_array
 from seqlearn.data.rows import Rows
-
-MMAP_THRESHOLD = 1 << 26
-"""Files larger than this are memory-mapped instead of read."""
-
-
-def save_rows(folder: Path, split: str, rows: Sequence[int]) -> None:
-    """Write the source's row indices of a split from which examples were dropped."""
-    np.save(folder / f"{split}.rows.npy", np.array(rows, np.int64), allow_pickle=False)
-
-
-def save_references(folder: Path, split: str, texts: Sequence[str]) -> None:
-    """Write the raw target texts of an evaluation split."""
-    path = folder / f"{split}.references.json"
-    path.write_text(json.dumps(list(texts), ensure_ascii=False), encoding="utf-8")
 
 
 class BatchDataset(Dataset[SequenceBatch], ABC):
@@ -68,11 +54,9 @@ class EncodedDataset(BatchDataset):
             raise FileNotFoundError(f"{folder} has no prepared data of the split {split!r}")
         self._target = target
         kept = folder / f"{split}.rows.npy"
-        self._rows = _load(kept) if kept.exists() else None
-        references = folder / f"{split}.references.json"
-        self._references: list[str] | None = None
-        if references.exists():
-            self._references = json.loads(references.read_text(encoding="utf-8"))
+        self._rows = read_array(kept) if kept.exists() else None
+        name = f"{split}.references"
+        self._references = Texts(folder, name) if (folder / f"{name}.bytes.npy").exists() else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EncodedDataset, (self.folder, self.split)
@@ -123,14 +107,16 @@ class EncodedDataset(BatchDataset):
             raise IndexError(f"expected rows below {len(self)}, got {real.max()}")
         source, source_lengths = (None, None) if self._source is None else self._source.slice(real)
         target, target_lengths = self._target.slice(real)
-        references = self._references
+        references: tuple[str, ...] | None = None
+        if self._references is not None:
+            references = tuple(self._references[row] for row in real.tolist())
         return SequenceBatch(
             source=source,
             source_lengths=source_lengths,
             target=target,
             target_lengths=target_lengths,
             indices=torch.from_numpy(marked),
-            references=None if references is None else tuple(references[row] for row in real),
+            references=references,
         )
 
     def counted(self, batches: Sequence[Sequence[int]]) -> NDArray[np.int64]:
@@ -151,11 +137,5 @@ class EncodedDataset(BatchDataset):
 
 def _read(folder: Path, name: str) -> Rows | None:
     paths = [folder / f"{name}.{part}.npy" for part in ("values", "offsets", "items")]
-    values, *others = (_load(path) if path.exists() else None for path in paths)
+    values, *others = (read_array(path) if path.exists() else None for path in paths)
     return None if values is None else Rows(values, *others)
-
-
-def _load(path: Path) -> NDArray[Any]:
-    large = path.stat().st_size > MMAP_THRESHOLD
-    loaded: NDArray[Any] = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
-    return loaded

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
 
 
 class LengthLimit:
@@ -25,8 +26,8 @@ class LengthLimit:
         }
         self._describe_row = describe_row
         self._total = 0
-        self._kept: list[int] = []
-        self._truncated: dict[str, list[int]] = {}
+        self._dropped: list[NDArray[np.int64]] = []
+        self._truncated: dict[str, list[int]] = {}  # the number of texts, and the first row
 
     def apply(self, encoded: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         """Apply the limits to the next examples.
@@ -40,41 +41,50 @@ class LengthLimit:
         Raises:
             ValueError: If an example is too long and `overflow="error"`; the message names it.
         """
-        size = len(next(iter(encoded.values())))
+        first, size = self._total, len(next(iter(encoded.values())))
+        self._total += size
         keep = np.ones(size, dtype=bool)
         for side, (most, overflow) in self._limits.items():
             long = [row for row, ids in enumerate(encoded[side]) if len(ids) > most]
             if long and overflow == "error":
                 raise ValueError(
-                    f"{self._describe_row(self._total + long[0])}: {side}: expected at most "
+                    f"{self._describe_row(first + long[0])}: {side}: expected at most "
                     f"max_length={most} tokens, got {len(encoded[side][long[0]])}; remove "
                     "the example, or set overflow='drop' or overflow='truncate'"
                 )
             if overflow == "drop":
                 keep[long] = False
-        kept = np.flatnonzero(keep).tolist()
-        result = {side: [values[row] for row in kept] for side, values in encoded.items()}
+        result = dict(encoded)
+        if not keep.all():
+            self._dropped.append(first + np.flatnonzero(~keep))
+            rows = np.flatnonzero(keep).tolist()
+            result = {side: [values[row] for row in rows] for side, values in encoded.items()}
+        kept = first + np.flatnonzero(keep)
         for side, (most, overflow) in self._limits.items():
             if overflow == "truncate":
                 cut = [row for row, ids in zip(kept, result[side], strict=True) if len(ids) > most]
-                self._truncated.setdefault(side, []).extend(self._total + row for row in cut)
-                result[side] = [ids[:most] for ids in result[side]]
-        self._kept.extend(self._total + row for row in kept)
-        self._total += size
-        return dict(result)
+                if cut:
+                    count = self._truncated.setdefault(side, [0, int(cut[0])])
+                    count[0] += len(cut)
+                    result[side] = [ids[:most] for ids in result[side]]
+        return result
 
     @property
-    def kept(self) -> list[int] | None:
+    def kept(self) -> NDArray[np.int64] | None:
         """The rows that were not dropped; `None` if none was dropped."""
-        return None if len(self._kept) == self._total else self._kept
+        if not self._dropped:
+            return None
+        keep = np.ones(self._total, dtype=bool)
+        keep[np.concatenate(self._dropped)] = False
+        return np.flatnonzero(keep)
 
     def summary(self) -> dict[str, Any]:
         """Counts and first rows of dropped and truncated examples, as plain data."""
-        dropped = sorted(set(range(self._total)).difference(self._kept))
+        dropped = np.concatenate(self._dropped) if self._dropped else None
         return {
             "total": self._total,
-            "dropped": [len(dropped), dropped[0]] if dropped else None,
-            "truncated": {side: [len(r), r[0]] for side, r in self._truncated.items() if r},
+            "dropped": None if dropped is None else [len(dropped), int(dropped[0])],
+            "truncated": self._truncated,
         }
 
 

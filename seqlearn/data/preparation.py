@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,11 +16,14 @@ from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqlearn.data.cache import cached
+from seqlearn.atomic_files import disk_full, is_disk_full
+from seqlearn.data.array_files import TextsWriter
+from seqlearn.data.cache import CACHE_OPTION, CachedFolder, cached
 from seqlearn.data.column_encoders import ColumnEncoder
-from seqlearn.data.encoded import EncodedDataset, save_references, save_rows
+from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Field
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
+from seqlearn.data.progress import Progress
 from seqlearn.spec import SequenceSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
@@ -27,9 +32,10 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 4  # of the prepared files; increase it when they change
+_FORMAT = 5  # of the prepared files; increase it when they change
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
+_CONTENT = "the prepared data"
 
 
 @runtime_checkable
@@ -50,10 +56,17 @@ class Source(Protocol):
 
 
 class Prepared(NamedTuple):
-    """Prepared data: the spec, and the encoded examples of each split."""
+    """Prepared data.
+
+    Attributes:
+        spec: The types of source and target.
+        datasets: The encoded examples of each split.
+        folder: The files, which are not deleted while this is in use.
+    """
 
     spec: SequenceSpec
     datasets: dict[Split, EncodedDataset]
+    folder: CachedFolder
 
 
 def prepare(data: Source) -> Prepared:
@@ -67,7 +80,8 @@ def prepare(data: Source) -> Prepared:
             the fields' settings.
         OSError: If a file cannot be read, or the cache cannot be written.
     """
-    folder = cached(_key(data), partial(_build, data))
+    opened = cached(_key(data), partial(_build, data), _about(data))
+    folder = opened.path
     summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
     for side, counts in summary["unknown"].items():
         found = [f"{counts[split]} in {split}" for split in ("val", "test") if counts[split]]
@@ -80,7 +94,7 @@ def prepare(data: Source) -> Prepared:
             )
     warn_of_overflow(summary["overflow"], _fields(data), partial(data.describe_location, "train"))
     spec = SequenceSpec.from_dict(summary["spec"])
-    return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS})
+    return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS}, opened)
 
 
 def digest_examples(data: Source) -> str:
@@ -123,17 +137,25 @@ def _key(data: Source) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _about(data: Source) -> dict[str, Any]:
+    """What the data is, for `seqlearn cache`."""
+    joint = ", joint vocabulary" if data.source is data.target else ""
+    text = f"source={data.source!r}, target={data.target!r}{joint}"
+    return {"name": type(data).__name__, "text": text}
+
+
 def _build(data: Source, folder: Path) -> None:
     """Write all encoded splits and a summary."""
     if next(iter(_checked(data, "train")), None) is None:
         raise ValueError(
             f"{type(data).__name__} has no training examples (examples('train') is empty)"
         )
-    sides = {"source": _side(data, 0), "target": _side(data, 1)}
+    progress = Progress()
+    sides = {"source": _side(data, 0, progress), "target": _side(data, 1, progress)}
     unknown: dict[str, dict[str, int]] = {}
     limit = LengthLimit(_fields(data), partial(data.describe_location, "train"))
     for split in SPLITS:
-        for name, column in _encode(data, split, sides, folder, limit).items():
+        for name, column in _encode(data, split, sides, folder, limit, progress).items():
             sides[name] = column.update_spec(sides[name], split)
             if column.unknown is not None:
                 unknown.setdefault(name, {})[split] = column.unknown
@@ -145,7 +167,12 @@ def _build(data: Source, folder: Path) -> None:
 
 
 def _encode(
-    data: Source, split: Split, sides: dict[str, Any], folder: Path, limit: LengthLimit
+    data: Source,
+    split: Split,
+    sides: dict[str, Any],
+    folder: Path,
+    limit: LengthLimit,
+    progress: Progress,
 ) -> dict[str, ColumnEncoder]:
     """Write one split, and return its encoders by side."""
     describe_row = partial(data.describe_location, split)
@@ -159,39 +186,73 @@ def _encode(
     }
     # Generated texts are compared with the raw texts; a language model has no references.
     evaluated = split != "train" and data.source is not None and sides["target"].is_readable_text
-    references: list[str] = []
-    examples = _checked(data, split)
+    references = TextsWriter(folder, f"{split}.references") if evaluated else None
+    for name, (_, column) in columns.items():
+        column.start(folder, f"{split}.{name}")
+    examples = progress.over(_checked(data, split), split, "encoding")
     row = 0
     while chunk := list(islice(examples, _CHUNK)):
-        encoded = {
-            name: column.encode([pair[number] for pair in chunk], row)
-            for name, (number, column) in columns.items()
-        }
+        with _naming_need(folder, progress.total(split), row):
+            encoded = {
+                name: column.encode([pair[number] for pair in chunk], row)
+                for name, (number, column) in columns.items()
+            }
+            if split == "train":
+                encoded = limit.apply(encoded)
+            for name, (_, column) in columns.items():
+                column.append(encoded[name])
+            if references is not None:
+                references.append(target for _, target in chunk)
         row += len(chunk)
-        if split == "train":
-            encoded = limit.apply(encoded)
-        for name, (_, column) in columns.items():
-            column.append(encoded[name])
-        if evaluated:
-            references.extend(target for _, target in chunk)
-    for name, (_, column) in columns.items():
-        column.save(folder, f"{split}.{name}")
-    if evaluated:
-        save_references(folder, split, references)
-    if split == "train" and limit.kept is not None:
-        if not limit.kept:
+    for _, column in columns.values():
+        column.finish()
+    if references is not None:
+        references.finish()
+    kept = limit.kept
+    if split == "train" and kept is not None:
+        if not len(kept):
             raise ValueError(
                 f"max_length: all {row} training examples are longer and are dropped; increase it"
             )
-        save_rows(folder, split, limit.kept)
+        np.save(folder / f"{split}.rows.npy", kept, allow_pickle=False)
     return {name: column for name, (_, column) in columns.items()}
+
+
+@contextlib.contextmanager
+def _naming_need(folder: Path, rows: int | None, done: int) -> Iterator[None]:
+    """Context that writes a part of a split; an error of a full disk says what all of it needs.
+
+    If there is no room for all of it, the error comes with the first part.
+
+    Args:
+        folder: The folder that is written to.
+        rows: Number of examples of the split, if known.
+        done: Number of examples that are written already.
+    """
+
+    def need(written: int) -> int | None:
+        if not rows or not written:
+            return None
+        return sum(path.stat().st_size for path in folder.iterdir()) * rows // written
+
+    before = need(done)
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise disk_full(folder.parent, _CONTENT, CACHE_OPTION, before) from error
+    if not done and rows and rows > _CHUNK:
+        total = need(_CHUNK)
+        if total is not None and total > shutil.disk_usage(folder).free:
+            raise disk_full(folder.parent, _CONTENT, CACHE_OPTION, total)
 
 
 def _fields(data: Source) -> dict[str, Field | None]:
     return {"source": data.source, "target": data.target}
 
 
-def _side(data: Source, number: int) -> Any:
+def _side(data: Source, number: int, progress: Progress) -> Any:
     """The spec of source (0) or target (1), as far as the training split decides it."""
     field = (data.source, data.target)[number]
     if field is None:
@@ -202,7 +263,8 @@ def _side(data: Source, number: int) -> Any:
     def values() -> Iterator[Any]:
         nonlocal reading
         reading = True
-        for pair in _checked(data, "train"):
+        task = f"fitting the {('source', 'target')[number]} to"
+        for pair in progress.over(_checked(data, "train"), "train", task):
             yield from (pair[side] for side in both)
         reading = False
 
@@ -216,14 +278,16 @@ def _side(data: Source, number: int) -> Any:
 
 def _checked(data: Source, split: Split) -> Iterator[Example]:
     """The examples of a split, checked; an error names the invalid example."""
-    examples = data.examples(split)
+    examples: Iterable[Any] = data.examples(split)
     if not isinstance(examples, Iterable):
         raise TypeError(
             f"{type(data).__name__}.examples({split!r}): expected pairs of source and target (an "
             f"empty list for a missing split), got {type(examples).__name__}"
         )
     for row, pair in enumerate(examples):
-        is_pair = isinstance(pair, Iterable) and not isinstance(pair, str | bytes | dict | set)
+        is_pair = isinstance(pair, tuple) or (
+            isinstance(pair, Iterable) and not isinstance(pair, str | bytes | dict | set)
+        )
         values = tuple(pair) if is_pair else ()
         if len(values) != 2:
             raise TypeError(

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqlearn.data.array_files import ArrayWriter
 from seqlearn.spec import SideSpec, TargetSpec
 
 
@@ -56,43 +57,52 @@ def to_row(value: Any, spec: SideSpec) -> NDArray[Any]:
 
 
 class RowWriter:
-    """Collects the rows of one side of one split, and writes them.
+    """Writes the rows of one side of one split to files, in parts.
 
     Args:
         spec: The type; its `row_format` and `is_sequence` decide how rows are stored.
         is_target: Whether this side is the target.
+        folder: The folder of the files.
+        name: Split and side, such as `"train.source"`.
     """
 
-    def __init__(self, spec: SideSpec, *, is_target: bool) -> None:
+    def __init__(self, spec: SideSpec, *, is_target: bool, folder: Path, name: str) -> None:
         self._spec, self._is_target = spec, is_target
         self._dtype, self._shape = np.dtype(spec.row_format.dtype), spec.row_format.shape
-        self._values: list[NDArray[Any]] = [np.zeros((0, *self._shape), self._dtype)]
-        self._lengths: list[int] = []
+        self._values = ArrayWriter(folder / f"{name}.values.npy", self._dtype, self._shape)
+        self._writers = [self._values]
+        if spec.is_sequence:
+            self._offsets = ArrayWriter(folder / f"{name}.offsets.npy", "int64")
+            self._offsets.append(np.zeros(1))
+            self._writers.append(self._offsets)
+        if is_target:
+            self._items = ArrayWriter(folder / f"{name}.items.npy", "int32")
+            self._writers.append(self._items)
 
     def append(self, rows: Sequence[Any]) -> None:
         """Append rows: lists of numbers, or arrays as `to_row` returns them."""
         if not self._spec.is_sequence:
+            lengths = np.ones(len(rows), np.int64)
             self._values.append(np.array(rows, self._dtype).reshape(len(rows), *self._shape))
-            self._lengths.extend([1] * len(rows))
-            return
-        lengths = [len(row) for row in rows]
-        if self._shape:
-            self._values.extend(rows)
         else:
-            ids = np.fromiter(chain.from_iterable(rows), self._dtype, count=sum(lengths))
-            self._values.append(ids)
-        self._lengths.extend(lengths)
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write the files; `name` is split and side, such as `train.source`."""
-        lengths = np.array(self._lengths, np.int64)
-        _save(folder / f"{name}.values.npy", np.concatenate(self._values, dtype=self._dtype))
-        if self._spec.is_sequence:
-            _save(folder / f"{name}.offsets.npy", np.concatenate([[0], lengths.cumsum()]))
+            lengths = np.array([len(row) for row in rows], np.int64)
+            self._offsets.append(self._values.rows + np.cumsum(lengths))
+            self._values.append(self._concatenated(rows, int(lengths.sum())))
         if self._is_target:
             assert isinstance(self._spec, TargetSpec)
-            items = self._spec.count_items(lengths)
-            _save(folder / f"{name}.items.npy", items.astype(np.int32))
+            self._items.append(self._spec.count_items(lengths))
+
+    def finish(self) -> None:
+        """Write the number of rows."""
+        for writer in self._writers:
+            writer.finish()
+
+    def _concatenated(self, rows: Sequence[Any], total: int) -> NDArray[Any]:
+        if any(isinstance(row, np.ndarray) for row in rows):
+            return np.concatenate(rows, dtype=self._dtype)
+        if self._shape:
+            return np.zeros((0, *self._shape), self._dtype)
+        return np.fromiter(chain.from_iterable(rows), self._dtype, count=total)
 
 
 class Rows:
@@ -152,7 +162,3 @@ class Rows:
         padded = np.zeros((*real.shape, *self.values.shape[1:]), dtype=dtype)
         padded[real] = self.values[(starts[:, None] + steps)[real]]
         return torch.from_numpy(padded), torch.from_numpy(lengths)
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    np.save(path, array, allow_pickle=False)

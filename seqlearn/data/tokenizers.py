@@ -7,6 +7,7 @@ texts: the string `<s>` in a text is encoded like any other text.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,13 +17,20 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from seqlearn.batch import SPECIAL_TOKENS, UNKNOWN
 from seqlearn.data.foreign_tokenizers import reserve_ids
 from seqlearn.data.sentencepiece_models import read_sentencepiece
+from seqlearn.data.whole_tokens import (
+    CharacterEncoder,
+    WholeTokenEncoder,
+    WordEncoder,
+    count_characters,
+    count_words,
+    make_vocabulary,
+)
 from seqlearn.spec import TextSpec
 
 TRAINED = ("char", "word", "bpe")
 """The tokenizers that are trained on the training split; any other name is a path."""
 
 _BPE_VOCAB_SIZE = 8000
-_NO_LIMIT = 2**31 - 1
 _ROLES = {  # names that a tokenizer file may use for the four reserved ids
     "padding": ("pad",),
     "unknown": ("unk", "unknown"),
@@ -69,12 +77,21 @@ def train_tokenizer(field: TokenizerOptions, texts: Iterable[str]) -> str:
     Source: `"bpe"` is Sennrich et al. 2016, algorithm 1, over bytes as in Radford et al. 2019,
     section 2.2.
     """
-    build = {"char": _characters, "word": _words, "bpe": _byte_pairs}[field.tokenizer]
-    tokenizer, trainer = build(field.vocab_size)
+    tokenizer = {"char": _characters, "word": _words, "bpe": _byte_pairs}[field.tokenizer]()
     if field.lowercase:
         steps = [tokenizer.normalizer] if tokenizer.normalizer else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
-    tokenizer.train_from_iterator(texts, trainer)
+    if field.tokenizer == "bpe":
+        tokenizer.train_from_iterator(texts, _byte_pair_trainer(field.vocab_size))
+    else:
+        if field.lowercase:
+            texts = map(tokenizer.normalizer.normalize_str, texts)
+        if field.tokenizer == "char":
+            counts = count_characters(texts)
+        else:
+            counts = Counter({f" {word}": n for word, n in count_words(texts).items()})
+        vocabulary = make_vocabulary(counts, field.vocab_size)
+        tokenizer.model = models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS[UNKNOWN])
     size = tokenizer.get_vocab_size()
     if size <= len(SPECIAL_TOKENS):
         raise ValueError(
@@ -153,15 +170,32 @@ def text_spec(tokenizer: str) -> TextSpec:
     return TextSpec(vocab_size=max(ids) + 1, max_length=0, tokenizer=tokenizer)
 
 
-def _characters(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+def whole_token_encoder(tokenizer: Tokenizer) -> WholeTokenEncoder | None:
+    """A fast encoder with the same results, if the tokenizer is one of `"char"` or `"word"`."""
+    splitter = tokenizer.pre_tokenizer
+    if not isinstance(tokenizer.model, models.WordLevel) or splitter is None:
+        return None
+    for build, encoder in ((_characters, CharacterEncoder), (_words, WordEncoder)):
+        if _plain_parts(tokenizer) == _plain_parts(build()):
+            return encoder(tokenizer)
+    return None
+
+
+def _plain_parts(tokenizer: Tokenizer) -> Any:
+    """Everything that decides how a tokenizer splits texts."""
+    settings = json.loads(tokenizer.to_str())
+    return [settings[name] for name in ("pre_tokenizer", "post_processor", "added_tokens")]
+
+
+def _characters() -> Tokenizer:
     """One token per code point; reserved tokens have more, so they never match."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL_TOKENS[UNKNOWN]))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    return tokenizer, _whole_tokens(vocab_size)
+    return tokenizer
 
 
-def _words(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+def _words() -> Tokenizer:
     """One token per word, stored with a leading space so that it never equals a reserved token."""
     unknown = SPECIAL_TOKENS[UNKNOWN]
     tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
@@ -178,19 +212,10 @@ def _words(vocab_size: int | None) -> tuple[Tokenizer, Any]:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    return tokenizer, _whole_tokens(vocab_size)
+    return tokenizer
 
 
-def _whole_tokens(vocab_size: int | None) -> Any:
-    """Trainer for the most frequent tokens; ties are ordered by code point."""
-    return trainers.WordLevelTrainer(
-        vocab_size=vocab_size or _NO_LIMIT,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-    )
-
-
-def _byte_pairs(vocab_size: int | None) -> tuple[Tokenizer, Any]:
+def _byte_pairs() -> Tokenizer:
     """Byte-level BPE.
 
     Every text gets a leading space, which the decoder removes, so that its first word is split like
@@ -201,13 +226,17 @@ def _byte_pairs(vocab_size: int | None) -> tuple[Tokenizer, Any]:
     tokenizer.normalizer = normalizers.Prepend(" ")
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
-    trainer = trainers.BpeTrainer(
+    return tokenizer
+
+
+def _byte_pair_trainer(vocab_size: int | None) -> Any:
+    """Trainer of the merges, on all cores."""
+    return trainers.BpeTrainer(
         vocab_size=vocab_size or _BPE_VOCAB_SIZE,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    return tokenizer, trainer
 
 
 def _plain(tokenizer: Tokenizer) -> str:

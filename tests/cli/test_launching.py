@@ -54,6 +54,8 @@ def torchrun(folder: Path, *words: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # of checkpoints, for the last folder
 def test_torchrun_fits_continues_tests_and_predicts(tmp_path: Path) -> None:
     for split, count in (("train", 60), ("val", 10), ("test", 31)):
         pairs = [

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from seqlearn.batch import END, PAD, SPECIAL_TOKENS, START
-from seqlearn.data import Text, encoded
+from seqlearn.data import Text, array_files
+from seqlearn.data.array_files import TextsWriter
 from seqlearn.data.column_encoders import ArrayEncoder, ClassEncoder, TextEncoder
-from seqlearn.data.encoded import EncodedDataset, save_references
+from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.tokenizers import text_spec, train_tokenizer
 from seqlearn.spec import ClassesSpec, Side, TextSpec, VectorSpec
 
@@ -28,9 +29,10 @@ def written(
     for name, half in (("source", source), ("target", target)):
         if half is not None:
             column = encoder(half[0], is_target=name == "target")
+            column.start(folder, f"val.{name}")
             for row, value in enumerate(half[1]):
                 column.append(column.encode([value], row))
-            column.save(folder, f"val.{name}")
+            column.finish()
     return EncodedDataset(folder, "val")
 
 
@@ -43,7 +45,9 @@ def encoder(side: Side, *, is_target: bool) -> TextEncoder | ClassEncoder | Arra
 
 
 def texts(folder: Path) -> EncodedDataset:
-    save_references(folder, "val", TARGETS)
+    references = TextsWriter(folder, "val.references")
+    references.append(TARGETS)
+    references.finish()
     return written(folder, (LETTERS, list(SOURCES)), (LETTERS, list(TARGETS)))
 
 
@@ -134,7 +138,7 @@ def test_a_label_that_training_never_showed_is_named(tmp_path: Path) -> None:
         column.append(column.encode(["de", "fr"], 0))
 
 
-def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
+def test_ids_that_a_tokenizer_must_not_give_are_found(tmp_path: Path) -> None:
     # Words of a vocabulary from elsewhere, in which the text "<s>" is the start itself.
     words = Tokenizer(
         models.WordLevel(dict(zip((*SPECIAL_TOKENS, "a", "b"), range(6), strict=True)))
@@ -142,13 +146,15 @@ def test_ids_that_a_tokenizer_must_not_give_are_found() -> None:
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     side = TextSpec(6, 0, words.to_str())
     column = TextEncoder(side, "row {}".format, is_target=False)
+    column.start(tmp_path, "train.source")
     column.append(column.encode(["a b", ""], 0))
     with pytest.raises(ValueError, match="row 3: the tokenizer encodes a part of 'a <s> b' as"):
         column.append(column.encode(["", "a <s> b"], 2))
 
 
-def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
+def test_unknown_tokens_and_the_longest_text_are_counted(tmp_path: Path) -> None:
     column = TextEncoder(LETTERS, "row {}".format, is_target=True)
+    column.start(tmp_path, "train.target")
     column.append(column.encode(["abxx", "", "x"], 0))
     column.append(column.encode(["abc"], 0))
     assert (column.unknown, column.longest) == (3, 4)
@@ -156,7 +162,7 @@ def test_unknown_tokens_and_the_longest_text_are_counted() -> None:
 
 def test_large_arrays_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     want = texts(tmp_path)[[0, 3]]
-    monkeypatch.setattr(encoded, "MMAP_THRESHOLD", 0)
+    monkeypatch.setattr(array_files, "MMAP_THRESHOLD", 0)
     mapped = EncodedDataset(tmp_path, "val")
     assert isinstance(mapped._source.values, np.memmap)
     assert mapped[[0, 3]].target.equal(want.target)

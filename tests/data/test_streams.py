@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.data.array_files import MMAP_THRESHOLD
 from seqlearn.data.batching import BatchSampler
-from seqlearn.data.encoded import MMAP_THRESHOLD, EncodedDataset
+from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.streams import BPTTWindow, StreamDataset, StreamPlan, plan_streams
 
 

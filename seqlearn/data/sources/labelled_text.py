@@ -15,8 +15,16 @@ from seqlearn.data.columns import HeaderWarning, column_pair
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import SUFFIXES, FileTable, table_suffix
-from seqlearn.data.sources.tables import KINDS, MemoryTable, Rows, is_table, split_tables
+from seqlearn.data.sources.tables import (
+    KINDS,
+    MemoryTable,
+    Rows,
+    Stream,
+    is_table,
+    split_tables,
+)
 from seqlearn.data.sources.text_files import (
     check_not_empty,
     digest_file,
@@ -24,7 +32,7 @@ from seqlearn.data.sources.text_files import (
     read_lines,
 )
 
-Labelled = str | Path | Rows
+Labelled = str | Path | Rows | Stream
 """One split: a file, or a table in memory."""
 
 _WORDS = Text("word")
@@ -198,6 +206,8 @@ class LabelledText(SequenceDataModule):
                     "columns"
                 )
             return _LabelledLines(split, path, self.encoding)
+        if isinstance(given, Stream):
+            return StreamTable(split, given, self.columns, _USUAL, any_two=False)
         if not is_table(given):
             raise TypeError(
                 f"{split}: expected a file or a table ({KINDS}), got {type(given).__name__}"
@@ -233,4 +243,4 @@ class _LabelledLines:
             yield number, (parts[1], parts[0])
 
 
-_Reader = FileTable | MemoryTable | _LabelledLines
+_Reader = FileTable | MemoryTable | StreamTable | _LabelledLines

@@ -8,7 +8,7 @@ objects and never imported. A `DatasetDict`, or a dictionary of such tables, has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,7 +31,10 @@ _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "val": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-KINDS = "a DataFrame, a dictionary of lists, a Dataset, a list of dictionaries or of tuples"
+KINDS = (
+    "a DataFrame, a dictionary of lists, a Dataset, a list of dictionaries or of tuples; rows that "
+    "can be read only once, such as an IterableDataset, as Stream(rows, name=...)"
+)
 
 
 @runtime_checkable
@@ -43,6 +46,37 @@ class Rows(Protocol):
     def __getitem__(self, row: Any, /) -> Any: ...
 
 
+class Stream:
+    """Rows that are read once, such as a Hugging Face `IterableDataset` or a generator.
+
+    The first time that the data is prepared, the rows are written to the cache under the name. From
+    then on they are read from there, also by other processes and later runs; the stream is not read
+    again.
+
+    Args:
+        rows: An iterable of rows: dictionaries, or tuples of cells.
+        name: Names the rows, with their version. Other rows need another name.
+
+    Raises:
+        TypeError: If `rows` is not an iterable of rows.
+        ValueError: If the name is empty.
+
+    Example:
+        >>> Stream((pair for pair in [("one", "eins")]), name="numbers 1.0")
+        Stream('numbers 1.0')
+    """
+
+    def __init__(self, rows: Iterable[Any], name: str) -> None:
+        if not isinstance(rows, Iterable) or isinstance(rows, str | bytes | Mapping):
+            raise TypeError(f"expected an iterable of rows, got {type(rows).__name__}")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"expected the name of the rows, such as 'corpus 1.0', got {name!r}")
+        self.rows, self.name = rows, name
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r})"
+
+
 class MemoryTable:
     """Selected columns of a table in memory.
 
@@ -52,6 +86,7 @@ class MemoryTable:
         columns: The columns to read: names, or numbers from 1. `None` reads the usual ones.
         usual: The default names of the columns: `("source", "target")`.
         any_two: Whether a table with exactly as many columns needs no names.
+        first_row: Number of the first row, if the table is a part of a larger one.
 
     Raises:
         TypeError: If it is not a table.
@@ -71,8 +106,9 @@ class MemoryTable:
         usual: tuple[str, ...],
         *,
         any_two: bool,
+        first_row: int = 0,
     ) -> None:
-        self._split, self._table = split, table
+        self._split, self._table, self._first_row = split, table, first_row
         self._columnwise = _columns_of(split, table)
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
@@ -111,7 +147,7 @@ class MemoryTable:
         Raises:
             ValueError: If a cell is missing; the message names row and column.
         """
-        for number, found in enumerate(self._cells()):
+        for number, found in enumerate(self._cells(), self._first_row):
             cells = tuple(plain_cell(cell) for cell in found)
             if number == 0 and self._unnamed:
                 self._header.check(cells, self.location(0), "remove the row")
@@ -138,16 +174,16 @@ class MemoryTable:
         row = self._table[number]
         if not isinstance(row, Mapping | tuple | list | np.ndarray):
             raise TypeError(
-                f"{self.location(number)}: expected a dictionary or a tuple of cells, "
-                f"got {type(row).__name__}; a table is {KINDS}"
+                f"{self.location(self._first_row + number)}: expected a dictionary or a tuple of "
+                f"cells, got {type(row).__name__}; a table is {KINDS}"
             )
         return row
 
     def _cells(self) -> Iterator[tuple[Any, ...]]:
         if self._columnwise is None:
             for number in range(len(self._table)):
-                row = self._row(number)
-                yield tuple(self._cell(row, column, number) for column in self.columns)
+                row, place = self._row(number), self._first_row + number
+                yield tuple(self._cell(row, column, place) for column in self.columns)
             return
         names = list(self._columnwise)
         read = [self._reader(column, names) for column in self.columns]
@@ -223,7 +259,7 @@ def _holds_splits(given: Any) -> bool:
     if not isinstance(given, Mapping) or not given:
         return False
     tables = [
-        isinstance(value, Mapping)
+        isinstance(value, Mapping | Stream)
         or any(hasattr(value, name) for name in ("column_names", "columns"))
         or (isinstance(value, Sequence) and bool(value) and isinstance(value[0], Mapping | tuple))
         for value in given.values()

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from seqlearn.data.cache import file_digest
+from seqlearn.data.file_digests import remembered_digest
 from seqlearn.data.preparation import Split
 
 CR = "\r"
@@ -139,7 +139,7 @@ def digest_file(split: Split, path: Path) -> str:
         FileNotFoundError: If the file does not exist; the message names the split.
     """
     with open_file(split, path):
-        return file_digest(path)
+        return remembered_digest(path)
 
 
 def check_not_empty(text: str, where: str, advice: str) -> None:

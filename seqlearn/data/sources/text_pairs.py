@@ -12,8 +12,16 @@ from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import FileTable
-from seqlearn.data.sources.tables import KINDS, MemoryTable, Rows, is_table, split_tables
+from seqlearn.data.sources.tables import (
+    KINDS,
+    MemoryTable,
+    Rows,
+    Stream,
+    is_table,
+    split_tables,
+)
 from seqlearn.data.sources.text_files import (
     check_not_empty,
     digest_file,
@@ -22,7 +30,7 @@ from seqlearn.data.sources.text_files import (
 )
 
 # jsonargparse saves a value as the first type that accepts it, so the pair comes first.
-Pairs = tuple[str | Path, str | Path] | str | Path | Rows
+Pairs = tuple[str | Path, str | Path] | str | Path | Rows | Stream
 """One split: two parallel files, a table in a file, or a table in memory."""
 
 _BPE_SOURCE, _BPE_TARGET = Text("bpe"), Text("bpe")  # two instances: two vocabularies
@@ -131,10 +139,12 @@ class TextPairs(SequenceDataModule):
 
     def describe_location(self, split: Split, row: int) -> str:
         """File (of a pair, the target file) and line, or the row of a table."""
-        return next(itertools.islice(self._rows(split), row, None))[0]
+        number, _ = next(itertools.islice(self._rows(split), row, None))
+        drawn = self._holdout is not None and split == "val"
+        return self._splits["train" if drawn else split].location(number)
 
-    def _rows(self, split: Split) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Location, source and target of each example."""
+    def _rows(self, split: Split) -> Iterator[tuple[int, tuple[str, str]]]:
+        """The number of each row in its file or table, source and target."""
         if self._holdout is not None and split != "test":
             train = self._splits["train"]
             return self._holdout.part(split, lambda: _read(train))
@@ -160,6 +170,8 @@ class TextPairs(SequenceDataModule):
                 )
             source, target = (Path(path) for path in given)
             return _Files(split, source, target, self.encoding)
+        if isinstance(given, Stream):
+            return StreamTable(split, given, self.columns, _USUAL, any_two=True)
         if not is_table(given):
             raise TypeError(
                 f"{split}: expected a pair of files, a file with a table, or a table ({KINDS}), "
@@ -168,16 +180,17 @@ class TextPairs(SequenceDataModule):
         return MemoryTable(split, given, self.columns, _USUAL, any_two=True)
 
 
-def _read(reader: _Reader) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Location, source and target of each row of a file or table."""
+def _read(reader: _Reader) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The number of each row of a file or table, source and target."""
+    if isinstance(reader, _Files):
+        yield from reader.rows()
+        return
     for number, (source, target) in reader.rows():
-        place = reader.location(number)
-        if not isinstance(reader, _Files):
-            for column, text in zip(reader.columns, (source, target), strict=True):
-                if isinstance(text, str):
-                    where = f"{place}, {column_title(column)}"
-                    check_not_empty(text, where, "fill it in, or remove the row")
-        yield place, (source, target)
+        for column, text in zip(reader.columns, (source, target), strict=True):
+            if isinstance(text, str) and not text.strip():
+                where = f"{reader.location(number)}, {column_title(column)}"
+                check_not_empty(text, where, "fill it in, or remove the row")
+        yield number, (source, target)
 
 
 class _Files:
@@ -203,12 +216,14 @@ class _Files:
                     f"{self._paths[0]} has {counts[0]} lines and {self._paths[1]} has {counts[1]}; "
                     "line n of one must correspond to line n of the other"
                 )
-            for path, text in zip(self._paths, (source, target), strict=True):
-                check_not_empty(text, f"{path}, line {line}", "remove this line from both files")
+            if not source.strip() or not target.strip():
+                for path, text in zip(self._paths, (source, target), strict=True):
+                    advice = "remove this line from both files"
+                    check_not_empty(text, f"{path}, line {line}", advice)
             if line == 1:
                 remedy = "remove this line from both files"
                 self._header.check([source, target], self.location(1), remedy)
             yield line, (source, target)
 
 
-_Reader = FileTable | MemoryTable | _Files
+_Reader = FileTable | MemoryTable | StreamTable | _Files
