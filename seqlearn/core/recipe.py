@@ -33,6 +33,9 @@ class Recipe:
         label_smoothing: Probability mass that is distributed over the vocabulary.
         seed: The seed of all random numbers in training, together with the rank and the batch
             number. A resumed run draws the same numbers as an uninterrupted one.
+        activation_checkpointing: Whether `fit` computes each layer of `layers_to_shard()` again in
+            the backward pass instead of keeping its activations: less memory, more time, and the
+            same results.
 
     Raises:
         TypeError: If a value has the wrong type, such as a string instead of a number.
@@ -51,6 +54,7 @@ class Recipe:
     beta2: float = 0.98
     label_smoothing: float = 0.0
     seed: int = 0
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         convert_fields(self)

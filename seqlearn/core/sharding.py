@@ -28,6 +28,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
 from seqlearn.core.checkpoint import own_class, verify_sharded
 from seqlearn.core.lockstep import Lockstep
+from seqlearn.core.recipe import Recipe
+from seqlearn.core.recompute import recompute
 from seqlearn.core.sharded_checkpoint import is_sharded_folder
 
 # `WeightAveraging` warns of every module with the hook `configure_model`, also without sharding.
@@ -44,8 +46,12 @@ INFERENCE = ("generate", "score", "classify", "predict", "generate_batch")
 class Sharded(L.LightningModule):
     """The part of a module that shards its weights over processes."""
 
+    recipe: Recipe
+
     def configure_model(self) -> None:
-        """Shard the module if the strategy has a device mesh (FSDP2), else do nothing.
+        """Shard the module if the strategy has a device mesh (FSDP2).
+
+        Without one it only applies `Recipe.activation_checkpointing`.
 
         `L.Trainer(strategy=ModelParallelStrategy(data_parallel_size=…, tensor_parallel_size=1))`
         calls it. Each module of `layers_to_shard()` is sharded by itself, then the rest. Steps and
@@ -62,6 +68,8 @@ class Sharded(L.LightningModule):
             check_strategy(self, self._trainer.strategy)
             check_callbacks(self._trainer)
             guard_folders(self._trainer)
+        if self.recipe.activation_checkpointing:
+            recompute(self.layers_to_shard())
         mesh = self.device_mesh
         if mesh is None or "_lockstep" in self.__dict__:
             return

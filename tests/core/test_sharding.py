@@ -39,9 +39,10 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
-def run(folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    """What each of two ranks of `sharded_processes.py` wrote."""
-    script = Path(__file__).with_name("sharded_processes.py")
+def run(
+    folder: Path, *arguments: str, script: str = "sharded_processes.py"
+) -> list[dict[str, Any]]:
+    """What each of two ranks of a script wrote."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,7 +54,7 @@ def run(folder: Path, *arguments: str) -> list[dict[str, Any]]:
             errors = stack.enter_context((folder / f"errors{rank}.txt").open("w", encoding="utf-8"))
             ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
             process = subprocess.Popen(
-                [sys.executable, str(script), str(folder), *arguments],
+                [sys.executable, str(Path(__file__).with_name(script)), str(folder), *arguments],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=os.environ | variables | ranks,
@@ -123,6 +124,25 @@ def test_every_architecture_equals_ddp_after_20_steps(tmp_path: Path) -> None:
     ranks = run(tmp_path)
     for name in LONG:
         print(name, check_equal(name, tmp_path, ranks))
+
+
+@pytest.mark.slow
+def test_every_option_works_or_is_refused(tmp_path: Path) -> None:
+    """The column FSDP2 of the table in `docs/strategies.md`."""
+    for rank in run(tmp_path, script="strategy_matrix.py"):
+        plain = rank["plain"]
+        for name in ("bf16-mixed", "bf16-true", "observers", "clip by value", "accumulate"):
+            loss = rank[name]["figures"]["val/loss"]
+            assert loss == pytest.approx(plain["figures"]["val/loss"], rel=0.1), name
+        assert "val/bleu" in rank["observers"]["figures"]
+        for key, weight in plain["weights"].items():
+            torch.testing.assert_close(rank["observers"]["weights"][key], weight)
+            torch.testing.assert_close(rank["recomputed"]["weights"][key], weight)
+        assert "a compiled module cannot be sharded" in rank["compiled"]
+        assert "StochasticWeightAveraging does not work" in rank["swa"]
+        assert "tensor parallelism is not supported" in rank["tensor parallel"]
+        for name in ("64-true", "16-mixed"):
+            assert f"does not support `Fabric(..., precision='{name}')`" in rank[name]
 
 
 def test_checkpoints_name_the_users_class(short: Any) -> None:
