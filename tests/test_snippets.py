@@ -127,7 +127,7 @@ def test_what_a_command_names_exists(block: Block):
         elif name == "python":
             assert (ROOT / words[0]).is_file(), command
         elif name.endswith("seqlearn"):
-            assert words[0] in {*TRAINING, "translate", "view", "demo"}, command
+            assert words[0] in {*TRAINING, "translate", "view", "demo", "cache"}, command
         for extra in re.findall(r"seqlearn\[(\w+)\]", command):
             assert extra in project["optional-dependencies"], command
         for path in words:

@@ -21,6 +21,7 @@ WRITES |= {"saving", "touch"}
 ELSEWHERE = {
     "introspect/plots/figure.py": "the buffer of a notebook's picture",
     "data/sources/download.py": "appends to `.part`, which is verified by its digest and renamed",
+    "data/sources/stream_tables.py": "into a folder of the cache, which is renamed as a whole",
     "cli/saved_config.py": "also writes to remote file systems, which replace whole objects",
     "testing/laws/side_effects.py": "a buffer in memory",
 }

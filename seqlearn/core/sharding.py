@@ -202,6 +202,10 @@ def check_callbacks(trainer: L.Trainer) -> None:
 def guard_folders(trainer: L.Trainer) -> None:
     """Let the strategy verify a sharded checkpoint before it reads it.
 
+    `ModelParallelStrategy` also refuses to continue with the optimizer of an unsharded run: such a
+    checkpoint numbers the parameters, and Lightning takes the numbers to be in the order of
+    `parameters()`, not of the optimizer's groups.
+
     Lightning tells no hook which checkpoint it is about to read, so the method of this strategy
     object is replaced.
     """
@@ -220,10 +224,23 @@ def guard_folders(trainer: L.Trainer) -> None:
                     f"{checkpoint_path} is a sharded checkpoint, which {type(strategy).__name__} "
                     "reads with L.Trainer(plugins=[sl.AtomicCheckpointIO()])"
                 )
+        elif isinstance(strategy, ModelParallelStrategy) and strategy.optimizers:
+            _check_named_states(checkpoint_path)
         return load(checkpoint_path, *args, **kwargs)
 
     verified.verifies = True  # type: ignore[attr-defined]
     strategy.load_checkpoint = verified
+
+
+def _check_named_states(path: Any) -> None:
+    checkpoint = torch.load(path, map_location="meta", weights_only=True)
+    numbered = [each["state"] for each in checkpoint.get("optimizer_states", [])]
+    if any(isinstance(key, int) for state in numbered for key in state):
+        raise ValueError(
+            f"{path} is of a run that was not sharded, and ModelParallelStrategy would give its "
+            "optimizer states to other parameters; continue with the strategy of that run, or "
+            "start a new run from its weights, with load_from_checkpoint"
+        )
 
 
 def _register(module: Any, name: str, lockstep: Lockstep, *, always_in_turn: bool) -> None:

@@ -34,9 +34,8 @@ class MyData(Dates):
 def advised() -> Iterator[str]:
     """The commands that are written in files, one line each, without what a shell does."""
     for file in FILES:
-        text = file.read_text(encoding="utf-8").replace("\n# ", " ") if file.suffix == ".py" else (
-            file.read_text(encoding="utf-8")
-        )  # fmt: skip
+        text = file.read_text(encoding="utf-8").replace(" \\\n", " ")  # continued lines
+        text = text.replace("\n# ", " ") if file.suffix == ".py" else text
         line = rf"(?:^#   |^\$ (?:\.venv/bin/)?|`|:  )(seqlearn (?:{COMMANDS})\b(?!\|)[^`\n]*)"
         for command in re.findall(line, text, re.MULTILINE):
             words = re.split(r" [<>|] |  +#|  +fit and", command)[0]
@@ -84,7 +83,8 @@ def test_an_advised_command_is_understood(
     shutil.copytree(ROOT / "configs", "configs")
     run = Path("lightning_logs/version_0")
     run.mkdir(parents=True)
-    shutil.copy(ROOT / "configs/dates-lstm.yaml", run / "config.yaml")
+    for path in (run / "config.yaml", "run.yaml"):  # of a run, and of a user
+        shutil.copy(ROOT / "configs/dates-lstm.yaml", path)
     monkeypatch.setattr(inference, "load_checkpoint", stop)
     monkeypatch.setattr(seqlearn.cli, "run_demo", stop)
     words = shlex.split(command)[1:]

@@ -11,15 +11,14 @@ import seqlearn as sl
 from seqlearn.cli import main
 
 
-class Model:
+class Model(sl.GRU):
     """Records the options that `generate` receives."""
 
-    spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
-
-    def __init__(self) -> None:
+    def __init__(self, spec: sl.SequenceSpec) -> None:
+        super().__init__(spec, d_model=4)
         self.given: list[dict[str, Any]] = []
 
-    def generate(self, sources: list[str], **options: Any) -> list[str]:
+    def generate(self, sources: list[str], **options: Any) -> list[str]:  # type: ignore[override]
         self.given.append(options)
         return sources
 
@@ -27,8 +26,8 @@ class Model:
 def test_the_options_that_are_given_reach_generate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = Model()
-    model.spec = sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 4))  # whose lines are not checked
+    # The lines of vectors are not checked.
+    model = Model(sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 4)))
     monkeypatch.setattr("seqlearn.cli.inference.load_checkpoint", lambda *_: model)
     (file := tmp_path / "in.txt").write_text("a h\n", encoding="utf-8")
     words = "--decoding beam --beam-size 3 --length-penalty 0.5 --early-stopping never"

@@ -22,7 +22,7 @@ from torch import nn
 import seqlearn as sl
 from seqlearn.cli import main
 from seqlearn.core.sharded_checkpoint import read_folder, verify_folder
-from seqlearn.core.sharding import check_strategy
+from seqlearn.core.sharding import check_strategy, guard_folders
 from seqlearn.testing import TASKS
 
 SHORT = ["Transformer", "WithPooled"]
@@ -250,3 +250,19 @@ def test_fsdp1_is_refused() -> None:
     with pytest.raises(ValueError, match=r"FSDPStrategy is not supported.*ModelParallelStrategy"):
         check_strategy(nn.Linear(1, 1), FSDPStrategy())
     check_strategy(nn.Linear(1, 1), ModelParallelStrategy())
+
+
+def test_the_optimizer_of_an_unsharded_run_is_refused(tmp_path: Path) -> None:
+    strategy: Any = ModelParallelStrategy()
+    read: list[Path] = []
+    strategy.load_checkpoint = lambda path: read.append(path) or {}
+    guard_folders(L.Trainer(accelerator="cpu", devices=1, strategy=strategy, logger=False))
+    named, numbered = tmp_path / "named.ckpt", tmp_path / "numbered.ckpt"
+    torch.save({"optimizer_states": [{"state": {"head.weight": {}}}]}, named)
+    torch.save({"optimizer_states": [{"state": {0: {}, 1: {}}}]}, numbered)
+    strategy.load_checkpoint(numbered)  # to test, without an optimizer
+    strategy.optimizers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))])]
+    strategy.load_checkpoint(named)
+    with pytest.raises(ValueError, match=r"numbered\.ckpt is of a run that was not sharded"):
+        strategy.load_checkpoint(numbered)
+    assert read == [numbered, named]

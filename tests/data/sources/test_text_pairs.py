@@ -55,7 +55,7 @@ def test_two_files(suffix: str, end: str, last: str, tmp_path: Path) -> None:
 blanks = st.sampled_from("\x0b\x0c\x1c\x85\u2028\u2029\xa0\r")
 
 
-@given(st.lists(st.tuples(st.text("ab"), blanks, st.text("ab")), min_size=1))
+@given(st.lists(st.tuples(st.text("ab"), blanks, st.text("ab")), min_size=2))
 def test_only_lf_and_crlf_end_a_line(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, str]]
 ) -> None:
