@@ -12,7 +12,7 @@ import torch
 from series import Drifts, Series
 
 import seqlearn as sl
-from seqlearn.data import encoded
+from seqlearn.data import array_files
 from seqlearn.data.rows import to_row
 from seqlearn.spec import RowFormat
 
@@ -46,7 +46,7 @@ def test_batches_have_the_rows_in_buckets_of_like_length() -> None:
 
 def test_large_rows_are_memory_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Drifts().dataset("val")[[3, 0]]
-    monkeypatch.setattr(encoded, "MMAP_THRESHOLD", 0)
+    monkeypatch.setattr(array_files, "MMAP_THRESHOLD", 0)
     mapped = Drifts().dataset("val")
     assert mapped._source is not None
     assert isinstance(mapped._source.values, np.memmap)
