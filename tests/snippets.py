@@ -38,6 +38,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 import seqlearn as sl
 from seqlearn.core import pretrained
+from seqlearn.spec import base as spec_base
 from seqlearn.testing import check_module, module_checks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,6 +139,8 @@ def run_page(page: str, folder: Path) -> int:
         module.__dict__.update(namespace)
         hook.setitem(sys.modules, "snippets", module)
         hook.setattr(sys, "displayhook", _prepare)
+        # A page defines the types of tests/user again; other tests keep those that they have.
+        hook.setattr(spec_base, "_REGISTRY", dict(spec_base._REGISTRY))
         for block in blocks(page):
             if block.language != "python":
                 continue

@@ -21,7 +21,8 @@ from seqlearn.core import GenerationConfig, Recipe, SequenceModule
 from seqlearn.data import Dates, SequenceDataModule
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "tutorials").glob("*.py")]
+PAGES = [page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "tutorials"]  # built
+FILES = [ROOT / "README.md", *PAGES, *(ROOT / "tutorials").glob("*.py")]
 FILES += [*(ROOT / "configs").glob("*.yaml"), ROOT / "seqlearn/cli/__init__.py"]
 COMMANDS = "fit|validate|test|predict|translate|view|demo"
 USER = Path(__file__).parents[1] / "user"

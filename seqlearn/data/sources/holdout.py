@@ -1,12 +1,13 @@
-"""Drawing a fraction of the training split for validation."""
+"""The rows of the splits, of which validation may be a fraction that is drawn from training."""
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import compress
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from itertools import compress, islice
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,17 @@ from seqlearn.data.preparation import Split
 from seqlearn.data.rng import seeded_rng
 
 Row = TypeVar("Row")
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What reads one split, such as a file or a table."""
+
+    def digest(self) -> str:
+        """Digest of the content."""
+
+
+AnyReader = TypeVar("AnyReader", bound=Reader)
 
 
 def fraction_of(val: Any) -> float | None:
@@ -109,3 +121,47 @@ class Holdout:
         drawn = np.zeros(len(labels), dtype=np.bool_)
         drawn[free[:count]] = True
         return drawn
+
+
+class SplitReaders(Generic[AnyReader, Row]):
+    """The rows of each split, from one reader for each.
+
+    Args:
+        readers: The readers of the splits that are given.
+        read: Function that reads all rows of a reader from the start.
+        fraction: Fraction of the training split that is validation; `None` if none is drawn.
+        seed: Determines which rows are drawn.
+        label: Function that returns the label of a row, for data with labels; see `Holdout`.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[Split, AnyReader],
+        read: Callable[[AnyReader], Iterable[Row]],
+        fraction: float | None,
+        seed: int,
+        label: Callable[[Row], Hashable] | None = None,
+    ) -> None:
+        self._readers, self._read, self._label = dict(readers), read, label
+        self._holdout = None if fraction is None else Holdout(fraction, seed)
+
+    def rows(self, split: Split) -> Iterator[Row]:
+        """The rows of a split; none if it is not given."""
+        if self._holdout is not None and split != "test":
+            train = self._readers["train"]
+            return self._holdout.part(split, lambda: self._read(train), self._label)
+        return iter(self._read(self._readers[split]) if split in self._readers else ())
+
+    def row(self, split: Split, number: int) -> tuple[AnyReader, Row]:
+        """A row by its number in the split, with the reader that it comes from."""
+        drawn = self._holdout is not None and split == "val"
+        row = next(islice(self.rows(split), number, None))
+        return self._readers["train" if drawn else split], row
+
+    def digest(self, *how: object) -> str:
+        """Digest of all readers, of what is drawn, and of the arguments that affect reading."""
+        drawn = self._holdout and (self._holdout.fraction, self._holdout.seed)
+        digest = hashlib.sha256(repr((*how, drawn)).encode())
+        for split, reader in self._readers.items():
+            digest.update(f"\n{split} {reader.digest()}".encode())
+        return digest.hexdigest()

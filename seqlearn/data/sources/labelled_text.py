@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from seqlearn.data.columns import HeaderWarning, column_pair
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import SUFFIXES, FileTable, table_suffix
 from seqlearn.data.sources.tables import (
@@ -115,36 +113,27 @@ class LabelledText(SequenceDataModule):
         self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(text, label)")
         self.val_fraction = fraction_of(val)
-        self._holdout = None if self.val_fraction is None else Holdout(self.val_fraction, seed)
-        self._readers: dict[Split, _Reader] = {
-            split: self._reader(split, given)
-            for split, given in split_tables(train, val, test).items()
-        }
+        readers = split_tables(train, val, test).items()
+        self._splits: SplitReaders[_Reader, tuple[str, str, str]] = SplitReaders(
+            {split: self._reader(split, given) for split, given in readers},
+            self._read,
+            self.val_fraction,
+            seed,
+            label=lambda row: row[2],
+        )
         self._stripped = False
 
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
         """The texts and labels of a split."""
-        return ((text, label) for _, text, label in self._rows(split))
+        return ((text, label) for _, text, label in self._splits.rows(split))
 
     def fingerprint(self) -> str:
         """Digest of the files or tables, and of the arguments that affect reading."""
-        drawn = self._holdout and (self.val_fraction, self.seed)
-        how = (self.encoding, self.columns, self.label_separator, drawn)
-        digest = hashlib.sha256(repr(how).encode())
-        for split, reader in self._readers.items():
-            digest.update(f"\n{split} {reader.digest()}".encode())
-        return digest.hexdigest()
+        return self._splits.digest(self.encoding, self.columns, self.label_separator)
 
     def describe_location(self, split: Split, row: int) -> str:
         """File and line, or the row of a table."""
-        return next(itertools.islice(self._rows(split), row, None))[0]
-
-    def _rows(self, split: Split) -> Iterator[tuple[str, str, str]]:
-        """Location, text and label of each example."""
-        if self._holdout is not None and split != "test":
-            train = self._readers["train"]
-            return self._holdout.part(split, lambda: self._read(train), label=lambda row: row[2])
-        return self._read(self._readers[split]) if split in self._readers else iter(())
+        return self._splits.row(split, row)[1][0]
 
     def _read(self, reader: _Reader) -> Iterator[tuple[str, str, str]]:
         """Location, text and label of each row of a file or table."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from seqlearn.data.columns import HeaderWarning, column_pair, column_title
 from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import FileTable
 from seqlearn.data.sources.tables import (
@@ -111,11 +110,13 @@ class TextPairs(SequenceDataModule):
         self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(source, target)")
         self.val_fraction = fraction_of(val)
-        self._holdout = None if self.val_fraction is None else Holdout(self.val_fraction, seed)
-        self._splits: dict[Split, _Reader] = {
-            split: self._reader(split, given)
-            for split, given in split_tables(train, val, test).items()
-        }
+        readers = split_tables(train, val, test).items()
+        self._splits: SplitReaders[_Reader, tuple[int, tuple[str, str]]] = SplitReaders(
+            {split: self._reader(split, given) for split, given in readers},
+            _read,
+            self.val_fraction,
+            seed,
+        )
 
     def fetch_files(self) -> None:
         """Make sure that the files exist; called before they are read.
@@ -126,29 +127,17 @@ class TextPairs(SequenceDataModule):
     def examples(self, split: Split) -> Iterator[tuple[str, str]]:
         """The pairs of texts of a split, without line ends."""
         self.fetch_files()
-        return (pair for _, pair in self._rows(split))
+        return (pair for _, pair in self._splits.rows(split))
 
     def fingerprint(self) -> str:
         """Digest of the files or tables, and of the arguments that affect reading."""
         self.fetch_files()
-        drawn = self._holdout and (self.val_fraction, self.seed)
-        digest = hashlib.sha256(repr((self.encoding, self.columns, drawn)).encode())
-        for split, reader in self._splits.items():
-            digest.update(f"\n{split} {reader.digest()}".encode())
-        return digest.hexdigest()
+        return self._splits.digest(self.encoding, self.columns)
 
     def describe_location(self, split: Split, row: int) -> str:
         """File (of a pair, the target file) and line, or the row of a table."""
-        number, _ = next(itertools.islice(self._rows(split), row, None))
-        drawn = self._holdout is not None and split == "val"
-        return self._splits["train" if drawn else split].location(number)
-
-    def _rows(self, split: Split) -> Iterator[tuple[int, tuple[str, str]]]:
-        """The number of each row in its file or table, source and target."""
-        if self._holdout is not None and split != "test":
-            train = self._splits["train"]
-            return self._holdout.part(split, lambda: _read(train))
-        return _read(self._splits[split]) if split in self._splits else iter(())
+        reader, (number, _) = self._splits.row(split, row)
+        return reader.location(number)
 
     def _reader(self, split: Split, given: object) -> _Reader:
         if isinstance(given, str | os.PathLike):

@@ -16,7 +16,7 @@ from seqlearn.data.cache import file_digest
 from seqlearn.data.columns import plain_cell
 from seqlearn.data.fields import Text, Vector
 from seqlearn.data.module import SequenceDataModule, Split
-from seqlearn.data.sources.holdout import Holdout, fraction_of
+from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.tables import KINDS, Rows, split_tables
 from seqlearn.data.sources.text_files import (
     check_not_empty,
@@ -123,36 +123,26 @@ class Vectors(SequenceDataModule):
         self.task = task
         self.encoding = codec
         self.val_fraction = share
-        self._holdout = None if share is None else Holdout(share, seed)
-        self._pairs = pairs
+        self._splits: SplitReaders[_Pair, tuple[int, Any, str]] = SplitReaders(
+            pairs, _Pair.rows, share, seed
+        )
 
     def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
         """Pairs of source and target of a split."""
         forward = self.task == "vector-to-sequence"
         return (
-            (vector, text) if forward else (text, vector) for _, vector, text in self._rows(split)
+            (vector, text) if forward else (text, vector)
+            for _, vector, text in self._splits.rows(split)
         )
 
     def fingerprint(self) -> str:
         """Digest of the files and arrays, and of the arguments that affect reading."""
-        drawn = self._holdout and (self.val_fraction, self.seed)
-        digest = hashlib.sha256(repr((self.task, self.encoding, drawn)).encode())
-        for split, pair in self._pairs.items():
-            digest.update(f"\n{split} {pair.vectors.digest()} {pair.texts.digest()}".encode())
-        return digest.hexdigest()
+        return self._splits.digest(self.task, self.encoding)
 
     def describe_location(self, split: Split, row: int) -> str:
         """Array or file and row of the vector, and file and line of the text."""
-        number = next(itertools.islice(self._rows(split), row, None))[0]
-        drawn = split == "val" and self._holdout is not None
-        pair = self._pairs["train" if drawn else split]
+        pair, (number, _, _) = self._splits.row(split, row)
         return f"{pair.vectors.location(number)}, with {pair.texts.location(number)}"
-
-    def _rows(self, split: Split) -> Iterator[tuple[int, Any, str]]:
-        """Row number, vector and text of each example."""
-        if self._holdout is not None and split != "test":
-            return self._holdout.part(split, self._pairs["train"].rows)
-        return self._pairs[split].rows() if split in self._pairs else iter(())
 
 
 class _Pair:
@@ -170,6 +160,9 @@ class _Pair:
             )
         self.vectors = _vectors(split, vectors, encoding)
         self.texts = _Texts(split, texts, encoding)
+
+    def digest(self) -> str:
+        return f"{self.vectors.digest()} {self.texts.digest()}"
 
     def rows(self) -> Iterator[tuple[int, Any, str]]:
         """The number of each row from 0, its vector and its text."""
