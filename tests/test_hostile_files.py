@@ -50,7 +50,7 @@ def test_each_is_one_sentence_at_once_without_the_memory(
         assert "expected" in said, name
         assert "\n" not in said, name
         assert len(said) < 700, name
-        assert seconds < 2, (name, seconds)  # 0.4 at most on a quiet core
+        assert seconds < 2, (name, seconds)
         assert megabytes < 100, (name, megabytes)
     said = found["width, checkpoint"][0]
     assert "source_embedding.weight: (9, 10000000) and (9, 4)" in said

@@ -1,8 +1,8 @@
 """Notice ranks that die or stall, and end the others.
 
 Rank 0 listens; every other rank holds one connection to it, over which both sides send a report
-each second, from a thread of their own. A connection that closes without a farewell belongs to a
-rank that has died. A rank that sends no report is stopped, or cannot be reached. If all ranks
+each second, from a thread of their own. A connection that closes without a last message belongs
+to a rank that has died. A rank that sends no report is stopped, or cannot be reached. If all ranks
 report but none makes progress, they wait for the one that is behind.
 """
 
@@ -33,7 +33,7 @@ class Peer:
     def __init__(self, connection: socket.socket, rank: int) -> None:
         connection.settimeout(MARGIN)
         self.connection, self.rank = connection, rank
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
         self.count, self.idle = 0, 0.0
         self._unread = b""
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Peer:
             return None
         if not received:
             return None
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
         *whole, self._unread = (self._unread + received).split(b"\n")
         return [json.loads(line) for line in whole]
 
@@ -189,10 +189,10 @@ class RankWatch:
 
     def _find_stalled(self, idle: float) -> None:
         now = time.monotonic()
-        # Rank 0 names a silent rank before the others, who do not hear of it, suspect rank 0.
+        # Rank 0 reports a silent rank before the other ranks time out and report rank 0.
         allowed = self.timeout + (MARGIN if self.rank else 0)
         for peer in list(self._peers.values()):
-            if (silent := now - peer.heard) > allowed:
+            if (silent := now - peer.last_message) > allowed:
                 self._judge(peer.rank, f"is stalled: no report for {silent:.0f} s", stalled=True)
         idle = min([idle, *(peer.idle for peer in self._peers.values())])
         if self.rank > 0 or not self._peers or idle <= self.timeout:
