@@ -174,8 +174,9 @@ except LawsViolated as error:
 # padding of a short text before its words, and the mask no longer matches. Law 3 fails twice: the
 # output must not depend on more padding, nor on the other examples ([batch
 # invariance](../glossary.md#batch-invariance)). Law 4 finds the same error in the gradient. With
-# padding in between, so small a network may also fail to overfit a small batch (law 8). The trained
-# network, on one date, alone and together with a longer text:
+# padding in between, so small a network may also fail to [overfit a small
+# batch](../glossary.md#overfit-a-batch) (law 8). The trained network, on one date, alone and together
+# with a longer text:
 
 # %%
 date = "Dec 25, 2026"
