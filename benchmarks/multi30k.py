@@ -19,7 +19,7 @@ from pathlib import Path
 import sacrebleu
 import yaml
 
-from seqlearn.cli import load_checkpoint
+from seqlearn.cli import load_module
 from seqlearn.cli import main as seqlearn
 from seqlearn.data import Multi30k
 
@@ -60,7 +60,7 @@ def by_length(config: Path, root: str | None, checkpoint: str) -> None:
     """Print BLEU without case of the greedy translations, by the words in the source."""
     arguments = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]
     pairs = list(Multi30k(root, tuple(arguments["languages"])).examples("test"))
-    made = load_checkpoint(checkpoint).generate([source for source, _ in pairs])
+    made = load_module(checkpoint).generate([source for source, _ in pairs])
     print("| words in the source | sentences | BLEU, lower-cased |\n|---|---|---|")
     for least, most in BUCKETS:
         rows = [i for i, (source, _) in enumerate(pairs) if least <= len(source.split()) <= most]

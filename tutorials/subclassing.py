@@ -175,8 +175,8 @@ except LawsViolated as error:
 # output must not depend on more padding, nor on the other examples ([batch
 # invariance](../glossary.md#batch-invariance)). Law 4 finds the same error in the gradient. With
 # padding in between, so small a network may also fail to [overfit a small
-# batch](../glossary.md#overfit-a-batch) (law 8). The trained network, on one date, alone and together
-# with a longer text:
+# batch](../glossary.md#overfit-a-batch) (law 8). The trained network, on one date, alone and
+# together with a longer text:
 
 # %%
 date = "Dec 25, 2026"

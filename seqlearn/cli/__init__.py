@@ -20,7 +20,7 @@ from seqlearn.cli.cache import cache as manage_cache
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
 from seqlearn.cli.inference import translate, view
-from seqlearn.cli.loading import load_checkpoint as load_checkpoint
+from seqlearn.cli.loading import load_module as load_module
 from seqlearn.cli.training import TRAINING, train
 from seqlearn.version import __version__
 

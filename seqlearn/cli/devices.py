@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from seqlearn.callbacks.prediction_writer import to_single_line
-from seqlearn.cli.loading import load_checkpoint
+from seqlearn.cli.loading import load_module
 from seqlearn.core import SequenceModule
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
@@ -49,7 +49,7 @@ class Request:
     """What to run.
 
     Attributes:
-        checkpoint: Path of the checkpoint.
+        checkpoint: What `load_module` loads.
         model: The class of the checkpoint, as `--model` names it.
         options: Arguments of `generate`.
     """
@@ -186,7 +186,7 @@ def _loaded(
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C also reaches the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    return load_checkpoint(checkpoint, model).to(device)
+    return load_module(checkpoint, model).to(device)
 
 
 def _end_with_parent() -> None:

@@ -15,7 +15,7 @@ from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
 from seqlearn.cli.devices import Chunk, Request, answer_in_order, devices_of
-from seqlearn.cli.loading import load_checkpoint
+from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.introspect import record
 
 CHUNK_LINES = 256
@@ -53,7 +53,7 @@ def translate(argv: Sequence[str]) -> None:
     )
     options = parser.parse_args(argv)
     devices = devices_of(options.accelerator, options.devices)
-    module = load_checkpoint(options.checkpoint, options.model)
+    module = load_module(options.checkpoint, options.model)
     request = Request(options.checkpoint, options.model, decoding_options(options))
     name = options.file or "standard input"
     with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
@@ -99,7 +99,7 @@ def view(argv: Sequence[str]) -> None:
             None, f"expected one text, got {len(options.text)} arguments; quote it: {quoted}"
         )
     require_writable(Path(options.out).absolute().parent, "--out")
-    module = load_checkpoint(options.checkpoint, options.model)
+    module = load_module(options.checkpoint, options.model)
     source, target = module.spec.source, module.spec.target
     if source is not None and not source.is_sequence:
         raise ValueError(
@@ -122,10 +122,10 @@ def view(argv: Sequence[str]) -> None:
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     """The arguments that every command on a checkpoint has."""
     parser = argparse.ArgumentParser(prog=f"seqlearn {command}", description=description)
-    parser.add_argument("checkpoint", help="a checkpoint of a seqlearn module")
+    parser.add_argument("checkpoint", help=SAVED)
     parser.add_argument(
         "--model",
-        help="the class of the checkpoint, if it is your own: package.module.Class",
+        help="the class of the module, if it is your own: package.module.Class",
     )
     add_decoding_options(parser)
     return parser

@@ -171,6 +171,17 @@ class Pretrained(InitArgsMixin):
         return str(commit.commit_url)
 
 
+def saved_class(folder: str | os.PathLike[str], revision: str | None = None) -> str:
+    """The name of the class that a folder, or a repository on the Hub, holds.
+
+    Raises:
+        FileNotFoundError: If neither the folder nor the repository exists, or it has no
+            configuration.
+        ValueError: If the configuration is damaged.
+    """
+    return str(_read(_found(folder, CONFIG, revision))["class"])
+
+
 def _found(folder: str | os.PathLike[str], name: str, revision: str | None) -> Path:
     """The path of one of the files, in the folder or in the cache of the Hub."""
     if Path(folder).is_dir():

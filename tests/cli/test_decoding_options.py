@@ -28,7 +28,7 @@ def test_the_options_that_are_given_reach_generate(
 ) -> None:
     # The lines of vectors are not checked.
     model = Model(sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 4)))
-    monkeypatch.setattr("seqlearn.cli.inference.load_checkpoint", lambda *_: model)
+    monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_: model)
     (file := tmp_path / "in.txt").write_text("a h\n", encoding="utf-8")
     words = "--decoding beam --beam-size 3 --length-penalty 0.5 --early-stopping never"
     for more in ("", words, "--early-stopping false --no-repeat-ngram-size 2 --min-new-tokens 1"):

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
-from seqlearn.cli.loading import load_checkpoint
+from seqlearn.cli.loading import load_module
 from seqlearn.core import pretrained
 from seqlearn.core.checkpoint import class_name
 
@@ -302,9 +302,9 @@ def test_the_command_line_takes_the_class_that_is_named(
     module.After = After
     for name in ("their_models.After", "After"):
         with pytest.warns(UserWarning, match="its arguments and weights fit"):
-            assert type(load_checkpoint(str(path), name)) is After
+            assert type(load_module(str(path), name)) is After
     with pytest.raises(ValueError, match=r"name its class with --model package\.module\.Class"):
-        load_checkpoint(str(path))
+        load_module(str(path))
 
 
 def test_a_class_that_is_known_is_never_loaded_as_another(tmp_path: Path) -> None:
