@@ -63,9 +63,7 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)):
         load_module(str(tmp_path))
     (tmp_path / "config.json").write_text('{"format": "other", "class": "x"}', encoding="utf-8")
-    with pytest.raises(
-        ValueError, match=r"format 'seqlearn\.pretrained/2', got 'other'"
-    ):
+    with pytest.raises(ValueError, match=r"format 'seqlearn\.pretrained/2', got 'other'"):
         load_module(str(tmp_path))
 
 
