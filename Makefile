@@ -54,12 +54,14 @@ format: $(DEV)  ## Format the code and apply the fixes of ruff
 
 docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/fetch_katex.py
+	$(BIN)/python docs/render_benchmarks.py
 	$(BIN)/python docs/render_tutorials.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "The site is in site/; view it with: make docs-serve"
 
 docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of the tutorials
 	$(BIN)/python docs/fetch_katex.py
+	$(BIN)/python docs/render_benchmarks.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 
@@ -80,7 +82,7 @@ clean-clones:  ## Run each make target in its own clean clone (hours)
 
 clean:  ## Remove the virtual environment, the caches, the site and the wheel
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml \
-		dist site docs/tutorials docs/assets/katex
+		dist site docs/tutorials docs/assets/katex docs/assets/benchmarks
 
 # Set-up
 

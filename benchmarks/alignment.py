@@ -1,6 +1,6 @@
 """Is cross-attention on the right source position? The month in trained `Dates` models.
 
-    python benchmarks/alignment.py [--only AttentionSeq2Seq …] [--out FILE]
+    python -m benchmarks alignment [--only AttentionSeq2Seq …] [--out FILE]
 
 Models are trained as in `dates.py` (English to German, characters) and translate 500 unseen dates.
 For each head with cross-attention: how often its largest weight is on the month in the source
@@ -16,9 +16,9 @@ import re
 import lightning as L
 import torch
 from dates import ARCHITECTURES, EPOCHS
-from fitting import Table, fit, options, said
 
 import seqlearn as sl
+from benchmarks.fitting import Table, fit, options, said
 
 LOOKING = ("AttentionSeq2Seq", "Transformer")
 DATES = 500
@@ -84,7 +84,3 @@ def looks(weights: torch.Tensor, spans: dict[int, tuple[slice, slice]]) -> tuple
         every.append(hits)
         mass.append(rows[:1, month].sum(-1))
     return tuple(torch.cat(parts).float().mean().item() for parts in (first, every, beside, mass))
-
-
-if __name__ == "__main__":
-    main()

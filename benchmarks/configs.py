@@ -1,6 +1,6 @@
 """Run every shipped configuration as a user would, and compare the result with its reference.
 
-    python benchmarks/configs.py [--only dates-lstm …] [--multi30k FOLDER] [--trec FOLDER]
+    python -m benchmarks configs [--only dates-lstm …] [--multi30k FOLDER] [--trec FOLDER]
                                  [--shakespeare FILE] [--runs FOLDER] [--out FILE]
 
 Each is run by `seqlearn fit --config configs/NAME.yaml`, then `seqlearn test` (for a language model
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fitting import Table
+from benchmarks.fitting import Table
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 COMMAND = [sys.executable, "-c", "import sys; from seqlearn.cli import main; sys.exit(main())"]
@@ -152,7 +152,3 @@ def main() -> int:
         missed |= not holds
         table.add([*start, f"{figure:.4g}", "yes" if holds else "no", f"{seconds:.0f} s", end])
     return int(missed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Every architecture on every task of `Dates`, in one table.
 
-    python benchmarks/dates.py [--only LSTM RNN …] [--tasks sequence-to-sequence …] [--out FILE]
+    python -m benchmarks dates [--only LSTM RNN …] [--tasks sequence-to-sequence …] [--out FILE]
 
 Each is trained on 20,000 dates and tested on 1,000 others, seed 0. The table is written row by row.
 An LSTM or GRU that generates from one context vector trains longer, on smaller batches, and with a
@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from fitting import Table, fit, options, said
 
 import seqlearn as sl
+from benchmarks.fitting import Table, fit, options, said
 
 TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 EPOCHS = {"sequence-to-sequence": 6, "sequence-to-vector": 2, "vector-to-sequence": 6}
@@ -66,7 +66,3 @@ def main() -> None:
                     f"{100 * result.figures[figure]:.1f}%",
                 ]
             )
-
-
-if __name__ == "__main__":
-    main()

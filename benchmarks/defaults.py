@@ -1,6 +1,6 @@
 """Do the defaults learn? Every architecture with all defaults, against the best of twelve trials.
 
-    python benchmarks/defaults.py --root FOLDER [--tasks multi30k trec] [--sizes 240 2000 20000]
+    python -m benchmarks defaults --root FOLDER [--tasks multi30k trec] [--sizes 240 2000 20000]
         [--only LSTM …] [--runs defaults trials] [--batches 256 …] [--results FILE.jsonl]
         [--out FILE.md]
 
@@ -180,7 +180,3 @@ def main() -> None:
             file.write(json.dumps(run) + "\n")
         print(json.dumps(run), flush=True)
     args.out.write_text(table(done()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

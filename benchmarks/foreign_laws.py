@@ -1,6 +1,6 @@
 """Modules of other libraries, as they are and corrected: which laws do they violate?
 
-    python benchmarks/foreign_laws.py [--examples 25] [--only TorchLSTM …] [--out FILE]
+    python -m benchmarks foreign_laws [--examples 25] [--only TorchLSTM …] [--out FILE]
 
 Prints the report of each module and writes a table of all laws and modules.
 """
@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foreign.bart import Bart, BartFixed
-from foreign.torch_modules import (
+from benchmarks.foreign.bart import Bart, BartFixed
+from benchmarks.foreign.torch_modules import (
     TorchLSTM,
     TorchLSTMFixed,
     TorchTransformer,
     TorchTransformerFixed,
 )
-
 from seqlearn.testing import LAWS, LawsViolated, Report, check_module
 
 MODULES = {
@@ -63,7 +62,3 @@ def main() -> None:
         lines.append(f"| {law.number} {law.name} | {' | '.join(cells)} |")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

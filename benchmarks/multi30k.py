@@ -1,6 +1,6 @@
 """Train on Multi30k with one of the configurations, then measure on the test split.
 
-    python benchmarks/multi30k.py [CONFIG] [--root FOLDER] [--out FOLDER] [options of `fit`]
+    python -m benchmarks multi30k [CONFIG] [--root FOLDER] [--out FOLDER] [options of `fit`]
 
 CONFIG is a file of `configs/`, by default `multi30k-transformer.yaml` (English to German). Prints
 cased and lower-cased BLEU on test_2016_flickr with their signatures, lower-cased BLEU by length of
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -68,7 +67,3 @@ def by_length(config: Path, root: str | None, checkpoint: str) -> None:
             [made[i] for i in rows], [[pairs[i][1] for i in rows]], lowercase=True
         )
         print(f"| {least} to {most} | {len(rows)} | {bleu.score:.2f} |")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Preparation of a large corpus: time, peak memory, start of the second run, speed of the loader.
 
-    python benchmarks/preparation.py --pairs 5_000_000 --tokenizers word bpe char
+    python -m benchmarks preparation --pairs 5_000_000 --tokenizers word bpe char
 
 The corpus is generated: pairs of lines of about twelve words, drawn from a Zipf distribution over
 50,000 words in each language. Each measurement runs in a process of its own with an empty cache;
@@ -13,9 +13,7 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,8 @@ import numpy as np
 import torch
 
 import seqlearn as sl
+from benchmarks.comparison import run_module
+from benchmarks.machine import processor
 
 WORDS = 50_000
 LONGEST = 24  # words of a line
@@ -149,13 +149,10 @@ def peak_memory() -> int:
 
 def run_process(options: argparse.Namespace, what: str, tokenizer: str) -> dict[str, float]:
     """Measure in a new process."""
-    command = [sys.executable, __file__, "--measure", what, "--tokenizers", tokenizer]
-    command += ["--pairs", str(options.pairs), "--root", str(options.root)]
-    environment = os.environ | {"SEQLEARN_CACHE": str(Path(options.root, f"cache-{tokenizer}"))}
-    done = subprocess.run(  # noqa: S603 -- this file itself
-        command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment
-    )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    words = ["--measure", what, "--tokenizers", tokenizer]
+    words += ["--pairs", str(options.pairs), "--root", str(options.root)]
+    cache = str(Path(options.root, f"cache-{tokenizer}"))
+    return run_module("preparation", *words, SEQLEARN_CACHE=cache)
 
 
 def main() -> None:
@@ -177,7 +174,7 @@ def main() -> None:
         Path(options.root).mkdir(parents=True, exist_ok=True)
         paths = generate(Path(options.root), options.pairs)
         size = sum(path.stat().st_size for path in paths) / 1e6
-        print(f"{options.pairs:,} pairs, {size:,.0f} MB; {cpu_name()}, {os.cpu_count()} cores")
+        print(f"{options.pairs:,} pairs, {size:,.0f} MB; {processor()}, {os.cpu_count()} cores")
         for tokenizer in options.tokenizers:
             first = run_process(options, "start", tokenizer)
             second = run_process(options, "start", tokenizer)
@@ -193,16 +190,3 @@ def main() -> None:
                 f"smallest RNN ({loader['steps']:.1f}/s)",
                 flush=True,
             )
-
-
-def cpu_name() -> str:
-    """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "")
-
-
-if __name__ == "__main__":
-    main()

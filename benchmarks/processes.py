@@ -1,6 +1,6 @@
 """Training throughput of two processes relative to one, interleaved, on one machine.
 
-    python benchmarks/processes.py [--rounds 5] [--steps 40]
+    python -m benchmarks processes [--rounds 5] [--steps 40]
 
 Each process has one thread and its own batches of 2,048 tokens (weak scaling). A round trains a
 Transformer with one process and then with two (`strategy="ddp"`, gloo), and takes target tokens per
@@ -87,9 +87,9 @@ def measure(ranks: int, steps: int) -> dict[str, float]:
         port = str(free.getsockname()[1])
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
     variables |= {"LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "1"}
-    command = [sys.executable, __file__, "--rank", "--steps", str(steps)]
+    command = [sys.executable, "-m", "benchmarks", "processes", "--rank", "--steps", str(steps)]
     started = [
-        subprocess.Popen(  # noqa: S603 -- this file
+        subprocess.Popen(  # noqa: S603 -- this module
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -126,7 +126,3 @@ def main() -> None:
             flush=True,
         )
     print(f"\nMedian ratio {statistics.median(ratios):.2f} ({one['parameters']:,} parameters)")
-
-
-if __name__ == "__main__":
-    main()

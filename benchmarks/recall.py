@@ -1,6 +1,6 @@
 """How far can each architecture remember? `Recall` at growing distances, with about equal sizes.
 
-    python benchmarks/recall.py [--only LSTM …] [--train 0 1 10 …] [--distances 10 …] [--out FILE]
+    python -m benchmarks recall [--only LSTM …] [--train 0 1 10 …] [--distances 10 …] [--out FILE]
 
 "I grew up in Germany …, I speak fluent" with filler words in between: ten languages, so chance is
 10%. Each architecture is trained once, on texts of all distances of `--train` together (short
@@ -17,9 +17,9 @@ from itertools import islice, takewhile
 from typing import Any
 
 import lightning as L
-from fitting import Table, fit, options, said
 
 import seqlearn as sl
+from benchmarks.fitting import Table, fit, options, said
 from seqlearn.data import Recall
 from seqlearn.data.module import Split
 
@@ -95,7 +95,3 @@ def main() -> None:
                 holds_to(shares),
             ]
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Character-level language models on tiny Shakespeare: nanoGPT's published setting for a CPU.
 
-    python benchmarks/shakespeare.py --file input.txt [--only Transformer …] [--out FILE]
+    python -m benchmarks shakespeare --file input.txt [--only Transformer …] [--out FILE]
 
 Four layers, four heads, d_model 128, windows of 64 characters, 12 per batch, 2,000 steps, no
 dropout; the last tenth of the text is the validation split. The recurrent models process the same
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from fitting import Table, fit, options, said
 
 import seqlearn as sl
+from benchmarks.fitting import Table, fit, options, said
 
 WINDOW, STREAMS, STEPS = 64, 12, 2000
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any], float]] = {
@@ -56,7 +56,3 @@ def main() -> None:
                 f"{result.figures['val/loss']:.3f}",
             ]
         )
-
-
-if __name__ == "__main__":
-    main()

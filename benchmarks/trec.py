@@ -1,6 +1,6 @@
 """Sequence to vector: classification of questions into six types (TREC, Li & Roth 2002).
 
-    python benchmarks/trec.py --root FOLDER [--only LSTM …] [--seeds 0 1 2] [--out FILE]
+    python -m benchmarks trec --root FOLDER [--only LSTM …] [--seeds 0 1 2] [--out FILE]
 
 FOLDER holds `train.txt` and `test.txt`: 5,452 and 500 questions, one `LABEL:fine question` per
 line. No pretrained vectors. A tenth of the training questions is the validation split, on which the
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from fitting import Table, fit, options, said
 
 import seqlearn as sl
+from benchmarks.fitting import Table, fit, options, said
 
 EPOCHS = 12
 ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
@@ -66,7 +66,3 @@ def main() -> None:
                     f"{100 * result.figures['test/accuracy']:.1f}%",
                 ]
             )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """One flipped bit in a saved file, many times: is it detected, or are other values loaded silently?
 
-    python benchmarks/turned_bits.py [--times 1500] [--out FILE]
+    python -m benchmarks turned_bits [--times 1500] [--out FILE]
 
 For checkpoints, `save_pretrained` folders and recordings, and for a checkpoint read by `torch.load`
 alone. Writes a table.
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from fitting import Table
 
 import seqlearn as sl
+from benchmarks.fitting import Table
 from seqlearn.introspect import Recording
 from seqlearn.testing import TASKS
 
@@ -116,7 +116,3 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name, kind in kinds(Path(folder)).items():
             table.add([name, *counts(kind, args.times)])
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,7 @@ from seqlearn.nn.positions import apply_rotary
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
-and backward together (`python benchmarks/attention_crossing.py` prints both)."""
+and backward together (`python -m benchmarks attention` prints both)."""
 
 
 def attention_scores(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from foreign import torch_modules
 
+from benchmarks.foreign import torch_modules
 from seqlearn.testing import LawsViolated, check_module
 
 LAWS = [
@@ -39,6 +39,6 @@ def test_the_fast_path_of_torch_sees_no_empty_source() -> None:
 def test_bart_is_never_called_without_queries() -> None:
     """Its attention needs at least one query."""
     pytest.importorskip("transformers")
-    from foreign import bart
+    from benchmarks.foreign import bart
 
     assert check_module(bart.Bart, laws=LAWS, examples=10).held == LAWS

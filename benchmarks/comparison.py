@@ -1,0 +1,333 @@
+"""Comparison of contenders: interleaved rounds, ratios, share of the matrix-multiply peak, memory.
+
+A `Contender` builds a function that does the work of one item. In a round every contender does the
+same item, one after the other; the order rotates. A result is the median over rounds of
+`time of the baseline / time of the contender` in the same round, never a time: on a machine with
+other work only such ratios have a meaning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import ROOT, describe, held_memory, load, reset_peak
+from benchmarks.statistic import median_ratio
+
+Work = Callable[[Any], object]
+MEMORY_ITEMS = 4
+PEAK_SIZE = 1024
+
+
+class UnavailableError(Exception):
+    """A contender cannot run here; the message is the reason."""
+
+
+def peer(module: str) -> Any:
+    """Import a module of another library.
+
+    Raises:
+        UnavailableError: If it is not installed or its import fails, with the reason.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # an import of a foreign library may raise anything
+        raise UnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One implementation of the work.
+
+    Attributes:
+        name: Its name in tables, plots and `--only`.
+        build: Imports and builds what is necessary, and returns the function that does the work of
+            one item. It raises `UnavailableError` (as `peer` does) if that is impossible here.
+        packages: Distributions whose versions the result names.
+        dtype: The type of its matrix products, which decides the peak it is compared with.
+    """
+
+    name: str
+    build: Callable[[], Work]
+    packages: tuple[str, ...] = ()
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Contenders and their work.
+
+    Attributes:
+        name: The benchmark's command.
+        label: The name of the file of results; the commands of one benchmark may differ.
+        contenders: The first is the baseline.
+        items: The work of the rounds, in turn.
+        workload: Describes the work, as plain data.
+        flops: Floating-point operations of an item; `None` if no share of a peak is reported.
+        memory: Whether peak memory is measured, in a process for each contender.
+    """
+
+    name: str
+    label: str
+    contenders: Sequence[Contender]
+    items: Sequence[Any]
+    workload: dict[str, Any] = field(default_factory=dict)
+    flops: Callable[[Any], int] | None = None
+    memory: bool = True
+
+
+def arguments(doc: str | None, *, rounds: int = 20) -> argparse.ArgumentParser:
+    """The parser of a comparison, with the options that all have."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"{rounds} by default")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders beside the baseline")
+    parser.add_argument("--out", type=Path, help="the JSON file; runs/benchmarks/… by default")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # in the process of one contender
+    return parser
+
+
+def compare(comparison: Comparison, options: argparse.Namespace) -> int:
+    """Run a comparison: print its table and write its JSON file.
+
+    Returns:
+        The exit status: 0, or 1 if the baseline cannot run.
+
+    Raises:
+        ValueError: If `--only` names no contender.
+    """
+    chosen = _chosen(comparison, options.only)
+    if options.memory_of:
+        (one,) = [each for each in chosen if each.name == options.memory_of]
+        print(json.dumps({"bytes": peak_memory(one, comparison.items)}))
+        return 0
+    machine = describe(sorted({name for each in chosen for name in each.packages}))
+    print(f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}")
+    works, skipped = _build(chosen, comparison.items[0])
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}", flush=True)
+    if chosen[0].name in skipped:
+        print(f"the baseline {chosen[0].name} cannot run here", file=sys.stderr)
+        return 1
+    running = [each for each in chosen if each.name in works]
+    results = measure(running, works, comparison, options.rounds)
+    if comparison.memory and not options.no_memory and sys.platform == "linux":
+        used = {each.name: peak_memory_of(comparison, each.name) for each in running}
+        for result in results:
+            most = used[result["name"]]
+            share = most / used[running[0].name]
+            result |= {"peak_bytes": most, "memory_ratio": round(share, 3)}
+    baseline = running[0].name
+    return report(comparison, baseline, results, options, machine=machine, skipped=skipped)
+
+
+def report(
+    comparison: Comparison,
+    baseline: str,
+    results: list[dict[str, Any]],
+    options: argparse.Namespace,
+    *,
+    machine: dict[str, Any],
+    skipped: dict[str, str] | None = None,
+) -> int:
+    """Write results as JSON, and print their table.
+
+    Args:
+        comparison: What was compared.
+        baseline: The name to which ratios are relative.
+        results: Rows of `result_of`, possibly with more entries.
+        options: The options of the run.
+        machine: `machine.describe()` from before the run.
+        skipped: Reasons why contenders did not run.
+
+    Returns:
+        The exit status, 0.
+    """
+    found = {
+        "benchmark": comparison.name,
+        "command": f"python -m benchmarks {comparison.name} {' '.join(_repeatable())}".strip(),
+        "workload": comparison.workload,
+        "baseline": baseline,
+        "machine": machine | {"load_after": load()},
+        "results": results,
+        "skipped": skipped or {},
+    }
+    path = options.out or Path("runs/benchmarks", f"{comparison.label}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    # A list of numbers fits one line.
+    text = re.sub(r"\[[-\s\d.,]+\]", lambda match: " ".join(match[0].split()), text)
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"{table(found)}\nwritten: {path}")
+    return 0
+
+
+def measure(
+    contenders: Sequence[Contender], works: dict[str, Work], comparison: Comparison, rounds: int
+) -> list[dict[str, Any]]:
+    """Time the contenders alternately; one round in advance warms up."""
+    seconds: dict[str, list[float]] = {each.name: [] for each in contenders}
+    shares: dict[str, list[float]] = {each.name: [] for each in contenders}
+    for round_ in range(-1, rounds):
+        item = comparison.items[round_ % len(comparison.items)]
+        shift = round_ % len(contenders)
+        for each in (*contenders[shift:], *contenders[:shift]):
+            taken = time_of(works[each.name], item)
+            if round_ < 0:
+                continue
+            seconds[each.name].append(taken)
+            if comparison.flops is not None:
+                peak = matrix_multiply_peak(each.dtype)
+                shares[each.name].append(comparison.flops(item) / taken / peak)
+    results = []
+    for each in contenders:
+        pairs = zip(seconds[contenders[0].name], seconds[each.name], strict=True)
+        result = result_of(each.name, [base / own for base, own in pairs], each.dtype)
+        if comparison.flops is not None:
+            result |= {"mfu": round(statistics.median(shares[each.name]), 3)}
+        results.append(result)
+    return results
+
+
+def result_of(
+    name: str, ratios: Sequence[float], dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
+    """One row of results: the median of the ratios, its interval, and the ratios themselves."""
+    figures = {key: round(value, 3) for key, value in median_ratio(ratios)._asdict().items()}
+    result = {"name": name, "dtype": str(dtype).removeprefix("torch.")}
+    return result | figures | {"ratios": [round(ratio, 3) for ratio in ratios]}
+
+
+def time_of(work: Work, item: Any) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    work(item)
+    return time.perf_counter() - start
+
+
+def matrix_multiply_peak(dtype: torch.dtype) -> float:
+    """Operations per second of a large product of matrices, the better of two."""
+    left, right = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
+    best = min(time_of(lambda _: left @ right, None) for _ in range(2))
+    return 2 * PEAK_SIZE**3 / best
+
+
+def count_flops(work: Work, item: Any) -> int:
+    """Floating-point operations of a call; attention counts as explicit matrix products."""
+    layers = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False, custom_mapping=layers) as counter,
+    ):
+        work(item)
+    return counter.get_total_flops()
+
+
+def _recurrent_flops(
+    inputs: torch.Size, from_input: torch.Size, from_hidden: torch.Size, *_: Any, **__: Any
+) -> int:
+    """The products of one recurrent layer, from the shapes of its inputs and weights."""
+    return 2 * inputs[0] * inputs[1] * (from_input.numel() + from_hidden.numel())
+
+
+def peak_memory(contender: Contender, items: Sequence[Any]) -> int:
+    """Bytes that a contender needs at most, beyond those held before it is built."""
+    reset_peak()
+    before = held_memory(peak=False)
+    work = contender.build()
+    for item in items[:MEMORY_ITEMS]:
+        work(item)
+    return held_memory(peak=True) - before
+
+
+def peak_memory_of(comparison: Comparison, name: str, words: Sequence[str] | None = None) -> int:
+    """`peak_memory` of the contender `name`, in a process of its own.
+
+    Args:
+        comparison: Its name is that of the benchmark that runs in the process.
+        name: The contender.
+        words: Options of the benchmark; by default those of this process.
+    """
+    words = sys.argv[1:] if words is None else words
+    return int(run_module(comparison.name, *words, "--memory-of", name)["bytes"])
+
+
+def table(found: dict[str, Any]) -> str:
+    """The results as a table in Markdown."""
+    columns = {"name": "contender", "dtype": "type", "case": "case"}
+    columns |= {"speed": f"speed relative to {found['baseline']} (95% interval)"}
+    columns |= {"mfu": "share of the peak", "memory_ratio": "peak memory, relative"}
+    rows = [
+        each
+        | {"speed": f"{each['median']:.2f} ({each['low']:.2f} to {each['high']:.2f})"}
+        | {"mfu": f"{each.get('mfu', 0):.0%}", "memory_ratio": f"{each.get('memory_ratio', 0):.2f}"}
+        for each in found["results"]
+    ]
+    shown = [name for name in columns if name == "speed" or name in found["results"][0]]
+    lines = [[columns[name] for name in shown], ["---"] * len(shown)]
+    lines += [[str(row[name]) for name in shown] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def run_module(name: str, *words: str, **variables: str) -> dict[str, Any]:
+    """Run a benchmark in a process of its own; its last line of output is JSON."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(  # noqa: S603 -- this package
+        [sys.executable, "-m", "benchmarks", name, *words],
+        check=True,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONPATH": path} | variables,
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _chosen(comparison: Comparison, only: Sequence[str] | None) -> list[Contender]:
+    first, *others = comparison.contenders
+    names = [each.name for each in others]
+    wrong = [name for name in only or [] if name not in (first.name, *names)]
+    if wrong:
+        raise ValueError(f"expected --only with names of {names}, got {wrong}")
+    return [first, *(each for each in others if only is None or each.name in only)]
+
+
+def _build(contenders: Sequence[Contender], item: Any) -> tuple[dict[str, Work], dict[str, str]]:
+    """Build all that can run, and call each once; the reasons of the others."""
+    works, skipped = {}, {}
+    for each in contenders:
+        torch.manual_seed(0)
+        try:
+            works[each.name] = each.build()
+        except UnavailableError as error:
+            skipped[each.name] = str(error)
+        else:
+            works[each.name](item)
+    return works, skipped
+
+
+def _repeatable() -> list[str]:
+    """The options of this run, without the folders of this machine."""
+    words = list(sys.argv[1:])
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
+    if "--multi30k" in words:
+        words[words.index("--multi30k") + 1] = "FOLDER"
+    return words

@@ -1,0 +1,142 @@
+"""Show the results of `benchmarks/results/*.json` on the page docs/benchmarks.md.
+
+    python docs/render_benchmarks.py            draw docs/assets/benchmarks/NAME.svg (make docs)
+    python docs/render_benchmarks.py --write    also write tables and commands into the page
+
+The page has, for each file, a block between `<!-- result: NAME -->` and `<!-- end -->`.
+A test compares the blocks with the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+BLOCK = re.compile(r"<!-- result: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+COLUMNS = {
+    "case": "case",
+    "name": "contender",
+    "speed": "speed relative to {} (95% interval)",
+    "mfu": "share of the peak",
+    "memory_ratio": "peak memory, relative",
+    "source_padding": "padding, source",
+    "target_padding": "padding, target",
+    "overhead": "overhead",
+}
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """All results by the name of their file."""
+    paths = sorted(RESULTS.glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def block(name: str, found: dict[str, Any]) -> str:
+    """The part of the page for one file: plot, table, command and machine."""
+    machine = found["machine"]
+    lines = [f"<!-- result: {name} -->"]
+    if speeds(found):
+        lines += [f"![{found['benchmark']}, speed](assets/benchmarks/{name}.svg)", ""]
+    lines += [*table(found), ""]
+    lines += [f"skipped: {peer} ({reason})" for peer, reason in found["skipped"].items()]
+    lines += ["```bash", f"OMP_NUM_THREADS={machine['threads']} {found['command']}", "```", ""]
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    lines.append(
+        f"{machine['date']}, commit {machine['commit']}, {machine['processor']}, "
+        f"{machine['cores']} cores, {threads}, capability {machine['capability']}, "
+        f"torch {machine['versions']['torch']}. Load average before and after: {machine['load']}, "
+        f"{machine['load_after']}."
+    )
+    return "\n".join([*lines, "<!-- end -->"])
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """The results as lines of a table in Markdown."""
+    rows = [cells(row) for row in found["results"]]
+    shown = [name for name in COLUMNS if any(name in row for row in rows)]
+    heads = [COLUMNS[name].format(found["baseline"]) for name in shown]
+    lines = [heads, ["---"] * len(heads), *([row.get(name, "") for name in shown] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """One row as text."""
+    made = {key: str(row[key]) for key in ("case", "name") if key in row}
+    if "median" in row:
+        made["speed"] = f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    if "memory_ratio" in row:
+        made["memory_ratio"] = f"{row['memory_ratio']:.2f}"
+    shares = ("mfu", "source_padding", "target_padding", "overhead")
+    return made | {key: f"{row[key]:.1%}" for key in shares if key in row}
+
+
+def speeds(found: dict[str, Any]) -> list[tuple[str, float, float, float]]:
+    """Label, median and interval of each contender that has a speed."""
+    return [
+        (row.get("case", row["name"]), row["median"], row["low"], row["high"])
+        for row in found["results"]
+        if "median" in row
+    ]
+
+
+def draw(name: str, found: dict[str, Any], folder: Path) -> None:
+    """A plot of the speeds and their intervals, seqlearn in colour, as SVG."""
+    rows = speeds(found)
+    if not rows:
+        return
+    mpl.rcParams["svg.hashsalt"] = name  # the same file each time
+    figure = Figure(figsize=(7, 0.6 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    labels, medians, lows, highs = zip(*rows, strict=True)
+    errors = [
+        [median - low for median, low in zip(medians, lows, strict=True)],
+        [high - median for median, high in zip(medians, highs, strict=True)],
+    ]
+    colors = ["#3f51b5" if "seqlearn" in label else "#9e9e9e" for label in labels]
+    axes.barh(range(len(rows)), medians, xerr=errors, color=colors, ecolor="#777777", height=0.7)
+    axes.axvline(1.0, color="#777777", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"speed relative to {found['baseline']}")
+    for part in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label):
+        part.set_color("#777777")  # legible on both palettes
+    axes.tick_params(color="#777777")
+    for side in axes.spines.values():
+        side.set_color("#777777")
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", transparent=True, metadata={"Date": None})
+
+
+def rendered(page: str, results: dict[str, dict[str, Any]]) -> str:
+    """The page with the blocks of these results.
+
+    Raises:
+        KeyError: If the page has a block for a file that does not exist.
+    """
+    return BLOCK.sub(lambda match: block(match[1], results[match[1]]), page)
+
+
+def main() -> None:
+    """Draw the plots; with `--write` also write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    results = load()
+    for name, found in results.items():
+        draw(name, found, ROOT / "docs" / "assets" / "benchmarks")
+    if options.write:
+        page = rendered(PAGE.read_text(encoding="utf-8"), results)
+        PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The framework of the benchmarks: rounds, ratios, skipped peers, operations, memory, files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import __main__ as entry
+from benchmarks import comparison, pipeline
+from benchmarks.comparison import Comparison, Contender, UnavailableError, compare, count_flops
+from benchmarks.statistic import median_ratio
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only where a work says so: it returns its seconds."""
+    monkeypatch.setattr(comparison, "time_of", lambda work, item: work(item))
+
+
+def options(tmp_path: Path, *words: str) -> argparse.Namespace:
+    parser = comparison.arguments("title")
+    return parser.parse_args([*words, "--rounds", "4", "--out", str(tmp_path / "found.json")])
+
+
+def contender(name: str, seconds: Callable[[Any], float]) -> Contender:
+    return Contender(name, lambda: seconds)
+
+
+def missing() -> Any:
+    return comparison.peer("a_library_that_is_not_there")
+
+
+@pytest.mark.usefixtures("ticks")
+def test_ratios_are_those_of_one_round(tmp_path: Path) -> None:
+    """Rounds of 1 and 100 seconds: a ratio of mean times would be ruled by the long ones."""
+    base, twice = contender("base", float), contender("twice", lambda item: item / 2)
+    done = Comparison("train", "x", [base, twice], [1, 100], {"size": "tiny"}, memory=False)
+    assert compare(done, options(tmp_path)) == 0
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert [row["median"] for row in found["results"]] == [1.0, 2.0]
+    assert found["results"][1]["ratios"] == [2.0] * 4
+    assert found["baseline"] == "base"
+    assert found["workload"] == {"size": "tiny"}
+    assert set(found["machine"]) >= {"capability", "threads", "load", "versions", "commit"}
+
+
+@pytest.mark.usefixtures("ticks")
+def test_contenders_take_turns_and_the_first_round_warms_up(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def noted(name: str) -> Contender:
+        return contender(name, lambda _: calls.append(name) or 1.0)
+
+    done = Comparison("train", "x", [noted("a"), noted("b"), noted("c")], [0], memory=False)
+    compare(done, options(tmp_path))
+    rounds = ["".join(calls[start : start + 3]) for start in range(3, len(calls), 3)]
+    assert calls[:3] == ["a", "b", "c"]  # each is called once when it is built
+    assert rounds == ["cab", "abc", "bca", "cab", "abc"]
+
+
+@pytest.mark.usefixtures("ticks")
+def test_a_peer_that_is_absent_is_skipped_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = Contender("absent", missing, ("a-library",))
+    base = contender("base", float)
+    assert (
+        compare(Comparison("train", "x", [base, absent], [1], memory=False), options(tmp_path)) == 0
+    )
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert "ModuleNotFoundError: No module named" in found["skipped"]["absent"]
+    assert found["machine"]["versions"]["a-library"] is None
+    assert [row["name"] for row in found["results"]] == ["base"]
+    assert "skipped absent: ModuleNotFoundError" in capsys.readouterr().out
+    assert (
+        compare(Comparison("train", "x", [absent, base], [1], memory=False), options(tmp_path)) == 1
+    )
+
+
+def test_an_import_that_fails_in_another_way_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_peer.py").write_text("import torch\ntorch.gone()\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnavailableError, match=r"AttributeError: .*gone"):
+        comparison.peer("broken_peer")
+
+
+@pytest.mark.usefixtures("ticks")
+def test_an_error_of_a_contender_is_not_a_reason_to_skip_it(tmp_path: Path) -> None:
+    wrong = contender("wrong", lambda item: item.nothing)
+    with pytest.raises(AttributeError):
+        compare(Comparison("train", "x", [wrong], [1], memory=False), options(tmp_path))
+
+
+def test_only_names_contenders(tmp_path: Path) -> None:
+    done = Comparison("train", "x", [contender("a", float), contender("b", float)], [1])
+    with pytest.raises(ValueError, match=r"names of \['b'\], got \['c'\]"):
+        compare(done, options(tmp_path, "--only", "c"))
+
+
+@pytest.mark.usefixtures("ticks")
+def test_the_share_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "matrix_multiply_peak", lambda _: 100.0)
+    works = [contender("base", lambda _: 2.0), contender("fast", lambda _: 1.0)]
+    done = Comparison("train", "x", works, [1], flops=lambda _: 50, memory=False)
+    compare(done, options(tmp_path))
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert [row["mfu"] for row in found["results"]] == [0.25, 0.5]
+
+
+def test_operations_of_layers() -> None:
+    with torch.no_grad():
+        linear, lstm = torch.nn.Linear(3, 5), torch.nn.LSTM(3, 4, 2, bidirectional=True)
+        assert count_flops(linear, torch.ones(7, 3)) == 2 * 7 * 3 * 5
+        gates = 2 * 7 * 6 * 16  # of one direction, for each input or hidden unit
+        assert count_flops(lstm, torch.ones(7, 6, 3)) == 2 * gates * (3 + 4 + 8 + 4)
+    query = torch.ones(2, 4, 6, 8)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert count_flops(lambda q: attend(q, q, q), query) == 2 * 2 * (2 * 4) * 6 * 6 * 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_peak_memory_is_what_the_work_holds_at_most() -> None:
+    kept = Contender("kept", lambda: lambda size: torch.ones(size, dtype=torch.uint8)[0])
+    size = 64 << 20
+    assert 0.9 * size < comparison.peak_memory(kept, [size]) < 2 * size
+
+
+def test_the_interval_of_the_median() -> None:
+    found = median_ratio([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (found.median, found.rounds) == (3.0, 5)
+    assert 1.0 <= found.low < 3.0 < found.high <= 5.0
+    assert median_ratio([2.0] * 20)[:3] == (2.0, 2.0, 2.0)
+
+
+def test_padding_is_counted() -> None:
+    lengths = torch.tensor([1, 3, 2, 2]).numpy()
+    batches = pipeline.greedy(torch.arange(4).numpy(), lengths, 6)
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2, 3]]
+    assert pipeline.share_of_padding(batches, lengths) == 1 - 8 / 10
+
+
+# The entry point
+
+
+def test_the_list_names_every_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    assert entry.main() == 0
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert listed >= {"train", "recurrent", "attention", "pipeline", "import", "compile", "configs"}
+    assert not listed & {"comparison", "machine", "workloads", "fitting", "imports"}
+    readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"python -m benchmarks (\w+)", readme)) == listed
+
+
+@pytest.mark.parametrize("name", sorted(entry.descriptions()))
+def test_every_benchmark_has_a_title_and_can_be_imported(name: str) -> None:
+    module = entry.MODULE_OF.get(name, name)
+    assert entry.descriptions()[name]
+    assert importlib.util.find_spec(f"benchmarks.{module}") is not None
+    source = (ROOT / "benchmarks" / f"{module}.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 250
+    assert f"python -m benchmarks {name}" in source
+
+
+def test_an_unknown_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "trian"])
+    assert entry.main() == 2
+    assert "train" in capsys.readouterr().err
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def renderer() -> ModuleType:
+    path = ROOT / "docs" / "render_benchmarks.py"
+    spec = importlib.util.spec_from_file_location("render_benchmarks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_figures_of_the_page_are_those_of_the_files(renderer: ModuleType) -> None:
+    page, results = renderer.PAGE.read_text(encoding="utf-8"), renderer.load()
+    assert set(renderer.BLOCK.findall(page)) == set(results), "one block for each file"
+    assert renderer.rendered(page, results) == page, "run python docs/render_benchmarks.py --write"
+    for name, found in results.items():
+        rounds = [row["rounds"] for row in found["results"] if "rounds" in row]
+        assert all(number >= 20 for number in rounds), name
+        assert "seconds" not in str(found), "a time is not a result"
+
+
+def test_a_plot_is_drawn_for_each_speed(renderer: ModuleType, tmp_path: Path) -> None:
+    row = {"name": "seqlearn", "median": 1.5, "low": 1.4, "high": 1.6}
+    renderer.draw("x", {"results": [row], "baseline": "base"}, tmp_path)
+    drawn = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    assert "<svg" in drawn
+    renderer.draw("y", {"results": [{"name": "seqlearn"}], "baseline": "base"}, tmp_path)
+    assert not (tmp_path / "y.svg").exists()
+
+
+@pytest.mark.slow
+def test_a_training_benchmark_runs_from_start_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "found.json"
+    words = ["train", "--rounds", "1", "--batch-tokens", "64", "--only", "seqlearn", "--no-memory"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words, "--out", str(path)])
+    assert entry.main() == 0
+    assert "the data is Dates" in capsys.readouterr().out
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert [row["name"] for row in rows] == ["nn.Transformer", "seqlearn"]
+    assert all(row["mfu"] > 0 for row in rows)
