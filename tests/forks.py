@@ -22,9 +22,7 @@ def run_ranks(folder: Path, count: int, function: Callable[[], object]) -> list[
         The exit statuses; negative for a signal.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = []
     for rank in range(count):
         if pid := os.fork():
@@ -47,6 +45,13 @@ def run_ranks(folder: Path, count: int, function: Callable[[], object]) -> list[
             sys.stderr.flush()
             os._exit(status)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in ranks]
+
+
+def free_port() -> int:
+    """A port of this machine that no process uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def environment(rank: int, count: int, port: int) -> dict[str, str]:

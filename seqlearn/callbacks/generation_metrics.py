@@ -75,9 +75,11 @@ class GenerationMetrics(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start a new count."""
+        assert isinstance(pl_module, SequenceModule)
         self._bleu = CorpusBLEU().to(pl_module.device)
         self._exact_match = TextExactMatch().to(pl_module.device)
         for metric in (self._bleu, self._exact_match):
+            metric.process_group = pl_module.bleu.process_group  # the replicas
             metric.update([], [])  # a rank may have no example, of which torchmetrics would warn
         replicas = trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
         share, more = divmod(self.num_examples or 0, replicas["num_replicas"])

@@ -15,6 +15,8 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 
+from seqlearn.core.meshes import step_one_by_one, total_norm
+
 SCALE_FLOOR = 1e-4
 """Loss scale of `16-mixed` at or below which an infinite gradient is an error."""
 
@@ -29,10 +31,14 @@ class FiniteSteps(L.LightningModule):
     def on_train_start(self) -> None:
         """Discard the losses of an interrupted run, and set the accumulation of its epoch.
 
+        Optimizers whose parameters have several meshes step one by one.
+
         `GradientAccumulationScheduler` sets it at the start of an epoch, a hook that Lightning does
         not call for an epoch that is resumed.
         """
         self._losses_since_step = []
+        for optimizer in self.trainer.optimizers:
+            step_one_by_one(optimizer)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, GradientAccumulationScheduler):
                 epoch = self.trainer.current_epoch
@@ -57,7 +63,7 @@ class FiniteSteps(L.LightningModule):
         """
         losses, self._losses_since_step = self._losses_since_step, []
         gradients = _gradients(optimizer)
-        if not gradients or math.isfinite(_norm(gradients)):
+        if not gradients or bool(total_norm(gradients).isfinite()):
             return
         trainer = self.trainer
         bad_loss = _micro_batches_since(losses, trainer)
@@ -82,12 +88,6 @@ def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
         for gradient in found
         if gradient is not None
     ]
-
-
-def _norm(gradients: list[Tensor]) -> float:
-    """The total norm of the gradients, over all shards if they are sharded."""
-    norm: Any = torch.nn.utils.get_total_norm(gradients)
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _micro_batches_since(losses: list[Tensor], trainer: L.Trainer) -> int:

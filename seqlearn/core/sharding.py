@@ -1,5 +1,7 @@
 """`Sharded`: FSDP2 for any architecture, under Lightning's `ModelParallelStrategy`.
 
+Tensor parallelism, where the parts say how they are divided, is in `tensor_parallel`.
+
 Every layer is a unit whose weights are gathered when it is called and freed afterwards. Everything
 else (embeddings, output layer) is one more unit, which is gathered at the start of a step.
 """
@@ -28,9 +30,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
 from seqlearn.core.checkpoint import own_class, verify_sharded
 from seqlearn.core.lockstep import Lockstep
+from seqlearn.core.meshes import clip_one_by_one
 from seqlearn.core.recipe import Recipe
 from seqlearn.core.recompute import recompute
 from seqlearn.core.sharded_checkpoint import is_sharded_folder
+from seqlearn.core.tensor_parallel import SameCalls, measure_once, parallelize, unshared
 
 # `WeightAveraging` warns of every module with the hook `configure_model`, also without sharding.
 warnings.filterwarnings("ignore", "You're using the WeightAveraging callback with a model that")
@@ -57,12 +61,17 @@ class Sharded(L.LightningModule):
         calls it. Each module of `layers_to_shard()` is sharded by itself, then the rest. Steps and
         inference methods gather the weights. All ranks must call them equally often.
 
+        With `tensor_parallel_size=n`, n ranks are one replica and compute the same batch: before
+        the module is sharded, each part with a method `tensor_parallelize` (see
+        `seqlearn.nn.TensorParallel`), as in `Transformer`, is divided over them.
+
         To shard a module in your own way, override it and call `torch.distributed.fsdp.fully_shard`
         on the parts; what it leaves is sharded here. A method of your own that uses the weights and
         is called from outside needs `register_fsdp_forward_method(self, "my_method")`.
 
         Raises:
-            ValueError: If the strategy, or a callback with it, is not supported.
+            ValueError: If the strategy, or a callback with it, is not supported, or tensor
+                parallelism is asked for and no part says how it is divided.
         """
         if self._trainer is not None:
             check_strategy(self, self._trainer.strategy)
@@ -73,11 +82,6 @@ class Sharded(L.LightningModule):
         mesh = self.device_mesh
         if mesh is None or "_lockstep" in self.__dict__:
             return
-        if mesh["tensor_parallel"].size() > 1:
-            raise ValueError(
-                "tensor parallelism is not supported; use ModelParallelStrategy(data_parallel_size="
-                f"{mesh.size()}, tensor_parallel_size=1), which is FSDP2"
-            )
         parts: list[Any] = list(self.modules())
         if any(part._compiled_call_impl or hasattr(part, "_orig_mod") for part in parts):  # noqa: SLF001
             raise ValueError(
@@ -86,8 +90,13 @@ class Sharded(L.LightningModule):
             )
         # The decoder layers return keys and values as views; nothing changes these in place.
         warnings.filterwarnings("ignore", r"FSDP2-wrapped module \(FSDP(PreNorm)?DecoderLayer\)")
+        data_parallel, tensor_parallel = mesh["data_parallel"], mesh["tensor_parallel"]
+        same_calls = None
+        if tensor_parallel.size() > 1:
+            parallelize(self, own_class(type(self)).__name__, tensor_parallel)
+            measure_once(self, data_parallel.get_group())
+            same_calls = SameCalls(tensor_parallel)
         layers = self._unshared_layers()
-        data_parallel = mesh["data_parallel"]
         for layer in layers:
             if not isinstance(layer, FSDPModule):
                 fully_shard(layer, mesh=data_parallel, reshard_after_forward=True)
@@ -97,7 +106,22 @@ class Sharded(L.LightningModule):
         lockstep = Lockstep(layers, data_parallel.get_group(), device)
         self._lockstep = lockstep
         for name in (*STEPS, *PARTS, *INFERENCE):
-            _register(self, name, lockstep, always_in_turn=name in INFERENCE)
+            inference = name in INFERENCE
+            _register(self, name, lockstep, same_calls if inference else None, inference)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, as the Trainer says, also under tensor parallelism."""
+        mesh, algorithm = self.device_mesh, gradient_clip_algorithm or "norm"
+        if mesh is None or mesh["tensor_parallel"].size() == 1 or not gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            clip_one_by_one(parameters, gradient_clip_val, algorithm)
 
     def layers_to_shard(self) -> list[nn.Module]:
         """The modules that are sharded one by one: those in a `ModuleList` of encoder or decoder.
@@ -114,23 +138,7 @@ class Sharded(L.LightningModule):
 
     def _unshared_layers(self) -> list[nn.Module]:
         """The layers with parameters, none of which belongs to a module outside of the layer."""
-        layers = self.layers_to_shard()
-        users: dict[Tensor, set[nn.Module | None]] = {}
-
-        def walk(part: nn.Module, layer: nn.Module | None) -> None:
-            layer = part if part in layers else layer
-            for parameter in part.parameters(recurse=False):
-                users.setdefault(parameter, set()).add(layer)
-            for child in part.children():
-                walk(child, layer)
-
-        walk(self, None)
-        own = {layer: [*layer.parameters()] for layer in layers}
-        return [
-            layer
-            for layer, parameters in own.items()
-            if parameters and all(users[parameter] == {layer} for parameter in parameters)
-        ]
+        return unshared(self, self.layers_to_shard())
 
 
 class Gathered(NamedTuple):
@@ -243,7 +251,13 @@ def _check_named_states(path: Any) -> None:
         )
 
 
-def _register(module: Any, name: str, lockstep: Lockstep, *, always_in_turn: bool) -> None:
+def _register(
+    module: Any,
+    name: str,
+    lockstep: Lockstep,
+    same_calls: SameCalls | None,
+    always_in_turn: bool,
+) -> None:
     """Let a method gather the weights outside of the layers, if no method around it has done so."""
     method: Callable[..., Any] = getattr(module, name)
     register_fsdp_forward_method(module, name)
@@ -252,6 +266,8 @@ def _register(module: Any, name: str, lockstep: Lockstep, *, always_in_turn: boo
     @functools.wraps(method)
     def entry(*args: Any, **kwargs: Any) -> Any:
         outermost = not lockstep.entered
+        if outermost and same_calls is not None:
+            same_calls.check(name, (args, kwargs))
         with ExitStack() as stack:
             if always_in_turn or (outermost and not torch.is_grad_enabled()):
                 stack.enter_context(torch.inference_mode(mode=False))

@@ -51,6 +51,7 @@ from seqlearn.nn.recurrent import (
 )
 from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn.recurrent_steps import gru_step, lstm_step, rnn_step
+from seqlearn.nn.tensor_parallel import TensorParallel
 from seqlearn.nn.transformer_encoder_decoder import (
     ActivationFunction,
     DecoderLayer,
@@ -98,6 +99,7 @@ __all__ = [
     "SinusoidalPositions",
     "State",
     "StepLayer",
+    "TensorParallel",
     "TokenLoss",
     "TransformerDecoder",
     "TransformerEncoder",

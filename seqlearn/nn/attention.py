@@ -10,17 +10,28 @@ Source: Vaswani et al. 2017, section 3.2, equation 1 (Q, K, V are `query`, `key`
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
 from torch.nn import functional
 
 from seqlearn.batch import causal_mask
 from seqlearn.instrumentation import Axes, emit
 from seqlearn.nn.dropout_layer import dropout
 from seqlearn.nn.positions import apply_rotary
+from seqlearn.nn.tensor_parallel import (
+    check_divides,
+    copy_to_ranks,
+    divide_projection,
+    gather_heads,
+    own_random_numbers,
+    rows_of_heads,
+)
 
 EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
@@ -194,12 +205,24 @@ class MultiHeadAttention(nn.Module):
             )
         self.d_model, self.num_heads, self.dropout = d_model, num_heads, dropout
         self.rotary = rotary
+        self._mesh: DeviceMesh | None = None
         self.projection = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.projection.bias)
         nn.init.zeros_(self.output.bias)
+
+    def tensor_parallelize(self, mesh: DeviceMesh) -> None:
+        """Divide the heads over the ranks of a mesh (tensor parallelism).
+
+        Raises:
+            ValueError: If the number of ranks does not divide `num_heads`.
+        """
+        check_divides(mesh, self.num_heads, "num_heads")
+        divide_projection(self.projection, mesh)
+        parallelize_module(self, mesh, {"output": RowwiseParallel()})
+        self._mesh = mesh
 
     def forward(
         self,
@@ -243,8 +266,7 @@ class MultiHeadAttention(nn.Module):
 
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
         """Project the states of a memory to keys and values, for `cross_attention`."""
-        weight, bias = self.projection.weight[self.d_model :], self.projection.bias[self.d_model :]
-        return KeyValue(*self._split(functional.linear(states, weight, bias), 2))
+        return KeyValue(*self._split(self._linear(states, slice(1, 3)), 2))
 
     def cross_attention(
         self,
@@ -263,21 +285,33 @@ class MultiHeadAttention(nn.Module):
             axes: The sequences of queries and keys, for recordings (see
                 `seqlearn.instrumentation.emit`).
         """
-        weight, bias = self.projection.weight[: self.d_model], self.projection.bias[: self.d_model]
-        (query,) = self._split(functional.linear(inputs, weight, bias), 1)
+        (query,) = self._split(self._linear(inputs, slice(1)), 1)
         return self._attend(query, *memory, mask[:, None, None], axes)
 
     def _project(self, inputs: Tensor, start: int) -> tuple[Tensor, ...]:
         """Queries, keys and values; if `rotary`, turned by their positions from `start` on."""
-        heads = self._split(self.projection(inputs), 3)
+        whole = self._mesh is None
+        heads = self.projection(inputs) if whole else self._linear(inputs, slice(3))
+        heads = self._split(heads, 3)
         if not self.rotary:
             return heads.unbind(0)
         return *apply_rotary(heads[:2], start).unbind(0), heads[2]
 
+    def _linear(self, inputs: Tensor, parts: slice) -> Tensor:
+        """Some of queries, keys and values, which are the parts 0, 1 and 2 of the projection."""
+        weight, bias = self.projection.weight, self.projection.bias
+        if self._mesh is None:
+            rows = slice((parts.start or 0) * self.d_model, parts.stop * self.d_model)
+            return functional.linear(inputs, weight[rows], bias[rows])
+        inputs = copy_to_ranks(inputs, self._mesh)
+        return functional.linear(inputs, rows_of_heads(weight, parts), rows_of_heads(bias, parts))
+
     def _split(self, projected: Tensor, parts: int) -> Tensor:
         """Cut `batch time (parts heads d_head)` into `parts batch heads time d_head`."""
         batch, time, _ = projected.shape
-        heads = projected.view(batch, time, parts, self.num_heads, self.d_model // self.num_heads)
+        ranks = 1 if self._mesh is None else self._mesh.size()
+        d_head = self.d_model // self.num_heads
+        heads = projected.view(batch, time, parts, self.num_heads // ranks, d_head)
         return heads.permute(2, 0, 3, 1, 4)
 
     def _attend(
@@ -291,11 +325,16 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
     ) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
-        heads = attend(query, key, value, mask, causal=causal, dropout_p=dropout_p)
+        own: AbstractContextManager[None] = nullcontext()
+        if self._mesh is not None and dropout_p > 0:
+            own = own_random_numbers(self._mesh, query.device)
+        with own:
+            heads = attend(query, key, value, mask, causal=causal, dropout_p=dropout_p)
 
         def weights() -> Tensor:
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
-            return attention_weights(query, key, seen)
+            weights = attention_weights(query, key, seen)
+            return weights if self._mesh is None else gather_heads(weights, self._mesh)
 
         emit("attention", self, weights, axes)
         return self.output(heads.transpose(1, 2).flatten(2))

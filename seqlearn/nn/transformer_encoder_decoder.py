@@ -15,6 +15,12 @@ from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
+)
 from torch.nn import functional
 
 from seqlearn.batch import Memory
@@ -27,6 +33,7 @@ from seqlearn.nn.protocols import (
     State,
     check_block,
 )
+from seqlearn.nn.tensor_parallel import OwnDropout, check_divides
 from seqlearn.plain_data import check_whole_number
 
 ActivationFunction = Literal["relu", "gelu"]
@@ -67,11 +74,23 @@ class FeedForwardBlock(nn.Module):
         d_feedforward = check_whole_number(d_feedforward, "d_feedforward", 1)
         self.activation = ACTIVATIONS[activation]
         self.inner = nn.Linear(d_model, d_feedforward)
-        self.dropout = Dropout(dropout)
+        self.dropout: Dropout | OwnDropout = Dropout(dropout)
         self.outer = nn.Linear(d_feedforward, d_model)
         for layer in (self.inner, self.outer):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    def tensor_parallelize(self, mesh: DeviceMesh) -> None:
+        """Divide the inner layer over the ranks of a mesh (tensor parallelism).
+
+        Raises:
+            ValueError: If the number of ranks does not divide `d_feedforward`.
+        """
+        check_divides(mesh, self.inner.out_features, "d_feedforward")
+        parallelize_module(self, mesh, {"inner": ColwiseParallel(), "outer": RowwiseParallel()})
+        if self.dropout.probability > 0:
+            mode = self.dropout.training
+            self.dropout = OwnDropout(self.dropout.probability, mesh).train(mode)
 
     def forward(
         self, inputs: Float[Tensor, "batch time d_model"]

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import StochasticWeightAveraging
-from lightning.pytorch.strategies import ModelParallelStrategy
 from sharded_processes import RANK, Pairs, build, fsdp, make_trainer, message, whole
 
 import seqlearn as sl
@@ -52,7 +51,6 @@ def main(folder: Path) -> None:
         ),
     ]
     swa = StochasticWeightAveraging(swa_lrs=1e-3)
-    tensor_parallel = ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=2)
     found = {
         "plain": fitted(folder, data),
         "bf16-mixed": fitted(folder, data, precision="bf16-mixed"),
@@ -65,9 +63,6 @@ def main(folder: Path) -> None:
         "swa": message(lambda: fitted(folder, data, callbacks=[swa])),
         "64-true": message(lambda: fitted(folder, data, precision="64-true")),
         "16-mixed": message(lambda: fitted(folder, data, precision="16-mixed")),
-        "tensor parallel": message(
-            lambda: make_trainer(folder, tensor_parallel).fit(build("GRU", data.spec), data)
-        ),
     }
     torch.save(found, folder / f"found{RANK}.pt")
 

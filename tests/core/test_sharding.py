@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from ranks import run_script
 from sharded_processes import SOURCES, Pairs, WithPooled, build
 from torch import nn
 
@@ -39,35 +36,6 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
-def run(
-    folder: Path, *arguments: str, script: str = "sharded_processes.py"
-) -> list[dict[str, Any]]:
-    """What each of two ranks of a script wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    variables |= {"LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-    with ExitStack() as stack:
-        started = []
-        for rank in range(2):
-            errors = stack.enter_context((folder / f"errors{rank}.txt").open("w", encoding="utf-8"))
-            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
-            process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name(script)), str(folder), *arguments],
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=os.environ | variables | ranks,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            started.append(process)
-        for rank, process in enumerate(started):
-            status = process.wait(timeout=1800)
-            assert status == 0, (folder / f"errors{rank}.txt").read_text(encoding="utf-8")
-    return [torch.load(folder / f"found{rank}.pt") for rank in range(2)]
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """Two architectures, with few steps and repetitions."""
@@ -77,7 +45,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
     torch.save({}, evil / "meta.pt")
     (evil / ".metadata").write_bytes(pickle.dumps(Evil(folder / "made by evil")))
     arguments = ["--architectures", *SHORT, "--steps", "6", "--repetitions", "4"]
-    return folder, run(folder, *arguments)
+    return folder, run_script(folder, "sharded_processes.py", *arguments)
 
 
 def check_equal(name: str, folder: Path, ranks: list[dict[str, Any]]) -> float:
@@ -121,7 +89,7 @@ def test_every_architecture_equals_ddp_after_20_steps(tmp_path: Path) -> None:
     evil.mkdir()
     torch.save({}, evil / "meta.pt")
     (evil / ".metadata").write_bytes(pickle.dumps(Evil(tmp_path / "made by evil")))
-    ranks = run(tmp_path)
+    ranks = run_script(tmp_path, "sharded_processes.py")
     for name in LONG:
         print(name, check_equal(name, tmp_path, ranks))
 
@@ -129,7 +97,7 @@ def test_every_architecture_equals_ddp_after_20_steps(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_option_works_or_is_refused(tmp_path: Path) -> None:
     """The column FSDP2 of the table in `docs/strategies.md`."""
-    for rank in run(tmp_path, script="strategy_matrix.py"):
+    for rank in run_script(tmp_path, "strategy_matrix.py"):
         plain = rank["plain"]
         for name in ("bf16-mixed", "bf16-true", "observers", "clip by value", "accumulate"):
             loss = rank[name]["figures"]["val/loss"]
@@ -140,7 +108,6 @@ def test_every_option_works_or_is_refused(tmp_path: Path) -> None:
             torch.testing.assert_close(rank["recomputed"]["weights"][key], weight)
         assert "a compiled module cannot be sharded" in rank["compiled"]
         assert "StochasticWeightAveraging does not work" in rank["swa"]
-        assert "tensor parallelism is not supported" in rank["tensor parallel"]
         for name in ("64-true", "16-mixed"):
             assert f"does not support `Fabric(..., precision='{name}')`" in rank[name]
 
