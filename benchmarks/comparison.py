@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import ROOT, describe, held_memory, load, reset_peak
 from benchmarks.statistic import median_ratio
+from benchmarks.tables import table
 
 Work = Callable[[Any], object]
 MEMORY_ITEMS = 4
@@ -267,23 +268,6 @@ def peak_memory_of(comparison: Comparison, name: str, words: Sequence[str] | Non
     """
     words = sys.argv[1:] if words is None else words
     return int(run_module(comparison.name, *words, "--memory-of", name)["bytes"])
-
-
-def table(found: dict[str, Any]) -> str:
-    """The results as a table in Markdown."""
-    columns = {"name": "contender", "dtype": "type", "case": "case"}
-    columns |= {"speed": f"speed relative to {found['baseline']} (95% interval)"}
-    columns |= {"mfu": "share of the peak", "memory_ratio": "peak memory, relative"}
-    rows = [
-        each
-        | {"speed": f"{each['median']:.2f} ({each['low']:.2f} to {each['high']:.2f})"}
-        | {"mfu": f"{each.get('mfu', 0):.0%}", "memory_ratio": f"{each.get('memory_ratio', 0):.2f}"}
-        for each in found["results"]
-    ]
-    shown = [name for name in columns if name == "speed" or name in found["results"][0]]
-    lines = [[columns[name] for name in shown], ["---"] * len(shown)]
-    lines += [[str(row[name]) for name in shown] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def run_module(name: str, *words: str, **variables: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@
 
 `step` compares a step of `Trainer.fit` (batch, hooks, clipping, schedule, logging), and slicing the
 batch alone, with the same step in a plain loop over the same batches; steps alternate. `padding`
-counts the padding in the batches of an epoch, against batches of examples in random order and
-against buckets by target length alone. `monitor` alternates epochs with and without
+counts the padding in the batches of an epoch, and in batches of examples in random order and
+sorted by target and then source length. `monitor` alternates epochs with and without
 `AttentionMonitor()`, in CPU time.
 """
 
@@ -112,18 +112,17 @@ def padding(options: argparse.Namespace, work: Workload) -> list[dict[str, Any]]
     budget = options.batch_tokens
     order = np.random.default_rng(0).permutation(len(lengths[0]))
     longest = np.maximum(*lengths)
-    by_target = order[np.argsort(lengths[1][order], kind="stable")]
+    by_target = np.lexsort(lengths)  # equal targets by source
     plan = plan_bucketed(*lengths, budget)
     batches = {
         "random order": greedy(order, longest, budget),
-        "sorted by target length": greedy(by_target, longest, budget),
+        "sorted by target and source length": greedy(by_target, longest, budget),
         "seqlearn": [np.asarray(rows) for rows in plan.epoch(0, 0)],
     }
     rows = []
     for name, made in batches.items():
         shares = [share_of_padding(made, side) for side in lengths]
         totals = [sum(len(one) * int(side[one].max()) for one in made) for side in lengths]
-        print(f"{name}: {shares[0]:.1%} of the source, {shares[1]:.1%} of the target is padding")
         sides = {"source_padding": round(shares[0], 4), "target_padding": round(shares[1], 4)}
         rows.append({"name": name, "batches": len(made)} | sides | {"positions": sum(totals)})
     return rows

@@ -9,14 +9,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from benchmarks import __main__ as entry
-from benchmarks import comparison, pipeline
+from benchmarks import comparison, page, pipeline
 from benchmarks.comparison import Comparison, Contender, UnavailableError, compare, count_flops
 from benchmarks.statistic import median_ratio
 
@@ -189,33 +188,22 @@ def test_an_unknown_name_is_refused(
 # The page
 
 
-@pytest.fixture(scope="module")
-def renderer() -> ModuleType:
-    path = ROOT / "docs" / "render_benchmarks.py"
-    spec = importlib.util.spec_from_file_location("render_benchmarks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_figures_of_the_page_are_those_of_the_files(renderer: ModuleType) -> None:
-    page, results = renderer.PAGE.read_text(encoding="utf-8"), renderer.load()
-    assert set(renderer.BLOCK.findall(page)) == set(results), "one block for each file"
-    assert renderer.rendered(page, results) == page, "run python docs/render_benchmarks.py --write"
+def test_the_figures_of_the_page_are_those_of_the_files() -> None:
+    text, results = page.PAGE.read_text(encoding="utf-8"), page.load()
+    assert set(page.BLOCK.findall(text)) == set(results), "one block for each file"
+    assert page.rendered(text, results) == text, "run python -m benchmarks page --write"
     for name, found in results.items():
         rounds = [row["rounds"] for row in found["results"] if "rounds" in row]
         assert all(number >= 20 for number in rounds), name
         assert "seconds" not in str(found), "a time is not a result"
 
 
-def test_a_plot_is_drawn_for_each_speed(renderer: ModuleType, tmp_path: Path) -> None:
+def test_a_plot_is_drawn_for_each_speed(tmp_path: Path) -> None:
     row = {"name": "seqlearn", "median": 1.5, "low": 1.4, "high": 1.6}
-    renderer.draw("x", {"results": [row], "baseline": "base"}, tmp_path)
+    page.draw("x", {"results": [row], "baseline": "base"}, tmp_path)
     drawn = (tmp_path / "x.svg").read_text(encoding="utf-8")
     assert "<svg" in drawn
-    renderer.draw("y", {"results": [{"name": "seqlearn"}], "baseline": "base"}, tmp_path)
+    page.draw("y", {"results": [{"name": "seqlearn"}], "baseline": "base"}, tmp_path)
     assert not (tmp_path / "y.svg").exists()
 
 

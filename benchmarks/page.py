@@ -1,7 +1,7 @@
-"""Show the results of `benchmarks/results/*.json` on the page docs/benchmarks.md.
+"""The page docs/benchmarks.md from `benchmarks/results/*.json`: plots, tables and commands.
 
-    python docs/render_benchmarks.py            draw docs/assets/benchmarks/NAME.svg (make docs)
-    python docs/render_benchmarks.py --write    also write tables and commands into the page
+    python -m benchmarks page            draw docs/assets/benchmarks/NAME.svg, as `make docs` does
+    python -m benchmarks page --write    also write tables and commands into the page
 
 The page has, for each file, a block between `<!-- result: NAME -->` and `<!-- end -->`.
 A test compares the blocks with the files.
@@ -18,20 +18,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from benchmarks.tables import table
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BLOCK = re.compile(r"<!-- result: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
-COLUMNS = {
-    "case": "case",
-    "name": "contender",
-    "speed": "speed relative to {} (95% interval)",
-    "mfu": "share of the peak",
-    "memory_ratio": "peak memory, relative",
-    "source_padding": "padding, source",
-    "target_padding": "padding, target",
-    "overhead": "overhead",
-}
 
 
 def load() -> dict[str, dict[str, Any]]:
@@ -46,7 +38,7 @@ def block(name: str, found: dict[str, Any]) -> str:
     lines = [f"<!-- result: {name} -->"]
     if speeds(found):
         lines += [f"![{found['benchmark']}, speed](assets/benchmarks/{name}.svg)", ""]
-    lines += [*table(found), ""]
+    lines += [table(found), ""]
     lines += [f"skipped: {peer} ({reason})" for peer, reason in found["skipped"].items()]
     lines += ["```bash", f"OMP_NUM_THREADS={machine['threads']} {found['command']}", "```", ""]
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
@@ -57,26 +49,6 @@ def block(name: str, found: dict[str, Any]) -> str:
         f"{machine['load_after']}."
     )
     return "\n".join([*lines, "<!-- end -->"])
-
-
-def table(found: dict[str, Any]) -> list[str]:
-    """The results as lines of a table in Markdown."""
-    rows = [cells(row) for row in found["results"]]
-    shown = [name for name in COLUMNS if any(name in row for row in rows)]
-    heads = [COLUMNS[name].format(found["baseline"]) for name in shown]
-    lines = [heads, ["---"] * len(heads), *([row.get(name, "") for name in shown] for row in rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def cells(row: dict[str, Any]) -> dict[str, str]:
-    """One row as text."""
-    made = {key: str(row[key]) for key in ("case", "name") if key in row}
-    if "median" in row:
-        made["speed"] = f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
-    if "memory_ratio" in row:
-        made["memory_ratio"] = f"{row['memory_ratio']:.2f}"
-    shares = ("mfu", "source_padding", "target_padding", "overhead")
-    return made | {key: f"{row[key]:.1%}" for key in shares if key in row}
 
 
 def speeds(found: dict[str, Any]) -> list[tuple[str, float, float, float]]:
@@ -136,7 +108,3 @@ def main() -> None:
     if options.write:
         page = rendered(PAGE.read_text(encoding="utf-8"), results)
         PAGE.write_text(page, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
