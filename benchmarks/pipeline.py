@@ -4,7 +4,8 @@
         [--multi30k FOLDER] [--rounds 20]
 
 `step` compares a step of `Trainer.fit` (batch, hooks, clipping, schedule, logging), and slicing the
-batch alone, with the same step in a plain loop over the same batches; steps alternate. `padding`
+batch alone, with the same step in a plain loop over the same batches; steps alternate, in CPU
+time. `padding`
 counts the padding in the batches of an epoch, and in batches of examples in random order and
 sorted by target and then source length. `monitor` alternates epochs with and without
 `AttentionMonitor()`, in CPU time.
@@ -42,7 +43,7 @@ class PlainSteps(L.Callback):
     """After each step of the Trainer, makes the same step of a copy of the module in plain PyTorch.
 
     Attributes:
-        trainer_seconds: Seconds of each step of the Trainer, from the end of the one before.
+        trainer_seconds: Seconds (of CPU time) of each step of the Trainer, from the end of the one before.
         plain_seconds: Seconds of each plain step.
         loader_seconds: Seconds in which the loader makes a batch.
     """
@@ -58,23 +59,23 @@ class PlainSteps(L.Callback):
     def on_train_start(self, *_: Any) -> None:
         """The first step begins."""
         self.loader = repeated(self.batches)
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Make the plain step on the same batch, and start the clock of the next one."""
-        ended, batch = time.perf_counter(), arguments[3]
+        ended, batch = time.process_time(), arguments[3]
         next(self.loader)
-        loaded = time.perf_counter()
+        loaded = time.process_time()
         measured = self.model.compute_loss(batch, smoothing=RECIPE.label_smoothing)
         (measured.loss / measured.num_tokens).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        done = time.perf_counter()
+        done = time.process_time()
         self.trainer_seconds.append(ended - self.start)
         self.loader_seconds.append(loaded - ended)
         self.plain_seconds.append(done - loaded)
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
 
 def repeated(batches: Iterable[SequenceBatch]) -> Iterator[SequenceBatch]:
