@@ -40,15 +40,23 @@ def block(name: str, found: dict[str, Any]) -> str:
         lines += [f"![{found['benchmark']}, speed](assets/benchmarks/{name}.svg)", ""]
     lines += [table(found), ""]
     lines += [f"skipped: {peer} ({reason})" for peer, reason in found["skipped"].items()]
-    lines += ["```bash", f"OMP_NUM_THREADS={machine['threads']} {found['command']}", "```", ""]
+    lines += ["```console", f"$ {found['command']}", "```", ""]
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     lines.append(
         f"{machine['date']}, commit {machine['commit']}, {machine['processor']}, "
         f"{machine['cores']} cores, {threads}, capability {machine['capability']}, "
         f"torch {machine['versions']['torch']}. Load average before and after: {machine['load']}, "
-        f"{machine['load_after']}."
+        f"{machine['load_after']}.{busy(machine)}"
     )
     return "\n".join([*lines, "<!-- end -->"])
+
+
+def busy(machine: dict[str, Any]) -> str:
+    """A warning if other programs used the machine."""
+    loads = [load for load in (machine["load"], machine["load_after"]) if load is not None]
+    if max(loads, default=0) <= machine["cores"]:
+        return ""
+    return " **Other programs used the machine**: the figures are indicative."
 
 
 def speeds(found: dict[str, Any]) -> list[tuple[str, float, float, float]]:

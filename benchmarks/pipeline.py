@@ -43,9 +43,9 @@ class PlainSteps(L.Callback):
     """After each step of the Trainer, makes the same step of a copy of the module in plain PyTorch.
 
     Attributes:
-        trainer_seconds: Seconds (of CPU time) of each step of the Trainer, from the end of the one before.
-        plain_seconds: Seconds of each plain step.
-        loader_seconds: Seconds in which the loader makes a batch.
+        trainer_seconds: CPU time of each step of the Trainer, from the end of the one before.
+        plain_seconds: CPU time of each plain step.
+        loader_seconds: CPU time in which the loader makes a batch.
     """
 
     def __init__(self, model: sl.SequenceModule, batches: Iterable[SequenceBatch]) -> None:
