@@ -193,15 +193,15 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
 
     Returns:
         The loss of each example and the embedded input it was computed from: of the source if that
-        is text, otherwise of the decoder's input.
+        has a length, otherwise of the decoder's input.
 
     Raises:
         RuntimeError: If the module does not embed its input by one call of `source_embedding`
             (`target_embedding`).
     """
     source = module.spec.source
-    has_text_source = source is not None and source.is_sequence
-    which = "source_embedding" if has_text_source else "target_embedding"
+    has_sequence = source is not None and source.is_sequence
+    which = "source_embedding" if has_sequence else "target_embedding"
     embedding = getattr(module, which)
     assert isinstance(embedding, nn.Module)
     embedded: list[Tensor] = []
@@ -222,7 +222,7 @@ def last_loss(module: SequenceModule, batch: SequenceBatch) -> LastLoss:
             "embedded input"
         )
     last, loss = last_predicted(module, batch, predicted)
-    lengths = batch.source_lengths if has_text_source else last + 1
+    lengths = batch.source_lengths if has_sequence else last + 1
     assert lengths is not None
     return LastLoss(loss, embedded[0], lengths)
 

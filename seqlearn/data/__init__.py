@@ -3,15 +3,18 @@
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder
 from seqlearn.data.fields import Classes, Field, Text, Vector
 from seqlearn.data.module import SequenceDataModule
+from seqlearn.data.series_field import Series
 from seqlearn.data.sources.dates import Dates
 from seqlearn.data.sources.labelled_text import LabelledText
 from seqlearn.data.sources.multi30k import Multi30k
 from seqlearn.data.sources.plain_text import PlainText
 from seqlearn.data.sources.recall import Recall
+from seqlearn.data.sources.series_files import SeriesFiles
 from seqlearn.data.sources.synthetic import Synthetic
 from seqlearn.data.sources.tables import Stream
 from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
+from seqlearn.data.sources.waveforms import Waveforms
 
 __all__ = [
     "ArrayEncoder",
@@ -24,10 +27,13 @@ __all__ = [
     "PlainText",
     "Recall",
     "SequenceDataModule",
+    "Series",
+    "SeriesFiles",
     "Stream",
     "Synthetic",
     "Text",
     "TextPairs",
     "Vector",
     "Vectors",
+    "Waveforms",
 ]

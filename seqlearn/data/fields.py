@@ -26,6 +26,7 @@ from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_t
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import ClassesSpec, SideSpec, TextSpec, VectorSpec
 from seqlearn.spec.raw_inputs import check_surrogates
+from seqlearn.spec.scaling import fit_scaling
 
 OVERFLOW = ("error", "drop", "truncate")
 
@@ -244,6 +245,8 @@ class Vector(Field):
 
     Attributes:
         size: Number of elements of each vector.
+        normalize: Whether models read and predict vectors with zero mean and unit variance. Mean
+            and deviation of each element are those of the training split; the spec keeps them.
 
     Raises:
         TypeError: If `size` is not a whole number.
@@ -257,6 +260,10 @@ class Vector(Field):
     spec_type: ClassVar[type[SideSpec]] = VectorSpec
 
     size: int
+    normalize: bool = False
+
+    def __repr__(self) -> str:
+        return _short(self)
 
     def __post_init__(self) -> None:
         convert_fields(self)
@@ -290,8 +297,10 @@ class Vector(Field):
         return None
 
     def make_spec(self, values: Callable[[], Iterator[Any]]) -> VectorSpec:
-        """A `VectorSpec` of this size."""
-        return VectorSpec(self.size)
+        """A `VectorSpec` of this size, with mean and deviation if `normalize` is set."""
+        if not self.normalize:
+            return VectorSpec(self.size)
+        return VectorSpec(self.size, *fit_scaling(map(np.asarray, values()), self.size))
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
@@ -305,7 +314,7 @@ def _short(one: Any) -> str:
     arguments = [
         f"{f.name}={getattr(one, f.name)!r}"
         for f in fields(one)
-        if f.name == "tokenizer" or getattr(one, f.name) != f.default
+        if f.name in ("tokenizer", "size") or getattr(one, f.name) != f.default
     ]
     return f"{type(one).__name__}({', '.join(arguments)})".replace("(tokenizer=", "(")
 

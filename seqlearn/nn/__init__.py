@@ -51,6 +51,7 @@ from seqlearn.nn.recurrent import (
 )
 from seqlearn.nn.recurrent_encoder_decoder import RecurrentDecoder, RecurrentEncoder
 from seqlearn.nn.recurrent_steps import gru_step, lstm_step, rnn_step
+from seqlearn.nn.standardize import Standardize
 from seqlearn.nn.tensor_parallel import TensorParallel
 from seqlearn.nn.transformer_encoder_decoder import (
     ActivationFunction,
@@ -97,6 +98,7 @@ __all__ = [
     "ScoreName",
     "SelfAttention",
     "SinusoidalPositions",
+    "Standardize",
     "State",
     "StepLayer",
     "TensorParallel",

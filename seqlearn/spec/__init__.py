@@ -15,6 +15,7 @@ from seqlearn.spec.base import (
 )
 from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
+from seqlearn.spec.series import SeriesSpec
 from seqlearn.spec.text import TextSpec
 from seqlearn.spec.vector import VectorSpec
 
@@ -23,6 +24,7 @@ __all__ = [
     "GeneratedSpec",
     "RowFormat",
     "SequenceSpec",
+    "SeriesSpec",
     "Side",
     "SideSpec",
     "SourceSpec",

@@ -163,6 +163,49 @@ def to_vector(value: Any, size: int, label: str) -> NDArray[np.float32]:
     return vector
 
 
+def to_series(value: Any, size: int, label: str, *, missing: bool) -> NDArray[np.float32]:
+    """Make an array `time size`, in single precision.
+
+    Args:
+        value: An array, a tensor or nested lists `time size`; also `time` if `size` is 1.
+        size: Numbers of each time step.
+        label: How an error names it.
+        missing: Whether a number may be NaN.
+
+    Raises:
+        TypeError: If it is not made of numbers.
+        ValueError: If its shape is another one, or a number is not finite.
+    """
+    form = f"a series of vectors of {size} number{'s' * (size > 1)}, (time, {size})"
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        raise TypeError(f"{label}: expected {form}, got {type(value).__name__} {str(value)[:40]!r}")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iufb":
+            array = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        widths = sorted({np.size(row) for row in value})
+        found = f"vectors of {widths[:5]} numbers" if len(widths) > 1 else f"{str(value)[:40]!r}"
+        raise ValueError(f"{label}: expected {form}, got {found}") from error
+    if array.ndim == 1 and (size == 1 or not len(array)):
+        array = array.reshape(-1, size)
+    if array.ndim != 2 or array.shape[1] != size:
+        raise ValueError(f"{label}: expected {form}, got an array of shape {array.shape}")
+    with np.errstate(over="ignore"):
+        series = array.astype(np.float32)
+    wrong = np.isinf(series) if missing else ~np.isfinite(series)
+    if wrong.any():
+        time, column = np.argwhere(wrong)[0]
+        masked = "; Series(…, missing=True) accepts NaN" if np.isnan(series[time, column]) else ""
+        raise ValueError(
+            f"{label}: expected finite numbers, got {array[time, column]} at time step {time + 1}, "
+            f"number {column + 1}{masked}"
+        )
+    return series
+
+
 def warn_unknown(found: Sequence[tuple[str, str]], count: int, label: str) -> None:
     """Warn about symbols that were encoded as unknown.
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import SquaredErrors
+from seqlearn.nn import Standardize
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec.base import RowFormat, SourceSpec, TargetLoss, TargetSpec
 from seqlearn.spec.raw_inputs import check_list, to_vector
+from seqlearn.spec.scaling import check_scaling, differing_scaling
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,13 @@ class VectorSpec(SourceSpec, TargetSpec):
 
     Attributes:
         size: Numbers in each vector.
+        mean: The mean of each number over the training split; `None` without normalization.
+        std: The standard deviation of each. Models read and predict `(vector - mean) / std`;
+            `predict` returns vectors in the units of the data.
 
     Raises:
         TypeError: If `size` is not a whole number.
-        ValueError: If `size` is not positive.
+        ValueError: If `size` is not positive, or mean and deviation do not have `size` numbers.
     """
 
     kind: ClassVar[str] = "vector"
@@ -37,11 +42,17 @@ class VectorSpec(SourceSpec, TargetSpec):
     methods: ClassVar[tuple[str, ...]] = ()
 
     size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         convert_fields(self)
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
+        check_scaling(self)
+
+    def __repr__(self) -> str:
+        return f"VectorSpec(size={self.size}{', normalized' if self.mean is not None else ''})"
 
     def encode(self, vectors: Iterable[Any], *, label: str = "input") -> list[NDArray[np.float32]]:
         """Check raw vectors, and turn each into an array of `size` numbers.
@@ -72,22 +83,31 @@ class VectorSpec(SourceSpec, TargetSpec):
         return RowFormat("float32", (self.size,))
 
     def diff(self, other: VectorSpec) -> str | None:
-        """The sizes, if they differ."""
-        return None if self == other else f"{self} against {other}"
+        """Sizes or scaling, if they differ."""
+        if self.size != other.size:
+            return f"{self} against {other}"
+        return differing_scaling(self, other)
 
     def describe(self, value: Any) -> str:
         """The numbers, to three digits."""
         return " ".join(f"{float(number):.3g}" for number in value)
 
     def random_value(self, rng: Random, length: int) -> Any:  # noqa: ARG002
-        """Multiples of one half from -2 to 2."""
-        return [rng.randint(-4, 4) / 2 for _ in range(self.size)]
+        """Multiples of one half from -2 to 2, scaled as the data."""
+        numbers = [rng.randint(-4, 4) / 2 for _ in range(self.size)]
+        if self.mean is None or self.std is None:
+            return numbers
+        return [n * std + mean for n, mean, std in zip(numbers, self.mean, self.std, strict=True)]
+
+    def _scaling(self) -> Standardize:
+        return Standardize(self.mean, self.std, self.size)
 
     # As a source
 
     def make_input_layer(self, d_model: int) -> nn.Module:
-        """A linear map."""
-        return nn.Linear(self.size, d_model)
+        """A linear map, of normalized vectors if there is a mean."""
+        linear = nn.Linear(self.size, d_model)
+        return linear if self.mean is None else nn.Sequential(self._scaling(), linear)
 
     def embed(
         self,
@@ -135,8 +155,11 @@ class VectorSpec(SourceSpec, TargetSpec):
         return self.collate(encoded, device, dtype)
 
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-        """One vector per example."""
-        return batch.target[:, None], ~batch.is_duplicate[:, None]
+        """One vector per example, normalized if there is a mean."""
+        target = batch.target
+        if self.mean is not None:
+            target = self._scaling().to(target)(target)
+        return target[:, None], ~batch.is_duplicate[:, None]
 
     def count_items(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """`size` per example."""
@@ -163,8 +186,9 @@ class VectorSpec(SourceSpec, TargetSpec):
         return SquaredErrors()
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:
-        """The predicted vectors, on the CPU."""
-        return list(outputs.cpu())
+        """The predicted vectors in the units of the data, on the CPU."""
+        vectors = outputs.cpu()
+        return list(vectors if self.mean is None else self._scaling().to(vectors).inverse(vectors))
 
     def decode_labels(self, target: Tensor) -> list[Any]:
         """The vectors, on the CPU."""

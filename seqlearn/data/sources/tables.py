@@ -109,7 +109,7 @@ class MemoryTable:
         first_row: int = 0,
     ) -> None:
         self._split, self._table, self._first_row = split, table, first_row
-        self._columnwise = _columns_of(split, table)
+        self._columnwise = columns_of(split, table)
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
         self._header = HeaderWarning()
@@ -267,7 +267,7 @@ def _holds_splits(given: Any) -> bool:
     return all(tables)
 
 
-def _columns_of(split: Split, table: Any) -> dict[str, Any] | None:
+def columns_of(split: Split, table: Any) -> dict[str, Any] | None:
     """The columns of a table that is stored by column; `None` if it is stored by row."""
     if hasattr(table, "iloc") and hasattr(table, "columns"):
         names = [str(name) for name in table.columns]

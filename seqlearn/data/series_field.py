@@ -1,0 +1,92 @@
+"""The field `Series`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeRow
+from seqlearn.data.fields import Field
+from seqlearn.plain_data import convert_fields
+from seqlearn.spec import SeriesSpec, SideSpec
+from seqlearn.spec.raw_inputs import to_series
+from seqlearn.spec.scaling import fit_scaling
+
+
+@dataclass(frozen=True)
+class Series(Field):
+    """A series of vectors: measurements over time, features of speech, sensor data. As source only.
+
+    Attributes:
+        size: Numbers in the vector of each time step.
+        normalize: Whether models read each number with zero mean and unit variance. Mean and
+            deviation are computed over all time steps of the training split and kept in the spec.
+        missing: Whether numbers may be missing (NaN). Models then read the mean in their place, and
+            a flag for each number that says whether it is there. If not, NaN is an error.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If `size` is not positive.
+
+    Example:
+        >>> Series(12, missing=True)
+        Series(size=12, missing=True)
+    """
+
+    spec_type: ClassVar[type[SideSpec]] = SeriesSpec
+
+    size: int
+    normalize: bool = True
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
+        if self.size < 1:
+            raise ValueError(f"expected vectors of at least one number, got size={self.size}")
+
+    def __repr__(self) -> str:
+        missing = ", missing=True" if self.missing else ""
+        return f"Series(size={self.size}{'' if self.normalize else ', normalize=False'}{missing})"
+
+    def check(self, value: Any) -> None:
+        """Check that a value is a series of this size with at least one time step.
+
+        Raises:
+            ValueError: If it is not; the message names time step and number.
+        """
+        try:
+            series = to_series(value, self.size, "series", missing=self.missing)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        if not len(series):
+            raise ValueError("expected at least one time step, got an empty series; remove it")
+
+    def digest(self) -> str | None:
+        """None."""
+        return None
+
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> SeriesSpec:
+        """A `SeriesSpec` of this size, with mean and deviation if `normalize` is set."""
+        spec = SeriesSpec(self.size, missing=self.missing)
+        if not self.normalize:
+            return spec
+        arrays = (np.asarray(value, np.float64) for value in values())
+        mean, std = fit_scaling(arrays, self.size)
+        return replace(spec, mean=mean, std=std)
+
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """An encoder of series in single precision."""
+        return ArrayEncoder(
+            spec,
+            describe_row,
+            is_target=is_target,
+            encode=lambda value: spec.encode([value])[0],
+            update_spec=lambda spec, longest: replace(
+                spec, max_length=max(spec.max_length, longest)
+            ),
+        )
