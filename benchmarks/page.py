@@ -3,7 +3,7 @@
     python -m benchmarks page            draw docs/assets/benchmarks/NAME.svg, as `make docs` does
     python -m benchmarks page --write    also write tables and commands into the page
 
-The page has, for each file, a block between `<!-- result: NAME -->` and `<!-- end -->`.
+The page has, for each file, a block from `<div markdown id="result-NAME">` to `</div>`.
 A test compares the blocks with the files.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.tables import table
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
-BLOCK = re.compile(r"<!-- result: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r'<div markdown id="result-(\S+)">\n.*?</div>', re.DOTALL)
 
 
 def load() -> dict[str, dict[str, Any]]:
@@ -35,7 +35,7 @@ def load() -> dict[str, dict[str, Any]]:
 def block(name: str, found: dict[str, Any]) -> str:
     """The part of the page for one file: plot, table, command and machine."""
     machine = found["machine"]
-    lines = [f"<!-- result: {name} -->"]
+    lines = [f'<div markdown id="result-{name}">', ""]
     if speeds(found):
         lines += [f"![{found['benchmark']}, speed](assets/benchmarks/{name}.svg)", ""]
     lines += [table(found), ""]
@@ -48,7 +48,7 @@ def block(name: str, found: dict[str, Any]) -> str:
         f"torch {machine['versions']['torch']}. Load average before and after: {machine['load']}, "
         f"{machine['load_after']}.{busy(machine)}"
     )
-    return "\n".join([*lines, "<!-- end -->"])
+    return "\n".join([*lines, "", "</div>"])
 
 
 def busy(machine: dict[str, Any]) -> str:
