@@ -46,6 +46,8 @@ class TokenStatistics(Metric):
         nll: Float[Tensor, " tokens"],
         correct: Bool[Tensor, " tokens"],
         mask: Bool[Tensor, "batch time"],
+        labels: Tensor | None = None,  # noqa: ARG002 -- as the other metrics have it
+        predicted: Tensor | None = None,  # noqa: ARG002
     ) -> None:
         """Add a batch.
 
@@ -53,6 +55,8 @@ class TokenStatistics(Metric):
             nll: Negative log-likelihood in nats of each token that is True in `mask`.
             correct: Whether each of these tokens was the most probable one.
             mask: True for counted tokens. Rows without counted tokens are not sentences.
+            labels: Not used.
+            predicted: Not used.
         """
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         wrong = torch.zeros_like(mask)
@@ -79,67 +83,162 @@ class TokenStatistics(Metric):
 
 
 class ClassStatistics(Metric):
-    """Loss and accuracy of predicted classes, one or several per example.
+    """Loss, accuracy and F1 of predicted classes, one or several per example.
+
+    Args:
+        labels: The names of the classes, in the order of their ids; without them only loss and
+            accuracy are computed.
+
+    Attributes:
+        confusion: How often each class (row) was predicted as each class (column), on this rank.
 
     Example:
-        >>> metric = ClassStatistics()
-        >>> metric.update(torch.zeros(2), torch.tensor([True, False]), torch.ones(2, 1).bool())
-        >>> metric.compute()["accuracy"]
-        tensor(0.5000)
+        >>> metric = ClassStatistics(("cat", "dog"))
+        >>> labels, predicted = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])
+        >>> mask = torch.ones(3, 1).bool()
+        >>> metric.update(torch.zeros(3), labels == predicted, mask, labels, predicted)
+        >>> {name: round(figure.item(), 3) for name, figure in metric.compute().items()}
+        {'loss': 0.0, 'accuracy': 0.667, 'f1': 0.667, 'f1/cat': 0.667, 'f1/dog': 0.667}
     """
 
     full_state_update = False
     nll: Tensor
     examples: Tensor
     right_examples: Tensor
+    confusion: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Sequence[str] = ()) -> None:
         super().__init__()
+        self.labels = tuple(labels)
         self.add_state("nll", torch.zeros(()), dist_reduce_fx="sum")
         for name in ("examples", "right_examples"):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        square = torch.zeros(len(labels), len(labels), dtype=torch.long)
+        self.add_state("confusion", square, dist_reduce_fx="sum")
 
     def update(
         self,
         nll: Float[Tensor, "*items"],
         correct: Bool[Tensor, "*items"],
-        mask: Bool[Tensor, "batch 1"],  # noqa: ARG002 -- as the other metrics have it
+        mask: Bool[Tensor, "batch time"],  # noqa: ARG002 -- as the other metrics have it
+        labels: Tensor | None = None,
+        predicted: Tensor | None = None,
     ) -> None:
-        """Add a batch: the loss in nats of each counted item, and whether it is correct."""
+        """Add a batch: for each counted item its loss in nats, and whether it is correct.
+
+        Args:
+            nll: The losses.
+            correct: Whether each prediction is right.
+            mask: Not used.
+            labels: The class ids; needed if the metric has labels.
+            predicted: The predicted class ids.
+        """
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.nll = self.nll + nll.float().sum()
         self.examples = self.examples + nll.numel()
         self.right_examples = self.right_examples + correct.sum()
+        if self.labels and labels is not None and predicted is not None:
+            count = len(self.labels)
+            pairs = torch.bincount(labels * count + predicted, minlength=count * count)
+            self.confusion = self.confusion + pairs.view(count, count)
 
     def compute(self) -> dict[str, Tensor]:
-        """Compute `loss` (nats per item) and `accuracy` (0 to 1)."""
-        return {
+        """Compute `loss` (nats per item), `accuracy`, and with labels F1; all but loss 0 to 1.
+
+        `f1` is the unweighted mean over the classes that occur as label or prediction;
+        `f1/LABEL` is that of one class, 0 if it does not occur.
+        """
+        figures = {
             "loss": self.nll / self.examples,
             "accuracy": self.right_examples / self.examples,
         }
+        if not self.labels:
+            return figures
+        right = self.confusion.diagonal()
+        occurring = self.confusion.sum(0) + self.confusion.sum(1)
+        f1 = 2 * right / occurring.clamp(min=1)
+        figures["f1"] = f1.sum() / (occurring > 0).sum().clamp(min=1)
+        return figures | {f"f1/{label}": f1[n] for n, label in enumerate(self.labels)}
 
 
-class SquaredErrors(Metric):
-    """The mean squared error over all elements of the vectors."""
+class VectorStatistics(Metric):
+    """Loss, mean absolute error, root of the mean squared error, and R² of predicted vectors.
+
+    Args:
+        size: Numbers of a vector.
+        std: Standard deviations by which labels and predictions were divided; the loss is of the
+            divided numbers, the other figures are in the units of the data.
+
+    Example:
+        >>> metric = VectorStatistics(1, std=(2.0,))
+        >>> labels, predicted = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
+        >>> error = (labels - predicted).square()
+        >>> metric.update(error, error == 0, torch.ones(2, 1).bool(), labels, predicted)
+        >>> {name: round(figure.item(), 3) for name, figure in metric.compute().items()}
+        {'loss': 0.5, 'mae': 1.0, 'rmse': 1.414, 'r2': -1.0}
+    """
 
     full_state_update = False
     total: Tensor
     count: Tensor
+    vectors: Tensor
+    sums: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 1, std: Sequence[float] | None = None) -> None:
         super().__init__()
+        self.std = tuple(std or (1.0,) * size)
         self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("count", "vectors"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        # Of each number: absolute error, squared error, label, squared label. Apple's GPUs lack
+        # double precision.
+        exact = torch.float if torch.backends.mps.is_available() else torch.double
+        self.add_state("sums", torch.zeros(4, size, dtype=exact), dist_reduce_fx="sum")
 
-    def update(self, nll: Float[Tensor, "*numbers"], correct: Tensor, mask: Tensor) -> None:  # noqa: ARG002
-        """Add the squared errors of a batch (`nll`), one for each number that counts."""
+    def update(
+        self,
+        nll: Float[Tensor, "*numbers"],
+        correct: Tensor,  # noqa: ARG002
+        mask: Tensor,  # noqa: ARG002
+        labels: Float[Tensor, "vectors size"] | None = None,
+        predicted: Float[Tensor, "vectors size"] | None = None,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            nll: The squared error of each counted number.
+            correct: Not used.
+            mask: Not used.
+            labels: The vectors to predict.
+            predicted: The predicted vectors.
+        """
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.total = self.total + nll.float().sum()
         self.count = self.count + nll.numel()
+        if labels is None or predicted is None:
+            return
+        labels, error = labels.to(self.sums), predicted.to(self.sums) - labels.to(self.sums)
+        parts = torch.stack([error.abs(), error.square(), labels, labels.square()])
+        self.sums = self.sums + parts.sum(1)
+        self.vectors = self.vectors + len(labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """Compute `loss`, the mean squared error."""
-        return {"loss": self.total / self.count}
+        """Compute `loss` (the mean squared error as trained), `mae`, `rmse` and `r2`.
+
+        `r2` is the mean over the numbers of a vector; a number that is the same in all labels is
+        left out, and without any other it is 0.
+        """
+        figures = {"loss": self.total / self.count}
+        if not self.vectors:
+            return figures
+        std = torch.tensor(self.std).to(self.sums)
+        absolute, squared, label, squared_label = self.sums / self.vectors
+        variance = squared_label - label.square()
+        varies = variance > 1e-12 * squared_label
+        r2 = (1 - squared / variance.clamp(min=1e-30))[varies].sum() / varies.sum().clamp(min=1)
+        figures["mae"] = (absolute * std).mean().float()
+        figures["rmse"] = (squared * std.square()).mean().sqrt().float()
+        return figures | {"r2": r2.float()}
 
 
 class TextExactMatch(Metric):

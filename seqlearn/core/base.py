@@ -242,8 +242,10 @@ class SequenceModule(GenerationMixin, TrainingSteps, Sharded, Compiles, Checkpoi
         target = self.spec.target
         labels, mask = target.labels_of(batch)
         hidden = hidden if target.needs_decoder else hidden[:, None]
-        result = target.compute_loss(hidden[mask], labels[mask], self.head, smoothing=smoothing)
-        return LossOutput(*result, mask, state)
+        labels = labels[mask]
+        result = target.compute_loss(hidden[mask], labels, self.head, smoothing=smoothing)
+        measured = (result.loss, result.num_items, result.nll, result.correct)
+        return LossOutput(*measured, mask, state, labels, result.predicted)
 
 
 record_hooks(SequenceModule)

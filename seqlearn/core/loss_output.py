@@ -20,6 +20,9 @@ class LossOutput(NamedTuple):
         correct: Whether each of these was predicted with the highest probability.
         mask: `batch time` (`batch 1` for classes and vectors), True where a target counts.
         state: The decoder's state after the batch; `None` for a target that is not text.
+        labels: The counted targets: ids or vectors.
+        predicted: A prediction for each of them: the likeliest id, or a vector; `None` for a type
+            of your own that returns none.
     """
 
     loss: Tensor
@@ -28,3 +31,5 @@ class LossOutput(NamedTuple):
     correct: Tensor
     mask: Tensor
     state: State | None = None
+    labels: Tensor | None = None
+    predicted: Tensor | None = None

@@ -148,8 +148,8 @@ class TrainingSteps(FiniteSteps):
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Add the batch to the metrics of the epoch."""
-        measured = self._step_loss(batch)
-        self.metrics.update(measured.nll, measured.correct, measured.mask)
+        found = self._step_loss(batch)
+        self.metrics.update(found.nll, found.correct, found.mask, found.labels, found.predicted)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the target's type, such as loss, perplexity and exact match."""

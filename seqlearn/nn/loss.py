@@ -28,11 +28,13 @@ class TokenLoss(NamedTuple):
         loss: The sum over rows, smoothed, in nats; the only one with a gradient.
         nll: Negative log-likelihood of each target, not smoothed, in nats, `rows`.
         correct: Whether the target is the likeliest token, `rows`.
+        predicted: The likeliest token, `rows`.
     """
 
     loss: Float[Tensor, ""]
     nll: Float[Tensor, " rows"]
     correct: Bool[Tensor, " rows"]
+    predicted: Int[Tensor, " rows"]
 
 
 def cross_entropy(
@@ -54,7 +56,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         target: Tensor,
         smoothing: float,
         class_weight: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = None if class_weight is None else class_weight[target]
         rows, vocab = hidden.shape[0], weight.shape[0]
         learning = any(ctx.needs_input_grad[:3])
@@ -64,7 +66,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         exact = torch.promote_types(hidden.dtype, torch.float32)
         nll = hidden.new_empty(rows, dtype=exact)
         mean = hidden.new_empty(rows, dtype=exact)
-        correct = torch.empty(rows, dtype=torch.bool, device=hidden.device)
+        predicted = torch.empty(rows, dtype=torch.long, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if learning else None
         d_weight = torch.zeros_like(weight) if learning else None
         d_bias = torch.zeros_like(bias) if learning and bias is not None else None
@@ -77,7 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             log_z = top - p.gather(-1, best).log()
             nll[at] = (log_z - logits.gather(-1, goal)).squeeze(-1)
             mean[at] = log_z.squeeze(-1) - logits.mean(-1)
-            correct[at] = (best == goal).squeeze(-1)
+            predicted[at] = best.squeeze(-1)
             if d_hidden is not None and d_weight is not None:
                 if smoothing:
                     p -= smoothing / vocab
@@ -90,9 +92,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if d_bias is not None:
                     d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
-        ctx.mark_non_differentiable(nll, correct)
+        correct = predicted == target
+        ctx.mark_non_differentiable(nll, correct, predicted)
         loss = (1 - smoothing) * nll + smoothing * mean
-        return (loss if scale is None else loss * scale).sum(), nll, correct
+        return (loss if scale is None else loss * scale).sum(), nll, correct, predicted
 
     @staticmethod
     @torch.autograd.function.once_differentiable

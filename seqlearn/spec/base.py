@@ -44,12 +44,15 @@ class TargetLoss(NamedTuple):
         num_items: How many items (tokens, examples or numbers) were summed.
         nll: The unweighted, unsmoothed loss of each item.
         correct: Whether the prediction of each item is right.
+        predicted: What metrics compare with the labels: ids or vectors, one for each label; `None`
+            if the metrics of the type need none.
     """
 
     loss: Float[Tensor, ""]
     num_items: Tensor
     nll: Tensor
     correct: Tensor
+    predicted: Tensor | None = None
 
 
 class RowFormat(NamedTuple):
@@ -271,8 +274,9 @@ class TargetSpec(SideSpec):
         """Make the metrics of an evaluation epoch.
 
         Returns:
-            A torchmetrics `Metric` whose `update` takes `nll`, `correct` and the mask of
-            `labels_of`, and whose `compute` returns figures by name, among them `loss`.
+            A torchmetrics `Metric` whose `update` takes `nll` and `correct` of `TargetLoss`, the
+            mask of `labels_of`, the labels that count, and `predicted` of `TargetLoss`; and whose
+            `compute` returns figures by name, among them `loss`.
         """
 
     @abstractmethod

@@ -126,15 +126,15 @@ class ClassesSpec(TargetSpec):
         if self.weights is not None:
             weights = torch.tensor(self.weights, dtype=head.weight.dtype, device=head.weight.device)
         measured = linear_cross_entropy(hidden, head.weight, head.bias, labels, smoothing, weights)
-        return TargetLoss(measured.loss, torch.tensor(len(labels)), measured.nll, measured.correct)
+        return TargetLoss(measured.loss, torch.tensor(len(labels)), *measured[1:])
 
     def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy."""
         return nn.functional.cross_entropy(outputs, labels, reduction="none")
 
     def make_metrics(self) -> ClassStatistics:
-        """Loss and accuracy."""
-        return ClassStatistics()
+        """Loss, accuracy, F1 and the confusion matrix."""
+        return ClassStatistics(self.labels)
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:
         """The label with the largest logit."""

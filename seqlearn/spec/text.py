@@ -288,7 +288,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
     ) -> TargetLoss:
         """The summed cross-entropy in nats, and the statistics of each token."""
         measured = linear_cross_entropy(hidden, head.weight, head.bias, labels, smoothing)
-        return TargetLoss(measured.loss, torch.tensor(len(labels)), measured.nll, measured.correct)
+        return TargetLoss(measured.loss, torch.tensor(len(labels)), *measured[1:])
 
     def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy of each token, in nats."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.metrics import SquaredErrors
+from seqlearn.metrics import VectorStatistics
 from seqlearn.nn import Standardize
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec.base import RowFormat, SourceSpec, TargetLoss, TargetSpec
@@ -174,16 +174,18 @@ class VectorSpec(SourceSpec, TargetSpec):
         smoothing: float = 0.0,  # noqa: ARG002
     ) -> TargetLoss:
         """The squared error of each number."""
-        error = (head(hidden) - labels).square()
-        return TargetLoss(error.sum(), torch.tensor(error.numel()), error, error == 0)
+        outputs = head(hidden)
+        error = (outputs - labels).square()
+        count = torch.tensor(error.numel())
+        return TargetLoss(error.sum(), count, error, error == 0, outputs.detach())
 
     def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The summed squared error."""
         return (outputs - labels).square().sum(-1)
 
-    def make_metrics(self) -> SquaredErrors:
-        """The mean squared error."""
-        return SquaredErrors()
+    def make_metrics(self) -> VectorStatistics:
+        """Loss, mean absolute error, root of the mean squared error, and R²."""
+        return VectorStatistics(self.size, self.std)
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:
         """The predicted vectors in the units of the data, on the CPU."""

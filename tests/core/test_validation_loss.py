@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.metrics import SquaredErrors
+from seqlearn.metrics import VectorStatistics
 
 
 class Numbers(sl.data.SequenceDataModule):
@@ -75,7 +75,7 @@ def test_two_processes_find_the_figures_of_one(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_the_mean_over_all_numbers() -> None:
-    errors = SquaredErrors()
+    errors = VectorStatistics()
     for numbers in ([1.0, 2.0, 3.0], [], [10.0]):
         errors.update(torch.tensor(numbers), torch.tensor([]), torch.tensor([]))
     assert errors.compute() == {"loss": 4.0}
