@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal, NamedTuple, Protocol, TypeVar, cast, get_args, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 Activation = Tensor | Mapping[str, Tensor]
@@ -112,6 +113,7 @@ class _Listeners(threading.local):
     active: tuple[ActivationListener, ...] = ()
     result: GenerationResult | None = None
     in_generation: bool = False
+    beams: int = 1
 
 
 _listeners = _Listeners()
@@ -168,13 +170,51 @@ def emit(
         >>> recording.states["mine"].shape
         torch.Size([1, 2, 3])
     """
+    if not _listeners.active:
+        return
+    make = value_or_fn if callable(value_or_fn) else partial(_constant, value_or_fn)
+    if _listeners.beams > 1:
+        make = partial(_by_row, make, _listeners.beams)
     for listener in _listeners.active:
-        listener.on_activation(
-            kind,
-            owner,
-            value_or_fn if callable(value_or_fn) else partial(_constant, value_or_fn),
-            axes,
-        )
+        listener.on_activation(kind, owner, make, axes)
+
+
+def beams_as_queries(beams: int) -> AbstractContextManager[None]:
+    """Mark a block whose queries are those of several beams of each source.
+
+    What is emitted within it has one row per source, and the queries of its beams after one another
+    on the last axis but one. Listeners receive it with one row for each beam.
+
+    Args:
+        beams: Beams of each source.
+    """
+    return _beams_as_queries(beams) if _listeners.active else _NOTHING
+
+
+@contextmanager
+def _beams_as_queries(beams: int) -> Iterator[None]:
+    before, _listeners.beams = _listeners.beams, beams
+    try:
+        yield
+    finally:
+        _listeners.beams = before
+
+
+def _by_row(make: Callable[[], Activation], beams: int) -> Activation:
+    """An activation of sources as one of rows, which are the beams of the sources."""
+
+    def unfold(tensor: Tensor) -> Tensor:
+        if tensor.ndim < 3:  # one vector for each source
+            return tensor.repeat_interleave(beams, 0)
+        return torch.unflatten(tensor, -2, (beams, -1)).movedim(-3, 1).flatten(0, 1)
+
+    value = make()
+    if isinstance(value, Tensor):
+        return unfold(value)
+    return {name: unfold(tensor) for name, tensor in value.items()}
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 def _constant(value_or_fn: Activation) -> Activation:
@@ -218,11 +258,8 @@ def generation(
         ValueError: At the end of the block, if the result has another number of outputs.
     """
     if not _listeners.active or _listeners.in_generation:
-        return _NOT_LISTENING
+        return _NOTHING
     return _generation(outputs, total, source, source_lengths)
-
-
-_NOT_LISTENING = nullcontext()
 
 
 @contextmanager

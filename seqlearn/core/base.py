@@ -27,7 +27,7 @@ from seqlearn.core.sharding import Sharded
 from seqlearn.core.steps import TrainingSteps
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
-from seqlearn.nn import Decoder, Encoder, State
+from seqlearn.nn import Decoder, Encoder, State, shares_memory
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
 
@@ -143,6 +143,11 @@ class SequenceModule(GenerationMixin, TrainingSteps, Sharded, Compiles, Checkpoi
         inputs, mask, empty = self.spec.source.embed(self.source_embedding, source, source_lengths)
         memory = self.encoder(inputs, mask)
         return memory if empty is None else hide_rows(memory, empty)
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether `decode` accepts several rows for each row of the memory; see `nn.Decoder`."""
+        return shares_memory(self.decoder)
 
     def decode(
         self, tokens: Int[Tensor, "batch target"], memory: Memory | None, state: State | None = None

@@ -14,7 +14,7 @@ from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
 from seqlearn.decoding.results import check_generated
 from seqlearn.instrumentation import generation
-from seqlearn.nn import State
+from seqlearn.nn import State, shares_memory
 from seqlearn.spec import GeneratedSpec, SequenceSpec
 from seqlearn.spec.raw_inputs import check_list
 
@@ -104,7 +104,12 @@ def generate(
             prefix = torch.tensor([prefixes[row] for row in rows], device=module.device)
             with generation(rows, len(source_ids), source, lengths):
                 found = strategy(
-                    NextToken(logits, config.processors(prefix.shape[1]), suppress),
+                    NextToken(
+                        logits,
+                        config.processors(prefix.shape[1]),
+                        suppress,
+                        shares_memory=shares_memory(module, "decode"),
+                    ),
                     prefix,
                     module.encode(source, lengths),
                     max_new_tokens=config.max_new_tokens,

@@ -20,10 +20,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, Memory
+from seqlearn.decoding.decode_loop import rows_to_keep
 from seqlearn.decoding.logits import NEG_INF
 from seqlearn.decoding.protocols import NextToken, check_max_new_tokens
 from seqlearn.instrumentation import decoding_step, end_decoding
-from seqlearn.nn.protocols import select
+from seqlearn.nn.decoder_state import Beams, select
 
 
 class Hypothesis(NamedTuple):
@@ -170,6 +171,7 @@ class BeamSearch:
         finished = _Candidates.empty(len(prefix), self.beam_size, prefix.device)
         results: list[tuple[Tensor, _Candidates]] = []
         active = torch.arange(len(prefix), device=prefix.device)
+        is_done = torch.zeros_like(active, dtype=torch.bool)
         beam_scores = prefix.new_zeros((len(prefix), 1), dtype=torch.float32)
         tokens, state = prefix, None
         parents: Tensor | None = None
@@ -177,42 +179,45 @@ class BeamSearch:
         for step in range(max_new_tokens):
             decoding_step(parents)
             steps.append((parents, tokens[:, -1]))
-            log_p, state = next_token.log_probs(tokens, memory, state)
-            total, row, token = self._expand(beam_scores, log_p)
+            total, row, token, state = next_token.continuations(
+                # Twice as many as rows, so that enough are unfinished also where the best all end.
+                tokens,
+                memory,
+                state,
+                beam_scores,
+                2 * self.beam_size,
+            )
             ends = token == END
             if step == max_new_tokens - 1:
                 ends = torch.ones_like(ends)
             finished = finished.merge(self._finish(total, ends, row, token, step))
             beam_size = min(self.beam_size, total.shape[1])
             next_scores, at = total.masked_fill(ends, NEG_INF).topk(beam_size)
-            done = self._is_done(finished.score[:, -1], next_scores[:, 0], step + 1, max_new_tokens)
-            done_idx, active_idx = done.nonzero()[:, 0], (~done).nonzero()[:, 0]
-            results.append((active[done_idx], finished.select(done_idx)))
-            if active_idx.numel() == 0:
-                break
-            parents = row.gather(1, at)[active_idx].flatten()
-            state = select(state, parents)
-            if next_scores.shape != beam_scores.shape or len(active_idx) < len(active):
-                memory = select(memory, parents)  # else each row keeps its source
-            beam_scores, active = next_scores[active_idx], active[active_idx]
-            finished = finished.select(active_idx)
-            tokens = token.gather(1, at)[active_idx].reshape(-1, 1)
+            enough = self._is_done(
+                finished.score[:, -1], next_scores[:, 0], step + 1, max_new_tokens
+            )
+            done_now = (enough & ~is_done).nonzero()[:, 0]
+            results.append((active[done_now], finished.select(done_now)))
+            is_done = is_done | enough
+            rows, token = row.gather(1, at), token.gather(1, at)
+            kept = rows_to_keep(~is_done)
+            if kept is not None:
+                if len(kept) == 0:
+                    break
+                rows, token, next_scores = rows[kept], token[kept], next_scores[kept]
+                active, is_done, finished = active[kept], is_done[kept], finished.select(kept)
+            parents = rows.flatten()
+            if next_token.shares_memory:
+                state = select(state, Beams(rows, kept))
+                memory = memory if kept is None else select(memory, kept)
+            else:
+                state = select(state, parents)
+                if rows.shape != beam_scores.shape:
+                    memory = select(memory, parents)  # else each row keeps its source
+            beam_scores, tokens = next_scores, token.reshape(-1, 1)
         order = torch.cat([sources for sources, _ in results]).argsort()
         parts = zip(*(found for _, found in results), strict=True)
         return _backtrack(prefix, _Candidates(*(torch.cat(part)[order] for part in parts)), steps)
-
-    def _expand(
-        self, beam_scores: Float[Tensor, "batch beam"], log_p: Float[Tensor, "rows vocab"]
-    ) -> tuple[Float[Tensor, "batch next"], Int[Tensor, "batch next"], Int[Tensor, "batch next"]]:
-        """The most probable continuations: log-probabilities, the rows they continue, the tokens.
-
-        Twice as many as rows, so that enough are unfinished also where the best all end.
-        """
-        vocab = log_p.shape[1]
-        total = (beam_scores[:, :, None] + log_p.view(*beam_scores.shape, vocab)).flatten(1)
-        best, at = total.topk(min(2 * self.beam_size, total.shape[1]))
-        sources = torch.arange(len(beam_scores), device=beam_scores.device)[:, None]
-        return best, sources * beam_scores.shape[1] + at // vocab, at % vocab
 
     def _finish(
         self, total: Tensor, ends: Tensor, row: Tensor, token: Tensor, step: int

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from seqlearn.batch import END, Memory
-from seqlearn.decoding.protocols import NextToken, check_max_new_tokens
+from seqlearn.decoding.protocols import check_max_new_tokens
 from seqlearn.instrumentation import decoding_step
-from seqlearn.nn.protocols import select
+from seqlearn.nn.decoder_state import State, select
 
-TokenSelector = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
-"""Picks a token for each row from its logits and its number in the first step."""
+LEAVING_SHARE = 1 / 8
+"""Finished texts leave the batch once they are at least this share of it: each time, the states of
+the others are copied, which costs as much as decoding a few rows."""
+
+
+@runtime_checkable
+class TokenSelector(Protocol):
+    """Picks the next token of each row."""
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "rows time"],
+        memory: Memory | None,
+        state: State | None,
+        row_ids: Int[Tensor, " rows"],
+    ) -> tuple[Int[Tensor, " rows"], State]:
+        """Read more tokens; return the next token of each row, and the new state.
+
+        Args:
+            tokens: The new tokens of each row.
+            memory: The encoder's output.
+            state: The state of `next_token`.
+            row_ids: The number of each row in the first step.
+        """
+        ...
 
 
 @torch.no_grad()
 def decode_loop(
-    next_token: NextToken,
     prefix: Int[Tensor, "batch time"],
     memory: Memory | None,
     pick: TokenSelector,
@@ -28,10 +50,9 @@ def decode_loop(
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
     """Pick a token for every row at every step, until the end symbol or the limit.
 
-    A finished row leaves the batch and costs nothing more.
+    Finished rows leave the batch; see `LEAVING_SHARE`.
 
     Args:
-        next_token: Scores the next token.
         prefix: Start symbol and prompt, of one length in all rows.
         memory: The encoder's output; `None` for a language model.
         pick: Picks the next token of each row.
@@ -45,28 +66,45 @@ def decode_loop(
         ValueError: If `max_new_tokens` is below one.
     """
     check_max_new_tokens(max_new_tokens)
-    generated: list[list[int]] = [[] for _ in prefix]
-    finish_step = [(0, row) for row in range(len(prefix))]
-    active = torch.arange(len(prefix), device=prefix.device)
+    row_ids = torch.arange(len(prefix), device=prefix.device)
+    unfinished = torch.ones_like(row_ids, dtype=torch.bool)
+    picks: list[tuple[Tensor, Tensor]] = []
+    last = prefix.new_zeros((2, len(prefix)))
     tokens, state = prefix, None
     parents: Tensor | None = None
     for step in range(max_new_tokens):
         decoding_step(parents)
-        logits, state = next_token.logits(tokens, memory, state)
-        row_ids = active.tolist()
-        picked = pick(logits, row_ids)
-        unfinished = picked != END
-        for row, (row_id, token) in enumerate(zip(row_ids, picked.tolist(), strict=True)):
-            finish_step[row_id] = (step, row)
-            if token != END:
-                generated[row_id].append(token)
-        if bool(unfinished.all()):
-            parents = None
-        else:
-            parents = unfinished.nonzero().squeeze(-1)
-            if parents.numel() == 0:
+        picked, state = pick(tokens, memory, state, row_ids)
+        picks.append((row_ids, picked.masked_fill(~unfinished, END)))
+        row = unfinished.nonzero()[:, 0]
+        last[0, row_ids[row]], last[1, row_ids[row]] = step, row
+        unfinished = unfinished & (picked != END)
+        parents = rows_to_keep(unfinished)
+        if parents is not None:
+            if len(parents) == 0:
                 break
-            active, picked = active[parents], picked[parents]
+            row_ids, picked, unfinished = row_ids[parents], picked[parents], unfinished[parents]
             state, memory = select(state, parents), select(memory, parents)
         tokens = picked[:, None]
-    return generated, finish_step
+    generated = torch.full((len(prefix), len(picks)), END)
+    for step, (rows, picked) in enumerate(picks):
+        generated[rows.cpu(), step] = picked.cpu()
+    lengths = (generated != END).sum(1).tolist()
+    texts = [row[:length] for row, length in zip(generated.tolist(), lengths, strict=True)]
+    steps, rows_there = last.tolist()
+    return texts, list(zip(steps, rows_there, strict=True))
+
+
+def rows_to_keep(unfinished: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"] | None:
+    """The unfinished rows, if enough others are finished (`LEAVING_SHARE`), or all; else `None`.
+
+    Example:
+        >>> rows_to_keep(torch.tensor([True, False, True]))
+        tensor([0, 2])
+        >>> rows_to_keep(torch.tensor([True] * 8 + [False]))
+    """
+    kept = unfinished.nonzero()[:, 0]
+    finished = len(unfinished) - len(kept)
+    if finished == 0 or (finished < LEAVING_SHARE * len(unfinished) and len(kept) > 0):
+        return None
+    return kept

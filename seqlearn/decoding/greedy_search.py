@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from seqlearn.batch import Memory
 from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import NextToken
 from seqlearn.instrumentation import end_decoding
+from seqlearn.nn.decoder_state import State
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,16 @@ class GreedySearch:
         Raises:
             ValueError: If `max_new_tokens` is below one.
         """
-        generated, finish_step = decode_loop(
-            next_token, prefix, memory, _argmax, max_new_tokens=max_new_tokens
-        )
+
+        def pick(
+            tokens: Tensor,
+            memory: Memory | None,
+            state: State | None,
+            row_ids: Tensor,  # noqa: ARG001
+        ) -> tuple[Tensor, State]:
+            return next_token.best(tokens, memory, state)
+
+        generated, finish_step = decode_loop(prefix, memory, pick, max_new_tokens=max_new_tokens)
         whole = [[*start, *ids] for start, ids in zip(prefix.tolist(), generated, strict=True)]
         end_decoding([[last] for last in finish_step], whole)
         return [[ids] for ids in generated]
-
-
-def _argmax(logits: Float[Tensor, "rows vocab"], _row_ids: Sequence[int]) -> Int[Tensor, " rows"]:
-    return logits.argmax(-1)

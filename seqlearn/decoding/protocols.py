@@ -11,7 +11,8 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding.logits import NEG_INF, LogitsProcessor
-from seqlearn.nn.protocols import State
+from seqlearn.decoding.top_tokens import TopTokens
+from seqlearn.nn.decoder_state import State
 from seqlearn.spec import GeneratedSpec
 
 SUPPRESSED = (PAD, START)
@@ -43,14 +44,20 @@ class _History(NamedTuple):
 class NextToken:
     """The scores of the next token: the model's logits after all logits processors.
 
-    Strategies call `logits` (greedy search, sampling) or `log_probs` (beam search), pass the state
-    on, and select its rows with `seqlearn.nn.select` when rows move or leave. The state also holds
-    the ids so far, so that processors follow each row through a beam.
+    Strategies call `logits` or `log_probs`, or for the most probable tokens alone, which costs
+    less, `best` (greedy search) or `continuations` (beam search). They pass the state on, and
+    select its rows with `seqlearn.nn.select` when rows move or leave. The state also holds the ids
+    so far, so that processors follow each row through a beam.
 
     Args:
         model: The model.
         processors: Applied in this order.
         suppress: The ids that are never generated; see `suppressed_tokens`.
+        shares_memory: Whether the model accepts several rows for each row of the memory; see
+            `seqlearn.nn.Decoder`.
+
+    Attributes:
+        shares_memory: As given. Beam search then selects with `seqlearn.nn.Beams`.
     """
 
     def __init__(
@@ -58,10 +65,14 @@ class NextToken:
         model: LogitsFunction,
         processors: Sequence[LogitsProcessor] = (),
         suppress: Sequence[int] = SUPPRESSED,
+        *,
+        shares_memory: bool = False,
     ) -> None:
         self._model = model
         self._processors = processors
         self._suppress = suppress
+        self._top: TopTokens | None = None
+        self.shares_memory = shares_memory
 
     def logits(
         self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None = None
@@ -81,6 +92,7 @@ class NextToken:
             ValueError: If the model's logits are NaN or infinite; the message names step and row.
         """
         logits, history = self._call(tokens, memory, state)
+        _check_numbers(logits.amax(-1), logits, history.step)
         return self._process(logits, history.ids), history
 
     def log_probs(
@@ -91,7 +103,65 @@ class NextToken:
         So tokens that may not be generated keep their share of the probability, as in Hugging Face.
         """
         logits, history = self._call(tokens, memory, state)
+        _check_numbers(logits.amax(-1), logits, history.step)
         return self._process(logits.log_softmax(-1), history.ids), history
+
+    def best(
+        self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None = None
+    ) -> tuple[Int[Tensor, " rows"], State]:
+        """Read more tokens of each row, and return the one with the highest score of `logits`.
+
+        Arguments and errors as in `logits`.
+        """
+        logits, history = self._call(tokens, memory, state)
+        _check_numbers(logits.amax(-1), logits, history.step)
+        if self._processors:
+            return self._process(logits, history.ids).argmax(-1), history
+        return self._top_tokens(logits).best(logits), history
+
+    def continuations(
+        self,
+        tokens: Int[Tensor, "rows time"],
+        memory: Memory | None,
+        state: State | None,
+        scores: Float[Tensor, "sources beams"],
+        size: int,
+    ) -> tuple[
+        Float[Tensor, "sources next"],
+        Int[Tensor, "sources next"],
+        Int[Tensor, "sources next"],
+        State,
+    ]:
+        """Read more tokens of each row, and find the most probable continuations of each source.
+
+        Args:
+            tokens: As in `logits`; the rows of a source are adjacent.
+            memory: As in `logits`; with `shares_memory` one row per source.
+            state: As in `logits`.
+            scores: The log-probability of each row so far.
+            size: Number of continuations of each source; fewer if there are not so many.
+
+        Returns:
+            Their log-probabilities, in descending order: the score of the row plus that of
+            `log_probs`; the row that each continues; its token; and the new state.
+
+        Raises:
+            ValueError: As `logits`.
+        """
+        logits, history = self._call(tokens, memory, state)
+        total = logits.logsumexp(-1)
+        _check_numbers(total, logits, history.step)
+        shift = scores
+        if self._processors:
+            logits = self._process(logits - total[:, None], history.ids)
+        else:
+            shift = scores - total.view(scores.shape)
+        return *self._top_tokens(logits).continuations(logits, shift, size), history
+
+    def _top_tokens(self, logits: Tensor) -> TopTokens:
+        if self._top is None:
+            self._top = TopTokens(logits.shape[1], self._suppress, logits.device)
+        return self._top
 
     def _call(
         self, tokens: Tensor, memory: Memory | None, state: State | None
@@ -102,7 +172,6 @@ class NextToken:
         if self._processors:
             ids = tokens if history.ids is None else torch.cat([history.ids, tokens], 1)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        _check_numbers(logits, history.step + 1)
         return logits, _History(decoder, ids, history.step + 1)
 
     def _process(self, scores: Tensor, ids: Tensor | None) -> Tensor:
@@ -119,13 +188,18 @@ class NextToken:
         return processed
 
 
-def _check_numbers(logits: Tensor, step: int) -> None:
-    """Check that each row has a largest logit; else a strategy would return arbitrary tokens."""
-    largest = logits.amax(-1)  # NaN if one logit is
-    if bool(largest.isfinite().all()):
+def _check_numbers(summary: Tensor, logits: Tensor, step: int) -> None:
+    """Check that the logits are numbers; else a strategy would return arbitrary tokens.
+
+    Args:
+        summary: A number for each row that is finite if its largest logit is.
+        logits: The logits.
+        step: Number of the step.
+    """
+    if bool(summary.isfinite().all()):
         return
-    row = int((~largest.isfinite()).nonzero()[0])
-    kind = "NaN" if bool(largest[row].isnan()) else "infinite"
+    row = int((~summary.isfinite()).nonzero()[0])
+    kind = "NaN" if bool(logits[row].isnan().any()) else "infinite"
     raise ValueError(
         f"the model's logits are {kind} at decoding step {step} (row {row + 1} of {len(logits)}); "
         "load a checkpoint from before the training diverged, use a precision with a larger range, "

@@ -18,7 +18,10 @@ from seqlearn.batch import Memory
 from seqlearn.decoding.decode_loop import decode_loop
 from seqlearn.decoding.protocols import NextToken
 from seqlearn.instrumentation import end_decoding
-from seqlearn.nn.protocols import select
+from seqlearn.nn.decoder_state import State, select
+
+DRAWN_AT_ONCE = 32
+"""Random numbers that are drawn at once for each text."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,15 @@ class Sampling:
         draws = _RandomStreams([seed for row in seeds for seed in row])
         each = self.num_return_sequences
         rows = torch.arange(len(prefix) * each, device=prefix.device) // each
+
+        def pick(
+            tokens: Tensor, memory: Memory | None, state: State | None, row_ids: Tensor
+        ) -> tuple[Tensor, State]:
+            logits, state = next_token.logits(tokens, memory, state)
+            return self.draw(logits, draws.next(row_ids)), state
+
         generated, finish_step = decode_loop(
-            next_token,
-            prefix[rows],
-            select(memory, rows),
-            lambda logits, row_ids: self.draw(logits, draws.next(row_ids).to(logits.device)),
-            max_new_tokens=max_new_tokens,
+            prefix[rows], select(memory, rows), pick, max_new_tokens=max_new_tokens
         )
         starts = range(0, len(generated), each)
         texts = [generated[at : at + each] for at in starts]
@@ -156,12 +162,25 @@ class Sampling:
 
 
 class _RandomStreams:
-    """A stream of uniform numbers for each text, from a seed of its own."""
+    """A stream of uniform numbers for each text, from a seed of its own.
+
+    The numbers of several steps are drawn at once.
+    """
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._streams = [np.random.default_rng(seed) for seed in seeds]
+        self._drawn = torch.zeros(len(seeds), DRAWN_AT_ONCE)
+        self._step = 0
 
-    def next(self, row_ids: Sequence[int]) -> Float[Tensor, " row_ids"]:
-        """The next number of each of these rows, above 0 and at most 1."""
-        drawn = [1.0 - self._streams[row_id].random() for row_id in row_ids]
-        return torch.tensor(drawn, dtype=torch.float32)
+    def next(self, row_ids: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+        """The next number of each of these texts, above 0 and at most 1.
+
+        A text that is left out once gets no numbers any more.
+        """
+        column = self._step % DRAWN_AT_ONCE
+        self._step += 1
+        if column == 0:
+            for row_id in row_ids.tolist():
+                numbers = 1.0 - self._streams[row_id].random(DRAWN_AT_ONCE)
+                self._drawn[row_id] = torch.from_numpy(numbers)
+        return self._drawn[:, column].to(row_ids.device)[row_ids]

@@ -48,10 +48,12 @@ from seqlearn.nn import (
     Cell,
     Dropout,
     LuongAttention,
+    PerSource,
     RecurrentDecoder,
     RecurrentEncoder,
     RecurrentState,
     ScoreName,
+    attend_by_source,
     stack_layers,
 )
 from seqlearn.spec import SequenceSpec
@@ -100,12 +102,12 @@ class AttentionDecoderState(NamedTuple):
 
     Attributes:
         layers: The states of the recurrent layers.
-        key: The projected encoder states.
+        key: The projected encoder states, one row per source.
         hidden: The last attentional hidden state, for input feeding.
     """
 
     layers: list[RecurrentState] | list[None]
-    key: Tensor
+    key: PerSource
     hidden: Tensor
 
 
@@ -120,6 +122,8 @@ class AttentionDecoder(nn.Module):
         input_feeding: Whether the recurrent layers also receive the attentional hidden state of
             the previous step.
     """
+
+    shares_memory = True
 
     def __init__(
         self,
@@ -150,11 +154,11 @@ class AttentionDecoder(nn.Module):
         """
         if state is None:
             first = self.recurrence.initial_states(memory)
-            key = self.attentional_hidden.attention.project_keys(memory.states)
+            key = PerSource(self.attentional_hidden.attention.project_keys(memory.states))
             state = AttentionDecoderState(first, key, torch.zeros_like(memory.pooled))
         if not self.input_feeding:
             states, layers = self.recurrence(inputs, memory, state.layers)
-            return self.attentional_hidden(states, state.key, memory), state._replace(layers=layers)
+            return self._attend(states, state.key, memory), state._replace(layers=layers)
         return self.forward_input_feeding(inputs, memory, state)
 
     def forward_input_feeding(
@@ -170,10 +174,18 @@ class AttentionDecoder(nn.Module):
                 # The recurrence multiplies its inputs by √d_model, which only embeddings need.
                 inputs = torch.cat([token, state.hidden / self.recurrence.scale], -1)[:, None]
                 states, layers = self.recurrence(inputs, memory, state.layers)
-                hidden = self.attentional_hidden(states, state.key, memory)
+                hidden = self._attend(states, state.key, memory)
                 outputs.append(hidden)
                 state = state._replace(layers=layers, hidden=hidden.squeeze(1))
         return torch.cat(outputs, 1), state
+
+    def _attend(self, states: Tensor, key: PerSource, memory: Memory) -> Tensor:
+        """The attentional hidden states; the rows of each source are queries of one attention."""
+
+        def attend(queries: Tensor) -> Tensor:
+            return self.attentional_hidden(queries, key.value, memory)
+
+        return attend_by_source(attend, states, len(memory.mask))
 
 
 class AttentionPoolingEncoder(nn.Module):

@@ -2,12 +2,20 @@
 
 from seqlearn.nn.attention import (
     KeyValue,
-    KeyValueCache,
     MultiHeadAttention,
     attend,
     attention_scores,
     attention_weights,
     masked_softmax,
+)
+from seqlearn.nn.decoder_state import (
+    Beams,
+    PerSource,
+    State,
+    attend_by_source,
+    select,
+    shares_memory,
+    tree_map,
 )
 from seqlearn.nn.dropout_layer import Dropout, dropout
 from seqlearn.nn.fused_recurrent import (
@@ -18,6 +26,7 @@ from seqlearn.nn.fused_recurrent import (
     LSTMLayer,
     RNNLayer,
 )
+from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
 from seqlearn.nn.luong_attention import LuongAttention, ScoreName, additive_scores, dot_scores
 from seqlearn.nn.positions import (
@@ -38,9 +47,6 @@ from seqlearn.nn.protocols import (
     RecurrentLayer,
     RecurrentState,
     SelfAttention,
-    State,
-    select,
-    tree_map,
 )
 from seqlearn.nn.recurrent import (
     BidirectionalLayer,
@@ -67,6 +73,7 @@ from seqlearn.nn.transformer_encoder_decoder import (
 __all__ = [
     "FUSED_LAYERS",
     "ActivationFunction",
+    "Beams",
     "BidirectionalLayer",
     "CausalSelfAttention",
     "Cell",
@@ -86,6 +93,7 @@ __all__ = [
     "LearnedPositions",
     "LuongAttention",
     "MultiHeadAttention",
+    "PerSource",
     "Positions",
     "PreNormDecoderLayer",
     "PreNormEncoderLayer",
@@ -108,6 +116,7 @@ __all__ = [
     "additive_scores",
     "apply_rotary",
     "attend",
+    "attend_by_source",
     "attention_scores",
     "attention_weights",
     "cross_entropy",
@@ -122,6 +131,7 @@ __all__ = [
     "rnn_step",
     "rotary",
     "select",
+    "shares_memory",
     "sinusoidal",
     "stack_layers",
     "tree_map",

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_module
@@ -23,6 +23,7 @@ from torch.nn import functional
 from seqlearn.batch import causal_mask
 from seqlearn.instrumentation import Axes, emit
 from seqlearn.nn.dropout_layer import dropout
+from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.positions import apply_rotary
 from seqlearn.nn.tensor_parallel import (
     check_divides,
@@ -138,30 +139,6 @@ def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
     return query.device.type == "cpu" and (dropout_p > 0 or (query.requires_grad and short))
 
 
-class KeyValueCache:
-    """KV cache: keys and values of earlier tokens, `batch heads time d_head`; grows in place."""
-
-    def __init__(self, key: Tensor, value: Tensor) -> None:
-        self._key, self._value, self.length = key, value, key.shape[2]
-
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the keys and values of new tokens; returns those of all tokens."""
-        start, self.length = self.length, self.length + key.shape[2]
-        if self.length > self._key.shape[2]:
-            self._key, self._value = (
-                functional.pad(kept[:, :, :start], (0, 0, 0, 2 * self.length - start))
-                for kept in (self._key, self._value)
-            )
-        self._key[:, :, start : self.length] = key
-        self._value[:, :, start : self.length] = value
-        return self._key[:, :, : self.length], self._value[:, :, : self.length]
-
-    def select(self, rows: Int[Tensor, " rows"]) -> KeyValueCache:
-        """The cache of these rows of the batch, in this order; a row may come more than once."""
-        kept = slice(0, self.length)
-        return KeyValueCache(self._key[rows, :, kept], self._value[rows, :, kept])
-
-
 class KeyValue(NamedTuple):
     """Keys and values projected once from a memory, `batch heads source d_head`."""
 
@@ -258,15 +235,23 @@ class MultiHeadAttention(nn.Module):
             The outputs, and the cache with the new positions.
         """
         query, key, value = self._project(inputs, 0 if cache is None else cache.length)
+        mask = None
         if cache is None:
             cache = KeyValueCache(key, value)
         else:
-            key, value = cache.append(key, value)
-        return self._attend(query, key, value, None, ("target", "target"), causal=True), cache
+            key, value, mask = cache.append(key, value)
+        axes: Axes = ("target", "target")
+        if mask is None:
+            return self._attend(query, key, value, None, axes, causal=True), cache
+        query = torch.unflatten(query, 0, (len(key), -1)).transpose(1, 2).flatten(2, 3)
+        return self._attend(query, key, value, mask, axes, tree=cache).view(inputs.shape), cache
 
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> KeyValue:
         """Project the states of a memory to keys and values, for `cross_attention`."""
-        return KeyValue(*self._split(self._linear(states, slice(1, 3)), 2))
+        key, value = self._split(self._linear(states, slice(1, 3)), 2)
+        if torch.is_grad_enabled():
+            return KeyValue(key, value)
+        return KeyValue(key.contiguous(), value.contiguous())  # each step multiplies by them
 
     def cross_attention(
         self,
@@ -323,6 +308,7 @@ class MultiHeadAttention(nn.Module):
         axes: Axes,
         *,
         causal: bool = False,
+        tree: KeyValueCache | None = None,
     ) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
         own: AbstractContextManager[None] = nullcontext()
@@ -334,6 +320,7 @@ class MultiHeadAttention(nn.Module):
         def weights() -> Tensor:
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
             weights = attention_weights(query, key, seen)
+            weights = weights if tree is None else tree.by_row(weights)
             return weights if self._mesh is None else gather_heads(weights, self._mesh)
 
         emit("attention", self, weights, axes)

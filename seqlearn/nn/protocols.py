@@ -6,17 +6,13 @@ has the methods of one of these protocols; no base class is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory
-
-State = Any
-"""The state of a decoder between calls: tuples, lists and dictionaries of tensors (batch first), of
-ints (kept as they are) and of objects with `select(rows)`."""
+from seqlearn.nn.decoder_state import State
 
 RecurrentState = tuple[Tensor, ...]
 """The state of a recurrent layer, each tensor `batch width`: `(h,)`, or `(h, c)` of an LSTM."""
@@ -53,12 +49,18 @@ class Decoder(Protocol):
     without tokens. The memory of an empty source has mask False, and zeros as states and pooled
     vector.
 
-    Two attributes are optional:
+    Three attributes are optional:
 
     - `stateful`: if true, the state of one batch is the initial state of the next one in truncated
       backpropagation through time; it must then consist of tensors, ints and plain containers.
     - `source_modules()`: the modules that are not used without a source. Their gradients are
       switched off in a language model, for which other processes would wait.
+    - `shares_memory`: if true, the memory may have one row per source and the inputs several,
+      adjacent ones for each of them: the beams of a search. `seqlearn.nn.attend_by_source` makes
+      them the queries of one attention, and `seqlearn.nn.PerSource` marks the parts of the state
+      that have one row per source. Without it the decoder gets a copy of the memory for each row.
+      It is stated in the class that defines `forward`; a subclass with another `forward` states it
+      again.
     """
 
     def __call__(
@@ -181,51 +183,3 @@ def check_block(block: object, name: str, protocol: str, *needed: str) -> None:
         lacks = f" without {', '.join(missing)}" if missing else ""
         got = repr(block) if isinstance(block, type) else type(block).__name__
         raise TypeError(f"{name}: expected a module with the protocol {protocol}, got {got}{lacks}")
-
-
-def tree_map(function: Callable[[Any], Any], state: State) -> State:
-    """Apply a function to every tensor of a state, and to every object that is not a container.
-
-    Example:
-        >>> import torch
-        >>> tree_map(lambda part: part + 1, [torch.zeros(2), {"step": 3}])
-        [tensor([1., 1.]), {'step': 3}]
-    """
-    if state is None or isinstance(state, int):
-        return state
-    if isinstance(state, dict):
-        return {name: tree_map(function, part) for name, part in state.items()}
-    if isinstance(state, tuple | list):
-        parts = [tree_map(function, part) for part in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
-    return function(state)
-
-
-def select(state: State, rows: Int[Tensor, " rows"]) -> State:
-    """Take rows of a state, in the order given; a row may be taken more than once.
-
-    Args:
-        state: The state.
-        rows: The rows to take.
-
-    Raises:
-        TypeError: If the state contains anything but tensors, ints, `None`, containers of these and
-            objects with `select(rows)`.
-
-    Example:
-        >>> import torch
-        >>> select((torch.tensor([5, 6]),), torch.tensor([1, 1, 0]))
-        (tensor([6, 6, 5]),)
-    """
-
-    def take(part: Any) -> Any:
-        if isinstance(part, Tensor):
-            return part.index_select(0, rows)
-        if hasattr(part, "select"):
-            return part.select(rows)
-        raise TypeError(
-            "a decoder's state may contain tensors, ints, None, tuples, lists, dictionaries and "
-            f"objects with select(rows); got {type(part).__name__}"
-        )
-
-    return tree_map(take, state)

@@ -128,6 +128,7 @@ class RecurrentDecoder(_Layers):
     """
 
     stateful = True
+    shares_memory = True  # it is read in the first call alone
 
     def __init__(self, layers: Sequence[RecurrentLayer], d_model: int, dropout: float) -> None:
         super().__init__(layers, dropout, "target")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -25,12 +25,12 @@ from torch.nn import functional
 
 from seqlearn.batch import Memory
 from seqlearn.instrumentation import emit
+from seqlearn.nn.decoder_state import PerSource, State, attend_by_source, shares_memory
 from seqlearn.nn.dropout_layer import Dropout
 from seqlearn.nn.protocols import (
     CausalSelfAttention,
     CrossAttention,
     SelfAttention,
-    State,
     check_block,
 )
 from seqlearn.nn.tensor_parallel import OwnDropout, check_divides
@@ -175,7 +175,7 @@ class LayerState(NamedTuple):
     """
 
     past: State
-    source: Any
+    source: PerSource | None
 
 
 class _DecoderBlock(nn.Module, ABC):
@@ -216,7 +216,17 @@ class _DecoderBlock(nn.Module, ABC):
         if state is not None:
             return state
         project = self.cross_attention.project_memory
-        return LayerState(None, None if memory is None else project(memory.states))
+        return LayerState(None, None if memory is None else PerSource(project(memory.states)))
+
+    def attend_to_source(
+        self, x: Float[Tensor, "rows target d_model"], memory: Memory, source: PerSource
+    ) -> Float[Tensor, "rows target d_model"]:
+        """Apply cross-attention; the rows of each source are the queries of one call."""
+
+        def cross_attention(queries: Tensor) -> Tensor:
+            return self.cross_attention.cross_attention(queries, source.value, memory.mask)
+
+        return attend_by_source(cross_attention, x, len(memory.mask))
 
 
 class DecoderLayer(_DecoderBlock):
@@ -239,6 +249,8 @@ class DecoderLayer(_DecoderBlock):
         torch.Size([2, 3, 8])
     """
 
+    shares_memory = True
+
     def forward(
         self,
         x: Float[Tensor, "batch target d_model"],
@@ -250,7 +262,7 @@ class DecoderLayer(_DecoderBlock):
         attn_out, past = self.self_attention.causal_self_attention(x, past)
         x = self.norm_self_attention(x + self.dropout(attn_out))
         if memory is not None and source is not None:
-            attn_out = self.cross_attention.cross_attention(x, source, memory.mask)
+            attn_out = self.attend_to_source(x, memory, source)
             x = self.norm_cross_attention(x + self.dropout(attn_out))
         x = self.norm_feedforward(x + self.dropout(self.feedforward(x)))
         return x, LayerState(past, source)
@@ -261,6 +273,8 @@ class PreNormDecoderLayer(_DecoderBlock):
 
     Arguments as in `DecoderLayer`.
     """
+
+    shares_memory = True
 
     def forward(
         self,
@@ -275,7 +289,7 @@ class PreNormDecoderLayer(_DecoderBlock):
         x = x + self.dropout(attn_out)
         if memory is not None and source is not None:
             y = self.norm_cross_attention(x)
-            x = x + self.dropout(self.cross_attention.cross_attention(y, source, memory.mask))
+            x = x + self.dropout(self.attend_to_source(y, memory, source))
         x = x + self.dropout(self.feedforward(self.norm_feedforward(x)))
         return x, LayerState(past, source)
 
@@ -360,6 +374,11 @@ class TransformerDecoder(nn.Module):
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(layers)
         self.norm = norm
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether all layers accept a memory with one row per source; see `Decoder`."""
+        return all(shares_memory(layer) for layer in self.layers)
 
     def forward(
         self,

@@ -99,7 +99,7 @@ def test_cache_select_keeps_rows_in_order_and_does_not_share() -> None:
     key = torch.arange(6.0).view(3, 1, 2, 1)
     cache = KeyValueCache(key.clone(), key.clone())
     twice = cache.select(torch.tensor([2, 2, 0]))
-    grown, _ = twice.append(torch.full((3, 1, 1, 1), 9.0), torch.zeros(3, 1, 1, 1))
+    grown, _, _ = twice.append(torch.full((3, 1, 1, 1), 9.0), torch.zeros(3, 1, 1, 1))
     assert grown[:, 0, :, 0].tolist() == [[4, 5, 9], [4, 5, 9], [0, 1, 9]]
     assert cache.length == 2
     assert (cache._key == key).all()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from seqlearn.batch import END
-from seqlearn.nn.protocols import select
+from seqlearn.nn.decoder_state import select
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.generation_helpers import (
     GAP,
