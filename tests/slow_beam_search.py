@@ -1,24 +1,47 @@
-"""Beam search as it is defined, one source at a time, without cache, memory shared or batches."""
+"""Beam search as it is defined: one source at a time, all tokens read anew in each step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 import seqlearn as sl
 from seqlearn.batch import END, START
 from seqlearn.decoding import LogitsProcessor, suppressed_tokens
+from seqlearn.nn import select
 
 NEG_INF = float("-inf")
 
 
 class Text(NamedTuple):
-    """A finished text: its rank, its ids without prefix and end symbol, its log-probability."""
+    """A finished text: what it is ranked by, its ids without prefix and end symbol."""
 
     score: float
     ids: list[int]
-    log_p: float
+
+
+def next_scores(
+    model: sl.SequenceModule,
+    memory: sl.Memory | None,
+    texts: Sequence[list[int]],
+    processors: Sequence[LogitsProcessor],
+) -> list[list[float]]:
+    """The log-probabilities of the next token of some texts of one source, of equal length."""
+    read = torch.tensor(texts)
+    copied = select(memory, torch.zeros(len(texts), dtype=torch.long))
+    log_p: Tensor = model.head(model.decode(read, copied)[0][:, -1]).log_softmax(-1)
+    scores = log_p
+    for processor in processors:
+        scores = processor(read, scores)
+    scores = scores.clone()
+    scores[:, list(suppressed_tokens(model.spec.target))] = NEG_INF
+    blocked = (scores == NEG_INF).all(1)
+    scores[blocked, END] = log_p[blocked, END]
+    rows: list[list[float]] = scores.tolist()
+    return rows
 
 
 @torch.no_grad()
@@ -31,50 +54,39 @@ def slow_beam_search(
     *,
     length_penalty: float = 1.0,
     early_stopping: bool | str = False,
-    processors: tuple[LogitsProcessor, ...] = (),
+    processors: Sequence[LogitsProcessor] = (),
 ) -> list[Text]:
     """The best texts of a source, the best first."""
     memory = None
     if source is not None:
-        ids = torch.tensor([source or [0]])
-        memory = model.encode(ids, torch.tensor([len(source)]))
-    prefix = [START, *prompt]
+        memory = model.encode(torch.tensor([source or [0]]), torch.tensor([len(source)]))
     beams: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[Text] = []
     for step in range(1, max_new_tokens + 1):
-        candidates = []
-        for log_p, ids in beams:
-            read = torch.tensor([[*prefix, *ids]])
-            hidden, _ = model.decode(read, memory)
-            logits = model.head(hidden[:, -1])
-            scores = logits.log_softmax(-1)
-            for processor in processors:
-                scores = processor(read, scores)
-            scores[:, list(suppressed_tokens(model.spec.target))] = NEG_INF
-            if processors and bool((scores == NEG_INF).all()):
-                scores[:, END] = logits.log_softmax(-1)[:, END]
-            candidates += [
-                (log_p + each, [*ids, token]) for token, each in enumerate(scores[0].tolist())
-            ]
-        candidates.sort(key=lambda candidate: -candidate[0])
-        candidates = candidates[: 2 * beam_size]
+        read = [[START, *prompt, *ids] for _, ids in beams]
+        candidates = [
+            (log_p + each, [*ids, token])
+            for (log_p, ids), scores in zip(
+                beams, next_scores(model, memory, read, processors), strict=True
+            )
+            for token, each in enumerate(scores)
+        ]
+        candidates = sorted(candidates, key=lambda each: -each[0])[: 2 * beam_size]
         last = step == max_new_tokens
-        for log_p, ids in candidates[:beam_size]:
-            if (ids[-1] == END or last) and log_p > NEG_INF:
-                text = ids[:-1] if ids[-1] == END else ids
-                finished.append(Text(log_p / step**length_penalty, text, log_p))
-        finished.sort(key=lambda text: -text.score)
-        finished = finished[:beam_size]
-        beams = [] if last else [each for each in candidates if each[1][-1] != END][:beam_size]
-        if not beams or beams[0][0] == NEG_INF:
+        finished += [
+            Text(log_p / step**length_penalty, ids[:-1] if ids[-1] == END else ids)
+            for log_p, ids in candidates[:beam_size]
+            if log_p > NEG_INF and (last or ids[-1] == END)
+        ]
+        finished = sorted(finished, key=lambda text: -text.score)[:beam_size]
+        beams = [each for each in candidates if each[1][-1] != END][:beam_size]
+        if last or not beams or beams[0][0] == NEG_INF:
             break
         worst = finished[-1].score if len(finished) == beam_size else NEG_INF
-        if early_stopping is True:
-            enough = worst > NEG_INF
-        else:
-            furthest = early_stopping == "never" and length_penalty > 0
-            length = max_new_tokens if furthest else step
-            enough = beams[0][0] / length**length_penalty <= worst
-        if enough:
+        furthest = early_stopping == "never" and length_penalty > 0
+        length = max_new_tokens if furthest else step
+        if worst > NEG_INF and (
+            early_stopping is True or beams[0][0] / length**length_penalty <= worst
+        ):
             break
     return finished

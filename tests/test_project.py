@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "batch": {"batch"},
     "nn": {"nn", "batch", "instrumentation", "plain_data"},
     "spec": {"spec", "batch", "plain_data", "class_methods", "nn", "metrics"},
-    "decoding": {"decoding", "batch", "instrumentation", "nn.protocols", "spec", "plain_data"},
+    "decoding": {"decoding", "batch", "instrumentation", "nn.decoder_state", "spec", "plain_data"},
     "metrics": {"metrics", "batch"},
     "data": {"data", "plain_data", "spec", "batch", "atomic_files"},
     "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn", "atomic_files"},
@@ -182,7 +182,7 @@ def test_a_wrong_import_is_found(module: str, source: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("decoding", "from seqlearn.nn.protocols import State, select"),
+        ("decoding", "from seqlearn.nn.decoder_state import State, select"),
         ("decoding", "from seqlearn import instrumentation"),
         ("nn.attention", "from seqlearn.batch import causal_mask\nimport seqlearn.instrumentation"),
         ("core.base", "import lightning as L\nfrom seqlearn.nn import Encoder"),

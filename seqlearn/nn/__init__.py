@@ -18,6 +18,7 @@ from seqlearn.nn.decoder_state import (
     tree_map,
 )
 from seqlearn.nn.dropout_layer import Dropout, dropout
+from seqlearn.nn.feedforward_block import ActivationFunction, FeedForwardBlock
 from seqlearn.nn.fused_recurrent import (
     FUSED_LAYERS,
     Cell,
@@ -60,10 +61,8 @@ from seqlearn.nn.recurrent_steps import gru_step, lstm_step, rnn_step
 from seqlearn.nn.standardize import Standardize
 from seqlearn.nn.tensor_parallel import TensorParallel
 from seqlearn.nn.transformer_encoder_decoder import (
-    ActivationFunction,
     DecoderLayer,
     EncoderLayer,
-    FeedForwardBlock,
     PreNormDecoderLayer,
     PreNormEncoderLayer,
     TransformerDecoder,

@@ -135,7 +135,7 @@ def shares_memory(part: object, method: str = "forward") -> bool:
         method: The method that receives the memory.
 
     Example:
-        >>> class Mine(nn.Module):
+        >>> class Mine:
         ...     shares_memory = True
         ...     def forward(self, inputs, memory, state=None): ...
         >>> class Changed(Mine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from seqlearn.nn import attend_by_source, shares_memory
 SPEC = sl.SequenceSpec(sl.TextSpec(12, 8), sl.TextSpec(11, 8))
 LARGE = sl.SequenceSpec(sl.TextSpec(12, 8), sl.TextSpec(1300, 8))
 LANGUAGE = sl.SequenceSpec(None, sl.TextSpec(11, 8))
-SOURCES = [[4, 5, 6, 7, 8], [9, 10], [], [11, 4, 4], [7], [5, 5, 6, 4, 10, 9]]
+SOURCES = [[4, 5, 6, 7, 8], [9, 10], [], [7], [5, 5, 6]]
 SIZES: dict[str, Any] = {"d_model": 8, "num_layers": 2}
 HEADS: dict[str, Any] = {**SIZES, "num_heads": 2, "d_feedforward": 16}
 
@@ -71,7 +72,8 @@ MODELS: dict[str, Callable[[], sl.SequenceModule]] = {
     "of my own": lambda: OneOfMyOwn(SPEC),
     "own decode": lambda: OwnDecode(SPEC, **HEADS),
 }
-SHARED = {"post", "pre, rotary", "learned", "large vocabulary", "attention", "input feeding", "lstm"}
+SIMPLE = {"window", "of my own", "own decode"}
+"""Models that get a memory with one row for each beam."""
 
 
 def drawn(name: str, seed: int) -> sl.SequenceModule:
@@ -90,10 +92,8 @@ def check(model: sl.SequenceModule, prompts: list[list[int]] | None, **options: 
     count = min(beam_size, 3)
     sources = None if model.spec.source is None else SOURCES
     asked: dict[str, Any] = {} if prompts is None else {"prompts": prompts}
-    found = model.generate(
-        sources, strategy="beam", num_return_sequences=count, **asked, **options
-    )
-    for number, texts in enumerate(found):
+    found = model.generate(sources, strategy="beam", num_return_sequences=count, **asked, **options)
+    for number, texts in enumerate(found if count > 1 else [[text] for text in found]):
         prompt = [] if prompts is None else prompts[number]
         processors: list[LogitsProcessor] = []
         if penalty := options.get("repetition_penalty"):
@@ -115,29 +115,29 @@ def check(model: sl.SequenceModule, prompts: list[list[int]] | None, **options: 
         assert len(expected) >= min(count, 2)
         truth = [[*prompt, *text.ids] for text in expected[:count]]
         if texts != truth:  # rounding may exchange texts whose scores are equal up to it
-            gaps = [a.score - b.score for a, b in zip(expected, expected[1:], strict=False)]
+            gaps = [a.score - b.score for a, b in itertools.pairwise(expected)]
             assert min(gaps) < 1e-5, (texts, truth)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_finds_what_a_search_without_cache_finds(name: str) -> None:
     model = drawn(name, seed=1)
-    assert shares_memory(model, "decode") == (name in SHARED)
+    assert shares_memory(model, "decode") == (name not in SIMPLE)
     check(model, None, beam_size=4, max_new_tokens=9)
-    check(model, None, beam_size=3, max_new_tokens=14, early_stopping="never", length_penalty=1.5)
+    check(model, None, beam_size=3, max_new_tokens=12, early_stopping="never", length_penalty=1.5)
 
 
-@pytest.mark.parametrize("name", ["post", "pre, rotary", "attention", "of my own"])
+@pytest.mark.parametrize("name", ["post", "of my own"])
 def test_with_prompts_and_processors(name: str) -> None:
     model = drawn(name, seed=2)
-    prompts = [[4, 5], [6], [4, 5], [], [7, 8], [9]]
+    prompts = [[4, 5], [6], [4, 5], [], [7, 8]]
     check(model, prompts, beam_size=3, max_new_tokens=7)
     processed = {"no_repeat_ngram_size": 2, "min_new_tokens": 3, "repetition_penalty": 1.3}
     check(model, prompts, beam_size=4, max_new_tokens=8, **processed)
 
 
-@pytest.mark.parametrize("name", ["post", "attention", "lstm"])
-@pytest.mark.parametrize("beam_size", [1, 2, 13, 30])
+@pytest.mark.parametrize("name", ["post", "attention"])
+@pytest.mark.parametrize("beam_size", [1, 13])
 def test_beams_of_one_and_beams_wider_than_the_vocabulary(name: str, beam_size: int) -> None:
     check(drawn(name, seed=3), None, beam_size=beam_size, max_new_tokens=4, early_stopping=True)
 
@@ -147,7 +147,7 @@ def test_a_language_model() -> None:
     check(model, [[4, 5, 6], [7], [8, 9]], beam_size=4, max_new_tokens=12)
 
 
-@pytest.mark.parametrize("name", ["post", "pre, rotary", "attention", "input feeding", "of my own"])
+@pytest.mark.parametrize("name", ["pre, rotary", "input feeding", "of my own"])
 def test_a_recording_of_a_beam_search_is_that_of_its_text(name: str) -> None:
     """Attention and states by row, though beams are the queries of one attention."""
     model = drawn(name, seed=5)
@@ -170,9 +170,7 @@ def test_a_recording_of_a_beam_search_is_that_of_its_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["post", "attention"])
-def test_the_memory_is_not_copied_for_each_beam(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_memory_is_not_copied_for_each_beam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = drawn(name, seed=6)
     rows: list[tuple[int, int, int]] = []
     module = sl.nn.MultiHeadAttention if name == "post" else sl.nn.LuongAttention

@@ -26,11 +26,11 @@ def drawn_beams(draw: random.Random, sources: int, width: int) -> tuple[Beams, T
 
 
 @pytest.mark.parametrize("rotary", [False, True])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_tree_of_prefixes_equals_copied_rows(seed: int, rotary: bool) -> None:
     draw = random.Random(seed)
     attention = MultiHeadAttention(8, 2, rotary=rotary).eval()
-    sources, width, steps = 3, 1, 25
+    sources, width, steps = 3, 1, 20
     with torch.no_grad():
         first = torch.randn(sources, 2, 8)
         copied = tree = attention.causal_self_attention(first, None)[1]
