@@ -41,6 +41,7 @@ class PerSource(NamedTuple):
 
     Example:
         >>> import torch
+        >>> from seqlearn.nn import Beams, PerSource, select
         >>> keys = PerSource(torch.tensor([5, 6]))
         >>> select(keys, Beams(torch.tensor([[3, 3, 4]]), sources=torch.tensor([1])))
         PerSource(value=tensor([6]))
