@@ -1,6 +1,6 @@
 """Sequence models for PyTorch Lightning, from the feed-forward network to the Transformer."""
 
-from seqlearn import callbacks, data
+from seqlearn import callbacks, data, export
 from seqlearn.batch import Memory, SequenceBatch
 from seqlearn.core import AtomicCheckpointIO, BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "export",
     "probe",
     "record",
 ]

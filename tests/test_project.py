@@ -51,10 +51,12 @@ MAY_IMPORT = {
     | {"introspect", "plain_data", "atomic_files"},
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
+    "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation"}
+    | {"atomic_files", "version"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
     | {"atomic_files"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
-    | {"data", "introspect", "core", "models", "callbacks", "testing"},
+    | {"data", "introspect", "core", "models", "callbacks", "testing", "export"},
 }
 """By part of the package, the parts (or modules in them) that it may import."""
 

@@ -18,8 +18,9 @@ from seqlearn.cli.training import TRAINING
 from seqlearn.testing import LAWS
 
 LANGUAGES = {"python", "console", "bash", "js", "text", "yaml", "toml"}
-OWN_PROCESS = {"docs/laws.md"}
-"""Pages that check the law `compiled`; torch.compile cannot trace run-time checks of shapes."""
+OWN_PROCESS = {"docs/deployment.md", "docs/laws.md"}
+"""Pages that trace or compile a module, which run-time checks of shapes prevent."""
+EXPORT = ("ctranslate2", "onnx", "onnxruntime", "onnxscript")
 
 ALL = [block for page in PAGES for block in blocks(page)]
 
@@ -55,6 +56,8 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", with_python(own_process=True))
 def test_the_python_of_a_page_runs_in_a_process_of_its_own(page):
+    for package in EXPORT if page == "docs/deployment.md" else ():
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'seqlearn[export]'")
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:seqlearn", "tests/snippets.py", page],
         cwd=ROOT,

@@ -23,6 +23,10 @@ ELSEWHERE = {
     "data/sources/download.py": "appends to `.part`, which is verified by its digest and renamed",
     "data/sources/stream_tables.py": "into a folder of the cache, which is renamed as a whole",
     "cli/saved_config.py": "also writes to remote file systems, which replace whole objects",
+    "export/folder.py": "into the folder of an export, which is renamed as a whole",
+    "export/onnx_format.py": "likewise",
+    "export/torch_export_format.py": "likewise",
+    "export/ctranslate2_format.py": "likewise",
     "testing/laws/side_effects.py": "a buffer in memory",
 }
 """Files whose writes are none of `atomic_path`, with the reason."""

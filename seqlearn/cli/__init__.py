@@ -1,4 +1,4 @@
-"""The command line: `seqlearn fit|validate|test|predict|translate|view|demo`.
+"""The command line: `seqlearn fit|validate|test|predict|translate|view|export|demo`.
 
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from seqlearn.cli.cache import cache as manage_cache
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
+from seqlearn.cli.export import export as write_export
 from seqlearn.cli.inference import translate, view
 from seqlearn.cli.loading import load_module as load_module
 from seqlearn.cli.training import TRAINING, train
@@ -34,6 +35,7 @@ usage: seqlearn COMMAND …
   predict     write predictions for the test split to a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
   view        write an HTML page that replays a prediction:  seqlearn view model.ckpt "TEXT"
+  export      write a checkpoint for deployment:  seqlearn export model.ckpt --format onnx
   cache       list prepared data and downloads; `seqlearn cache prune` deletes old ones
 
 `seqlearn COMMAND --help` describes a command; `seqlearn --version` prints the version.
@@ -93,7 +95,8 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If there is no such command.
     """
-    commands = {"demo": run_demo, "translate": translate, "view": view, "cache": manage_cache}
+    commands = {"demo": run_demo, "translate": translate, "view": view}
+    commands |= {"export": write_export, "cache": manage_cache}
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif argv[0] == "--version":

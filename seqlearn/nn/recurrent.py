@@ -64,7 +64,7 @@ class DirectedLayer(nn.Module, ABC):
 
     def initial_state(self, inputs: Float[Tensor, "batch time d_input"]) -> RecurrentState:
         """The state before the first step: zeros."""
-        return tuple(inputs.new_zeros(len(inputs), size) for size in self.state_size)
+        return tuple(inputs.new_zeros(inputs.shape[0], size) for size in self.state_size)
 
     def forward(
         self,

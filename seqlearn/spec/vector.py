@@ -116,7 +116,7 @@ class VectorSpec(SourceSpec, TargetSpec):
         lengths: Tensor | None,  # noqa: ARG002 -- a vector has none
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """A sequence of one vector."""
-        return layer(source)[:, None], source.new_ones(len(source), 1, dtype=torch.bool), None
+        return layer(source)[:, None], source.new_ones(source.shape[0], 1, dtype=torch.bool), None
 
     def decode(self, ids: Iterable[Any]) -> list[Any]:
         """The vectors themselves."""

@@ -1,0 +1,56 @@
+"""`seqlearn export`: write a checkpoint in a format that runs without seqlearn."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqlearn.atomic_files import require_writable
+from seqlearn.cli.loading import SAVED, load_module
+from seqlearn.core.exporting import format_names
+
+KINDS = ("attention", "states", "gates")
+
+
+def export(argv: Sequence[str]) -> None:
+    """Write a checkpoint as a folder that runs without it."""
+    parser = argparse.ArgumentParser(
+        prog="seqlearn export",
+        description="Write a model as a folder for deployment, with its tokenizers and labels: "
+        "graphs of encoder and decoder step (onnx, torch-export), or a model of CTranslate2. "
+        "seqlearn.export.load_exported(FOLDER) runs it.",
+    )
+    parser.add_argument("checkpoint", help=SAVED)
+    parser.add_argument(
+        "--model",
+        help="the class of the checkpoint, if it is your own: package.module.Class",
+    )
+    parser.add_argument("--format", choices=format_names(), default="onnx", help="(%(default)s)")
+    parser.add_argument(
+        "--out",
+        default="exported",
+        help="a new or empty folder, or an earlier export, which is replaced (%(default)s)",
+    )
+    parser.add_argument(
+        "--record",
+        nargs="+",
+        choices=KINDS,
+        help="onnx, torch-export: what the graphs also return",
+    )
+    parser.add_argument(
+        "--head-mask",
+        action="store_true",
+        default=None,
+        help="onnx, torch-export: an input of the graphs that weights the heads of attention",
+    )
+    parser.add_argument(
+        "--quantization", help="ctranslate2: how weights are stored and multiplied, such as int8"
+    )
+    options = parser.parse_args(argv)
+    given = {name: getattr(options, name) for name in ("record", "head_mask", "quantization")}
+    given = {name: value for name, value in given.items() if value is not None}
+    require_writable(Path(options.out).absolute().parent, "--out")
+    module = load_module(options.checkpoint, options.model)
+    path = module.export(options.out, options.format, **given)
+    print(f"Export: {path}")

@@ -1,0 +1,223 @@
+"""CTranslate2: the weights of a `Transformer` under the names of its specification."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlearn.batch import END, START, UNKNOWN
+from seqlearn.core import SequenceModule
+from seqlearn.export.ctranslate2_model import CTranslate2Model
+from seqlearn.export.folder import config_of, export_folder, write_config
+from seqlearn.export.packages import require
+from seqlearn.export.traceable import cpu_copy
+from seqlearn.nn import (
+    DecoderLayer,
+    EncoderLayer,
+    FeedForwardBlock,
+    LearnedPositions,
+    MultiHeadAttention,
+    PreNormDecoderLayer,
+    PreNormEncoderLayer,
+    ScaledEmbedding,
+    SinusoidalPositions,
+    TransformerDecoder,
+    TransformerEncoder,
+    sinusoidal,
+)
+from seqlearn.spec import TextSpec
+
+MAX_POSITIONS = 4096
+"""Rows of the table of sinusoidal positions, the most tokens that an export of them reads."""
+
+QUANTIZATIONS = ("float32", "int8", "int8_float32", "int16", "float16", "bfloat16")
+
+Array = NDArray[Any]
+
+
+def export_ctranslate2(
+    module: SequenceModule, path: str | os.PathLike[str], *, quantization: str | None = None
+) -> None:
+    """Write a model of CTranslate2; see `SequenceModule.export`.
+
+    Args:
+        module: A `Transformer`, or a module with its encoder and decoder.
+        path: The folder.
+        quantization: How weights are stored and multiplied: `"int8"`, `"int16"`, `"float16"` …;
+            `None` is single precision.
+    """
+    require("ctranslate2")
+    check_supported(module)
+    if quantization not in (None, *QUANTIZATIONS):
+        names = ", ".join(map(repr, QUANTIZATIONS))
+        raise ValueError(f"expected quantization {names} or None, got {quantization!r}")
+    model = cpu_copy(module)
+    config = config_of(module, "ctranslate2") | {"quantization": quantization or "float32"}
+    positions: Any = getattr(model.decoder, "positions", None)
+    if isinstance(positions, SinusoidalPositions):
+        limit = {"tokens": MAX_POSITIONS, "advice": "shorten it", "is_error": True}
+        config["limits"] = dict.fromkeys(("source", "target"), limit)
+    with export_folder(path) as folder:
+        spec = make_spec(model)
+        spec.validate()
+        spec.optimize(quantization=None if quantization == "float32" else quantization)
+        spec.save(str(folder))
+        config["tokens"] = {
+            name: vocabulary(getattr(module.spec, name))
+            for name in ("source", "target")
+            if getattr(module.spec, name) is not None
+        }
+        write_config(folder, config)
+        CTranslate2Model(folder).check()
+
+
+def check_supported(module: SequenceModule) -> None:
+    """Check that CTranslate2 has every part of a module.
+
+    Raises:
+        ValueError: If it does not; the message names the part.
+    """
+    source, target = module.spec.source, module.spec.target
+    found: list[tuple[str, object, tuple[type, ...]]] = [("target", target, (TextSpec,))]
+    if source is not None:
+        found.append(("source", source, (TextSpec,)))
+        found.append(("encoder", module.encoder, (TransformerEncoder,)))
+    found.append(("decoder", module.decoder, (TransformerDecoder,)))
+    _check_types(module, found)
+    halves: list[tuple[str, Any]] = [("decoder", module.decoder)]
+    halves += [] if source is None else [("encoder", module.encoder)]
+    for half, part in halves:
+        kinds = (SinusoidalPositions, LearnedPositions, ScaledEmbedding)
+        found = [(f"{half}.positions", part.positions, kinds)]
+        for number, layer in enumerate(part.layers):
+            name = f"{half}.layers.{number}"
+            layers: tuple[type, ...] = (DecoderLayer, PreNormDecoderLayer)
+            layers = layers if half == "decoder" else (EncoderLayer, PreNormEncoderLayer)
+            _check_types(module, [(name, layer, layers)])
+            for attention in ("self_attention", "cross_attention"):
+                if hasattr(layer, attention):
+                    kind = (MultiHeadAttention,)
+                    found.append((f"{name}.{attention}", getattr(layer, attention), kind))
+            found.append((f"{name}.feedforward", layer.feedforward, (FeedForwardBlock,)))
+        _check_types(module, found)
+
+
+def _check_types(module: SequenceModule, parts: list[tuple[str, object, tuple[type, ...]]]) -> None:
+    for name, part, kinds in parts:
+        if type(part) not in kinds:
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ValueError(
+                f"format 'ctranslate2' supports the Transformer for sequence-to-sequence and "
+                f"language-modeling: expected {names} as {name} of {type(module).__name__}, got "
+                f"{type(part).__name__}; use format='onnx'"
+            )
+
+
+def vocabulary(side: Any) -> list[str]:
+    """The token of each id; the ids themselves where there is no tokenizer or tokens repeat."""
+    numbers = [f"<{number}>" for number in range(side.vocab_size)]
+    if side.tokenizer is None:
+        return numbers
+    tokenizer = require("tokenizers").Tokenizer.from_str(side.tokenizer)
+    tokens = [tokenizer.id_to_token(number) for number in range(side.vocab_size)]
+    return tokens if None not in tokens and len(set(tokens)) == len(tokens) else numbers
+
+
+def make_spec(model: SequenceModule) -> Any:
+    """The specification with the weights of a model on the CPU in single precision."""
+    specs = require("ctranslate2.specs")
+    decoder: Any = model.decoder
+    target: Any = model.spec.target
+    has_source = model.spec.source is not None
+    options = _options(decoder, specs)
+    half = specs.transformer_spec.TransformerDecoderSpec(
+        len(decoder.layers), with_encoder_attention=has_source, **options
+    )
+    _set_half(half, model.decoder)
+    embedding: Any = model.target_embedding
+    half.embeddings.weight = _array(embedding.weight)
+    _set_linear(half.projection, model.head.weight, model.head.bias)
+    tokens = vocabulary(target)
+    if not has_source:
+        spec = specs.TransformerDecoderModelSpec(half)
+        spec.register_vocabulary(tokens)
+    else:
+        encoder: Any = model.encoder
+        first = specs.transformer_spec.TransformerEncoderSpec(
+            len(encoder.layers), **_options(encoder, specs)
+        )
+        _set_half(first, encoder)
+        embedding = model.source_embedding
+        first.embeddings[0].weight = _array(embedding.weight)
+        spec = specs.TransformerSpec(first, half)
+        spec.register_source_vocabulary(vocabulary(model.spec.source))
+        spec.register_target_vocabulary(tokens)
+        spec.config.decoder_start_token = tokens[START]
+    spec.config.bos_token, spec.config.eos_token = tokens[START], tokens[END]
+    spec.config.unk_token = tokens[UNKNOWN]
+    spec.config.layer_norm_epsilon = decoder.layers[0].norm_feedforward.eps
+    return spec
+
+
+def _options(half: Any, specs: Any) -> dict[str, Any]:
+    """The arguments of a specification that the encoder and the decoder share."""
+    layer = half.layers[0]
+    activation = layer.feedforward.activation
+    kinds = specs.common_spec.Activation
+    rotary: dict[str, Any] = {"rotary_dim": 0, "rotary_interleave": True}
+    return {
+        "num_heads": layer.self_attention.num_heads,
+        "pre_norm": isinstance(layer, PreNormEncoderLayer | PreNormDecoderLayer),
+        "no_final_norm": half.norm is None,
+        "activation": kinds.RELU if activation is functional.relu else kinds.GELU,
+    } | (rotary if layer.self_attention.rotary else {})
+
+
+def _set_half(spec: Any, half: Any) -> None:
+    positions = half.positions
+    spec.scale_embeddings = not isinstance(positions, LearnedPositions)
+    d_model = half.layers[0].norm_feedforward.weight.shape[0]
+    if isinstance(positions, LearnedPositions):
+        spec.position_encodings.encodings = _array(positions.weight)
+    elif isinstance(positions, SinusoidalPositions):
+        spec.position_encodings.encodings = _array(sinusoidal(0, MAX_POSITIONS, d_model))
+    if half.norm is not None:
+        _set_norm(spec.layer_norm, half.norm)
+    for target, layer in zip(spec.layer, half.layers, strict=True):
+        _set_norm(target.self_attention.layer_norm, layer.norm_self_attention)
+        _set_attention(target.self_attention.linear, layer.self_attention, [3])
+        if hasattr(target, "attention"):
+            _set_norm(target.attention.layer_norm, layer.norm_cross_attention)
+            _set_attention(target.attention.linear, layer.cross_attention, [1, 2])
+        _set_norm(target.ffn.layer_norm, layer.norm_feedforward)
+        inner, outer = layer.feedforward.inner, layer.feedforward.outer
+        _set_linear(target.ffn.linear_0, inner.weight, inner.bias)
+        _set_linear(target.ffn.linear_1, outer.weight, outer.bias)
+
+
+def _set_attention(linears: Any, attention: Any, parts: list[int]) -> None:
+    """Queries, keys and values in one matrix, or queries in one and keys and values in another."""
+    sizes = [part * attention.d_model for part in parts]
+    weights = attention.projection.weight.split(sizes)
+    biases = attention.projection.bias.split(sizes)
+    for linear, weight, bias in zip(linears, weights, biases, strict=False):
+        _set_linear(linear, weight, bias)
+    _set_linear(linears[-1], attention.output.weight, attention.output.bias)
+
+
+def _set_linear(spec: Any, weight: Tensor, bias: Tensor) -> None:
+    spec.weight, spec.bias = _array(weight), _array(bias)
+
+
+def _set_norm(spec: Any, norm: nn.LayerNorm) -> None:
+    spec.gamma, spec.beta = _array(norm.weight), _array(norm.bias)
+
+
+def _array(weight: Tensor) -> Array:
+    array: Array = weight.detach().contiguous().numpy()
+    return array.astype(np.float32)

@@ -1,0 +1,87 @@
+"""Source and target of an exported model: raw values to arrays, and back.
+
+This file imports nothing of seqlearn or torch, for each exported folder holds a copy of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+PAD, UNKNOWN, START, END = 0, 1, 2, 3
+
+Array = NDArray[Any]
+
+
+class Side:
+    """A source or a target: encodes what a user passes, decodes what a model returns.
+
+    Args:
+        plain: Its entry in `export.json`; `None` if there is none.
+
+    Raises:
+        ValueError: If it is of another kind.
+    """
+
+    def __init__(self, plain: Mapping[str, Any] | None) -> None:
+        self._plain = plain or {}
+        self.kind = self._plain.get("kind")
+        if self.kind not in (None, "text", "classes", "vector"):
+            raise ValueError(f"expected text, classes or vector, got {self.kind!r}")
+        definition = self._plain.get("tokenizer")
+        self._tokenizer = None if definition is None else Tokenizer.from_str(definition)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text, which has a length."""
+        return self.kind == "text"
+
+    def encode(self, values: Sequence[Any], name: str) -> list[Any]:
+        """Encode each value; errors call it by `name`."""
+        if isinstance(values, str):
+            raise TypeError(f"expected a list of {name}s, got one string; put it into a list")
+        encode = self._ids if self.is_text else self._vector
+        encoded = [encode(value, f"{name} {number}") for number, value in enumerate(values, 1)]
+        if self.is_text and not self._plain["unk_in_training"]:
+            self._warn_unknown([n for n, ids in enumerate(encoded, 1) if UNKNOWN in ids], name)
+        return encoded
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[Any]:
+        """Texts of ids, or the ids where there is no tokenizer; without padding, start and end."""
+        kept = [[int(i) for i in ids if i not in (PAD, START, END)] for ids in rows]
+        if self._tokenizer is None:
+            return kept
+        return [self._tokenizer.decode(ids, skip_special_tokens=False) for ids in kept]
+
+    def _warn_unknown(self, numbers: Sequence[int], name: str) -> None:
+        if numbers:
+            warnings.warn(
+                f"symbols outside the vocabulary were encoded as unknown in {len(numbers)} of the "
+                f"{name}s, the first of them {name} {numbers[0]}",
+                stacklevel=5,
+            )
+
+    def _ids(self, value: Any, where: str) -> list[int]:
+        if isinstance(value, str):
+            if self._tokenizer is None:
+                raise ValueError(f"{where}: got a text, and this model has no tokenizer; pass ids")
+            return list(self._tokenizer.encode(value, add_special_tokens=False).ids)
+        ids = [int(each) for each in value]
+        wrong = [i for i in ids if i in (PAD, START, END) or not 0 <= i < self._plain["vocab_size"]]
+        if wrong:
+            raise ValueError(
+                f"{where}: expected ids below {self._plain['vocab_size']} without padding, start "
+                f"and end, got {wrong[0]}"
+            )
+        return ids
+
+    def _vector(self, value: Any, where: str) -> Array:
+        vector = np.asarray(value, dtype=np.float32)
+        if vector.shape != (self._plain["size"],) or not np.isfinite(vector).all():
+            raise ValueError(f"{where}: expected {self._plain['size']} finite numbers")
+        return vector

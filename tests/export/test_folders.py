@@ -1,0 +1,142 @@
+"""The folder of an export: what it replaces, what it holds, and the errors of all formats."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exported_models import TASKS, TEXTS, make
+
+import seqlearn as sl
+from seqlearn.cli import main
+from seqlearn.core import exporting
+from seqlearn.export import ExportedModel, load_exported
+
+
+def write_files(module: Any, path: Any) -> None:
+    """An exporter of a test: the folder and its configuration alone."""
+    with sl.export.folder.export_folder(path) as folder:
+        config = sl.export.folder.config_of(module, "files") | {"graphs": {}}
+        sl.export.folder.write_config(folder, config)
+
+
+@pytest.fixture
+def files_format(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(exporting, "_FORMATS", dict(exporting._FORMATS))
+    exporting.register_format("files", write_files)
+    return "files"
+
+
+def test_other_files_are_never_replaced(tmp_path: Path, files_format: str) -> None:
+    model = make("RNN", TEXTS)
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r"expected a new or empty folder.*other files"):
+        model.export(tmp_path, files_format)
+    with pytest.raises(FileExistsError, match="expected a folder to export to, got a file"):
+        model.export(tmp_path / "notes.txt", files_format)
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_an_earlier_export_is_replaced_as_a_whole(tmp_path: Path, files_format: str) -> None:
+    model = make("RNN", TEXTS)
+    out = tmp_path / "out"
+    out.mkdir()  # empty
+    model.export(out, files_format)
+    (out / "decoder.onnx").write_text("of the earlier export", encoding="utf-8")
+    model.export(out, files_format)
+    assert [path.name for path in out.iterdir()] == ["export.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    def fails(_module: Any, path: Any) -> None:
+        with sl.export.folder.export_folder(path) as folder:
+            (folder / "half.onnx").write_text("…", encoding="utf-8")
+            raise RuntimeError("no space")
+
+    with pytest.raises(RuntimeError, match="no space"):
+        fails(None, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_lists_the_formats(tmp_path: Path) -> None:
+    said = "expected a format among 'onnx', 'torch-export', 'ctranslate2', got 'tflite'"
+    with pytest.raises(ValueError, match=said):
+        make("RNN", TEXTS).export(tmp_path / "out", format="tflite")
+    with pytest.raises(ValueError, match="expected a new name of a format, got 'onnx'"):
+        exporting.register_format("onnx", print)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "package"), [("onnx", "onnx"), ("ctranslate2", "ctranslate2")]
+)
+def test_a_missing_package_names_the_extra(
+    format_name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.import_module
+
+    def absent(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == package:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {package}.*'seqlearn\[export\]'"):
+        make("Transformer", TEXTS).export(tmp_path / "out", format_name)
+
+
+def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, files_format: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no export\.json"):
+        load_exported(tmp_path)
+    make("RNN", TEXTS).export(tmp_path / "out", files_format)
+    with pytest.raises(ValueError, match=r"expected a format among 'onnx'.* got 'files'"):
+        load_exported(tmp_path / "out")
+    config = tmp_path / "out" / "export.json"
+    text = config.read_text(encoding="utf-8").replace("seqlearn.export/1", "seqlearn.export/9")
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"expected the version 'seqlearn\.export/1'"):
+        load_exported(tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_limit_of_the_model_is_one_of_its_export(tmp_path: Path, files_format: str) -> None:
+    model = make("FeedForward", TASKS["classes"])
+    model.export(tmp_path / "out", files_format)
+    exported = ExportedModel(tmp_path / "out", runners={})
+    with pytest.raises(ValueError, match="at most 6 tokens of a source, got 7; shorten it"):
+        exported.predict([[4] * 7])
+    with pytest.raises(ValueError, match="source 2: expected ids below 9"):
+        exported.predict([[4], [9]])
+    with pytest.raises(TypeError, match="expected a list of sources, got one string"):
+        exported.predict("one")
+    with pytest.raises(ValueError, match="this model has no tokenizer"):
+        exported.predict(["one"])
+
+
+def test_the_command_exports_a_saved_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ctranslate2", reason="needs ctranslate2: pip install 'seqlearn[export]'")
+    model = make("Transformer", TEXTS)
+    model.save_pretrained(tmp_path / "saved")
+    out = tmp_path / "out"
+    arguments = ["export", str(tmp_path / "saved"), "--format", "ctranslate2", "--out", str(out)]
+    assert main([*arguments, "--quantization", "int8"]) == 0
+    assert capsys.readouterr().out == f"Export: {out}\n"
+    assert load_exported(out).config["quantization"] == "int8"
+    assert main([*arguments, "--head-mask"]) == 1
+    assert "format 'ctranslate2' has no option head_mask" in capsys.readouterr().err
+
+
+def test_importing_seqlearn_imports_no_package_of_the_extra() -> None:
+    code = """
+import sys
+import seqlearn
+found = {"onnx", "onnxruntime", "onnxscript", "ctranslate2"} & set(sys.modules)
+assert not found, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
