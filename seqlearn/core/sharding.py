@@ -233,22 +233,32 @@ def guard_folders(trainer: L.Trainer) -> None:
                     "reads with L.Trainer(plugins=[sl.AtomicCheckpointIO()])"
                 )
         elif isinstance(strategy, ModelParallelStrategy) and strategy.optimizers:
-            _check_named_states(checkpoint_path)
+            _check_numbering(checkpoint_path, strategy)
         return load(checkpoint_path, *args, **kwargs)
 
     verified.verifies = True  # type: ignore[attr-defined]
     strategy.load_checkpoint = verified
 
 
-def _check_named_states(path: Any) -> None:
+def _check_numbering(path: Any, strategy: ModelParallelStrategy) -> None:
+    """Check that a checkpoint in one file numbers the parameters in the order of `parameters()`.
+
+    Raises:
+        ValueError: If it does not; those of `ModelParallelStrategy` do.
+    """
     checkpoint = torch.load(path, map_location="meta", weights_only=True)
-    numbered = [each["state"] for each in checkpoint.get("optimizer_states", [])]
-    if any(isinstance(key, int) for state in numbered for key in state):
-        raise ValueError(
-            f"{path} is of a run that was not sharded, and ModelParallelStrategy would give its "
-            "optimizer states to other parameters; continue with the strategy of that run, or "
-            "start a new run from its weights, with load_from_checkpoint"
-        )
+    assert strategy.model is not None
+    places = {parameter: place for place, parameter in enumerate(strategy.model.parameters())}
+    saved = checkpoint.get("optimizer_states", [])
+    for states, optimizer in zip(saved, strategy.optimizers, strict=False):
+        expected = [[places[p] for p in group["params"]] for group in optimizer.param_groups]
+        numbered = any(isinstance(key, int) for key in states["state"])
+        if numbered and [group["params"] for group in states["param_groups"]] != expected:
+            raise ValueError(
+                f"{path} is of a run that was not sharded, and ModelParallelStrategy would give "
+                "its optimizer states to other parameters; continue with the strategy of that run, "
+                "or start a new run from its weights, with load_from_checkpoint"
+            )
 
 
 def _register(

@@ -25,7 +25,7 @@ from seqlearn.core.checkpoint import own_class
 
 RANK = int(os.environ.get("RANK", "0"))
 SIZES: dict[str, dict[str, Any]] = {
-    "FeedForward": {"window": 8, "num_layers": 2},
+    "FeedForward": {"window": 10, "num_layers": 2},
     "RNN": {"num_layers": 2},
     "GRU": {"num_layers": 2},
     "LSTM": {"num_layers": 2, "bidirectional": True},
@@ -61,6 +61,15 @@ class WithPooled(sl.Transformer):
         loss = super().training_step(batch, batch_idx)
         memory = self.encode(batch.source, batch.source_lengths)
         return loss + 0.1 * batch.loss_weight * self.extra(memory.pooled).pow(2).mean()
+
+
+class Uncalled(sl.Transformer):
+    """A user's subclass that uses the weights of a layer without calling the layer."""
+
+    def training_step(self, batch: sl.SequenceBatch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        weight = self.encoder.layers[0].feedforward.inner.weight
+        return loss + torch.nn.functional.linear(torch.ones(1, 8), weight).sum()
 
 
 def build(name: str, spec: sl.SequenceSpec) -> sl.SequenceModule:
@@ -155,6 +164,11 @@ def refusals(folder: Path, data: Pairs, model: sl.SequenceModule) -> dict[str, s
         "averaging": message(
             lambda: make_trainer(folder, fsdp(), callbacks=[averaging]).fit(
                 build("GRU", data.spec), data
+            )
+        ),
+        "uncalled": message(
+            lambda: make_trainer(folder, fsdp()).fit(
+                Uncalled(data.spec, d_model=8, num_heads=2, num_layers=1), data
             )
         ),
         "sharded before": message(lambda: make_trainer(folder, "ddp").test(model, data)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,24 +95,6 @@ def test_every_architecture_equals_ddp_after_20_steps(tmp_path: Path) -> None:
         print(name, check_equal(name, tmp_path, ranks))
 
 
-@pytest.mark.slow
-def test_every_option_works_or_is_refused(tmp_path: Path) -> None:
-    """The column FSDP2 of the table in `docs/strategies.md`."""
-    for rank in run_script(tmp_path, "strategy_matrix.py"):
-        plain = rank["plain"]
-        for name in ("bf16-mixed", "bf16-true", "observers", "clip by value", "accumulate"):
-            loss = rank[name]["figures"]["val/loss"]
-            assert loss == pytest.approx(plain["figures"]["val/loss"], rel=0.1), name
-        assert "val/bleu" in rank["observers"]["figures"]
-        for key, weight in plain["weights"].items():
-            torch.testing.assert_close(rank["observers"]["weights"][key], weight)
-            torch.testing.assert_close(rank["recomputed"]["weights"][key], weight)
-        assert "a compiled module cannot be sharded" in rank["compiled"]
-        assert "StochasticWeightAveraging does not work" in rank["swa"]
-        for name in ("64-true", "16-mixed"):
-            assert f"does not support `Fabric(..., precision='{name}')`" in rank[name]
-
-
 def test_checkpoints_name_the_users_class(short: Any) -> None:
     folder, _ = short
     written = read_folder(folder / "WithPooled" / "sharded.ckpt", "meta")["seqlearn"]["class"]
@@ -125,6 +108,10 @@ def test_what_does_not_work_is_refused_in_one_sentence(short: Any) -> None:
         assert "EMAWeightAveraging does not work with ModelParallelStrategy" in said["averaging"]
         assert "an earlier run sharded this module" in said["sharded before"]
         assert "expected a checkpoint that loads safely" in said["evil"]
+        assert (
+            "were used without calling the layer; override layers_to_shard of Uncalled"
+            in (said["uncalled"])
+        )
     assert not (folder / "made by evil").exists()
 
 
@@ -162,7 +149,10 @@ def test_a_hostile_or_damaged_folder_runs_no_code(short: Any, tmp_path: Path) ->
 
 
 def test_a_sharded_folder_serves_one_process(
-    short: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is tested, trained on, and used by the command line."""
     folder, ranks = short
@@ -185,6 +175,16 @@ def test_a_sharded_folder_serves_one_process(
     text.write_text("abc\n", encoding="utf-8")
     assert main(["translate", str(path), str(text)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == ranks[0]["Transformer"]["outputs"][0]
+    words = ["--model", "Transformer", "--data", "sharded_processes.Pairs"]
+    sizes = {"d_model": "8", "num_layers": "2", "num_heads": "2", "tie_embeddings": "true"}
+    words += [word for key, size in sizes.items() for word in (f"--model.{key}", size)]
+    quiet = {"enable_progress_bar": "false", "accelerator": "cpu", "logger": "false"}
+    words += [word for key, value in quiet.items() for word in (f"--trainer.{key}", value)]
+    monkeypatch.chdir(tmp_path)  # where it writes its configuration
+    assert main(["test", *words, "--ckpt_path", str(path)]) == 0
+    found = re.search(r"test/loss\W+([0-9.]+)", capsys.readouterr().out)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(expected["test/loss"], abs=1e-4)
 
 
 def test_layers_to_shard() -> None:
@@ -224,12 +224,15 @@ def test_the_optimizer_of_an_unsharded_run_is_refused(tmp_path: Path) -> None:
     read: list[Path] = []
     strategy.load_checkpoint = lambda path: read.append(path) or {}
     guard_folders(L.Trainer(accelerator="cpu", devices=1, strategy=strategy, logger=False))
-    named, numbered = tmp_path / "named.ckpt", tmp_path / "numbered.ckpt"
-    torch.save({"optimizer_states": [{"state": {"head.weight": {}}}]}, named)
-    torch.save({"optimizer_states": [{"state": {0: {}, 1: {}}}]}, numbered)
-    strategy.load_checkpoint(numbered)  # to test, without an optimizer
-    strategy.optimizers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))])]
-    strategy.load_checkpoint(named)
-    with pytest.raises(ValueError, match=r"numbered\.ckpt is of a run that was not sharded"):
-        strategy.load_checkpoint(numbered)
-    assert read == [numbered, named]
+    strategy.model = nn.Linear(1, 1)  # its parameters are the weight and the bias
+    numbers = {"named": ["weight", "bias"], "ordered": [1, 0], "numbered": [0, 1]}
+    for name, keys in numbers.items():
+        states = {"state": {key: {} for key in keys}, "param_groups": [{"params": keys}]}
+        torch.save({"optimizer_states": [states]}, tmp_path / name)
+    strategy.load_checkpoint(tmp_path / "numbered")  # to test, without an optimizer
+    strategy.optimizers = [torch.optim.SGD([strategy.model.bias, strategy.model.weight])]
+    for name in ("named", "ordered"):
+        strategy.load_checkpoint(tmp_path / name)
+    with pytest.raises(ValueError, match="numbered is of a run that was not sharded"):
+        strategy.load_checkpoint(tmp_path / "numbered")
+    assert [path.name for path in read] == ["numbered", "named", "ordered"]
