@@ -11,7 +11,7 @@ from functools import partial
 
 from benchmarks.comparison import Comparison, Contender, Work, arguments, compare
 
-STATEMENTS = ("import lightning", "import seqlearn", "import torch")
+STATEMENTS = ("import lightning", "import seqlearn")
 
 
 def importing(statement: str) -> Work:
