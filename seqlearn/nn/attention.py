@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from seqlearn.batch import causal_mask
 from seqlearn.instrumentation import Axes, emit
-from seqlearn.nn.dropout_layer import dropout
+from seqlearn.nn.dropout_layer import dropout_product
 from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.positions import apply_rotary
 from seqlearn.nn.tensor_parallel import (
@@ -120,7 +120,7 @@ def attend(
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1)
-        output = (dropout(weights, dropout_p) if dropout_p > 0 else weights) @ value
+        output = dropout_product(weights, value, dropout_p) if dropout_p > 0 else weights @ value
     if given is not None:
         output = output * given.any(-1, keepdim=True)
     return output

@@ -74,6 +74,45 @@ def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor
     return result
 
 
+class _PackedBitsDropoutProduct(torch.autograd.Function):
+    """The product of dropped weights and values; the gradient computes the dropped weights anew."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, value: Tensor, keep_levels: int) -> Tensor:
+        ctx.keep, ctx.scale = _draw_kept(weights, keep_levels), _LEVELS / keep_levels
+        ctx.save_for_backward(weights, value)
+        return torch.mul(weights, ctx.keep).mul_(ctx.scale) @ value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        weights, value = ctx.saved_tensors
+        # Under autocast the product is in a lower precision than the weights.
+        dropped = torch.mul(weights, ctx.keep).mul_(ctx.scale).to(gradient.dtype)
+        d_value = (dropped.transpose(-2, -1) @ gradient).to(value.dtype)
+        d_dropped = gradient @ value.to(gradient.dtype).transpose(-2, -1)
+        return torch.mul(d_dropped.to(weights.dtype), ctx.keep).mul_(ctx.scale), d_value, None
+
+
+def dropout_product(
+    weights: Float[Tensor, "*batch query key"], value: Float[Tensor, "*batch key d"], p: float
+) -> Float[Tensor, "*batch query d"]:
+    """Compute `dropout(weights, p) @ value`; on the CPU the dropped weights are not kept.
+
+    Args:
+        weights: The weights, of which some are dropped.
+        value: One vector for each key.
+        p: The probability of each weight to be zeroed, as in `dropout`.
+    """
+    keep_levels = round((1 - p) * _LEVELS)
+    if weights.device.type != "cpu" or keep_levels == 0 or torch.compiler.is_compiling():
+        return dropout(weights, p) @ value
+    # A view would keep the projection of which it is a part.
+    result: Tensor = _PackedBitsDropoutProduct.apply(  # type: ignore[no-untyped-call]
+        weights, value.contiguous(), keep_levels
+    )
+    return result
+
+
 class Dropout(nn.Module):
     """`dropout` as a module: active in training, the identity in `eval`.
 

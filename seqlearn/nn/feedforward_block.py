@@ -79,4 +79,8 @@ class FeedForwardBlock(nn.Module):
         self, inputs: Float[Tensor, "batch time d_model"]
     ) -> Float[Tensor, "batch time d_model"]:
         """Transform each position independently."""
-        return self.outer(self.dropout(self.activation(self.inner(inputs))))
+        inner = self.inner(inputs)
+        if self.activation is functional.relu:
+            # ReLU and dropout commute; in this order one result less is kept for the gradient.
+            return self.outer(functional.relu(self.dropout(inner)))
+        return self.outer(self.dropout(self.activation(inner)))
