@@ -1,4 +1,6 @@
-"""The command line: `seqlearn fit|validate|test|predict|translate|view|export|demo`.
+"""The command line.
+
+`seqlearn fit|validate|test|predict|translate|classify|generate|view|export|demo`.
 
 The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
 64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
@@ -20,7 +22,7 @@ from seqlearn.cli.cache import cache as manage_cache
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
 from seqlearn.cli.export import export as write_export
-from seqlearn.cli.inference import translate, view
+from seqlearn.cli.inference import classify, generate, translate, view
 from seqlearn.cli.loading import load_module as load_module
 from seqlearn.cli.training import TRAINING, train
 from seqlearn.version import __version__
@@ -34,6 +36,8 @@ usage: seqlearn COMMAND …
   test        evaluate a checkpoint on the test split
   predict     write predictions for the test split to a file
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
+  classify    write the label of each line:  seqlearn classify model.ckpt < in.txt > labels.txt
+  generate    continue each line with a language model:  seqlearn generate model.ckpt < prompts.txt
   view        write an HTML page that replays a prediction:  seqlearn view model.ckpt "TEXT"
   export      write a checkpoint for deployment:  seqlearn export model.ckpt --format onnx
   cache       list prepared data and downloads; `seqlearn cache prune` deletes old ones
@@ -95,8 +99,15 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If there is no such command.
     """
-    commands = {"demo": run_demo, "translate": translate, "view": view}
-    commands |= {"export": write_export, "cache": manage_cache}
+    commands = {
+        "demo": run_demo,
+        "translate": translate,
+        "classify": classify,
+        "generate": generate,
+        "view": view,
+        "export": write_export,
+        "cache": manage_cache,
+    }
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif argv[0] == "--version":

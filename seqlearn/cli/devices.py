@@ -11,52 +11,20 @@ import multiprocessing
 import os
 import signal
 import threading
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
 
-from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.cli.answers import Chunk, Request, answer
 from seqlearn.cli.loading import load_module
 from seqlearn.core import SequenceModule
-from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 AHEAD = 2
 """Number of chunks for each device that are read before their turn to be written."""
-
-
-class Chunk(NamedTuple):
-    """Consecutive lines.
-
-    Attributes:
-        number: The number of the chunk, from 0.
-        first: The number of its first line in the file, from 1.
-        lines: The lines; empty ones stay empty.
-    """
-
-    number: int
-    first: int
-    lines: list[str]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run.
-
-    Attributes:
-        checkpoint: What `load_module` loads.
-        model: The class of the checkpoint, as `--model` names it.
-        options: Arguments of `generate`.
-    """
-
-    checkpoint: str
-    model: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[torch.device]:
@@ -79,16 +47,6 @@ def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[t
     if count > (available := torch.accelerator.device_count()):
         raise ValueError(f"--devices: expected at most {available} ({found.type}), got {count}")
     return [torch.device(found.type, index) for index in range(count)]
-
-
-def answer(module: SequenceModule, chunk: Chunk, options: dict[str, Any]) -> list[str]:
-    """Generate one line for each line of a chunk."""
-    sources = [line for line in chunk.lines if line]
-    torch.manual_seed(chunk.number)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
-        generated = iter(module.generate(sources, **options))
-    return [to_single_line(next(generated)) if line else "" for line in chunk.lines]
 
 
 def answer_in_order(
@@ -116,7 +74,7 @@ def answer_in_order(
     if len(devices) == 1:
         module.to(devices[0])
         for chunk in chunks:
-            yield answer(module, chunk, request.options)
+            yield answer(module, chunk, request)
     else:
         yield from _answer_in_processes(request, chunks, devices)
 
@@ -173,9 +131,7 @@ def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list
 def _answer_in_worker(
     request: Request, device: torch.device, threads: int, chunk: Chunk
 ) -> list[str]:
-    return answer(
-        _loaded(request.checkpoint, request.model, device, threads), chunk, request.options
-    )
+    return answer(_loaded(request.checkpoint, request.model, device, threads), chunk, request)
 
 
 @functools.cache

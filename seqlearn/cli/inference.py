@@ -1,4 +1,4 @@
-"""`seqlearn translate` and `seqlearn view`: run a checkpoint on texts."""
+"""`seqlearn translate`, `classify`, `generate` and `view`: run a checkpoint on texts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from tqdm import tqdm
+
 from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.cli.answers import Chunk, Request, Task, check_task
 from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
-from seqlearn.cli.devices import Chunk, Request, answer_in_order, devices_of
+from seqlearn.cli.devices import answer_in_order, devices_of
 from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.introspect import record
 
 CHUNK_LINES = 256
-"""Number of lines that are translated together."""
+"""Number of lines that are answered together."""
+
+LONGEST_LINE = 2**24
+"""Most bytes of a line."""
 
 LINES_NAMED = 20
 """Number of lines with unknown symbols that a message names."""
@@ -29,9 +35,51 @@ def translate(argv: Sequence[str]) -> None:
     """Translate each line of a file, or of standard input, to one line on standard output."""
     parser = _parser(
         "translate",
-        "Translate lines, in order: one line out for each line in; an empty line stays empty.",
+        "Translate lines, in order: one line out for each line in; an empty line stays empty. "
+        "Several translations of a line are separated by tabs.",
     )
+    _add_lines_options(parser)
+    _add_text_options(parser)
+    _answer_lines(parser.parse_args(argv), "translate")
+
+
+def classify(argv: Sequence[str]) -> None:
+    """Write the label of each line of a file, or of standard input, to standard output."""
+    parser = _parser(
+        "classify",
+        "Classify lines, in order: one label out for each line in; an empty line stays empty.",
+    )
+    _add_lines_options(parser)
+    parser.add_argument(
+        "--probabilities",
+        dest="details",
+        action="store_true",
+        help="write all labels, the most probable one first, each after its probability",
+    )
+    _answer_lines(parser.parse_args(argv), "classify")
+
+
+def generate(argv: Sequence[str]) -> None:
+    """Continue each line of a file, or of standard input, with a language model."""
+    parser = _parser(
+        "generate",
+        "Continue prompts with a language model: one line out for each line in, with its prompt; "
+        "an empty line stays empty. Several texts for a prompt are separated by tabs.",
+    )
+    _add_lines_options(parser)
+    _add_text_options(parser)
+    _answer_lines(parser.parse_args(argv), "generate")
+
+
+def _add_lines_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that answer line by line."""
     parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
+    parser.add_argument(
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="lines of text (the default), or JSON objects with the input and the answer",
+    )
     parser.add_argument(
         "--unknown",
         choices=("mark", "error"),
@@ -49,22 +97,53 @@ def translate(argv: Sequence[str]) -> None:
         "--devices",
         type=int,
         default=1,
-        help="number of GPUs (of processes on the CPU); each translates a share of the lines",
+        help="number of GPUs (of processes on the CPU); each answers a share of the lines",
     )
-    options = parser.parse_args(argv)
+
+
+def _add_text_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that generate texts."""
+    add_decoding_options(parser)
+    parser.add_argument(
+        "--num-return-sequences", type=int, default=1, help="texts for each line, best first"
+    )
+    parser.add_argument(
+        "--scores",
+        dest="details",
+        action="store_true",
+        help="write the log-probability (in nats) of each text before it",
+    )
+
+
+def _answer_lines(options: argparse.Namespace, task: Task) -> None:
+    """Answer each line of the input, in order."""
     devices = devices_of(options.accelerator, options.devices)
     module = load_module(options.checkpoint, options.model)
-    request = Request(options.checkpoint, options.model, decoding_options(options))
+    generating = {}
+    if task != "classify":
+        generating = decoding_options(options)
+        generating["num_return_sequences"] = options.num_return_sequences
+    request = Request(
+        options.checkpoint, options.model, generating, task, options.output, options.details
+    )
+    check_task(module, request)
     name = options.file or "standard input"
     with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
-        unknown = UnknownLines(module.spec.source, name, error=options.unknown == "error")
+        side = module.spec.target if task == "generate" else module.spec.source
+        unknown = UnknownLines(side, name, error=options.unknown == "error")
         interactive = stream.isatty()
         chunks = _chunks(read_lines(stream, name), 1 if interactive else CHUNK_LINES, unknown)
         used = devices[:1] if interactive else devices
-        with contextlib.closing(answer_in_order(request, module, chunks, used)) as answers:
+        # Where the answers go to a terminal, they show the progress themselves.
+        hidden = True if interactive or sys.stdout.isatty() else None
+        with (
+            contextlib.closing(answer_in_order(request, module, chunks, used)) as answers,
+            tqdm(desc=task, unit=" lines", unit_scale=True, delay=1.0, disable=hidden) as bar,
+        ):
             for lines in answers:
                 sys.stdout.writelines(f"{line}\n" for line in lines)
                 sys.stdout.flush()
+                bar.update(len(lines))
         unknown.report()
 
 
@@ -92,6 +171,7 @@ def view(argv: Sequence[str]) -> None:
         "text", nargs="+", help="one text, in quotes: a source, or the prompt of a language model"
     )
     parser.add_argument("--out", default="view.html", help="path of the page (%(default)s)")
+    add_decoding_options(parser)
     options = parser.parse_args(argv)
     if len(options.text) > 1:
         quoted = shlex.join(["seqlearn", "view", options.checkpoint, " ".join(options.text)])
@@ -127,7 +207,6 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
         "--model",
         help="the class of the module, if it is your own: package.module.Class",
     )
-    add_decoding_options(parser)
     return parser
 
 
@@ -135,9 +214,15 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
     """The lines of a stream of UTF-8, split at line feeds alone.
 
     Raises:
-        ValueError: If a line is not UTF-8; the message names file, line and byte.
+        ValueError: If a line is not UTF-8, or has no end within 16 MiB; the message names file and
+            line.
     """
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{name}, line {number}: expected lines of at most {LONGEST_LINE >> 20} MiB, got "
+                "a longer one; the input must be text, one example on each line"
+            )
         try:
             # A byte order mark at the start of the file is not part of the text.
             yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
