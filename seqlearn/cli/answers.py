@@ -113,8 +113,13 @@ def _classes(module: SequenceModule, lines: list[str]) -> list[_Found]:
 def _texts(module: SequenceModule, lines: list[str], request: Request) -> list[_Found]:
     options = dict(request.options)
     several = options.get("num_return_sequences", 1) > 1
-    given: dict[str, Any] = {"prompts" if request.task == "generate" else "sources": lines}
-    made: Any = module.generate(**given, **options, return_scores=request.details)
+    if request.details:
+        options["return_scores"] = True
+    made: Any = (
+        module.generate(prompts=lines, **options)
+        if request.task == "generate"
+        else module.generate(lines, **options)
+    )
     texts, scores = made if request.details else (made, None)
     rows = texts if several else [[text] for text in texts]
     if scores is None:

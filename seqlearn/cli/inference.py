@@ -122,7 +122,8 @@ def _answer_lines(options: argparse.Namespace, task: Task) -> None:
     generating = {}
     if task != "classify":
         generating = decoding_options(options)
-        generating["num_return_sequences"] = options.num_return_sequences
+        if options.num_return_sequences != 1:
+            generating["num_return_sequences"] = options.num_return_sequences
     request = Request(
         options.checkpoint, options.model, generating, task, options.output, options.details
     )
