@@ -3,6 +3,8 @@
 All contenders have random weights of the same sizes and decode the same sources to the same number
 of tokens: the end symbol has no probability. With `--checkpoint` the BLEU of a trained model and
 of its exports on the test split of Multi30k, or of Dates, is printed instead.
+
+    python -m benchmarks exported --size tiny --decoding beam --multi30k FOLDER
 """
 
 from __future__ import annotations
@@ -45,15 +47,16 @@ def hugging_face(spec: sl.SequenceSpec, size: Size, decoding: Decoding) -> Calla
     )  # fmt: skip
     model = library.MarianMTModel(config).eval()
     model.final_logits_bias[:, [PAD, 1, START, END]] = NEVER
-    beams = decoding.get("beam_size", 1)
+    searched: dict[str, Any] = {}
+    if "beam_size" in decoding:
+        searched = {"num_beams": decoding["beam_size"], "early_stopping": True}
 
     def work(sources: Sources) -> object:
         ids, lengths = pad(sources)
         mask = torch.arange(ids.shape[1]) < lengths[:, None]
         return model.generate(
-            ids, attention_mask=mask.long(), num_beams=beams, do_sample=False,
-            min_new_tokens=None, max_new_tokens=TOKENS, early_stopping=True,
-        )  # fmt: skip
+            ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=TOKENS, **searched
+        )
 
     return work
 

@@ -26,6 +26,9 @@ from seqlearn.export.tracing import graph_config, quiet, trace
 OPSET = 18
 """The version of the ONNX operators, which onnxruntime runs since 1.14."""
 
+IR_VERSION = 8
+"""The version of the format of ONNX files that belongs to it."""
+
 
 def export_onnx(
     module: SequenceModule,
@@ -48,13 +51,15 @@ def export_onnx(
             name = graph.name
             _write(graph, folder / f"{name}.onnx")
             config["graphs"][name] = {"file": f"{name}.onnx", **graph_config(graph)}
+        if isinstance(graph, DecoderGraph):
+            config["graphs"] |= _write_choices(folder, module.spec.target)
         write_config(folder, config)
         copy_runtime(folder)
         check_export(module, ExportedModel(folder, threads=1))
 
 
 def _write(graph: Graph, path: Path) -> None:
-    """Write a graph, and for a decoder the search for the best tokens too."""
+    """Write a graph."""
     program = trace(graph)
     with quiet():
         exported: Any = torch.onnx.export(
@@ -66,41 +71,58 @@ def _write(graph: Graph, path: Path) -> None:
             verbose=False,
         )
         exported.save(str(path))
-    if isinstance(graph, DecoderGraph):
-        _add_best_tokens(path, graph.module.spec.target)
 
 
-def _add_best_tokens(path: Path, target: Any) -> None:
-    """Add the outputs `next`, and `best_log_probs` and `best_ids` for an input `count`.
+def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
+    """Write the graphs that choose tokens by their logits: `next.onnx` and `best.onnx`.
 
-    Ids that are never generated have no probability in them, as in `seqlearn.decoding`.
+    They are separate because onnxruntime computes all outputs of a graph. Ids that are never
+    generated have no probability in them, as in `seqlearn.decoding`.
+
+    Returns:
+        Their entries in `export.json`.
     """
     onnx = require("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
-    model = onnx.load(str(path))
-    graph = model.graph
     allowed = [0.0] * target.output_size
     for number in target.suppressed_ids:
         allowed[number] = float("-inf")
-    graph.initializer.append(helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed))
-    graph.node.extend(
-        [
-            helper.make_node("Add", ["logits", "allowed"], ["allowed_logits"]),
-            helper.make_node("ArgMax", ["allowed_logits"], ["next"], axis=-1, keepdims=0),
-            helper.make_node("LogSoftmax", ["logits"], ["log_probs"], axis=-1),
-            helper.make_node("Add", ["log_probs", "allowed"], ["allowed_log_probs"]),
-            helper.make_node(
-                "TopK", ["allowed_log_probs", "count"], ["best_log_probs", "best_ids"], axis=-1
-            ),
-        ]
-    )
-    graph.input.append(helper.make_tensor_value_info("count", kinds.INT64, [1]))
-    best = ["batch", "beam", "best"]
-    graph.output.extend(
-        [
-            helper.make_tensor_value_info("next", kinds.INT64, best[:2]),
-            helper.make_tensor_value_info("best_log_probs", kinds.FLOAT, best),
-            helper.make_tensor_value_info("best_ids", kinds.INT64, best),
-        ]
-    )
-    onnx.save(model, str(path))
+    constant = helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed)
+
+    def value(name: str, kind: int, *sizes: str | int) -> Any:
+        return helper.make_tensor_value_info(name, kind, sizes)
+
+    logits = value("logits", kinds.FLOAT, "batch", "beam", target.output_size)
+    choices = {
+        "next": (
+            [
+                helper.make_node("Add", ["logits", "allowed"], ["allowed_logits"]),
+                helper.make_node("ArgMax", ["allowed_logits"], ["next"], axis=-1, keepdims=0),
+            ],
+            [logits],
+            [value("next", kinds.INT64, "batch", "beam")],
+        ),
+        "best": (
+            [
+                helper.make_node("LogSoftmax", ["logits"], ["log_probs"], axis=-1),
+                helper.make_node("Add", ["log_probs", "allowed"], ["allowed_log_probs"]),
+                helper.make_node(
+                    "TopK", ["allowed_log_probs", "count"], ["best_log_probs", "best_ids"], axis=-1
+                ),
+            ],
+            [logits, value("count", kinds.INT64, 1)],
+            [
+                value("best_log_probs", kinds.FLOAT, "batch", "beam", "best"),
+                value("best_ids", kinds.INT64, "batch", "beam", "best"),
+            ],
+        ),
+    }
+    config = {}
+    for name, (nodes, inputs, outputs) in choices.items():
+        graph = helper.make_graph(nodes, name, inputs, outputs, [constant])
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+        onnx.save(model, str(folder / f"{name}.onnx"))
+        names = [each.name for each in outputs]
+        config[name] = {"file": f"{name}.onnx", "outputs": names, "head_mask": None}
+    return config

@@ -70,9 +70,6 @@ class OnnxRunner:
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=list(providers) or ["CPUExecutionProvider"]
         )
-        self._options = onnxruntime.RunOptions()
-        # Without it what is not fetched is computed all the same.
-        self._options.only_execute_path_to_fetches = True
 
     def __call__(self, feed: Mapping[str, Any], fetch: Names) -> list[Any]:
         """Compute outputs by name."""
@@ -80,7 +77,7 @@ class OnnxRunner:
             name: self._value.ortvalue_from_numpy(each) if isinstance(each, np.ndarray) else each
             for name, each in feed.items()
         }
-        found: list[Any] = self._session.run_with_ort_values(list(fetch), values, self._options)
+        found: list[Any] = self._session.run_with_ort_values(list(fetch), values)
         return found
 
     def to_numpy(self, value: Any) -> Array:
@@ -284,8 +281,12 @@ class ExportedModel:
 
     def step(self, feed: Mapping[str, Any], fetch: Names) -> list[Any]:
         """One step of the decoder."""
-        given = {"count": np.ones(1, np.int64), **self._ones("decoder"), **feed}
-        return self._run["decoder"](given, fetch)
+        return self._run["decoder"]({**self._ones("decoder"), **feed}, fetch)
+
+    def choose(self, graph: str, feed: Mapping[str, Any]) -> list[Array]:
+        """The most probable tokens by the graph `"next"`, or `"best"` with an input `count`."""
+        run, outputs = self._run[graph], self._graphs[graph]["outputs"]
+        return [run.to_numpy(each) for each in run(feed, outputs)]
 
     def to_numpy(self, value: Any) -> Array:
         """An output of a graph as an array."""

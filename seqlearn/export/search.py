@@ -43,6 +43,10 @@ class Decoder(Protocol):
         """One step of the decoder."""
         ...
 
+    def choose(self, graph: str, feed: Mapping[str, Any]) -> list[Array]:
+        """The most probable tokens, by their logits."""
+        ...
+
     def to_numpy(self, value: Any) -> Array:
         """An output of a graph as an array."""
         ...
@@ -150,14 +154,12 @@ class Search:
         parents = np.arange(len(prefix))[:, None]
         if self._graph["one_token"]:
             for at in range(prefix.shape[1] - 1):
-                self._call(prefix[:, None, at : at + 1], parents, ())
+                self._call(prefix[:, None, at : at + 1], parents)
         run = self._beam if self._options["strategy"] == "beam" else self._greedy
         return run(self._ids[:, :, -1:] if self._graph["one_token"] else self._ids, parents)
 
-    def _call(
-        self, tokens: Array, parents: Array, fetch: Sequence[str], **more: Array
-    ) -> list[Array]:
-        """One step of the decoder; its outputs `fetch`, and the new state in `_state`."""
+    def _call(self, tokens: Array, parents: Array) -> Any:
+        """One step of the decoder: its logits; the new state is in `_state`."""
         self._read += tokens.shape[2]
         limit = self._decoder.config["limits"].get("target")
         if limit is not None and self._read > limit["tokens"]:
@@ -165,10 +167,10 @@ class Search:
                 f"expected at most {limit['tokens']} positions, got {self._read}; {limit['advice']}"
             )
         names = [f"new.{name}" for name in self._state]
-        feed = {"tokens": tokens, "parents": parents, **self._memory, **self._state, **more}
-        found = self._decoder.step(feed, [*fetch, *names])
-        self._state = dict(zip(self._state, found[len(fetch) :], strict=True))
-        return [self._decoder.to_numpy(each) for each in found[: len(fetch)]]
+        feed = {"tokens": tokens, "parents": parents, **self._memory, **self._state}
+        logits, *new = self._decoder.step(feed, ["logits", *names])
+        self._state = dict(zip(self._state, new, strict=True))
+        return logits
 
     def _keep(self, active: Array) -> None:
         """Copy what comes from the sources without the finished ones."""
@@ -186,8 +188,11 @@ class Search:
         finished = np.zeros(self._count, dtype=bool)
         plain = not self._processors()
         for _ in range(options["max_new_tokens"]):
-            (scores,) = self._call(tokens, parents, ["next" if plain else "logits"])
-            picked = scores if plain else self._process(scores).argmax(-1)
+            logits = self._call(tokens, parents)
+            if plain:
+                (picked,) = self._decoder.choose("next", {"logits": logits})
+            else:
+                picked = self._process(self._decoder.to_numpy(logits)).argmax(-1)
             finished |= picked[:, 0] == END
             if finished.all():
                 break
@@ -249,10 +254,10 @@ class Search:
         vocab = self._decoder.config["output_size"]
         count = min(count, vocab)
         if not self._processors():
-            fetch = ("best_log_probs", "best_ids")
-            log_p, ids = self._call(tokens, parents, fetch, count=np.array([count]))
+            given = {"logits": self._call(tokens, parents), "count": np.array([count])}
+            log_p, ids = self._decoder.choose("best", given)
             return log_p, ids
-        (logits,) = self._call(tokens, parents, ["logits"])
+        logits = self._decoder.to_numpy(self._call(tokens, parents))
         highest = logits.max(-1, keepdims=True)
         log_p = logits - highest - np.log(np.exp(logits - highest).sum(-1, keepdims=True))
         log_p = self._process(log_p)

@@ -125,57 +125,60 @@ class TransformerStep(Step):
         self, inputs: Tensor, memory: Tensors, state: Tensors, beam: Any
     ) -> tuple[Tensor, list[Tensor]]:
         """See `Step.forward`."""
-        past, time = state["past.0.key"].shape[2], inputs.shape[1]
+        past, (rows, time, _) = state["past.0.key"].shape[2], inputs.shape
         place = torch.arange(past + time)
         later = hide(place <= (past + torch.arange(time))[:, None])
-        x, new = self.decoder.positions(inputs, past), []
+        x, new = self.decoder.positions(inputs, past).flatten(0, 1), []
         layers: Any = self.decoder.layers
         for number, layer in enumerate(layers):
             pre = isinstance(layer, PreNormDecoderLayer)
             before = [state[f"past.{number}.{part}"] for part in ("key", "value")]
 
             y = layer.norm_self_attention(x) if pre else x
-            found, cache = _causal(layer.self_attention, y, before, past, later)
+            found, cache = _causal(layer.self_attention, y, rows, before, past, later)
             x = x + found if pre else layer.norm_self_attention(x + found)
             if self.has_source:
                 y = layer.norm_cross_attention(x) if pre else x
                 pair = [memory[f"source.{number}.{part}"] for part in ("key", "value")]
-                found = _cross(layer.cross_attention, y, pair, memory["mask"], beam)
+                found = _cross(layer.cross_attention, y, rows, pair, memory["mask"], beam)
                 x = x + found if pre else layer.norm_cross_attention(x + found)
             if pre:
                 x = x + layer.feedforward(layer.norm_feedforward(x))
             else:
                 x = layer.norm_feedforward(x + layer.feedforward(x))
-            emit("states", layer, x, ("target",))
+            emit("states", layer, x.reshape(inputs.shape), ("target",))
             new += cache
-        return (x if self.decoder.norm is None else self.decoder.norm(x)), new
+        x = x if self.decoder.norm is None else self.decoder.norm(x)
+        return x.reshape(inputs.shape), new
 
 
 def _causal(
-    attention: Any, x: Tensor, before: Sequence[Tensor], past: Any, later: Tensor
+    attention: Any, x: Tensor, rows: Any, before: Sequence[Tensor], past: Any, later: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Causal self-attention; returns the keys and values of all tokens too."""
-    query, key, value = project(attention, x, past)
+    query, key, value = project(attention, x, rows, past)
     cache = [torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)]
     weights = weigh(query, cache[0], later)
     emit("attention", attention, weights, ("target", "target"))
-    return attention.output(merge_heads(weights @ cache[1])), cache
+    return attention.output(merge_heads(weights @ cache[1]).flatten(0, 1)), cache
 
 
-def _cross(attention: Any, x: Tensor, pair: Sequence[Tensor], mask: Tensor, beam: Any) -> Tensor:
+def _cross(
+    attention: Any, x: Tensor, rows: Any, pair: Sequence[Tensor], mask: Tensor, beam: Any
+) -> Tensor:
     """Cross-attention: the beams of a source are queries of one memory."""
-    rows, time, d_model = x.shape
-    query = project_query(attention, x.reshape(rows // beam, beam * time, d_model))
+    query = project_query(attention, x, mask.shape[0])
     weights = weigh(query, pair[0], hide(mask[:, None, None]))
 
     def recorded() -> Tensor:
         seen = weights * mask[:, None, None]
-        split = seen.reshape(rows // beam, attention.num_heads, beam, time, mask.shape[1])
+        time = x.shape[0] // rows
+        split = seen.reshape(mask.shape[0], attention.num_heads, beam, time, mask.shape[1])
         return split.transpose(1, 2).flatten(0, 1)
 
     emit("attention", attention, recorded, ("target", "source"))
     found = merge_heads(weights @ pair[1]) * mask.any(1)[:, None, None]
-    return attention.output(found.reshape(rows, time, d_model))
+    return attention.output(found.flatten(0, 1))
 
 
 def _check_layer(layer: nn.Module, name: str) -> None:

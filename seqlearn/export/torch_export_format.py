@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seqlearn.core import SequenceModule
 from seqlearn.export.checking import check_export
 from seqlearn.export.folder import check_spec, config_of, export_folder, write_config
 from seqlearn.export.graphs import make_graphs
-from seqlearn.export.runtime import Array, ExportedModel, read_config
+from seqlearn.export.runtime import Array, ExportedModel, Runner, read_config
 from seqlearn.export.tracing import graph_config, quiet, trace
 
-BEST = ("next", "best_log_probs", "best_ids")
-"""What an ONNX graph of a decoder returns besides the outputs of the program."""
+CHOICES = {"next": ["next"], "best": ["best_log_probs", "best_ids"]}
+"""The graphs that choose tokens, which are functions of torch here, and their outputs."""
 
 
 class TorchRunner:
@@ -28,21 +27,18 @@ class TorchRunner:
     Args:
         path: The program.
         graph: What `export.json` says about it.
-        suppressed: Ids that are never generated.
     """
 
-    def __init__(self, path: Path, graph: Mapping[str, Any], suppressed: Sequence[int]) -> None:
+    def __init__(self, path: Path, graph: Mapping[str, Any]) -> None:
         with quiet():
             self._program = torch.export.load(path).module()
         self._inputs, self._outputs = list(graph["inputs"]), list(graph["outputs"])
-        self._suppressed = torch.tensor(suppressed, dtype=torch.long)
 
     @torch.no_grad()
     def __call__(self, feed: Mapping[str, Any], fetch: Sequence[str]) -> list[Any]:
         """Compute outputs by name."""
-        found = dict(zip(self._outputs, self._program(self._tensors(feed)), strict=True))
-        if set(fetch) & set(BEST):
-            found |= self._best(found["logits"], int(feed["count"][0]))
+        tensors = [torch.as_tensor(feed[name]) for name in self._inputs]
+        found = dict(zip(self._outputs, self._program(tensors), strict=True))
         return [found[name] for name in fetch]
 
     def to_numpy(self, value: Any) -> Array:
@@ -50,15 +46,29 @@ class TorchRunner:
         array: Array = value.numpy()
         return array
 
-    def _tensors(self, feed: Mapping[str, Any]) -> list[Tensor]:
-        return [torch.as_tensor(feed[name]) for name in self._inputs]
 
-    def _best(self, logits: Tensor, count: int) -> dict[str, Tensor]:
-        def allowed(scores: Tensor) -> Tensor:
-            return scores.index_fill(-1, self._suppressed, -np.inf)
+class TorchChoice:
+    """Chooses tokens by their logits.
 
-        log_p, ids = allowed(logits.log_softmax(-1)).topk(count)
-        return dict(zip(BEST, (allowed(logits).argmax(-1), log_p, ids), strict=True))
+    Args:
+        suppressed: Ids that are never generated.
+    """
+
+    def __init__(self, suppressed: Sequence[int]) -> None:
+        self._suppressed = torch.tensor(suppressed, dtype=torch.long)
+
+    def __call__(self, feed: Mapping[str, Any], fetch: Sequence[str]) -> list[Any]:
+        """The most probable token, or the best with their log-probabilities."""
+        logits = feed["logits"]
+        if "next" in fetch:
+            return [logits.index_fill(-1, self._suppressed, -np.inf).argmax(-1)]
+        log_p = logits.log_softmax(-1).index_fill(-1, self._suppressed, -np.inf)
+        return list(log_p.topk(int(feed["count"][0])))
+
+    def to_numpy(self, value: Any) -> Array:
+        """An output as an array."""
+        array: Array = value.numpy()
+        return array
 
 
 def export_torch(
@@ -81,6 +91,9 @@ def export_torch(
             with quiet():
                 torch.export.save(program, folder / file)
             config["graphs"][graph.name] = {"file": file, **graph_config(graph)}
+        if module.spec.target.needs_decoder:
+            for name, outputs in CHOICES.items():
+                config["graphs"][name] = {"file": None, "outputs": outputs, "head_mask": None}
         write_config(folder, config)
         check_export(module, load_torch(folder))
 
@@ -88,9 +101,9 @@ def export_torch(
 def load_torch(folder: str | os.PathLike[str]) -> ExportedModel:
     """Run an export of the format `"torch-export"`."""
     config = read_config(folder)
-    suppressed = config["suppressed_ids"]
-    runners = {
-        name: TorchRunner(Path(folder) / graph["file"], graph, suppressed)
+    choice = TorchChoice(config["suppressed_ids"])
+    runners: dict[str, Runner] = {
+        name: TorchRunner(Path(folder) / graph["file"], graph) if graph["file"] else choice
         for name, graph in config["graphs"].items()
     }
     return ExportedModel(folder, runners=runners)

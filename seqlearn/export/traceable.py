@@ -64,17 +64,21 @@ def _is_stock(part: nn.Module, kind: type, method: str) -> bool:
 # Attention
 
 
-def split_heads(attention: MultiHeadAttention, projected: Tensor) -> Tensor:
-    """From `batch time d_model` to `batch heads time d_head`."""
-    batch, time, width = projected.shape
-    heads = projected.view(batch, time, attention.num_heads, width // attention.num_heads)
-    return heads.transpose(1, 2)
+def split_heads(attention: MultiHeadAttention, projected: Tensor, batch: Any) -> Tensor:
+    """From `batch time d_model`, or `(batch time) d_model`, to `batch heads time d_head`."""
+    width = attention.d_model // attention.num_heads
+    return projected.reshape(batch, -1, attention.num_heads, width).transpose(1, 2)
 
 
-def project(attention: MultiHeadAttention, inputs: Tensor, start: Any) -> tuple[Tensor, ...]:
-    """Queries, keys and values of self-attention, `batch heads time d_head`."""
+def project(
+    attention: MultiHeadAttention, inputs: Tensor, batch: Any, start: Any
+) -> tuple[Tensor, ...]:
+    """Queries, keys and values of self-attention, `batch heads time d_head`.
+
+    Products of matrices take fewer operations in ONNX than those of batches of matrices.
+    """
     parts = attention.projection(inputs).chunk(3, -1)
-    query, key, value = (split_heads(attention, part) for part in parts)
+    query, key, value = (split_heads(attention, part, batch) for part in parts)
     if attention.rotary:
         query, key = rotary(query, start), rotary(key, start)
     return query, key, value
@@ -85,14 +89,15 @@ def project_memory(attention: MultiHeadAttention, states: Tensor) -> tuple[Tenso
     d_model = attention.d_model
     weight, bias = attention.projection.weight[d_model:], attention.projection.bias[d_model:]
     key, value = functional.linear(states, weight, bias).chunk(2, -1)
-    return split_heads(attention, key), split_heads(attention, value)
+    batch = states.shape[0]
+    return split_heads(attention, key, batch), split_heads(attention, value, batch)
 
 
-def project_query(attention: MultiHeadAttention, inputs: Tensor) -> Tensor:
+def project_query(attention: MultiHeadAttention, inputs: Tensor, batch: Any) -> Tensor:
     """Queries of cross-attention, `batch heads time d_head`."""
     d_model = attention.d_model
     weight, bias = attention.projection.weight[:d_model], attention.projection.bias[:d_model]
-    return split_heads(attention, functional.linear(inputs, weight, bias))
+    return split_heads(attention, functional.linear(inputs, weight, bias), batch)
 
 
 def weigh(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ def _self_attention(
     *,
     axes: Axes = ("source", "source"),
 ) -> Tensor:
-    query, key, value = project(self, inputs, 0)
+    query, key, value = project(self, inputs, inputs.shape[0], 0)
     weights = weigh(query, key, hide(mask[:, None, None]))
     emit("attention", self, lambda: weights * mask[:, None, None], axes)
     return self.output(merge_heads(weights @ value))
