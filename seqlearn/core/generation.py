@@ -18,7 +18,7 @@ from seqlearn.nn import State, shares_memory
 from seqlearn.spec import GeneratedSpec, SequenceSpec
 from seqlearn.spec.raw_inputs import check_list
 
-MAX_BATCH_ROWS = 128
+MAX_BATCH_ROWS = 512
 """Maximum number of rows in a batch."""
 
 MAX_BATCH_TOKENS = 2**16

@@ -114,10 +114,12 @@ class NextToken:
         Arguments and errors as in `logits`.
         """
         logits, history = self._call(tokens, memory, state)
-        _check_numbers(logits.amax(-1), logits, history.step)
         if self._processors:
+            _check_numbers(logits.amax(-1), logits, history.step)
             return self._process(logits, history.ids).argmax(-1), history
-        return self._top_tokens(logits).best(logits), history
+        best, largest = self._top_tokens(logits).best(logits)
+        _check_numbers(largest, logits, history.step)
+        return best, history
 
     def continuations(
         self,

@@ -34,7 +34,7 @@ class TopTokens:
         >>> top = TopTokens(5, suppress=[0], device=torch.device("cpu"))
         >>> logits = torch.tensor([[9.0, 1.0, 3.0, 2.0, 0.0], [9.0, 1.0, 0.0, 2.0, 5.0]])
         >>> top.best(logits)
-        tensor([2, 4])
+        (tensor([2, 4]), tensor([9., 9.]))
         >>> top.continuations(logits, torch.tensor([[0.0, -1.0]]), size=2)
         (tensor([[4., 3.]]), tensor([[1, 0]]), tensor([[4, 2]]))
     """
@@ -50,12 +50,16 @@ class TopTokens:
         affected = sorted({each % self._num_groups for each in suppress})
         self._affected = torch.tensor(affected, dtype=torch.long, device=device)
 
-    def best(self, logits: Float[Tensor, "rows vocab"]) -> Int[Tensor, " rows"]:
-        """The most probable token of each row."""
-        group = self._leaders(logits).argmax(-1)
+    def best(
+        self, logits: Float[Tensor, "rows vocab"]
+    ) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
+        """The most probable token of each row, and the largest logit of the whole vocabulary."""
+        leaders = self._largest(logits)
+        largest = leaders.amax(-1)  # NaN if one logit is
+        group = self._without_suppressed(leaders, logits).argmax(-1)
         rows = torch.arange(len(logits), device=logits.device)
         values, ids = self._members(logits, rows, group)
-        return ids.gather(1, values.argmax(-1, keepdim=True))[:, 0]
+        return ids.gather(1, values.argmax(-1, keepdim=True))[:, 0], largest
 
     def continuations(
         self,
@@ -76,7 +80,8 @@ class TopTokens:
             Their shifted logits, in descending order, the rows that they continue, and the tokens.
         """
         sources, beams = shift.shape
-        leaders = (self._leaders(logits) + shift.view(-1, 1)).view(sources, -1)
+        leaders = self._without_suppressed(self._largest(logits), logits)
+        leaders = (leaders + shift.view(-1, 1)).view(sources, -1)
         at = leaders.topk(min(size, leaders.shape[1])).indices
         first_row = torch.arange(sources, device=logits.device)[:, None] * beams
         rows = first_row + at // self._num_groups
@@ -86,14 +91,18 @@ class TopTokens:
         rows = rows.gather(1, at // len(self._offsets))
         return best, rows, ids.flatten(1).gather(1, at)
 
-    def _leaders(self, logits: Tensor) -> Float[Tensor, "rows groups"]:
-        """The largest logit of each group, among the tokens that may be generated."""
+    def _largest(self, logits: Tensor) -> Float[Tensor, "rows groups"]:
+        """The largest logit of each group."""
         groups = self._num_groups
         whole = (self._vocab // groups) * groups
         leaders = logits[:, :whole].view(len(logits), -1, groups).amax(1)
         rest = self._vocab - whole
         if rest:
             leaders[:, :rest] = torch.maximum(leaders[:, :rest], logits[:, whole:])
+        return leaders
+
+    def _without_suppressed(self, leaders: Tensor, logits: Tensor) -> Tensor:
+        """Correct the leaders of the groups that hold a token that may not be generated."""
         rows = torch.arange(len(logits), device=logits.device)[:, None]
         values, _ = self._members(logits, rows, self._affected.expand(len(logits), -1))
         leaders[:, self._affected] = values.amax(-1)

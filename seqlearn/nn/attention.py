@@ -39,6 +39,9 @@ EXPLICIT_KEYS = 32
 and backward together (`python -m benchmarks attention` prints both)."""
 
 
+EXPLICIT_KEYS_OF_INFERENCE = 64
+"""The same without gradients, in single precision."""
+
 def attention_scores(
     query: Float[Tensor, "*batch query d_head"], key: Float[Tensor, "*batch key d_head"]
 ) -> Float[Tensor, "*batch query key"]:
@@ -127,16 +130,21 @@ def attend(
 
 
 def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
-    """Whether to multiply by hand: on a CPU in training, when short or when weights are dropped.
+    """Whether to multiply by hand: on a CPU, when short or when weights are dropped.
 
     With dropout the CPU's fused kernel is none: torch makes the weights there too, and draws its
     masks the slow way. (And no kernel takes an empty source.)
     """
     if keys == 0:
         return True
-    # Compiled code serves all lengths, so it must not branch on them.
-    short = not torch.compiler.is_compiling() and keys <= EXPLICIT_KEYS
-    return query.device.type == "cpu" and (dropout_p > 0 or (query.requires_grad and short))
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        # Compiled code serves all lengths, so it must not branch on them.
+        return query.device.type == "cpu" and dropout_p > 0
+    if dropout_p > 0 or query.requires_grad:
+        return dropout_p > 0 or keys <= EXPLICIT_KEYS
+    # Below 400 multiplications torch does not call a library for a product of small matrices.
+    enough = query.shape[-2] * keys * query.shape[-1] >= 400
+    return enough and keys <= EXPLICIT_KEYS_OF_INFERENCE and query.dtype != torch.bfloat16
 
 
 class KeyValue(NamedTuple):

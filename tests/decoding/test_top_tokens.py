@@ -26,7 +26,8 @@ def test_the_best_token(vocab: int, suppress: list[int]) -> None:
     suppress = [each for each in suppress if each < vocab]
     logits = drawn(vocab, 20, seed=vocab)
     logits[:5, suppress] += 2 * vocab
-    found = TopTokens(vocab, suppress, logits.device).best(logits)
+    found, largest = TopTokens(vocab, suppress, logits.device).best(logits)
+    assert torch.equal(largest, logits.amax(-1))
     logits[:, suppress] = float("-inf")
     assert found.tolist() == logits.argmax(-1).tolist()
 
