@@ -42,6 +42,7 @@ and backward together (`python -m benchmarks attention` prints both)."""
 EXPLICIT_KEYS_OF_INFERENCE = 64
 """The same without gradients, in single precision."""
 
+
 def attention_scores(
     query: Float[Tensor, "*batch query d_head"], key: Float[Tensor, "*batch key d_head"]
 ) -> Float[Tensor, "*batch query key"]:

@@ -92,6 +92,7 @@ def select(state: State, rows: Int[Tensor, " rows"] | Beams) -> State:
         rows: The rows to take, each with its source; or the beams of a search whose decoder shares
             the memory: `PerSource` parts then keep one row per source, objects with the method
             `select_beams(beams)` get the beams, and everything else is selected by their rows.
+            After that the state is selected by beams alone.
 
     Raises:
         TypeError: If the state contains anything but tensors, ints, `None`, containers of these and

@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from seqlearn.batch import END
-from seqlearn.nn.decoder_state import select
+from seqlearn.nn.decoder_state import Beams, select, shares_memory
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.generation_helpers import (
     GAP,
@@ -20,9 +20,14 @@ from seqlearn.testing.trial import Trial
 
 @law(5, "incremental decoding", generates=True)
 def incremental_decoding(trial: Trial) -> None:
-    """Decoding in several calls that pass on the state equals decoding in one call."""
+    """Decoding in several calls that pass on the state equals decoding in one call.
+
+    Between calls rows are reordered; of a decoder that shares the memory also as beams.
+    """
     module, batch = trial.module(), trial.batch(trial.examples())
-    tokens, start, state = batch.target, 0, None
+    tokens, start, state, width = batch.target, 0, None, 1
+    shared = shares_memory(module, "decode")
+    as_beams = shared and trial.draw(st.booleans(), "whether rows are beams that share the memory")
     with torch.no_grad():
         memory = module.encode(batch.source, batch.source_lengths)
         whole, _ = module.decode(tokens, memory)
@@ -38,10 +43,27 @@ def incremental_decoding(trial: Trial) -> None:
                 st.booleans(), f"rows reordered after call {number}"
             ):
                 # As in beam search: permuted, dropped and repeated.
-                order = st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)
-                rows = torch.tensor(trial.draw(order, f"rows after call {number}"))
-                state, memory = select(state, rows), select(memory, rows)
+                label = f"rows after call {number}"
+                if as_beams:
+                    beams = _draw_beams(trial, len(tokens) // width, width, label)
+                    rows, before, width = beams.rows.flatten(), width, beams.rows.shape[1]
+                    state, memory = select(state, beams), select(memory, beams.rows[:, 0] // before)
+                else:
+                    order = st.lists(st.integers(0, len(tokens) - 1), min_size=1, max_size=4)
+                    rows = torch.tensor(trial.draw(order, label))
+                    state, memory = select(state, rows), select(memory, rows)
                 tokens, whole = tokens[rows], whole[rows]
+
+
+def _draw_beams(trial: Trial, sources: int, width: int, label: str) -> Beams:
+    """Draw the sources that stay, how many beams each has, and which row each beam continues."""
+    every = st.integers(0, sources - 1)
+    kept = sorted(trial.draw(st.lists(every, min_size=1, unique=True), f"sources of {label}"))
+    size = trial.draw(st.integers(1, 3), f"beams of {label}")
+    line = st.lists(st.integers(0, width - 1), min_size=size, max_size=size)
+    lines = trial.draw(st.lists(line, min_size=len(kept), max_size=len(kept)), label)
+    stay = torch.tensor(kept)
+    return Beams(torch.tensor(lines) + width * stay[:, None], stay)
 
 
 @law(5, "cached equals uncached", generates=True)
