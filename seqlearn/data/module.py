@@ -36,6 +36,7 @@ from seqlearn.data.loader import ResumableLoader, SequenceLoader, TrainingLoader
 from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
+from seqlearn.data.same_on_ranks import check_same_on_ranks
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, SourceSpec, TargetSpec, task_of
 
@@ -186,8 +187,14 @@ class SequenceDataModule(PlainArguments, ABC):
         self._prepare()
 
     def setup(self, stage: str) -> None:
-        """Load the prepared data from the cache."""
-        self._prepare()
+        """Load the prepared data from the cache.
+
+        Raises:
+            ValueError: If processes of one run have prepared different data.
+        """
+        content: dict[str, Any] = {"content of the data": self._prepare().folder.path.name}
+        content |= {"seed": self.seed, "batch_tokens": self.batch_tokens}
+        check_same_on_ranks(self.trainer, content)
         if stage == "fit" and self.trainer is not None:
             self.training_position.start(self.trainer)
 
