@@ -46,6 +46,17 @@ usage: seqlearn COMMAND …
 Set SEQLEARN_TRACEBACK=1 to print the traceback of an error.
 """
 
+COMMANDS = {
+    "demo": run_demo,
+    "translate": translate,
+    "classify": classify,
+    "generate": generate,
+    "view": view,
+    "export": write_export,
+    "cache": manage_cache,
+}
+"""The commands besides those of `LightningCLI`."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -99,25 +110,16 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If there is no such command.
     """
-    commands = {
-        "demo": run_demo,
-        "translate": translate,
-        "classify": classify,
-        "generate": generate,
-        "view": view,
-        "export": write_export,
-        "cache": manage_cache,
-    }
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif argv[0] == "--version":
         print(f"seqlearn {__version__}")
-    elif argv[0] in commands:
-        commands[argv[0]](argv[1:])
+    elif argv[0] in COMMANDS:
+        COMMANDS[argv[0]](argv[1:])
     elif argv[0] in TRAINING or argv[0].startswith("-"):
         train(argv)
     else:
-        names = ", ".join((*TRAINING, *commands))
+        names = ", ".join((*TRAINING, *COMMANDS))
         raise argparse.ArgumentError(None, f"expected a command ({names}), got {argv[0]!r}")
 
 
