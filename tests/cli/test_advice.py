@@ -88,7 +88,7 @@ def test_an_advised_command_is_understood(
     for path in (run / "config.yaml", "run.yaml"):  # of a run, and of a user
         shutil.copy(ROOT / "configs/dates-lstm.yaml", path)
     monkeypatch.setattr(inference, "load_module", stop)
-    monkeypatch.setattr(seqlearn.cli, "run_demo", stop)
+    monkeypatch.setitem(seqlearn.cli.COMMANDS, "demo", stop)
     words = shlex.split(command)[1:]
     if words[0] in training.TRAINING:
         with pytest.raises(SystemExit) as ended:
