@@ -145,7 +145,7 @@ def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
         return dropout_p > 0 or keys <= EXPLICIT_KEYS
     # Below 400 multiplications torch does not call a library for a product of small matrices.
     enough = query.shape[-2] * keys * query.shape[-1] >= 400
-    return enough and keys <= EXPLICIT_KEYS_OF_INFERENCE and query.dtype != torch.bfloat16
+    return enough and keys <= EXPLICIT_KEYS_OF_INFERENCE and query.element_size() >= 4
 
 
 class KeyValue(NamedTuple):
