@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -85,6 +86,15 @@ def run_demo(argv: Sequence[str]) -> None:
         gradient_clip_val=1.0,
     )
     trainer.fit(model, data)
+    steps = int(trainer.estimated_stepping_batches)
+    if trainer.global_step < steps:
+        print(
+            f"\nseqlearn: warning: training was stopped after {options.max_minutes:g} minutes and "
+            f"{trainer.global_step} of {steps} steps, because this machine is slow or busy; the "
+            "model makes more errors than after all steps. To train longer: "
+            f"seqlearn demo --max-minutes {4 * options.max_minutes:g}",
+            file=sys.stderr,
+        )
     (metrics,) = trainer.test(model, data, verbose=False)
     _show(model, data, options.directory, metrics["test/exact_match"])
 

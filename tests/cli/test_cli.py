@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,14 @@ def test_demo_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert code == 1
     assert "cannot be written" in err
     assert "--directory" in err
+
+
+def test_demo_says_that_it_ran_out_of_time(tmp_path: Path) -> None:
+    code, out, err = seqlearn("demo", "--max-minutes", "0.01", "--directory", str(tmp_path))
+    assert code == 0, err
+    assert b"Exact match on" in out
+    assert re.search(r"training was stopped after 0\.01 minutes and \d+ of \d+ steps", err)
+    assert "seqlearn demo --max-minutes 0.04" in err
 
 
 def test_a_folder_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
