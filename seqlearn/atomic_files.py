@@ -8,6 +8,7 @@ import glob
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 import zlib
@@ -27,6 +28,7 @@ def atomic_path(
     After an error, or a kill at any time, `path` is as it was before. The file (or each file of a
     folder) is synced to the disk before it is renamed. What a killed process has left is removed
     when `path` is written again. A folder that is replaced is absent for a moment, never partial.
+    Files have the mode that the system gives to new files (its `umask`), whichever library wrote.
 
     Args:
         path: The file, or the folder, to write. What exists is replaced.
@@ -56,8 +58,9 @@ def atomic_path(
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         yield part
-        for file in [part] if part.is_file() else part.rglob("*"):
+        for file in [part] if part.is_file() else list(part.rglob("*")):
             if file.is_file():
+                _let_others_read(file)
                 _sync(file)
         if target.is_dir() or (target.exists() and part.is_dir()):
             old = part.with_name(f"{part.name.removesuffix(SUFFIX)}.old{SUFFIX}")
@@ -80,6 +83,18 @@ def atomic_path(
 def _host() -> str:
     """A short name of this machine."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _let_others_read(file: Path) -> None:
+    """Give a file that only its owner can read the mode of any new file (safetensors' are such)."""
+    if stat.S_IMODE(file.stat().st_mode) != 0o600:
+        return
+    beside = file.with_name(f"{file.name}.mode{SUFFIX}")
+    beside.touch()
+    try:
+        file.chmod(stat.S_IMODE(beside.stat().st_mode))
+    finally:
+        beside.unlink()
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
+import seqlearn as sl
 from seqlearn.atomic_files import atomic_path, is_disk_full
+from seqlearn.introspect import Recording
 
 
 def write(path: Path, text: str) -> None:
@@ -29,6 +34,23 @@ def test_a_file_and_a_folder_are_replaced_whole(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert found == {"new", "new/a.txt", "folder", "folder/c"}
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "two"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a umask")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_have_the_mode_of_new_files(tmp_path: Path, mask: int, mode: int) -> None:
+    data = sl.data.Synthetic(train_examples=4)
+    data.setup("fit")
+    model = sl.FeedForward(data.spec, d_model=8)
+    before = os.umask(mask)
+    try:
+        model.save_pretrained(tmp_path / "model")  # the library of its weights sets 0600
+        Recording({"a": torch.ones(1, 1, 1, 1)}).save(tmp_path / "recording")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
+    assert len(files) == 3
 
 
 def test_files_and_folders_replace_each_other(tmp_path: Path) -> None:

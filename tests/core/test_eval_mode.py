@@ -32,7 +32,7 @@ class WaitingEncoder(nn.Module):
         name = threading.current_thread().name
         if name in self.arrived:
             self.arrived[name].set()
-            assert self.go_on[name].wait(30)
+            assert self.go_on[name].wait(300)
             self.modes.append(self.training)
         return self.encoder(inputs, mask)
 
@@ -52,7 +52,7 @@ def test_a_call_that_ends_leaves_the_mode_of_another_that_still_runs() -> None:
     threads = {name: threading.Thread(target=call, name=name) for name in ("first", "second")}
     for name, thread in threads.items():
         thread.start()
-        assert waiting.arrived[name].wait(30)
+        assert waiting.arrived[name].wait(300)
     for name, thread in threads.items():
         waiting.go_on[name].set()
         thread.join(30)

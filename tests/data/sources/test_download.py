@@ -228,7 +228,6 @@ def test_other_schemes_are_refused(tmp_path: Path):
 
 
 def test_two_processes_fetch_once(server: Server, tmp_path: Path):
-    # The file alone is loaded: importing the package takes longer than all else here.
     code = f"""
 import importlib.util
 spec = importlib.util.spec_from_file_location("download", {module.__file__!r})
@@ -237,6 +236,6 @@ spec.loader.exec_module(module)
 module.download({server.url("slow")!r}, {str(tmp_path / "file.bin")!r}, {DIGEST!r})
 """
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(600) for process in both] == [0, 0]
     assert len(server.asked) == 1
     assert (tmp_path / "file.bin").read_bytes() == BODY

@@ -218,11 +218,11 @@ def test_two_threads_that_record_in_turn_leave_compiled_models_compiled() -> Non
         with record(model) as recording:
             model(torch.randn(1, 2, 8))
             first.set()
-            second.wait(20)
+            second.wait(300)
         recorded["first"] = len(recording.attention[""])
 
     def ends_last() -> None:
-        first.wait(20)
+        first.wait(300)
         with record(model) as recording:
             second.set()
             threads[0].join(20)
