@@ -264,18 +264,41 @@ class Recording:
             return plot_states(self, name, example)
         return plot_attention(self, name, example, head)
 
-    def to_html(self, path: str | os.PathLike[str], *, title: str = "seqlearn") -> Path:
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "seqlearn",
+        opens: str | None = None,
+        speed: float = 1.0,
+    ) -> Path:
         """Write the viewer: one HTML file that shows the recording and plays it back, offline.
 
         Args:
             path: The file to write, which is returned; a missing folder is created.
             title: The title of the page.
+            opens: The name of the picture that is shown first, such as `"gates"`; the first that
+                can be drawn, if `None`. An unknown name is refused with the list of names.
+            speed: Speed of playback at first, relative to one step in 0.7 seconds.
 
         Raises:
-            ValueError: If the recording holds no example.
+            ValueError: If the recording holds no example, the picture `opens` cannot be drawn of
+                it, or `speed` is not a positive number.
             OSError: If the file cannot be written; an existing file is unchanged.
         """
-        return to_html(self, path, title=title)
+        return to_html(self, path, title=title, opens=opens, speed=speed)
+
+    def to_html_fragment(
+        self, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+    ) -> str:
+        """The viewer as a piece of HTML, to be part of another page, also several times.
+
+        Arguments and errors are those of `to_html`.
+
+        Returns:
+            A `div` and a `script`.
+        """
+        return to_html_fragment(self, title=title, opens=opens, speed=speed)
 
     def to_gif(self, path: str | os.PathLike[str], example: int = 0) -> Path:
         """Write an animated GIF, for a README: attention, or states, step by step.

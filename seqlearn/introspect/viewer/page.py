@@ -19,7 +19,14 @@ _SHARED = ("data", "colors", "scene", "shapes", "sequences")
 _ASSETS = files("seqlearn.introspect.viewer") / "assets"
 
 
-def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "seqlearn") -> Path:
+def to_html(
+    recording: Recorded,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "seqlearn",
+    opens: str | None = None,
+    speed: float = 1.0,
+) -> Path:
     """Write a page that shows a recording: open it in a browser, from any folder, offline.
 
     The page sends nothing over a network, and its own policy forbids it. Tokens are shown as text
@@ -30,25 +37,29 @@ def to_html(recording: Recorded, path: str | os.PathLike[str], *, title: str = "
         recording: The recording.
         path: The file to write; a missing folder is created.
         title: The title of the page.
+        opens: As in `to_html_fragment`.
+        speed: As in `to_html_fragment`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If the recording holds no example.
+        ValueError: As `to_html_fragment`.
         OSError: If the file cannot be written; an existing file is unchanged.
     """
     path = Path(path)
     head, foot = _read(_ASSETS / "viewer.html").split("FRAGMENT")
     head = head.replace("TITLE", html.escape(visible_title(title)))
-    page = head + to_html_fragment(recording, title=title) + foot
+    page = head + to_html_fragment(recording, title=title, opens=opens, speed=speed) + foot
     written = page.encode()
     with atomic_path(path, "the page", "the argument `path`", len(written)) as part:
         part.write_bytes(written)
     return path
 
 
-def to_html_fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
+def to_html_fragment(
+    recording: Recorded, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+) -> str:
     """The viewer as a piece of HTML, to be part of another page, also several times.
 
     It lives in a shadow root under one element, so that the styles of page and viewer do not
@@ -58,14 +69,18 @@ def to_html_fragment(recording: Recorded, *, title: str = "seqlearn") -> str:
     Args:
         recording: The recording.
         title: The title of the viewer.
+        opens: The name of the picture that is shown first, such as `"gates"`; the first that can be
+            drawn, if `None`.
+        speed: Speed of playback at first, relative to one step in 0.7 seconds.
 
     Returns:
         A `div` and a `script`.
 
     Raises:
-        ValueError: If the recording holds no example.
+        ValueError: If the recording holds no example, the picture `opens` cannot be drawn of it, or
+            `speed` is not a positive number.
     """
-    data = page_data(recording, title)
+    data = page_data(recording, title, opens=opens, speed=speed)
     style = _script_json(_dense(_read(_ASSETS / "viewer.css")))
     used = {picture["kind"] for example in data["examples"] for picture in example["pictures"]}
     scripts = [_dense(_read(_ASSETS / f"{name}.js")) for name in _SHARED]

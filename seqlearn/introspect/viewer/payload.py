@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from seqlearn.introspect.plots.attention import escape_label
-from seqlearn.introspect.viewer.pictures import find_pictures
+from seqlearn.introspect.viewer.layer_names import readable_names
+from seqlearn.introspect.viewer.pictures import check_opens, find_pictures
 from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
 
 
@@ -66,7 +68,9 @@ class Recorded(Protocol):
         """Which sequences their axes follow, where known."""
 
 
-def page_data(recording: Recorded, title: str) -> dict[str, Any]:
+def page_data(
+    recording: Recorded, title: str, *, opens: str | None = None, speed: float = 1.0
+) -> dict[str, Any]:
     """Everything that the page shows.
 
     Modules that were not recorded once for each example are left out.
@@ -74,14 +78,20 @@ def page_data(recording: Recorded, title: str) -> dict[str, Any]:
     Args:
         recording: The recording.
         title: The title.
+        opens: The picture that is shown first; the first that can be drawn, if `None`.
+        speed: Speed of playback at first.
 
     Returns:
-        `title` and `examples`, each with its tokens (as visible text), `attention`, `states`,
-        `gates`, `extra`, and the `pictures` that can be drawn from them.
+        `title`, `opens`, `speed`, `labels` (what each module is called in the viewer) and
+        `examples`, each with its tokens (as visible text), `attention`, `states`, `gates`,
+        `extra`, and the `pictures` that can be drawn from them.
 
     Raises:
-        ValueError: If the recording holds no example.
+        ValueError: If the recording holds no example, the picture cannot be drawn of it, or the
+            speed is not a positive number.
     """
+    if not speed > 0 or not math.isfinite(speed):
+        raise ValueError(f"expected speed as a positive number, such as 0.5, got {speed!r}")
     gates = [gate for gates in recording.gates.values() for gate in gates.values()]
     extra = [tensor for tensors in recording.extra.values() for tensor in tensors.values()]
     recorded = [*recording.attention.values(), *recording.states.values(), *gates, *extra]
@@ -114,9 +124,27 @@ def page_data(recording: Recorded, title: str) -> dict[str, Any]:
     _add_states(examples, recording)
     _add_gates(examples, recording)
     _add_extra(examples, recording)
+    drawn: list[str] = []
     for example in examples:
-        example["pictures"] = find_pictures(example)
-    return {"title": visible_title(title), "examples": examples}
+        pictures = find_pictures(example)
+        example["pictures"] = pictures
+        drawn += [picture["kind"] for picture in pictures]
+    check_opens(opens, drawn)
+    names = {escape_label(name): name for name in _modules(recording)}
+    labels = readable_names(names.values())
+    return {
+        "title": visible_title(title),
+        "opens": opens,
+        "speed": float(speed),
+        "labels": {shown: escape_label(labels[name]) for shown, name in names.items()},
+        "examples": examples,
+    }
+
+
+def _modules(recording: Recorded) -> list[str]:
+    """The names of all modules in the recording."""
+    extra = [name for tensors in recording.extra.values() for name in tensors]
+    return list(dict.fromkeys([*recording.attention, *recording.states, *recording.gates, *extra]))
 
 
 def visible_title(title: str) -> str:

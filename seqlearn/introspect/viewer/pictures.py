@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -109,3 +109,26 @@ def find_pictures(example: Mapping[str, Any]) -> list[PictureData]:
             )
         found += [{"kind": picture.name} | each for each in data]
     return found
+
+
+def check_opens(opens: str | None, drawn: Sequence[str]) -> None:
+    """Check the name of the picture that is shown first.
+
+    Args:
+        opens: Its name; `None` for the first.
+        drawn: The names of the pictures that can be drawn of a recording.
+
+    Raises:
+        ValueError: If there is no such picture, or it cannot be drawn of the recording.
+    """
+    if opens is None or opens in drawn:
+        return
+    names = ", ".join(dict.fromkeys(drawn)) or "none"
+    if opens in PICTURES:
+        raise ValueError(
+            f"the picture {opens!r} cannot be drawn of this recording; of it can be drawn: {names}"
+        )
+    raise ValueError(
+        f"expected opens as the name of a picture ({', '.join(PICTURES)}), got {opens!r}; of this "
+        f"recording can be drawn: {names}"
+    )

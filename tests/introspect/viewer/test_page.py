@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from seqlearn.introspect import Recording, Tokens
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer import to_html, to_html_fragment
+from seqlearn.introspect.viewer.layer_names import readable_name, readable_names
 from seqlearn.introspect.viewer.payload import page_data
 from seqlearn.introspect.viewer.quantise import MAX_KEPT, MAX_UNITS, pack_vectors, pack_weights
 
@@ -117,6 +118,44 @@ def test_an_empty_recording_is_refused_and_no_file_is_left(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="at least one example, got an empty one"):
         to_html(Recording(), tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_picture_that_opens_and_the_speed_are_chosen() -> None:
+    made = of(["a", "b"])
+    shown = json.loads(read(made.to_html_fragment(opens="all_heads", speed=2)).data[0])
+    assert (shown["opens"], shown["speed"]) == ("all_heads", 2.0)
+    assert json.loads(read(made.to_html_fragment()).data[0])["opens"] is None
+    with pytest.raises(ValueError, match=r"a picture \(.*gates.*\), got 'gate'; .*all_heads"):
+        made.to_html_fragment(opens="gate")
+    with pytest.raises(ValueError, match=r"'gates' cannot be drawn .*can be drawn: .*all_heads"):
+        made.to_html_fragment(opens="gates")
+    for speed in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="expected speed as a positive number"):
+            made.to_html_fragment(speed=speed)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("decoder.layers.1.cross_attention", "Decoder layer 2, cross-attention"),
+        ("encoder.recurrence.layers.0.backward_layer", "Encoder layer 1, backwards"),
+        ("decoder.attentional_hidden.attention", "Decoder attention"),
+        ("decoder.attentional_hidden", "Decoder attentional state"),
+        ("encoder.context", "Encoder context vector"),
+        ("bert.encoder.layer.11.attention.self", "Bert encoder layer 12, attention self"),
+        ("transformer.h.3.attn", "Transformer h 3 attn"),
+        ("0", "0"),
+        ("", "The model"),
+        ("my_mixer", "My mixer"),
+    ],
+)
+def test_modules_are_named_in_words(name: str, label: str) -> None:
+    assert readable_name(name) == label
+
+
+def test_two_modules_of_one_readable_name_keep_their_own() -> None:
+    names = ["encoder.recurrence.layers.0", "encoder.layers.0", "encoder.layers.1"]
+    assert readable_names(names) == dict(zip(names, [*names[:2], "Encoder layer 2"], strict=True))
 
 
 def array(packed: Any, dtype: str) -> np.ndarray:

@@ -1,5 +1,5 @@
 // The viewer: what is shown, its controls, playback and export.
-const PACE = 700;
+const PACE = 700, SPEEDS = [0.5, 1, 2, 4];
 const PLAY = "▶\uFE0E";
 const HINT = "Space plays and pauses, ← and → step, Home and End jump. Point at or touch the picture for details.";
 
@@ -30,17 +30,22 @@ function chooser(label, act) {
   const made = element("label", {className: "choice"}, element("span", {textContent: label}), select);
   made.setOptions = (options, value) => {
     made.hidden = options.length < 2;
-    select.replaceChildren(...options.map(([key, text]) => element("option", {value: key, textContent: text})));
+    select.replaceChildren(...options.map(([key, text, title = ""]) => element("option",
+      {value: key, textContent: text, title})));
     select.value = value;
+    select.title = select.selectedOptions[0]?.title ?? "";
   };
   return made;
 }
 
 class Viewer {
   constructor(host) {
-    const {title, examples} = JSON.parse(host.querySelector("script[type='application/json']").textContent);
-    Object.assign(this, {host, title, examples, frame: 0, timer: 0, scene: null, caption: "", waiting: false});
-    this.view = {number: 0, example: examples[0], picture: null, choice: null, head: 0};
+    const data = JSON.parse(host.querySelector("script[type='application/json']").textContent);
+    const {title, examples, labels, opens, speed} = data;
+    Object.assign(this, {host, title, examples, opens, speed, frame: 0, timer: 0, scene: null, caption: "",
+      waiting: false});
+    this.labelOf = name => labels[name] ?? name;
+    this.view = {number: 0, example: examples[0], picture: null, choice: null, head: 0, labelOf: this.labelOf};
     this.palette = paletteOf(modeOf(host));
     this.buildStage();
     this.buildControls();
@@ -67,6 +72,10 @@ class Viewer {
     this.exampleChoice = chooser("Example", value => this.show({number: Number(value)}));
     this.choiceChoice = chooser("Layer", value => this.show({choice: value}));
     this.headChoice = chooser("Head", value => this.show({head: Number(value)}));
+    this.speedChoice = chooser("Speed", value => this.setSpeed(Number(value)));
+    this.speedChoice.classList.add("speed");
+    const speeds = [...new Set([...SPEEDS, this.speed])].sort((a, b) => a - b);
+    this.speedChoice.setOptions(speeds.map(speed => [speed, `${speed}×`]), this.speed);
     this.scrub = element("input", {type: "range", min: 0, step: 1});
     this.scrub.setAttribute("aria-label", "Step");
     this.scrub.addEventListener("input", () => this.jump(Number(this.scrub.value)));
@@ -78,7 +87,7 @@ class Viewer {
       this.play,
       button("Step forward", "→", () => this.jump(this.frame + 1)),
       button("Last step", "⇥", () => this.jump(this.frames() - 1)),
-      this.scrub, this.count);
+      this.scrub, this.count, this.speedChoice);
     this.small = group("thumbnails", "All heads");
   }
 
@@ -130,7 +139,7 @@ class Viewer {
   }
 
   setExample(number) {
-    const {view} = this, now = view.picture?.kind;
+    const {view} = this, now = view.picture?.kind ?? this.opens;
     view.number = number;
     view.example = this.examples[number];
     view.picture = view.example.pictures.find(one => one.kind === now) ?? view.example.pictures[0];
@@ -141,8 +150,8 @@ class Viewer {
     this.pictures.replaceChildren(...view.example.pictures.map(picture => this.pictureButton(picture)));
     this.exampleChoice.setOptions(this.examples.map((example, i) => [i, `${i + 1}: ${excerpt(example)}`]), view.number);
     this.choiceChoice.firstChild.textContent = this.kind().chooses ?? "Layer";
-    this.choiceChoice.setOptions(choices.map(name => [name, name]), view.choice);
-    this.headChoice.setOptions(Array.from({length: heads}, (_, i) => [i, String(i)]), view.head);
+    this.choiceChoice.setOptions(choices.map(name => [name, this.labelOf(name), name]), view.choice);
+    this.headChoice.setOptions(Array.from({length: heads}, (_, i) => [i, String(i + 1)]), view.head);
   }
 
   pictureButton(picture) {
@@ -204,7 +213,7 @@ class Viewer {
     canvas.height = Math.round(this.scene.height * scale);
     canvas.style.height = `${this.scene.height}px`;
     this.scene.paint(this.context, scale);
-    canvas.setAttribute("aria-label", `${this.titleOf(view.picture)}${view.choice ? `, ${view.choice}` : ""}`);
+    canvas.setAttribute("aria-label", `${this.titleOf(view.picture)}${view.choice ? `, ${this.labelOf(view.choice)}` : ""}`);
     this.words.setAttribute("aria-live", this.timer ? "off" : "polite");
     this.words.textContent = this.caption;
     this.scrub.value = this.frame;
@@ -222,8 +231,15 @@ class Viewer {
   start() {
     if (this.frame >= this.frames() - 1) this.go(0);
     const step = () => { if (this.frame >= this.frames() - 1) this.pause(); else this.go(this.frame + 1); };
-    this.timer = setInterval(step, PACE);
+    this.timer = setInterval(step, PACE / this.speed);
     this.setPlayButton("Pause", "❚❚");
+  }
+
+  setSpeed(speed) {
+    this.speed = speed;
+    if (!this.timer) return;
+    clearInterval(this.timer);
+    this.start();
   }
 
   pause() {
