@@ -18,7 +18,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-scalar test-portable coverage check format \
-	docs docs-quick docs-serve docs-check wheel clean-clones clean
+	docs docs-quick docs-serve docs-check wheel clean-clones clean set-up
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -85,6 +85,8 @@ clean:  ## Remove the virtual environment, the caches, the site and the wheel
 		dist site docs/tutorials docs/assets/katex docs/assets/benchmarks
 
 # Set-up
+
+set-up: $(DEV) $(DOCS)
 
 $(VENV)/.stamp-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

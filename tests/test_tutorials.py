@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = {"feedforward.py", "recurrent.py"}
+QUICK = {"feedforward.py"}
 """The tutorials that `make test` runs; `make test-all` runs all."""
 
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
