@@ -2,9 +2,10 @@
 
 `seqlearn fit|validate|test|predict|translate|classify|generate|view|export|demo`.
 
-The first four are a `LightningCLI`: every option of a model (`--model Transformer --model.d_model
-64`), a data module (`--data Dates`) and the Trainer, on the command line or in YAML files. A
-configuration file is code: it may name any class that Python can import. Classes that other
+`predict` with a checkpoint as its first argument reads raw files. Without one, the first four are a
+`LightningCLI`: every option of a model (`--model Transformer --model.d_model 64`), a data module
+(`--data Dates`) and the Trainer, on the command line or in YAML files. A configuration file is
+code: it may name any class that Python can import. Classes that other
 packages register (`seqlearn.cli.plugins`) are available by name, like seqlearn's own.
 """
 
@@ -22,7 +23,7 @@ from seqlearn.cli.cache import cache as manage_cache
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
 from seqlearn.cli.export import export as write_export
-from seqlearn.cli.inference import classify, generate, translate, view
+from seqlearn.cli.inference import classify, generate, predict, translate, view
 from seqlearn.cli.loading import load_module as load_module
 from seqlearn.cli.training import TRAINING, train
 from seqlearn.version import __version__
@@ -34,7 +35,8 @@ usage: seqlearn COMMAND …
   fit         train a model:  seqlearn fit --model Transformer --data Dates --trainer.max_epochs 5
   validate    evaluate a checkpoint on the validation split
   test        evaluate a checkpoint on the test split
-  predict     write predictions for the test split to a file
+  predict     write predictions for the test split to a file; for raw inputs of any task:
+              seqlearn predict model.ckpt inputs.csv --column NAME > predictions.txt
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
   classify    write the label of each line:  seqlearn classify model.ckpt < in.txt > labels.txt
   generate    continue each line with a language model:  seqlearn generate model.ckpt < prompts.txt
@@ -116,6 +118,8 @@ def run(argv: Sequence[str]) -> None:
         print(f"seqlearn {__version__}")
     elif argv[0] in COMMANDS:
         COMMANDS[argv[0]](argv[1:])
+    elif argv[0] == "predict" and len(argv) > 1 and not argv[1].startswith("-"):
+        predict(argv[1:])
     elif argv[0] in TRAINING or argv[0].startswith("-"):
         train(argv)
     else:

@@ -1,34 +1,41 @@
-"""What the answering commands write for a line of input: text, or a JSON object."""
+"""What the answering commands write for an input: a line of text, or a JSON object."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.cli.inputs import Item
 from seqlearn.core import SequenceModule
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
-Task = Literal["translate", "classify", "generate"]
+Task = Literal["translate", "classify", "generate", "predict"]
 Output = Literal["text", "json"]
+INPUT_NAMES: dict[Task, str] = {
+    "translate": "source",
+    "classify": "text",
+    "generate": "prompt",
+    "predict": "input",
+}
+"""The key of the input in JSON output."""
 
 
 class Chunk(NamedTuple):
-    """Consecutive lines.
+    """Consecutive inputs.
 
     Attributes:
         number: The number of the chunk, from 0.
-        first: The number of its first line in the file, from 1.
-        lines: The lines; empty ones stay empty.
+        items: The inputs; empty texts stay empty.
     """
 
     number: int
-    first: int
-    lines: list[str]
+    items: list[Item]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Request:
         task: The command.
         output: The form of a line of output.
         details: Whether to write scores (of texts) or probabilities (of classes) too.
+        batch_tokens: Most tokens of a batch; `None` is the default of the model.
     """
 
     checkpoint: str
@@ -50,113 +58,175 @@ class Request:
     task: Task = "translate"
     output: Output = "text"
     details: bool = False
+    batch_tokens: int | None = None
+
+
+def method_of(module: SequenceModule) -> Task:
+    """The most specific command that answers with this model.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
+        >>> method_of(sl.GRU(spec, d_model=4))
+        'classify'
+    """
+    target = module.spec.target
+    if module.spec.source is None:
+        return "generate"
+    if "classify" in target.methods:
+        return "classify"
+    return "translate" if target.needs_decoder else "predict"
 
 
 def check_task(module: SequenceModule, request: Request) -> None:
-    """Check that the model answers what the command asks.
+    """Check that the model answers what the command asks, with its options.
 
     Raises:
         ValueError: If it does not; the message names the right command.
     """
+    fitting = method_of(module)
     source, target = module.spec.source, module.spec.target
-    fitting: Task | None = None
-    if source is None:
-        fitting = "generate"
-    elif "classify" in target.methods:
-        fitting = "classify"
-    elif target.needs_decoder:
-        fitting = "translate"
-    if request.task == fitting:
-        return
-    advice = "model.predict(sources) in Python" if fitting is None else f"seqlearn {fitting}"
-    given = "nothing" if source is None else type(source).__name__
-    raise ValueError(
-        f"seqlearn {request.task} does not fit {request.checkpoint}, a model from {given} to "
-        f"{type(target).__name__}; use {advice}"
-    )
+    if request.task != fitting and (request.task != "predict" or source is None):
+        given = "nothing" if source is None else type(source).__name__
+        raise ValueError(
+            f"seqlearn {request.task} does not fit {request.checkpoint}, a model from {given} to "
+            f"{type(target).__name__}; use seqlearn {fitting}"
+        )
+    if request.options and not target.needs_decoder:
+        names = ", ".join(sorted(request.options))
+        raise ValueError(
+            f"{names}: options of generated texts, and {request.checkpoint} predicts "
+            f"{type(target).__name__}; leave them out"
+        )
+    if request.details and fitting == "predict":
+        raise ValueError(
+            f"--scores and --probabilities are for texts and classes, and {request.checkpoint} "
+            f"predicts {type(target).__name__}; leave them out"
+        )
 
 
 def answer(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
-    """Make one line for each line of a chunk; an empty line stays empty."""
-    lines = [line for line in chunk.lines if line]
+    """Make one line for each input of a chunk; an empty text stays empty.
+
+    Raises:
+        ValueError: If the model cannot answer an input, such as one that is too long; the message
+            names its place.
+    """
+    items = [item for item in chunk.items if not item.is_empty]
+    if request.batch_tokens is not None:
+        module.max_batch_tokens = request.batch_tokens
     torch.manual_seed(chunk.number)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
-        classes = request.task == "classify"
-        found = iter(_classes(module, lines) if classes else _texts(module, lines, request))
+    try:
+        found = iter(_answers(module, [item.value for item in items], request))
+    except (TypeError, ValueError) as error:
+        raise ValueError(_described(module, items, request, error)) from error
     write = _as_json if request.output == "json" else _as_text
-    return [write(line, next(found), request) if line else "" for line in chunk.lines]
+    return ["" if item.is_empty else write(item, next(found), request) for item in chunk.items]
+
+
+def _described(
+    module: SequenceModule, items: Sequence[Item], request: Request, error: Exception
+) -> str:
+    """The message of an error, with the place of the first input that causes it alone."""
+    for item in items:
+        try:
+            _answers(module, [item.value], request)
+        except (TypeError, ValueError) as found:
+            words = str(found).removeprefix("input 1: ").removeprefix("prompt 1: ")
+            return f"{item.place}: {words}"
+    return str(error)
 
 
 class _Found(NamedTuple):
-    """The answers for a line, best first, with their scores or probabilities."""
+    """The answers for an input.
 
+    Attributes:
+        kind: `"texts"`, `"classes"`, or `"value"` for one value of another type.
+        answers: The answers, best first.
+        scores: Their scores or probabilities, if they are known.
+    """
+
+    kind: Literal["texts", "classes", "value"]
     answers: list[Any]
-    scores: list[float] | None
+    scores: list[float] | None = None
 
 
-def _classes(module: SequenceModule, lines: list[str]) -> list[_Found]:
-    """The labels of each line, from the most probable one on."""
-    if not lines:
+def _answers(module: SequenceModule, values: list[Any], request: Request) -> list[_Found]:
+    if not values:
         return []
-    _, probabilities = module.classify(lines)
+    method = method_of(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
+        if method == "classify":
+            return _classes(module, values)
+        if method == "predict":
+            return [_Found("value", [value]) for value in module.predict(values)]
+        return _texts(module, values, request)
+
+
+def _classes(module: SequenceModule, values: list[Any]) -> list[_Found]:
+    """The labels of each input, from the most probable one on."""
+    _, probabilities = module.classify(values)
     labels = getattr(module.spec.target, "labels", None)
     assert labels is not None
     order = probabilities.argsort(dim=1, descending=True, stable=True)
     sorted_ = probabilities.gather(1, order)
     return [
-        _Found([labels[index] for index in row], values)
-        for row, values in zip(order.tolist(), sorted_.tolist(), strict=True)
+        _Found("classes", [labels[index] for index in row], numbers)
+        for row, numbers in zip(order.tolist(), sorted_.tolist(), strict=True)
     ]
 
 
-def _texts(module: SequenceModule, lines: list[str], request: Request) -> list[_Found]:
+def _texts(module: SequenceModule, values: list[Any], request: Request) -> list[_Found]:
     options = dict(request.options)
     several = options.get("num_return_sequences", 1) > 1
     if request.details:
         options["return_scores"] = True
     made: Any = (
-        module.generate(prompts=lines, **options)
-        if request.task == "generate"
-        else module.generate(lines, **options)
+        module.generate(prompts=values, **options)
+        if module.spec.source is None
+        else module.generate(values, **options)
     )
     texts, scores = made if request.details else (made, None)
     rows = texts if several else [[text] for text in texts]
     if scores is None:
-        return [_Found(row, None) for row in rows]
-    values = scores.tolist() if several else [[score] for score in scores.tolist()]
-    return [_Found(row, said[: len(row)]) for row, said in zip(rows, values, strict=True)]
+        return [_Found("texts", row) for row in rows]
+    numbers = scores.tolist() if several else [[score] for score in scores.tolist()]
+    return [_Found("texts", row, said[: len(row)]) for row, said in zip(rows, numbers, strict=True)]
 
 
-def _as_text(_line: str, found: _Found, request: Request) -> str:
-    r"""The answers separated by tabs; with details each after its score.
+def _as_text(_item: Item, found: _Found, request: Request) -> str:
+    """The answers separated by tabs; with details each after its score.
 
     Of classes only the most probable label is written, unless details are asked for.
     """
+    if found.kind != "texts" and not request.details:
+        return to_single_line(found.answers[0])
+    if found.scores is None and len(found.answers) == 1:
+        return to_single_line(found.answers[0])
     answers = [to_single_line(one).replace("\t", " ") for one in found.answers]
-    if request.task == "classify" and not request.details:
-        return answers[0]
-    if found.scores is None or not request.details:
-        return "\t".join(answers) if len(answers) > 1 else to_single_line(found.answers[0])
+    if found.scores is None:
+        return "\t".join(answers)
     pairs = zip(found.scores, answers, strict=True)
     return "\t".join(f"{score:.4f}\t{text}" for score, text in pairs)
 
 
-def _as_json(line: str, found: _Found, request: Request) -> str:
-    """An object with the input and its answers."""
-    name = {"translate": "source", "classify": "text", "generate": "prompt"}[request.task]
-    said: dict[str, Any] = {name: line}
-    if request.task == "classify":
+def _as_json(item: Item, found: _Found, request: Request) -> str:
+    """An object with the input (of arrays its place) and its answers."""
+    given = item.value if isinstance(item.value, str | list) else item.place
+    said: dict[str, Any] = {INPUT_NAMES[request.task]: given}
+    if found.kind == "value":
+        (value,) = found.answers
+        said["prediction"] = value.tolist() if hasattr(value, "tolist") else value
+    elif found.kind == "classes":
         said["label"] = found.answers[0]
         if request.details and found.scores is not None:
             rounded = [round(score, 6) for score in found.scores]
             said["probabilities"] = dict(zip(found.answers, rounded, strict=True))
-        return json.dumps(said, ensure_ascii=False)
-    keys = ("text", "score") if found.scores is not None else ("text",)
-    columns = [found.answers, *([found.scores] if found.scores is not None else [])]
-    answers = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-    if request.options.get("num_return_sequences", 1) > 1:
-        said["answers"] = answers
     else:
-        said |= answers[0]
-    return json.dumps(said, ensure_ascii=False)
+        keys = ("text", "score") if found.scores is not None else ("text",)
+        columns = [found.answers, *([found.scores] if found.scores is not None else [])]
+        answers = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        several = request.options.get("num_return_sequences", 1) > 1
+        said |= {"answers": answers} if several else answers[0]
+    return json.dumps(said, ensure_ascii=False, default=str)

@@ -1,6 +1,6 @@
-"""Run a checkpoint on lines of text, on one device or in one process for each of several devices.
+"""Run a checkpoint on inputs, on one device or in one process for each of several devices.
 
-Lines are answered in chunks. A chunk is processed as a whole by one process, with random numbers
+Inputs are answered in chunks. A chunk is processed as a whole by one process, with random numbers
 that depend on its number alone, so the answers do not depend on the number of devices.
 """
 
@@ -27,11 +27,18 @@ AHEAD = 2
 """Number of chunks for each device that are read before their turn to be written."""
 
 
-def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[torch.device]:
+def devices_of(
+    accelerator: Literal["auto", "cpu", "gpu"], count: int, device: str | None = None
+) -> list[torch.device]:
     """The devices of the options `--accelerator` and `--devices`; on the CPU, one per process.
 
+    Args:
+        accelerator: The kind of device.
+        count: How many.
+        device: The name of one device (`--device`), instead of the other two.
+
     Raises:
-        ValueError: If there are fewer.
+        ValueError: If there are fewer, or no device has this name.
 
     Example:
         >>> devices_of("cpu", 2)
@@ -40,6 +47,10 @@ def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[t
     if count < 1:
         raise ValueError(f"--devices: expected at least 1, got {count}")
     found = torch.accelerator.current_accelerator(check_available=True)
+    if device is not None:
+        if count > 1 or accelerator != "auto":
+            raise ValueError("--device names one device; leave --accelerator and --devices out")
+        return [_named_device(device, found)]
     if accelerator == "cpu" or (accelerator == "auto" and found is None):
         return [torch.device("cpu")] * count
     if found is None:
@@ -47,6 +58,17 @@ def devices_of(accelerator: Literal["auto", "cpu", "gpu"], count: int) -> list[t
     if count > (available := torch.accelerator.device_count()):
         raise ValueError(f"--devices: expected at most {available} ({found.type}), got {count}")
     return [torch.device(found.type, index) for index in range(count)]
+
+
+def _named_device(name: str, found: torch.device | None) -> torch.device:
+    """The device of a name such as `cuda:1`."""
+    available = ["cpu"]
+    if found is not None:
+        available += [f"{found.type}:{index}" for index in range(torch.accelerator.device_count())]
+    wanted = f"{name}:0" if found is not None and name == found.type else name
+    if wanted not in available:
+        raise ValueError(f"--device: expected one of {', '.join(available)}, got {name!r}")
+    return torch.device(wanted)
 
 
 def answer_in_order(
@@ -123,8 +145,9 @@ def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list
         return task.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
-            f"the process on {device} was killed while it processed the lines {chunk.first} to "
-            f"{chunk.first + len(chunk.lines) - 1}; if memory was short, use fewer --devices"
+            f"the process on {device} was killed while it processed the inputs from "
+            f"{chunk.items[0].place} to {chunk.items[-1].place}; if memory was short, use fewer "
+            "--devices or --batch-tokens"
         ) from error
 
 

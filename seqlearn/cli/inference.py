@@ -1,4 +1,4 @@
-"""`seqlearn translate`, `classify`, `generate` and `view`: run a checkpoint on texts."""
+"""`seqlearn translate`, `classify`, `generate`, `predict` and `view`: run a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import itertools
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,14 +19,12 @@ from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.answers import Chunk, Request, Task, check_task
 from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
 from seqlearn.cli.devices import answer_in_order, devices_of
+from seqlearn.cli.inputs import InputOptions, Item, open_input, read_items
 from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.introspect import record
 
 CHUNK_LINES = 256
 """Number of lines that are answered together."""
-
-LONGEST_LINE = 2**24
-"""Most bytes of a line."""
 
 LINES_NAMED = 20
 """Number of lines with unknown symbols that a message names."""
@@ -38,9 +37,9 @@ def translate(argv: Sequence[str]) -> None:
         "Translate lines, in order: one line out for each line in; an empty line stays empty. "
         "Several translations of a line are separated by tabs.",
     )
-    _add_lines_options(parser)
+    _add_input_options(parser)
     _add_text_options(parser)
-    _answer_lines(parser.parse_args(argv), "translate")
+    _answer_inputs(parser.parse_args(argv), "translate")
 
 
 def classify(argv: Sequence[str]) -> None:
@@ -49,14 +48,9 @@ def classify(argv: Sequence[str]) -> None:
         "classify",
         "Classify lines, in order: one label out for each line in; an empty line stays empty.",
     )
-    _add_lines_options(parser)
-    parser.add_argument(
-        "--probabilities",
-        dest="details",
-        action="store_true",
-        help="write all labels, the most probable one first, each after its probability",
-    )
-    _answer_lines(parser.parse_args(argv), "classify")
+    _add_input_options(parser)
+    _add_class_options(parser)
+    _answer_inputs(parser.parse_args(argv), "classify")
 
 
 def generate(argv: Sequence[str]) -> None:
@@ -66,14 +60,50 @@ def generate(argv: Sequence[str]) -> None:
         "Continue prompts with a language model: one line out for each line in, with its prompt; "
         "an empty line stays empty. Several texts for a prompt are separated by tabs.",
     )
-    _add_lines_options(parser)
+    _add_input_options(parser)
     _add_text_options(parser)
-    _answer_lines(parser.parse_args(argv), "generate")
+    _answer_inputs(parser.parse_args(argv), "generate")
 
 
-def _add_lines_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the commands that answer line by line."""
+def predict(argv: Sequence[str]) -> None:
+    """Write the prediction for each input of a file, or of standard input, of any task."""
+    parser = _parser(
+        "predict",
+        "Predict from inputs without targets, in order: one line out for each input. Texts are "
+        "lines, or a --column of CSV, TSV or JSON Lines; vectors are lines of numbers, or rows of "
+        "a .npy file; series are the arrays of a .npz or .npy file, or tables (CSV, TSV, parquet) "
+        "with a row for each time step. With --data instead of a checkpoint, predict is a command "
+        "of LightningCLI (seqlearn predict --help).",
+    )
+    _add_input_options(parser)
+    parser.add_argument(
+        "--id-column", default="id", help="of a table of series: which series a row is of"
+    )
+    parser.add_argument(
+        "--time-column",
+        default="time",
+        help="of a table of series: the times, in increasing order; '' if there is no such column",
+    )
+    _add_text_options(parser)
+    _add_class_options(parser)
+    _answer_inputs(parser.parse_args(argv), "predict")
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that answer input by input."""
     parser.add_argument("file", nargs="?", help="UTF-8 text; standard input if left out")
+    parser.add_argument(
+        "--format",
+        choices=("lines", "csv", "tsv", "jsonl"),
+        help="the format; by default that of the file's suffix, and lines of standard input",
+    )
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        help="the name of the column of texts (the first line is then a header), or its number "
+        "from 1; for vectors and series a column of numbers, repeated for each",
+    )
     parser.add_argument(
         "--output",
         choices=("text", "json"),
@@ -87,6 +117,7 @@ def _add_lines_options(parser: argparse.ArgumentParser) -> None:
         help="how to treat a line with a symbol outside the vocabulary: encode the symbol as "
         "unknown and name the line at the end (the default), or stop",
     )
+    parser.add_argument("--device", help="where the model runs, such as cpu, cuda:1 or mps")
     parser.add_argument(
         "--accelerator",
         choices=("auto", "cpu", "gpu"),
@@ -97,7 +128,12 @@ def _add_lines_options(parser: argparse.ArgumentParser) -> None:
         "--devices",
         type=int,
         default=1,
-        help="number of GPUs (of processes on the CPU); each answers a share of the lines",
+        help="number of GPUs (of processes on the CPU); each answers a share of the inputs",
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=int,
+        help="most tokens of a batch, padding included; fewer need less memory",
     )
 
 
@@ -115,9 +151,21 @@ def _add_text_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _answer_lines(options: argparse.Namespace, task: Task) -> None:
-    """Answer each line of the input, in order."""
-    devices = devices_of(options.accelerator, options.devices)
+def _add_class_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands that predict classes."""
+    parser.add_argument(
+        "--probabilities",
+        dest="details",
+        action="store_true",
+        help="write all labels, the most probable one first, each after its probability",
+    )
+
+
+def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
+    """Answer each input, in order."""
+    devices = devices_of(options.accelerator, options.devices, options.device)
+    if options.batch_tokens is not None and options.batch_tokens < 1:
+        raise ValueError(f"--batch-tokens: expected at least 1, got {options.batch_tokens}")
     module = load_module(options.checkpoint, options.model)
     generating = {}
     if task != "classify":
@@ -125,15 +173,24 @@ def _answer_lines(options: argparse.Namespace, task: Task) -> None:
         if options.num_return_sequences != 1:
             generating["num_return_sequences"] = options.num_return_sequences
     request = Request(
-        options.checkpoint, options.model, generating, task, options.output, options.details
+        options.checkpoint,
+        options.model,
+        generating,
+        task,
+        options.output,
+        options.details,
+        options.batch_tokens,
     )
     check_task(module, request)
-    name = options.file or "standard input"
-    with open(options.file, "rb") if options.file else sys.stdin.buffer as stream:
-        side = module.spec.target if task == "generate" else module.spec.source
-        unknown = UnknownLines(side, name, error=options.unknown == "error")
+    inputs = InputOptions(options.file, options.format, tuple(options.column))
+    if task == "predict":
+        inputs = replace(inputs, id_column=options.id_column, time_column=options.time_column)
+    side: Any = module.spec.target if module.spec.source is None else module.spec.source
+    with open_input(inputs) as stream:
+        unknown = UnknownSymbols(side, inputs.name, error=options.unknown == "error")
         interactive = stream.isatty()
-        chunks = _chunks(read_lines(stream, name), 1 if interactive else CHUNK_LINES, unknown)
+        items = unknown.check(read_items(inputs, side, stream))
+        chunks = _chunks(items, 1 if interactive else CHUNK_LINES)
         used = devices[:1] if interactive else devices
         # Where the answers go to a terminal, they show the progress themselves.
         hidden = True if interactive or sys.stdout.isatty() else None
@@ -148,17 +205,13 @@ def _answer_lines(options: argparse.Namespace, task: Task) -> None:
         unknown.report()
 
 
-def _chunks(lines: Iterator[str], size: int, unknown: UnknownLines) -> Iterator[Chunk]:
-    """Lines in chunks, each checked for unknown symbols when it is read."""
-    first = 1
+def _chunks(items: Iterator[Item], size: int) -> Iterator[Chunk]:
+    """Inputs in chunks, read as they are needed."""
     for number in itertools.count():
-        chunk = Chunk(number, first, list(itertools.islice(lines, size)))
-        if not chunk.lines:
+        chunk = Chunk(number, list(itertools.islice(items, size)))
+        if not chunk.items:
             return
-        numbered = enumerate(chunk.lines, first)
-        unknown.check((line_number, line) for line_number, line in numbered if line)
         yield chunk
-        first += len(chunk.lines)
 
 
 def view(argv: Sequence[str]) -> None:
@@ -211,64 +264,46 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def read_lines(stream: IO[bytes], name: str) -> Iterator[str]:
-    """The lines of a stream of UTF-8, split at line feeds alone.
-
-    Raises:
-        ValueError: If a line is not UTF-8, or has no end within 16 MiB; the message names file and
-            line.
-    """
-    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), 1):
-        if len(line) > LONGEST_LINE:
-            raise ValueError(
-                f"{name}, line {number}: expected lines of at most {LONGEST_LINE >> 20} MiB, got "
-                "a longer one; the input must be text, one example on each line"
-            )
-        try:
-            # A byte order mark at the start of the file is not part of the text.
-            yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{name}, line {number}: expected UTF-8, got the byte {line[error.start]:#04x} at "
-                f"byte {error.start + 1} of the line; convert the text to UTF-8"
-            ) from error
-
-
-class UnknownLines:
-    """Collects the lines of a file that have symbols outside a model's vocabulary.
+class UnknownSymbols:
+    """Collects the inputs that have symbols outside a model's vocabulary.
 
     Args:
-        source: The spec of the model's source; one without `unknown_symbols` has no vocabulary.
+        side: The type of the inputs; one without `unknown_symbols` has no vocabulary.
         name: Name of the file.
-        error: Whether such a line is an error.
+        error: Whether such an input is an error.
     """
 
-    def __init__(self, source: object, name: str, *, error: bool) -> None:
-        self._unknown_symbols = getattr(source, "unknown_symbols", None)
+    def __init__(self, side: object, name: str, *, error: bool) -> None:
+        self._unknown_symbols = getattr(side, "unknown_symbols", None)
         self._name, self._error = name, error
         self._found: list[str] = []
 
-    def check(self, lines: Iterable[tuple[int, str]]) -> None:
-        """Check numbered lines.
+    def check(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The same inputs, each checked when it is read.
 
         Raises:
-            ValueError: If a line cannot be encoded or, with `error`, has such a symbol; the message
+            ValueError: If a text cannot be encoded or, with `error`, has such a symbol; the message
                 names file, line and symbol.
         """
-        if self._unknown_symbols is None:
-            return
-        for number, line in lines:
-            try:
-                symbols = self._unknown_symbols(line)
-            except ValueError as error:
-                raise ValueError(f"{self._name}, line {number}: {error}") from error
-            if symbols and self._error:
-                raise ValueError(
-                    f"{self._name}, line {number}: {symbols[0]} is not in the model's vocabulary; "
-                    "remove or replace it, or pass --unknown mark to encode it as unknown"
-                )
-            if symbols:
-                self._found.append(f"line {number}: {symbols[0]}")
+        for item in items:
+            if self._unknown_symbols is not None and isinstance(item.value, str) and item.value:
+                self._check(item)
+            yield item
+
+    def _check(self, item: Item) -> None:
+        assert self._unknown_symbols is not None
+        try:
+            symbols = self._unknown_symbols(item.value)
+        except ValueError as error:
+            raise ValueError(f"{item.place}: {error}") from error
+        if symbols and self._error:
+            raise ValueError(
+                f"{item.place}: {symbols[0]} is not in the model's vocabulary; remove or replace "
+                "it, or pass --unknown mark to encode it as unknown"
+            )
+        if symbols:
+            where = item.place.removeprefix(f"{self._name}, ")
+            self._found.append(f"{where}: {symbols[0]}")
 
     def report(self) -> None:
         """Print the lines, if any, to standard error."""

@@ -22,7 +22,7 @@ MAX_BATCH_ROWS = 512
 """Maximum number of rows in a batch."""
 
 MAX_BATCH_TOKENS = 2**16
-"""Maximum number of source and target tokens in a batch."""
+"""Default maximum of source and target tokens in a batch; see `SequenceModule`."""
 
 
 @runtime_checkable
@@ -31,6 +31,7 @@ class SupportsGeneration(Protocol):
 
     spec: SequenceSpec
     generation: GenerationConfig
+    max_batch_tokens: int
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +100,7 @@ def generate(
             strategy.rows_per_source,
             equal=True,
             sequences=has_sequences(module.spec),
+            max_tokens=module.max_batch_tokens,
         ):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             prefix = torch.tensor([prefixes[row] for row in rows], device=module.device)
@@ -217,6 +219,7 @@ def batches(
     *,
     equal: bool,
     sequences: bool = True,
+    max_tokens: int = MAX_BATCH_TOKENS,
 ) -> Iterator[list[int]]:
     """Divide examples into batches of similar length.
 
@@ -226,6 +229,7 @@ def batches(
         rows_each: Number of batch rows per example.
         equal: Whether all targets of a batch must have the same length.
         sequences: Whether sources have a length.
+        max_tokens: Most source and target tokens of a batch.
 
     Yields:
         The indices of the examples of each batch, the shortest first.
@@ -241,7 +245,7 @@ def batches(
     batch: list[int] = []
     for row in sorted(range(len(source_ids)), key=lengths):
         rows = (len(batch) + 1) * rows_each
-        full = rows > MAX_BATCH_ROWS or rows * sum(lengths(row)) > MAX_BATCH_TOKENS
+        full = rows > MAX_BATCH_ROWS or rows * sum(lengths(row)) > max_tokens
         if batch and (full or (equal and len(targets[row]) != len(targets[batch[0]]))):
             yield batch
             batch = []

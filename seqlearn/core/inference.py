@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, START, SequenceBatch, check_batch
 from seqlearn.core.generation import (
+    MAX_BATCH_TOKENS,
     SupportsGeneration,
     batch_sources,
     encode_sources,
@@ -39,7 +40,13 @@ class GenerationMixin:
 
     Every method puts the module into `eval` while it runs, without gradients, batches sources of
     similar length, and returns results in the order given.
+
+    Attributes:
+        max_batch_tokens: Most source and target tokens of a batch, padding included; less needs
+            less memory. Assign it to the class or to a module; it is not saved.
     """
+
+    max_batch_tokens: int = MAX_BATCH_TOKENS
 
     @overload
     def generate(

@@ -32,7 +32,14 @@ def log_probabilities(
     scores = torch.zeros(len(targets), dtype=dtype)
     sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(source_ids, targets, 1, equal=False, sequences=sequences):
+        for rows in batches(
+            source_ids,
+            targets,
+            1,
+            equal=False,
+            sequences=sequences,
+            max_tokens=module.max_batch_tokens,
+        ):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             batch = SequenceBatch(
                 source, lengths, *pad([targets[row] for row in rows], module.device)
@@ -56,7 +63,12 @@ def pooled_outputs(
     sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(
-            source_ids, [[]] * len(source_ids), 1, equal=False, sequences=sequences
+            source_ids,
+            [[]] * len(source_ids),
+            1,
+            equal=False,
+            sequences=sequences,
+            max_tokens=module.max_batch_tokens,
         ):
             source, lengths = collate(module, [source_ids[row] for row in rows])
             target = torch.zeros(len(rows), dtype=torch.long, device=module.device)  # not read

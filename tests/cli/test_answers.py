@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.cli import inference, main
+from seqlearn.cli import inputs, main
 
 LINES = ["one two", "", "two", "two one two"]
 
@@ -125,7 +125,8 @@ def test_translate_with_scores_and_several_answers(models: dict[str, Any], answe
         ("classify", "translate", "use seqlearn translate"),
         ("translate", "generate", "use seqlearn generate"),
         ("generate", "translate", "use seqlearn translate"),
-        ("classify", "vector", r"use model.predict(sources) in Python"),
+        ("classify", "vector", "use seqlearn predict"),
+        ("predict", "generate", "use seqlearn generate"),
     ],
 )
 def test_another_command_is_named(
@@ -165,7 +166,7 @@ def test_a_line_without_an_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(inference, "LONGEST_LINE", 100)
+    monkeypatch.setattr(inputs, "LONGEST_LINE", 100)
     (tmp_path / "lines.txt").write_bytes(b"one\n" + b"a" * 10_000)
     assert main(["classify", models["classify"][0], str(tmp_path / "lines.txt")]) == 1
     assert "line 2: expected lines of at most" in capsys.readouterr().err

@@ -126,8 +126,8 @@ def test_an_error_ends_all_processes_after_the_lines_before_it(
     out, err = capsys.readouterr()
     assert out.splitlines() == ["fine"] * 6
     assert {
-        "bad": "seqlearn: error: expected another line, got 'bad'",
-        "dead": "the process on cpu was killed while it processed the lines 7 to 8",
+        "bad": "seqlearn: error: bad.txt, line 7: expected another line, got 'bad'",
+        "dead": "the process on cpu was killed while it processed the inputs from dead.txt, line 7",
         "in": "in.txt, line 7: expected UTF-8, got the byte 0xff",
     }[bad] in err
 
@@ -137,6 +137,11 @@ def test_devices_are_checked() -> None:
     with pytest.raises(ValueError, match="--devices: expected at least 1, got 0"):
         devices_of("cpu", 0)
     available = torch.accelerator.device_count()
+    assert devices_of("auto", 1, "cpu") == [torch.device("cpu")]
+    with pytest.raises(ValueError, match=r"--device: expected one of cpu.*got 'cuda:99'"):
+        devices_of("auto", 1, "cuda:99")
+    with pytest.raises(ValueError, match="--device names one device"):
+        devices_of("cpu", 1, "cpu")
     with pytest.raises(ValueError, match="at most" if available else "PyTorch finds no GPU"):
         devices_of("gpu", available + 1)
 

@@ -55,7 +55,7 @@ def test_scores_come_in_the_order_given_whatever_the_batches(
     expected = model.score(SOURCES, TARGETS)
     monkeypatch.setattr(generation, "MAX_BATCH_ROWS", 2)
     torch.testing.assert_close(model.score(SOURCES, TARGETS), expected)
-    monkeypatch.setattr(generation, "MAX_BATCH_TOKENS", 1)
+    model.max_batch_tokens = 1
     torch.testing.assert_close(model.score(SOURCES[::-1], TARGETS[::-1]), expected.flip(0))
 
 
