@@ -18,6 +18,7 @@ from seqlearn.core.checkpointed import Checkpointed
 from seqlearn.core.compilation import Compiles
 from seqlearn.core.compiled import keep_plain_names
 from seqlearn.core.exporting import Exports
+from seqlearn.core.fine_tuning import FineTuning
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_spec
@@ -33,7 +34,9 @@ from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
 
 
-class SequenceModule(GenerationMixin, Exports, TrainingSteps, Sharded, Compiles, Checkpointed):
+class SequenceModule(
+    GenerationMixin, Exports, FineTuning, TrainingSteps, Sharded, Compiles, Checkpointed
+):
     """The base class of every architecture.
 
     A subclass calls `super().__init__(spec, d_model=…)` and sets `self.encoder` and

@@ -16,6 +16,7 @@ COMPLETED = (
     "configure_model",
     "on_fit_start",
     "on_train_start",
+    "on_train_epoch_start",
     "on_train_batch_start",
     "on_before_optimizer_step",
     "on_save_checkpoint",

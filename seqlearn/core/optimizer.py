@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -56,7 +57,8 @@ def configure_optimizer(
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Divide the parameters into matrices, with weight decay, and all others, without.
 
-    Biases, norms and embeddings have no weight decay.
+    Biases, norms and embeddings have no weight decay. Parameters that require no gradient (frozen
+    ones) are left out; `BaseFinetuning.unfreeze_and_add_param_group` adds them later.
 
     Args:
         module: The module that has the parameters.
@@ -64,6 +66,9 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
     Returns:
         One or two parameter groups of torch; none of them is empty.
+
+    Raises:
+        ValueError: If all parameters are frozen.
 
     Example:
         >>> groups = parameter_groups(nn.Linear(3, 2), Recipe(weight_decay=0.1))
@@ -79,12 +84,19 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     decayed: list[nn.Parameter] = []
     kept: list[nn.Parameter] = []
     for parameter in module.parameters():
+        if not parameter.requires_grad:
+            continue
         is_matrix = parameter.ndim > 1 and id(parameter) not in embeddings
         (decayed if is_matrix else kept).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
+    if not decayed and not kept:
+        raise ValueError(
+            f"all parameters of {type(module).__name__} are frozen, so there is nothing to train; "
+            "call requires_grad_(True) on the part to train, such as module.head"
+        )
     return [group for group in groups if group["params"]]
 
 
@@ -107,6 +119,9 @@ def _smallest_eps(dtype: torch.dtype, beta2: float) -> float:
 
 class RecipeLR(LambdaLR):
     """Learning-rate scheduler that multiplies the rate of each group by `Recipe.factor`.
+
+    A group that is added to the optimizer later starts at its own rate and follows the schedule
+    from there.
 
     The number of warm-up steps is part of its state. A run that is resumed with another number of
     epochs keeps its warm-up, so that the learning rate does not jump. An explicit
@@ -131,6 +146,16 @@ class RecipeLR(LambdaLR):
 
         super().__init__(optimizer, factor)
 
+    def get_lr(self) -> list[Any]:
+        """The rate of each group, also of those that were added since."""
+        factor = self.lr_lambdas[0]
+        for group in self.optimizer.param_groups:
+            if "initial_lr" not in group:  # at the rate that it has had until now
+                group["initial_lr"] = group["lr"] / (factor(self.last_epoch - 1) or 1.0)
+        return [
+            group["initial_lr"] * factor(self.last_epoch) for group in self.optimizer.param_groups
+        ]
+
 
 def total_steps(trainer: L.Trainer) -> float:
     """The optimizer steps of a run; infinity if unknown. It sets up the training data."""
@@ -147,4 +172,36 @@ def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:
             f"(warmup_steps={warmup}): the learning rate ends at {total_steps / warmup:.0%} of "
             f"lr={recipe.lr:g}; train longer, set warmup_steps below {total_steps:.0f}, or leave "
             "it out (None is a tenth of the run)"
+        )
+
+
+def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer) -> None:
+    """Check that parameters that were unfrozen during a run are trained.
+
+    Args:
+        module: The module.
+        frozen: The names of the parameters that were frozen when the optimizer was made.
+        trainer: The Trainer of the run.
+
+    Raises:
+        RuntimeError: If one is in no parameter group, or DDP does not reduce its gradient; the
+            message names it.
+    """
+    unfrozen = {n: p for n, p in module.named_parameters() if n in frozen and p.requires_grad}
+    if not unfrozen:
+        return
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    name = next((n for n, p in unfrozen.items() if id(p) not in trained), None)
+    if name is not None:
+        raise RuntimeError(
+            f"{name} was frozen when the optimizer was made, and requires a gradient now, but is "
+            "in no parameter group, so it would not be trained; unfreeze it with "
+            "BaseFinetuning.unfreeze_and_add_param_group(part, optimizer)"
+        )
+    if isinstance(trainer.strategy.model, DistributedDataParallel):
+        raise RuntimeError(  # noqa: TRY004 -- the type is not what is wrong
+            f"{next(iter(unfrozen))} was frozen when the run started; DDP does not reduce its "
+            "gradient, so processes would train different weights; unfreeze it before a new run: "
+            "load the checkpoint, and call fit"
         )

@@ -21,6 +21,7 @@ from seqlearn.core.finite import FiniteSteps
 from seqlearn.core.generation import batch_sources, references, without_duplicates
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
+    check_unfrozen,
     configure_optimizer,
     make_adamw,
     total_steps,
@@ -49,6 +50,7 @@ class TrainingSteps(FiniteSteps):
     target_embedding: nn.Module | None
     metrics: Metric
     _carried: CarriedState
+    _frozen: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,6 +111,10 @@ class TrainingSteps(FiniteSteps):
         """
         if not self.training:
             self.train()
+
+    def on_train_epoch_start(self) -> None:
+        """Check that parameters that were unfrozen since the start of the run are trained."""
+        check_unfrozen(self, self._frozen, self.trainer)
 
     def on_train_batch_start(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Seed the random numbers of this step from the seed, the replica and the batch number."""
@@ -209,8 +215,8 @@ class TrainingSteps(FiniteSteps):
         The schedule of the recipe multiplies the learning rate of any optimizer.
 
         Args:
-            groups: All parameters as parameter groups of torch: matrices with the weight decay of
-                the recipe; biases, norms and embeddings with none.
+            groups: All parameters that require a gradient, as parameter groups of torch: matrices
+                with the weight decay of the recipe; biases, norms and embeddings with none.
 
         Example::
 
@@ -222,6 +228,7 @@ class TrainingSteps(FiniteSteps):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of `make_optimizer` with the schedule of the recipe."""
+        self._frozen = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
         return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
 
     def _total_steps(self) -> float:

@@ -1,7 +1,7 @@
 """The data module for all tasks, its field types and its sources."""
 
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder
-from seqlearn.data.fields import Classes, Field, Text, Vector
+from seqlearn.data.fields import Classes, Field, Text
 from seqlearn.data.module import SequenceDataModule
 from seqlearn.data.series_field import Series
 from seqlearn.data.sources.dates import Dates
@@ -15,6 +15,7 @@ from seqlearn.data.sources.tables import Stream
 from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
 from seqlearn.data.sources.waveforms import Waveforms
+from seqlearn.data.vector_field import Vector
 
 __all__ = [
     "ArrayEncoder",

@@ -133,8 +133,17 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
 
 
+_NOT_IN_TRAINING = "does not occur in the training split, which has"
+
+
 class ClassEncoder(_FileEncoder):
-    """Encodes labels as class ids; `weights` are those of the field `Classes`.
+    """Encodes labels as class ids.
+
+    Args:
+        side: The labels.
+        describe_row: Describes a row in errors.
+        weights: The class weights of the field `Classes`.
+        given: Whether the labels were given, so that training may lack some.
 
     Attributes:
         counts: Number of examples of each class.
@@ -147,8 +156,11 @@ class ClassEncoder(_FileEncoder):
         side: ClassesSpec,
         describe_row: DescribeRow,
         weights: str | Mapping[str, float] | None = None,
+        *,
+        given: bool = False,
     ) -> None:
         super().__init__(side, is_target=True)
+        self._given = given
         self._weights = weights
         self._ids = {label: number for number, label in enumerate(side.labels)}
         self._describe_row = describe_row
@@ -166,10 +178,11 @@ class ClassEncoder(_FileEncoder):
         """
         for number, label in enumerate(values):
             if label not in self._ids:
+                known = "is not one of" if self._given else _NOT_IN_TRAINING
+                advice = "" if self._given else ", or add training examples of it"
                 raise ValueError(
-                    f"{self._describe_row(row + number)}: the label {label!r} does not occur in "
-                    f"the training split, which has {list(self._ids)[:10]}; correct it, or add "
-                    "training examples of it"
+                    f"{self._describe_row(row + number)}: the label {label!r} {known} "
+                    f"{list(self._ids)[:10]}; correct it{advice}"
                 )
         return [self._ids[label] for label in values]
 
@@ -187,7 +200,12 @@ class ClassEncoder(_FileEncoder):
         if split != "train":
             return spec
         lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
-        if lost:
+        if lost and self._given and self._weights is not None:
+            raise ValueError(
+                f"weights: the training split has no example of the label {lost[0]!r}; leave "
+                "weights out, or add examples"
+            )
+        if lost and not self._given:
             raise ValueError(
                 f"max_length: all training examples of the label {lost[0]!r} are longer and are "
                 "dropped; raise it, or take the label out"

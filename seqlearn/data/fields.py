@@ -1,4 +1,4 @@
-"""Field types of the two sides of an example: `Text`, `Classes` and `Vector`.
+"""Field types of the two sides of an example: the base class, `Text` and `Classes`.
 
 A field is an immutable dataclass of plain data, so that it can be written in YAML. The data module
 derives a side of the `SequenceSpec` from the field and the training split.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
-
-import numpy as np
 
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.data.cache import file_digest
 from seqlearn.data.column_encoders import (
-    ArrayEncoder,
     ClassEncoder,
     ColumnEncoder,
     DescribeRow,
@@ -24,9 +21,8 @@ from seqlearn.data.column_encoders import (
 )
 from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
-from seqlearn.spec import ClassesSpec, SideSpec, TextSpec, VectorSpec
+from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
 from seqlearn.spec.raw_inputs import check_surrogates
-from seqlearn.spec.scaling import fit_scaling
 
 OVERFLOW = ("error", "drop", "truncate")
 
@@ -74,6 +70,16 @@ class Field(ABC):
             is_target: Whether this side is the target.
         """
 
+    def with_spec(self, spec: Any) -> Field:
+        """A field with these options that takes vocabulary, labels or scaling from a spec.
+
+        Hook: fields that learn nothing from the data need not override it.
+
+        Raises:
+            ValueError: If the field does not support it.
+        """
+        raise ValueError(f"{type(self).__name__} cannot take {spec} from a trained model")
+
 
 @dataclass(frozen=True)
 class Text(Field):
@@ -83,7 +89,8 @@ class Text(Field):
         tokenizer: `"char"` (one token per Unicode code point), `"word"` (split at whitespace),
             `"bpe"` (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019,
             which covers every text), or the path of a pretrained `tokenizer.json` or SentencePiece
-            `.model` (its ids are changed so that 0 to 3 are padding, unknown, start and end).
+            `.model` (its ids are changed so that 0 to 3 are padding, unknown, start and end), or
+            the JSON of a tokenizer (`from_spec`).
         vocab_size: Number of ids, the four reserved ones included. `None` means all tokens for
             `"char"` and `"word"`, and 8000 for `"bpe"`, or fewer if the data does not support more.
         lowercase: Whether the tokenizer lower-cases its input. References are not changed.
@@ -127,13 +134,37 @@ class Text(Field):
             )
         if self.tokenizer not in TRAINED and (self.vocab_size is not None or self.lowercase):
             raise ValueError(
-                f"the tokenizer file {self.tokenizer!r} defines its own vocabulary and "
+                f"the tokenizer file {self.tokenizer[:60]!r} defines its own vocabulary and "
                 "lower-casing; remove vocab_size and lowercase (or use one of "
                 f"{', '.join(TRAINED)})"
             )
 
     def __repr__(self) -> str:
-        return _short(self)
+        held = f"<{len(self.tokenizer)} characters of JSON>"
+        return short_repr(self).replace(repr(self.tokenizer), held, int(_is_json(self.tokenizer)))
+
+    @classmethod
+    def from_spec(cls, spec: TextSpec) -> Text:
+        """The field of a trained model's tokenizer and vocabulary.
+
+        Args:
+            spec: A side of the spec of the model, such as `model.spec.source`.
+
+        Raises:
+            ValueError: If the spec is not that of a text with a tokenizer.
+
+        Example:
+            >>> spec = Text("char").make_spec(lambda: iter(["abc"]))
+            >>> Text.from_spec(spec).make_spec(lambda: iter(["other"])) == spec
+            True
+        """
+        return cls().with_spec(spec)
+
+    def with_spec(self, spec: Any) -> Text:
+        """This field with the tokenizer of a spec; see `from_spec`."""
+        if not isinstance(spec, TextSpec) or spec.tokenizer is None:
+            raise ValueError(f"expected the spec of a text with a tokenizer, got {spec}")
+        return replace(self, tokenizer=spec.tokenizer, vocab_size=None, lowercase=False)
 
     def check(self, value: object) -> None:
         """Check that a value is a text.
@@ -143,13 +174,13 @@ class Text(Field):
         """
         if not isinstance(value, str):
             raise ValueError(  # noqa: TRY004 (bad data)
-                f"expected a string, got {_brief(value)}; convert it with str"
+                f"expected a string, got {brief(value)}; convert it with str"
             )
         check_surrogates(value)
 
     def digest(self) -> str | None:
         """That of the tokenizer's file, if it is read from one."""
-        if self.tokenizer in TRAINED:
+        if self.tokenizer in TRAINED or _is_json(self.tokenizer):
             return None
         load_tokenizer(self.tokenizer)  # so that its errors come first
         return file_digest(self.tokenizer)
@@ -158,6 +189,8 @@ class Text(Field):
         """A `TextSpec` with the tokenizer, which is trained on the values or read."""
         if self.tokenizer in TRAINED:
             return text_spec(train_tokenizer(self, values()))
+        if _is_json(self.tokenizer):
+            return text_spec(self.tokenizer)
         return text_spec(load_tokenizer(self.tokenizer))
 
     def make_column_encoder(
@@ -169,13 +202,15 @@ class Text(Field):
 
 @dataclass(frozen=True)
 class Classes(Field):
-    """A class label. The classes are the labels of the training split, sorted.
+    """A class label. The classes are the labels of the training split, sorted, unless given.
 
     Attributes:
         weights: Class weights of the training loss: `None` (all equal), `"balanced"` (inversely
             proportional to the class frequency), or a positive number for each label. They are
             scaled to a mean of 1 over the training examples. Validation and test metrics are not
             weighted.
+        labels: The labels in the order of their ids, of which the training split may lack some;
+            `None` are those of the training split.
 
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
@@ -188,8 +223,11 @@ class Classes(Field):
     spec_type: ClassVar[type[SideSpec]] = ClassesSpec
 
     weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", ClassesSpec(tuple(self.labels)).labels)
         if isinstance(self.weights, Mapping):
             plain = {str(label): float(weight) for label, weight in self.weights.items()}
             for label, weight in plain.items():
@@ -205,7 +243,18 @@ class Classes(Field):
             )
 
     def __repr__(self) -> str:
-        return _short(self)
+        return short_repr(self)
+
+    @classmethod
+    def from_spec(cls, spec: ClassesSpec) -> Classes:
+        """The field of a trained model's labels, `model.spec.target`."""
+        return cls().with_spec(spec)
+
+    def with_spec(self, spec: Any) -> Classes:
+        """This field with the labels of a spec."""
+        if not isinstance(spec, ClassesSpec):
+            raise ValueError(f"expected the spec of classes, got {spec}")  # noqa: TRY004
+        return replace(self, labels=spec.labels)
 
     def check(self, value: object) -> None:
         """Check that a value is a label.
@@ -216,7 +265,7 @@ class Classes(Field):
         if not isinstance(value, str) or not value:
             advice = "fill it in" if isinstance(value, str) else "convert it with str"
             raise ValueError(
-                f"expected a label (a string that is not empty), got {_brief(value)}; {advice}"
+                f"expected a label (a string that is not empty), got {brief(value)}; {advice}"
             )
         if value != value.strip():
             raise ValueError(
@@ -229,87 +278,20 @@ class Classes(Field):
         return None
 
     def make_spec(self, values: Callable[[], Iterator[Any]]) -> ClassesSpec:
-        """A `ClassesSpec` with the labels of the training split, sorted."""
+        """A `ClassesSpec` with the labels."""
+        if self.labels is not None:
+            return ClassesSpec(self.labels)
         return ClassesSpec(tuple(sorted(set(values()))))
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
     ) -> ColumnEncoder:
         """An encoder of labels to class ids."""
-        return ClassEncoder(spec, describe_row, self.weights)
+        given = self.labels is not None
+        return ClassEncoder(spec, describe_row, self.weights, given=given)
 
 
-@dataclass(frozen=True)
-class Vector(Field):
-    """A vector of numbers.
-
-    Attributes:
-        size: Number of elements of each vector.
-        normalize: Whether models read and predict vectors with zero mean and unit variance. Mean
-            and deviation of each element are those of the training split; the spec keeps them.
-
-    Raises:
-        TypeError: If `size` is not a whole number.
-        ValueError: If `size` is not positive.
-
-    Example:
-        >>> Vector(90)
-        Vector(size=90)
-    """
-
-    spec_type: ClassVar[type[SideSpec]] = VectorSpec
-
-    size: int
-    normalize: bool = False
-
-    def __repr__(self) -> str:
-        return _short(self)
-
-    def __post_init__(self) -> None:
-        convert_fields(self)
-        if self.size < 1:
-            raise ValueError(f"expected vectors of at least one number, got size={self.size}")
-
-    def check(self, value: object) -> None:
-        """Check that a value is a vector of this size.
-
-        Raises:
-            ValueError: If `value` is not `size` numbers, or one of them is not finite as float32.
-        """
-        try:
-            with np.errstate(over="ignore"):
-                vector = np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"expected {self.size} numbers, got {_brief(value)}") from error
-        if vector.shape != (self.size,):
-            raise ValueError(
-                f"expected a vector of {self.size} numbers, got one of shape {vector.shape}"
-            )
-        if not np.isfinite(vector).all():
-            index = int(np.flatnonzero(~np.isfinite(vector))[0])
-            raise ValueError(
-                f"expected finite numbers, got {vector[index]} at position {index + 1}; "
-                "remove or replace it"
-            )
-
-    def digest(self) -> str | None:
-        """None."""
-        return None
-
-    def make_spec(self, values: Callable[[], Iterator[Any]]) -> VectorSpec:
-        """A `VectorSpec` of this size, with mean and deviation if `normalize` is set."""
-        if not self.normalize:
-            return VectorSpec(self.size)
-        return VectorSpec(self.size, *fit_scaling(map(np.asarray, values()), self.size))
-
-    def make_column_encoder(
-        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
-    ) -> ColumnEncoder:
-        """An encoder of vectors in single precision."""
-        return ArrayEncoder(spec, describe_row, is_target=is_target)
-
-
-def _short(one: Any) -> str:
+def short_repr(one: Any) -> str:
     """The `repr` of a field, without default values."""
     arguments = [
         f"{f.name}={getattr(one, f.name)!r}"
@@ -319,5 +301,11 @@ def _short(one: Any) -> str:
     return f"{type(one).__name__}({', '.join(arguments)})".replace("(tokenizer=", "(")
 
 
-def _brief(value: object) -> str:
+def _is_json(tokenizer: str) -> bool:
+    """Whether a tokenizer is given by its JSON."""
+    return tokenizer.startswith("{")
+
+
+def brief(value: object) -> str:
+    """The type and the start of a value, for errors."""
     return f"{type(value).__name__} {str(value)[:40]!r}"

@@ -33,17 +33,17 @@ from seqlearn.data.describe import describe
 from seqlearn.data.encoded import BatchDataset, EncodedDataset
 from seqlearn.data.fields import Field
 from seqlearn.data.loader import ResumableLoader, SequenceLoader, TrainingLoader
-from seqlearn.data.plain_arguments import PlainArguments
 from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.data.same_on_ranks import check_same_on_ranks
+from seqlearn.data.trained_spec import TakesSpec
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec, SourceSpec, TargetSpec, task_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
 
 
-class SequenceDataModule(PlainArguments, ABC):
+class SequenceDataModule(TakesSpec, ABC):
     """Data for every task. A source is a subclass with the one method `examples`.
 
     Args:

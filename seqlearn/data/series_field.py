@@ -13,7 +13,7 @@ from seqlearn.data.fields import Field
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import SeriesSpec, SideSpec
 from seqlearn.spec.raw_inputs import to_series
-from seqlearn.spec.scaling import fit_scaling
+from seqlearn.spec.scaling import check_scaling, fit_scaling
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Series(Field):
             deviation are computed over all time steps of the training split and kept in the spec.
         missing: Whether numbers may be missing (NaN). Models then read the mean in their place, and
             a flag for each number that says whether it is there. If not, NaN is an error.
+        mean: The mean of each number, instead of that of the training split.
+        std: The deviation of each number.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If `size` is not positive.
+        ValueError: If `size` is not positive, or `mean` and `std` do not have `size` numbers.
 
     Example:
         >>> Series(12, missing=True)
@@ -41,15 +43,30 @@ class Series(Field):
     size: int
     normalize: bool = True
     missing: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         convert_fields(self)
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
+        check_scaling(self)
 
     def __repr__(self) -> str:
         missing = ", missing=True" if self.missing else ""
         return f"Series(size={self.size}{'' if self.normalize else ', normalize=False'}{missing})"
+
+    @classmethod
+    def from_spec(cls, spec: SeriesSpec) -> Series:
+        """The field of a trained model's size and scaling, `model.spec.source`."""
+        return cls(spec.size).with_spec(spec)
+
+    def with_spec(self, spec: Any) -> Series:
+        """This field with the scaling of a spec."""
+        if not isinstance(spec, SeriesSpec) or spec.size != self.size:
+            raise ValueError(f"expected the spec of series of {self.size} numbers, got {spec}")
+        scaled = spec.mean is not None
+        return replace(self, normalize=scaled, missing=spec.missing, mean=spec.mean, std=spec.std)
 
     def check(self, value: Any) -> None:
         """Check that a value is a series of this size with at least one time step.
@@ -70,8 +87,8 @@ class Series(Field):
 
     def make_spec(self, values: Callable[[], Iterator[Any]]) -> SeriesSpec:
         """A `SeriesSpec` of this size, with mean and deviation if `normalize` is set."""
-        spec = SeriesSpec(self.size, missing=self.missing)
-        if not self.normalize:
+        spec = SeriesSpec(self.size, 0, self.mean, self.std, missing=self.missing)
+        if not self.normalize or self.mean is not None:
             return spec
         arrays = (np.asarray(value, np.float64) for value in values())
         mean, std = fit_scaling(arrays, self.size)

@@ -19,9 +19,10 @@ import babel
 from babel import Locale, UnknownLocaleError, localedata
 from babel.dates import DateTimeFormat, DateTimePattern, get_date_format
 
-from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import Example, SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
+from seqlearn.data.vector_field import Vector
 
 Task = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence"]
 

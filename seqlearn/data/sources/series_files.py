@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlearn.data.fields import Classes, Field, Text, Vector
+from seqlearn.data.fields import Classes, Field, Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.series_field import Series
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
@@ -18,6 +18,7 @@ from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays, is
 from seqlearn.data.sources.series_tables import Found, SeriesColumns, SeriesTable
 from seqlearn.data.sources.tables import Rows, split_tables
 from seqlearn.data.sources.text_files import normalize_encoding
+from seqlearn.data.vector_field import Vector
 
 SeriesSplit = tuple[Any, Any] | str | Path | Rows
 """One split: series and targets, series alone (to forecast), or a table."""

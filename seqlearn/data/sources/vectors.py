@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqlearn.data.cache import file_digest
 from seqlearn.data.columns import plain_cell
-from seqlearn.data.fields import Text, Vector
+from seqlearn.data.fields import Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.tables import KINDS, Rows, split_tables
@@ -27,6 +27,7 @@ from seqlearn.data.sources.text_files import (
     read_lines,
 )
 from seqlearn.data.sources.vector_tables import TEXTS_ONLY, is_vector_table, vector_columns
+from seqlearn.data.vector_field import Vector
 
 Task = Literal["vector-to-sequence", "sequence-to-vector"]
 VectorsAndTexts = tuple[str | Path | np.ndarray, str | Path | Sequence[str]]

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SPLITS, SequenceDataModule, Split
 from seqlearn.data.series_field import Series
+from seqlearn.data.vector_field import Vector
 
 WaveformTarget = Literal["form", "continuation", "description"]
 

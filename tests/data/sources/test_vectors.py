@@ -14,9 +14,10 @@ from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 
 import seqlearn as sl
-from seqlearn.data.fields import Classes, Text, Vector
+from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule
 from seqlearn.data.sources.vectors import Vectors
+from seqlearn.data.vector_field import Vector
 
 NUMBERS = np.array([[0.5, -1, 2], [1, 2, 3], [-4.25, 0, 1e3]])
 TEXTS = ["eine Hälfte", "zählen", "tausend"]
