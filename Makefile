@@ -82,7 +82,7 @@ clean-clones:  ## Run each make target in its own clean clone (hours)
 
 clean:  ## Remove the virtual environment, the caches, the site and the wheel
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml \
-		dist site docs/tutorials docs/assets/katex docs/assets/benchmarks
+		dist site docs/tutorials docs/results docs/assets/katex docs/assets/benchmarks
 
 # Set-up
 

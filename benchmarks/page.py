@@ -1,7 +1,8 @@
-"""The page docs/benchmarks.md from `benchmarks/results/*.json`: plots, tables and commands.
+"""The pages of results: docs/benchmarks.md from `benchmarks/results/*.json`, and docs/results/.
 
-    python -m benchmarks page            draw docs/assets/benchmarks/NAME.svg, as `make docs` does
-    python -m benchmarks page --write    also write tables and commands into the page
+    python -m benchmarks page            draw docs/assets/benchmarks/NAME.svg and copy the written
+                                         results to docs/results/, as `make docs` does
+    python -m benchmarks page --write    also write tables and commands into docs/benchmarks.md
 
 The page has, for each file, a block from `<div markdown id="result-NAME">` to `</div>`.
 A test compares the blocks with the files.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +107,23 @@ def rendered(page: str, results: dict[str, dict[str, Any]]) -> str:
     return BLOCK.sub(lambda match: block(match[1], results[match[1]]), page)
 
 
+def copy_results(folder: Path) -> None:
+    """Copy the results that are written as pages, and their logs; earlier copies are removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in sorted([*RESULTS.glob("*.md"), *RESULTS.glob("*.csv")]):
+        shutil.copy(path, folder)
+
+
 def main() -> None:
-    """Draw the plots; with `--write` also write the page."""
+    """Draw the plots and copy the results; with `--write` also write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     results = load()
     for name, found in results.items():
         draw(name, found, ROOT / "docs" / "assets" / "benchmarks")
+    copy_results(ROOT / "docs" / "results")
     if options.write:
         page = rendered(PAGE.read_text(encoding="utf-8"), results)
         PAGE.write_text(page, encoding="utf-8")

@@ -207,6 +207,16 @@ def test_a_plot_is_drawn_for_each_speed(tmp_path: Path) -> None:
     assert not (tmp_path / "y.svg").exists()
 
 
+def test_written_results_are_copied_and_replace_earlier_copies(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "renamed.md").touch()
+    page.copy_results(folder)
+    names = {path.name for path in folder.iterdir()}
+    assert {"dates.md", "multi30k-de-en-lstm.csv"} <= names
+    assert "renamed.md" not in names
+
+
 @pytest.mark.slow
 def test_a_training_benchmark_runs_from_start_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -28,7 +28,8 @@ PAGES = sorted(
     + [
         path
         for path in (ROOT / "docs").rglob("*.md")
-        if "tutorials" not in path.parts and path.name not in {"glossary.md", "changelog.md"}
+        if not {"tutorials", "results"} & {*path.relative_to(ROOT).parts}  # made by `make docs`
+        and path.name not in {"glossary.md", "changelog.md"}
     ]
 )
 

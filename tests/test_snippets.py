@@ -152,6 +152,9 @@ def test_the_laws_page_shows_a_law_as_it_is_reported():
 def test_the_pages_are_those_of_the_site():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     named = set(re.findall(r"[\w/-]+\.md", str(site["nav"])))
-    ours = {f"docs/{path}" for path in named if not path.startswith("tutorials/")}
+    made = ("tutorials/", "results/")  # by `make docs`
+    ours = {f"docs/{path}" for path in named if not path.startswith(made)}
     assert set(PAGES) == {"README.md"} | ours
     assert all(Path(ROOT / page).is_file() for page in PAGES)
+    results = {f"results/{path.name}" for path in (ROOT / "benchmarks/results").glob("*.md")}
+    assert results == {path for path in named if path.startswith("results/")}
