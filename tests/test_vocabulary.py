@@ -96,6 +96,8 @@ def texts() -> Iterator[tuple[str, str]]:
     """The sources, configurations and pages, each with its path."""
     found = [path for pattern in PATTERNS for path in sorted(ROOT.glob(pattern))]
     for path in found:
+        if path.parent == ROOT / "docs" / "results":  # made by `make docs`, from benchmarks/results
+            continue
         yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
 
