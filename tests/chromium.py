@@ -44,6 +44,7 @@ class Page:
     def __init__(self, loop: asyncio.AbstractEventLoop, line: WebSocketClientConnection) -> None:
         self.loop, self.line, self.numbers = loop, line, itertools.count(1)
         self.wrong: list[str] = []
+        self.allowed = ("file:", "data:", "blob:", "about:")
         self.downloads = Path()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -59,8 +60,8 @@ class Page:
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
-    def open(self, path: Path, *, width: int = 1280, dark: bool = False) -> None:
-        """Open a file from the file system, at a width, in a mode."""
+    def open(self, place: Path | str, *, width: int = 1280, dark: bool = False) -> None:
+        """Open a file from the file system, or an address, at a width, in a mode."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
@@ -68,7 +69,7 @@ class Page:
         self.call("Emulation.setTouchEmulationEnabled", enabled=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=place.as_uri() if isinstance(place, Path) else place)
         self.run(
             "new Promise(done => document.readyState === 'complete' ? done() : "
             "addEventListener('load', () => done()))"
@@ -149,7 +150,7 @@ class Page:
             self.wrong.append(f"a dialog: {about['message']}")
         elif event == "Network.requestWillBeSent":
             url = about["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:", "about:")):
+            if not url.startswith(self.allowed):
                 self.wrong.append(f"request: {url}")
 
 

@@ -51,8 +51,8 @@ MAY_IMPORT = {
     | {"introspect", "plain_data", "atomic_files"},
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
-    "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation"}
-    | {"atomic_files", "version"},
+    "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation", "introspect"}
+    | {"atomic_files", "version", "data"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
     | {"atomic_files"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}

@@ -18,8 +18,8 @@ def export(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="seqlearn export",
         description="Write a model as a folder for deployment, with its tokenizers and labels: "
-        "graphs of encoder and decoder step (onnx, torch-export), or a model of CTranslate2. "
-        "seqlearn.export.load_exported(FOLDER) runs it.",
+        "graphs of encoder and decoder step (onnx, torch-export), or a model of CTranslate2, which "
+        "seqlearn.export.load_exported(FOLDER) runs; or a page that runs the model in a browser.",
     )
     parser.add_argument("checkpoint", help=SAVED)
     parser.add_argument(
@@ -47,8 +47,17 @@ def export(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--quantization", help="ctranslate2: how weights are stored and multiplied, such as int8"
     )
+    parser.add_argument(
+        "--examples", nargs="+", help="page: texts to choose from; the page opens with the first"
+    )
+    parser.add_argument("--title", help="page: its title")
+    parser.add_argument(
+        "--runtime",
+        help="page: a folder with the files of onnxruntime-web; downloaded if not given",
+    )
     options = parser.parse_args(argv)
-    given = {name: getattr(options, name) for name in ("record", "head_mask", "quantization")}
+    names = ("record", "head_mask", "quantization", "examples", "title", "runtime")
+    given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_module(options.checkpoint, options.model)

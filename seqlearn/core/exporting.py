@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,7 +48,7 @@ class Exports:
     ) -> Path:
         """Write the module as a folder that runs without it, for deployment.
 
-        `seqlearn.export.load_exported(path)` runs the folder of every format: it has `generate`
+        `seqlearn.export.load_exported(path)` runs the folder (but for `"page"`): it has `generate`
         with greedy and beam search, `classify` and `predict` for raw sources. The folder contains
         the tokenizers, labels and decoding options.
 
@@ -58,7 +58,8 @@ class Exports:
         Args:
             path: A new or empty folder, or an earlier export, which is replaced.
             format: `"onnx"` and `"torch-export"` hold a graph of the encoder and one of a decoder
-                step, for every architecture of seqlearn; `"ctranslate2"` is for the `Transformer`.
+                step, for every architecture of seqlearn; `"ctranslate2"` is for the `Transformer`;
+                `"page"` runs in a browser (see `to_page`).
             options: `record=("attention", "states", "gates")` adds these outputs to the graphs,
                 `head_mask=True` an input that weights the heads of attention;
                 `quantization="int8"` is for `"ctranslate2"`.
@@ -88,3 +89,54 @@ class Exports:
             raise TypeError(f"format {format!r} has no option {wrong[0]}; its options: {names}")
         exporter(self, path, **options)
         return Path(path)
+
+    def to_page(
+        self,
+        path: str | os.PathLike[str],
+        examples: Sequence[str],
+        *,
+        title: str = "seqlearn",
+        about: str = "",
+        opens: str | None = None,
+        runtime: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """Write a page in which a reader runs the model: a folder for any static web server.
+
+        The page asks for a text, answers with greedy search, and shows attention weights, states
+        and gates of this very answer in the viewer; heads of attention can be switched off. It
+        loads the model and the runtime (14 MB) on a click, and nothing from another host.
+
+        Args:
+            path: A new or empty folder, or an earlier export, which is replaced.
+            examples: Texts to choose from; the page opens with the first.
+            title: The title of the page.
+            about: A sentence below the title.
+            opens: The picture of the viewer that is shown first; see `Recording.to_html`.
+            runtime: A folder with the two files of onnxruntime-web that the page needs; without it
+                they are downloaded once.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If the model does not map a text to a text or a class, has a tokenizer that
+                is not one of seqlearn's, there is no example, or the viewer has no such picture.
+            TypeError: If the decoder is not one of seqlearn's.
+            FileExistsError: If the folder contains other files.
+            ConnectionError: If the runtime cannot be downloaded.
+            ModuleNotFoundError: If a package of the extra `export` is not installed.
+
+        Example::
+
+            model.to_page("page", ["Sunday, November 22, 2026"], title="Dates")
+            # then, for example: python -m http.server --directory page
+        """
+        return self.export(
+            path,
+            "page",
+            examples=examples,
+            title=title,
+            about=about,
+            opens=opens,
+            runtime=runtime,
+        )

@@ -11,6 +11,7 @@ import os
 from seqlearn.core.exporting import register_format
 from seqlearn.export.ctranslate2_format import export_ctranslate2
 from seqlearn.export.ctranslate2_model import CTranslate2Model
+from seqlearn.export.live_page import export_page
 from seqlearn.export.onnx_format import export_onnx
 from seqlearn.export.packages import is_installed
 from seqlearn.export.runtime import ExportedModel, read_config
@@ -21,6 +22,7 @@ __all__ = ["CTranslate2Model", "ExportedModel", "is_installed", "load_exported"]
 register_format("onnx", export_onnx)
 register_format("torch-export", export_torch)
 register_format("ctranslate2", export_ctranslate2)
+register_format("page", export_page)
 
 
 def load_exported(folder: str | os.PathLike[str]) -> ExportedModel | CTranslate2Model:

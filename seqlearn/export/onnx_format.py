@@ -38,24 +38,37 @@ def export_onnx(
     head_mask: bool = False,
 ) -> None:
     """Write `encoder.onnx` and `decoder.onnx` with what runs them; see `SequenceModule.export`."""
-    require("onnx")
-    require("onnxscript")
-    require("onnxruntime")
     check_spec(module)
-    config = config_of(module, "onnx")
     with export_folder(path) as folder:
-        config["graphs"] = {}
-        for graph in make_graphs(module, record, head_mask=head_mask):
-            if graph is None:
-                continue
-            name = graph.name
-            _write(graph, folder / f"{name}.onnx")
-            config["graphs"][name] = {"file": f"{name}.onnx", **graph_config(graph)}
-        if isinstance(graph, DecoderGraph):
-            config["graphs"] |= _write_choices(folder, module.spec.target)
-        write_config(folder, config)
+        write_graphs(module, folder, record, head_mask=head_mask)
         copy_runtime(folder)
         check_export(module, ExportedModel(folder, threads=1))
+
+
+def write_graphs(
+    module: SequenceModule, folder: Path, record: Sequence[str], *, head_mask: bool
+) -> dict[str, Any]:
+    """Write the graphs and `export.json` into a folder.
+
+    Returns:
+        The contents of `export.json`.
+
+    Raises:
+        ModuleNotFoundError: If a package of the extra `export` is not installed.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package)
+    config = config_of(module, "onnx") | {"graphs": {}}
+    for graph in make_graphs(module, record, head_mask=head_mask):
+        if graph is None:
+            continue
+        name = graph.name
+        _write(graph, folder / f"{name}.onnx")
+        config["graphs"][name] = {"file": f"{name}.onnx", **graph_config(graph)}
+    if isinstance(graph, DecoderGraph):
+        config["graphs"] |= _write_choices(folder, module.spec.target)
+    write_config(folder, config)
+    return config
 
 
 def _write(graph: Graph, path: Path) -> None:

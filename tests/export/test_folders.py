@@ -64,7 +64,7 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_lists_the_formats(tmp_path: Path) -> None:
-    said = "expected a format among 'onnx', 'torch-export', 'ctranslate2', got 'tflite'"
+    said = "expected a format among 'onnx', 'torch-export', 'ctranslate2', 'page', got 'tflite'"
     with pytest.raises(ValueError, match=said):
         make("RNN", TEXTS).export(tmp_path / "out", format="tflite")
     with pytest.raises(ValueError, match="expected a new name of a format, got 'onnx'"):

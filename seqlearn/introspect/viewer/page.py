@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+from collections.abc import Collection
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -81,26 +82,38 @@ def to_html_fragment(
             `speed` is not a positive number.
     """
     data = page_data(recording, title, opens=opens, speed=speed)
-    style = _script_json(_dense(_read(_ASSETS / "viewer.css")))
     used = {picture["kind"] for example in data["examples"] for picture in example["pictures"]}
+    return (
+        '<div class="seqlearn-viewer">'
+        f'<script type="application/json">{script_json(data)}</script>'
+        "<noscript>This picture needs JavaScript.</noscript></div>\n"
+        f"<script>{viewer_script(used)}</script>\n"
+    )
+
+
+def viewer_script(pictures: Collection[str]) -> str:
+    """The JavaScript that shows every element of the class `seqlearn-viewer`.
+
+    It shows those that the page holds when it runs, and later ones at each event
+    `seqlearn-viewer` of the document.
+
+    Args:
+        pictures: The names of the pictures that can be shown.
+    """
+    style = script_json(_dense(_read(_ASSETS / "viewer.css")))
     scripts = [_dense(_read(_ASSETS / f"{name}.js")) for name in _SHARED]
     # A block for each picture: its functions are its own.
     scripts += [
         f"{{\n{_dense(_read(picture.script))}\n}}"
         for name, picture in PICTURES.items()
-        if name in used
+        if name in pictures
     ]
     scripts.append(_dense(_read(_ASSETS / "viewer.js")))
     script = "\n".join(scripts)
-    return (
-        '<div class="seqlearn-viewer">'
-        f'<script type="application/json">{_script_json(data)}</script>'
-        "<noscript>This picture needs JavaScript.</noscript></div>\n"
-        f'<script>(() => {{\n"use strict";\nconst STYLE = {style};\n{script}\n}})();</script>\n'
-    )
+    return f'(() => {{\n"use strict";\nconst STYLE = {style};\n{script}\n}})();'
 
 
-def _script_json(data: object) -> str:
+def script_json(data: object) -> str:
     """ASCII JSON in which nothing can end a script or begin an element."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

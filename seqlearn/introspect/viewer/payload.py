@@ -136,7 +136,7 @@ def page_data(
         "title": visible_title(title),
         "opens": opens,
         "speed": float(speed),
-        "labels": {shown: escape_label(labels[name]) for shown, name in names.items()},
+        "labels": {shown: visible_title(labels[name]) for shown, name in names.items()},
         "examples": examples,
     }
 

@@ -346,4 +346,9 @@ function excerpt(example) {
   return letters.length > 40 ? letters.slice(0, 39).join("") + "…" : letters.join("");
 }
 
-for (const host of document.querySelectorAll(".seqlearn-viewer")) if (!host.shadowRoot) new Viewer(host);
+// Viewers of this page; an event announces others that are added later.
+function mount() {
+  for (const host of document.querySelectorAll(".seqlearn-viewer")) if (!host.shadowRoot) new Viewer(host);
+}
+mount();
+document.addEventListener("seqlearn-viewer", mount);
