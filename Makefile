@@ -86,7 +86,7 @@ clean:  ## Remove the virtual environment, the caches, the site and the wheel
 
 # Set-up
 
-set-up: $(DEV) $(DOCS)
+set-up: $(DEV) $(DOCS)  ## Install everything into .venv
 
 $(VENV)/.stamp-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
