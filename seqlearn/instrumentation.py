@@ -22,7 +22,7 @@ Activation = Tensor | Mapping[str, Tensor]
 
 _Activation = TypeVar("_Activation", bound=Activation)
 
-_kinds = ["attention", "states", "gates"]  # and those that are registered
+_kinds = ["attention", "states", "gates"]  # and those that `introspect` adds
 
 
 def add_kind(kind: str) -> None:
@@ -151,6 +151,8 @@ def emit(
     owner: nn.Module | str,
     value_or_fn: Activation | Callable[[], Activation],
     axes: Axes | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
     """Send an activation, or a function that computes it, to all listeners.
 
@@ -161,6 +163,8 @@ def emit(
         axes: The sequences that its axes follow: `(queries, keys)` of attention, `(steps,)` of
             states and gates. Without it a recording infers them from the sizes, which is ambiguous
             if source and target are equally long.
+        shared: Within `beams_as_queries`: whether it belongs to a source, as keys do, and is the
+            same for all of its beams.
 
     Example:
         >>> import torch
@@ -174,7 +178,7 @@ def emit(
         return
     make = value_or_fn if callable(value_or_fn) else partial(_constant, value_or_fn)
     if _listeners.beams > 1:
-        make = partial(_by_row, make, _listeners.beams)
+        make = partial(_by_row, make, _listeners.beams, shared=shared)
     for listener in _listeners.active:
         listener.on_activation(kind, owner, make, axes)
 
@@ -200,11 +204,11 @@ def _beams_as_queries(beams: int) -> Iterator[None]:
         _listeners.beams = before
 
 
-def _by_row(make: Callable[[], Activation], beams: int) -> Activation:
+def _by_row(make: Callable[[], Activation], beams: int, *, shared: bool) -> Activation:
     """An activation of sources as one of rows, which are the beams of the sources."""
 
     def unfold(tensor: Tensor) -> Tensor:
-        if tensor.ndim < 3:  # one vector for each source
+        if shared or tensor.ndim < 3:  # one vector for each source
             return tensor.repeat_interleave(beams, 0)
         return torch.unflatten(tensor, -2, (beams, -1)).movedim(-3, 1).flatten(0, 1)
 

@@ -143,7 +143,7 @@ print(f"on the character next to it {next_to_month / len(dates):.0%}")
 # A recording as the last line of a notebook cell displays itself: press play, step with the arrow
 # keys, choose another picture or another head. `recording.to_html("dates.html")` writes the same
 # page as one file that needs no network; so does the command `seqlearn view model.ckpt "Sunday,
-# November 22, 2026"`.
+# November 22, 2026"`. [The viewer](../viewer.md) lists the pictures.
 
 # %%
 recording.select(0)

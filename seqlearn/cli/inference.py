@@ -21,7 +21,7 @@ from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
 from seqlearn.cli.devices import answer_in_order, devices_of
 from seqlearn.cli.inputs import InputOptions, Item, open_input, read_items
 from seqlearn.cli.loading import SAVED, load_module
-from seqlearn.introspect import record
+from seqlearn.introspect import DETAILED, record
 
 CHUNK_LINES = 256
 """Number of lines that are answered together."""
@@ -240,7 +240,7 @@ def view(argv: Sequence[str]) -> None:
             f"seqlearn view supports sources that are texts, but {options.checkpoint} has another "
             "source; use sl.record(model) and recording.to_html(path)"
         )
-    with record(module) as recording:
+    with record(module, what=DETAILED) as recording:
         if source is None:
             outputs = module.generate(prompts=options.text, **decoding_options(options))
         elif target.needs_decoder:

@@ -22,6 +22,7 @@ from seqlearn.introspect.plots.curves import gradient_curves as gradient_curves
 from seqlearn.introspect.plots.heatmaps import state_heatmap as state_heatmap
 from seqlearn.introspect.plots.labels import Tokens as Tokens
 from seqlearn.introspect.recording._record import record as record
+from seqlearn.introspect.recording.kinds import DETAILED as DETAILED
 from seqlearn.introspect.recording.kinds import RecordedKind as RecordedKind
 from seqlearn.introspect.recording.kinds import register_kind as register_kind
 from seqlearn.introspect.recording.recording import Recording as Recording

@@ -10,6 +10,7 @@ Source: Vaswani et al. 2017, section 3.2, equation 1 (Q, K, V are `query`, `key`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -330,7 +331,27 @@ class MultiHeadAttention(nn.Module):
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
             weights = attention_weights(query, key, seen)
             weights = weights if tree is None else tree.by_row(weights)
-            return weights if self._mesh is None else gather_heads(weights, self._mesh)
+            return self._all_heads(weights)
+
+        def scores() -> Tensor:
+            seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
+            scores = attention_scores(query, key)
+            scores = scores if seen is None else scores.masked_fill(~seen, -math.inf)
+            return self._all_heads(scores if tree is None else tree.by_row(scores))
+
+        def queries() -> Tensor:
+            return self._all_heads(query if tree is None else tree.queries_by_row(query))
+
+        def of_keys(part: Tensor) -> Callable[[], Tensor]:
+            return lambda: self._all_heads(part if tree is None else tree.slots_by_row(part))
 
         emit("attention", self, weights, axes)
+        emit("scores", self, scores, axes)
+        emit("queries", self, queries, axes[:1])
+        emit("keys", self, of_keys(key), axes[1:], shared=True)
+        emit("values", self, of_keys(value), axes[1:], shared=True)
         return self.output(heads.transpose(1, 2).flatten(2))
+
+    def _all_heads(self, own: Tensor) -> Tensor:
+        """What all ranks have of their heads, `batch heads …`."""
+        return own if self._mesh is None else gather_heads(own, self._mesh)

@@ -96,6 +96,8 @@ class FusedLayer(DirectedLayer):
 class RNNLayer(FusedLayer):
     """One tanh RNN layer (Elman 1990); the state is `(h,)`. It has no gates.
 
+    The terms of its sum by name: `input` (W x_t), `state` (U h_{t-1}) and `bias` (b).
+
     Args:
         d_input: Width of the inputs.
         d_hidden: Width of the state.
@@ -107,6 +109,8 @@ class RNNLayer(FusedLayer):
         >>> outputs.shape, h.shape
         (torch.Size([2, 3, 8]), torch.Size([2, 8]))
     """
+
+    has_contributions = True
 
     def __init__(
         self, d_input: int, d_hidden: int, *, reverse: bool = False, axis: Axis | None = None
@@ -131,6 +135,18 @@ class RNNLayer(FusedLayer):
     ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
         """None."""
         return {}
+
+    def contributions(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        hidden: Float[Tensor, "batch time d_hidden"],
+        state: RecurrentState,
+    ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
+        """`input`, `state` and `bias`: the state is the tanh of their sum."""
+        _, _, b, b_state = self.kernel.parameters()
+        from_input, from_state, _ = self.preactivations(inputs, hidden, state)
+        bias = (b + b_state).expand_as(from_input)
+        return {"input": from_input - b, "state": from_state - b_state, "bias": bias}
 
 
 class GRULayer(FusedLayer):

@@ -151,14 +151,34 @@ class KeyValueCache:
         """Attention weights of each row over its own tokens, from those over the slots."""
         assert self._visible is not None
         _, beams, _ = self._visible.shape
-        visible = self._visible[:, :, : self._slots].to(torch.uint8)
-        order = visible.argsort(dim=-1, descending=True, stable=True)[
-            :, :, None, None, : self.length
-        ]
+        order = self._own_slots()[:, :, None, None]
         rows = torch.unflatten(weights, 2, (beams, -1)).transpose(
             1, 2
         )  # sources beams heads time slots
         return rows.gather(-1, order.expand(*rows.shape[:-1], -1)).flatten(0, 1)
+
+    def queries_by_row(
+        self, queries: Float[Tensor, "sources heads queries d_head"]
+    ) -> Float[Tensor, "rows heads time d_head"]:
+        """The queries of each row, from those of the beams of each source."""
+        assert self._visible is not None
+        beams = self._visible.shape[1]
+        return torch.unflatten(queries, 2, (beams, -1)).transpose(1, 2).flatten(0, 1)
+
+    def slots_by_row(
+        self, slots: Float[Tensor, "sources heads slots d_head"]
+    ) -> Float[Tensor, "rows heads length d_head"]:
+        """The keys or values of the tokens of each row, from those of the slots."""
+        order = self._own_slots().flatten(0, 1)[:, None, :, None]
+        assert self._visible is not None
+        rows = slots.repeat_interleave(self._visible.shape[1], 0)
+        return rows.gather(2, order.expand(-1, slots.shape[1], -1, slots.shape[3]))
+
+    def _own_slots(self) -> Int[Tensor, "sources beams length"]:
+        """The slots of the tokens of each beam, in order."""
+        assert self._visible is not None
+        visible = self._visible[:, :, : self._slots].to(torch.uint8)
+        return visible.argsort(dim=-1, descending=True, stable=True)[:, :, : self.length]
 
     def _allocate(self, sources: Tensor | None, added: int) -> None:
         """Move the slots in use to a new allocation, with room for `added` slots and more.

@@ -12,6 +12,7 @@ From each of them:
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -127,4 +128,12 @@ class LuongAttention(nn.Module):
         """
         weights = self.weights(query, key, mask)
         emit("attention", self, lambda: weights[:, None], axes)
+
+        def scores() -> Tensor:
+            return self.scores(query, key).masked_fill(~mask[:, None], -math.inf)[:, None]
+
+        emit("scores", self, scores, axes)
+        emit("queries", self, lambda: query[:, None], axes[:1])
+        emit("keys", self, lambda: key[:, None], axes[1:], shared=True)
+        emit("values", self, lambda: states[:, None], axes[1:], shared=True)
         return weights @ states

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,6 +55,7 @@ class DirectedLayer(nn.Module, ABC):
 
     emits_states: ClassVar[bool] = True
     has_gates: ClassVar[bool] = False
+    has_contributions: ClassVar[bool] = False  # if True, it is a `HasContributions`
 
     def __init__(
         self, state_size: tuple[int, ...], *, reverse: bool = False, axis: Axis | None = None
@@ -95,13 +96,18 @@ class DirectedLayer(nn.Module, ABC):
         hidden, final = self.run(ordered, state, mask)
         axes = None if self.axis is None else (self.axis,)
         emit("states", self, lambda: maybe_reverse(hidden), axes)
+
+        def emit_parts(kind: str, compute: Callable[..., dict[str, Tensor]]) -> None:
+            def parts() -> dict[str, Tensor]:
+                found = compute(ordered, hidden, state)
+                return {name: maybe_reverse(part) for name, part in found.items()}
+
+            emit(kind, self, parts, axes)
+
         if self.has_gates:
-
-            def gates() -> dict[str, Tensor]:
-                found = self.gates(ordered, hidden, state)
-                return {name: maybe_reverse(gate) for name, gate in found.items()}
-
-            emit("gates", self, gates, axes)
+            emit_parts("gates", self.gates)
+        if self.has_contributions:
+            emit_parts("contributions", cast(HasContributions, self).contributions)
         return maybe_reverse(hidden), final
 
     @abstractmethod
@@ -130,6 +136,18 @@ class DirectedLayer(nn.Module, ABC):
         Returns:
             By name one vector per step; empty if `has_gates` is False.
         """
+
+
+class HasContributions(Protocol):
+    """A layer whose next state is a function of a sum, the terms of which can be recorded."""
+
+    def contributions(
+        self,
+        inputs: Float[Tensor, "batch time d_input"],
+        hidden: Float[Tensor, "batch time d_hidden"],
+        state: RecurrentState,
+    ) -> dict[str, Float[Tensor, "batch time d_hidden"]]:
+        """The terms of each step by name; arguments as those of `DirectedLayer.gates`."""
 
 
 class StepLayer(DirectedLayer):

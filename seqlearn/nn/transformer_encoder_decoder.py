@@ -13,11 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seqlearn.batch import Memory
-from seqlearn.instrumentation import emit
+from seqlearn.instrumentation import Axes, emit
 from seqlearn.nn.decoder_state import PerSource, State, attend_by_source, shares_memory
 from seqlearn.nn.dropout_layer import Dropout
 from seqlearn.nn.protocols import (
@@ -223,6 +224,11 @@ class PreNormDecoderLayer(_DecoderBlock):
         return x, LayerState(past, source)
 
 
+def _emit_positions(positions: nn.Module, inputs: Tensor, start: int, axes: Axes) -> None:
+    """Report what is added to the embeddings: what becomes of embeddings that are zero."""
+    emit("positions", positions, lambda: positions(torch.zeros_like(inputs), start), axes)
+
+
 class TransformerEncoder(nn.Module):
     """The left half of figure 1.
 
@@ -256,6 +262,7 @@ class TransformerEncoder(nn.Module):
     ) -> Memory:
         """Encode embedded tokens; `mask` is True where a position is real."""
         x = self.dropout(self.positions(inputs, 0))
+        _emit_positions(self.positions, inputs, 0, ("source",))
         for layer in self.layers:
             x = layer(x, mask)
             emit("states", layer, x, ("source",))
@@ -326,6 +333,7 @@ class TransformerDecoder(nn.Module):
         position = 0 if state is None else state.position
         states = [None] * len(self.layers) if state is None else state.layers
         x = self.dropout(self.positions(inputs, position))
+        _emit_positions(self.positions, inputs, position, ("target",))
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             x, new_state = layer(x, memory, layer_state)

@@ -180,6 +180,27 @@ class TextSpec(SourceSpec, GeneratedSpec):
                 names.append(text if text and "�" not in text else str(tokenizer.id_to_token(i)))
         return names
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text in pieces, one for each id, with the space before it, if any.
+
+        Reserved ids are empty pieces. A byte that is not a whole character is shown as the
+        vocabulary names it.
+
+        Example:
+            >>> TextSpec(vocab_size=9, max_length=5).pieces([2, 4, 5])
+            ['', ' 4', ' 5']
+        """
+        ids = list(map(int, ids))
+        tokenizer = None if self.tokenizer is None else _tokenizer(self.tokenizer)
+        pieces = []
+        for i, name in zip(ids, self.tokens(ids), strict=True):
+            raw = f" {name}" if tokenizer is None else str(tokenizer.id_to_token(i))
+            begins = raw.startswith((" ", "▁", "Ġ"))
+            text = name.removeprefix(raw[0] if name == raw else " ") if begins else name
+            reserved = i < len(SPECIAL_TOKENS) and i != UNKNOWN
+            pieces.append("" if reserved else (" " if begins else "") + text)
+        return pieces
+
     @property
     def longest(self) -> int:
         """`max_length`, at least 1."""

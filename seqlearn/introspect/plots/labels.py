@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -20,11 +20,16 @@ class Tokens:
         source: The encoder's input.
         decoder_input: The decoder's input, which begins with the start symbol.
         decoder_output: The token predicted at each position (with teacher forcing: the label).
+        source_pieces: The text of the source in pieces, one for each token with the space before
+            it, if any: joined they are the text. `None` where not known.
+        output_pieces: The same of `decoder_output`.
     """
 
     source: list[str] | None = None
     decoder_input: list[str] | None = None
     decoder_output: list[str] | None = None
+    source_pieces: list[str] | None = field(default=None, compare=False)
+    output_pieces: list[str] | None = field(default=None, compare=False)
 
     def along(self, axis: Axis) -> list[str] | None:
         """The tokens along an axis, where known."""

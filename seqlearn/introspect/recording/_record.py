@@ -55,8 +55,9 @@ def record(
 
     Args:
         model: Any module.
-        what: The kinds to record: `"attention"`, `"states"`, `"gates"`, and those that you
-            registered with `introspect.register_kind`.
+        what: The kinds to record: `"attention"`, `"states"`, `"gates"`, those of
+            `introspect.DETAILED`, such as `"scores"`, and those that you registered with
+            `introspect.register_kind`.
         modules: Names of the modules to record, or patterns such as `"decoder.*.cross_attention"`;
             all, if `None`.
         device: The device of the recorded tensors; where they were computed, if `None`.

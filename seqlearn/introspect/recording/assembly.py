@@ -89,26 +89,29 @@ def assemble(steps: Sequence[Step], paths: Sequence[Sequence[int]]) -> Activatio
     """Combine the slices along each path through the steps: one row per path."""
     found: Activations = {}
     for key in {key: None for step in steps for key in step.activations}:
-        combine = _take_last if KINDS[key.kind].over_steps == "last" else _concat_paths
+        kind = KINDS[key.kind]
+        combine = _take_last if kind.over_steps == "last" else _concat_paths
         for call_index in range(max(len(step.activations.get(key, [])) for step in steps)):
             slices = [
                 (number, step.activations[key][call_index])
                 for number, step in enumerate(steps)
                 if call_index < len(step.activations.get(key, []))
             ]
-            found.setdefault(key, []).append(combine(slices, paths))
+            found.setdefault(key, []).append(combine(slices, paths, kind.padding))
     return found
 
 
-def _concat_paths(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
-    """The steps of each path one after the other in time, padded with zeros."""
+def _concat_paths(
+    slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]], padding: float
+) -> Slice:
+    """The steps of each path one after the other in time."""
     longest = max((len(path) for path in paths), default=0)
     time = sum(each.values.shape[2] for number, each in slices if number < longest)
 
     def gather(tensors: Sequence[Tensor]) -> Tensor:
         first = tensors[0]
         width = max(tensor.shape[3] for tensor in tensors)
-        whole = first.new_zeros(len(paths), first.shape[1], time, width)
+        whole = first.new_full((len(paths), first.shape[1], time, width), padding)
         start = 0
         for (number, _), tensor in zip(slices, tensors, strict=True):
             active = [row for row, path in enumerate(paths) if number < len(path)]
@@ -122,16 +125,18 @@ def _concat_paths(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[
     return _map([each for _, each in slices], gather)
 
 
-def _take_last(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]) -> Slice:
-    """The last step of each path, padded with zeros; zeros for a path without steps."""
+def _take_last(
+    slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]], padding: float
+) -> Slice:
+    """The last step of each path; padding for a path without steps."""
 
     def gather(tensors: Sequence[Tensor]) -> Tensor:
         time, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (2, 3))
-        whole = tensors[0].new_zeros(len(paths), tensors[0].shape[1], time, width)
+        whole = tensors[0].new_full((len(paths), tensors[0].shape[1], time, width), padding)
         for (number, _), tensor in zip(slices, tensors, strict=True):  # a later step overwrites
             active = [row for row, path in enumerate(paths) if number < len(path)]
             if active:
-                whole[active] = 0
+                whole[active] = padding
                 rows = [paths[row][number] for row in active]
                 whole[active, :, : tensor.shape[2], : tensor.shape[3]] = tensor[rows]
         return whole
@@ -140,7 +145,7 @@ def _take_last(slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int
 
 
 def concat_batch(key: Key, slices: Sequence[Slice]) -> Slice:
-    """Concatenate slices along `batch`, padded with zeros in time and width.
+    """Concatenate slices along `batch`, padded in time and width.
 
     Raises:
         ValueError: If they have different numbers of heads.
@@ -154,23 +159,27 @@ def concat_batch(key: Key, slices: Sequence[Slice]) -> Slice:
 
     def stack(tensors: Sequence[Tensor]) -> Tensor:
         time, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (2, 3))
-        return torch.cat(
-            [nn.functional.pad(t, (0, width - t.shape[3], 0, time - t.shape[2])) for t in tensors]
-        )
+        return torch.cat([_padded(key, t, time - t.shape[2], width) for t in tensors])
 
     return _map(slices, stack)
 
 
 def concat_time(key: Key, slices: Sequence[Slice]) -> Slice:
-    """Combine the slices of a loop along time, padded with zeros in width."""
+    """Combine the slices of a loop along time, padded in width."""
     if KINDS[key.kind].over_steps == "last":
         return slices[-1]
 
     def join(tensors: Sequence[Tensor]) -> Tensor:
         width = max(tensor.shape[3] for tensor in tensors)
-        return torch.cat([nn.functional.pad(t, (0, width - t.shape[3])) for t in tensors], 2)
+        return torch.cat([_padded(key, t, 0, width) for t in tensors], 2)
 
     return _map(slices, join)
+
+
+def _padded(key: Key, tensor: Tensor, steps: int, width: int) -> Tensor:
+    """A tensor with more steps, as wide as this."""
+    amount = (0, width - tensor.shape[3], 0, steps)
+    return nn.functional.pad(tensor, amount, value=KINDS[key.kind].padding)
 
 
 def index_rows(one: Slice, order: Sequence[int]) -> Slice:

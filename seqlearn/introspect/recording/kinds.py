@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -28,6 +29,7 @@ class RecordedKind:
         over_steps: How the tensors of successive decoding steps are combined along the second to
             last axis: `"concatenate"`, or `"last"` to keep the last step of each output.
         expose: Computes what the recording holds from the combined tensor.
+        padding: The value of positions that an example does not have.
         label: What it is called in messages, in the plural.
     """
 
@@ -36,6 +38,7 @@ class RecordedKind:
     over_steps: Literal["concatenate", "last"] = "concatenate"
     expose: Callable[[Tensor], Tensor] = field(default=_identity, compare=False)
     label: str = ""
+    padding: float = 0.0
 
     @property
     def has_keys(self) -> bool:
@@ -59,6 +62,44 @@ KINDS: dict[str, RecordedKind] = {
 
 BUILT_IN = tuple(KINDS)
 """The kinds that `record` captures by default."""
+
+_HEADS = ("batch", "heads", "time", "width")
+_TIME = ("batch", "time", "width")
+KINDS |= {
+    kind.name: kind
+    for kind in (
+        RecordedKind(
+            "scores",
+            ("batch", "heads", "query", "key"),
+            label="attention scores",
+            padding=-math.inf,
+        ),
+        RecordedKind("queries", _HEADS),
+        RecordedKind("keys", _HEADS, over_steps="last"),
+        RecordedKind("values", _HEADS, over_steps="last"),
+        RecordedKind("contributions", _TIME),
+        RecordedKind("positions", _TIME, label="position encodings"),
+    )
+}
+
+DETAILED = tuple(KINDS)
+"""Every kind that modules of seqlearn report: `record(model, what=introspect.DETAILED)`.
+
+Beside the three kinds of the default:
+
+- `scores`: what attention takes the softmax of, `batch heads query key`; −∞ where a query may not
+  attend to a key, and at padding.
+- `queries`, `keys`, `values`: the vectors that attention multiplies, `batch heads time width`; with
+  rotary positions, queries and keys after the rotation.
+- `contributions`: the terms of the sum inside the tanh of an RNN, `batch time width`: W x_t as
+  `"<module>.input"`, U h_{t-1} as `"<module>.state"`, b as `"<module>.bias"`.
+- `positions`: what a Transformer adds to its embeddings, `batch time width`.
+
+They are computed only where they are recorded. Each is in `Recording.extra`.
+"""
+
+for _name in DETAILED:
+    add_kind(_name)
 
 
 def register_kind(kind: RecordedKind) -> RecordedKind:

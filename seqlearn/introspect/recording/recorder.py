@@ -26,7 +26,7 @@ from seqlearn.introspect.recording.assembly import (
 from seqlearn.introspect.recording.axes import decoder_axes, encoder_axes
 from seqlearn.introspect.recording.kinds import BUILT_IN, KINDS
 from seqlearn.introspect.recording.recording import Recording
-from seqlearn.introspect.recording.token_names import source_names, target_names
+from seqlearn.introspect.recording.token_names import source_names, source_pieces, target_names
 from seqlearn.introspect.recording.top_k_weights import TopKWeights
 
 
@@ -50,6 +50,7 @@ class _Chunk:
     total: int
     sources: list[list[str]] | None
     width: int | None
+    pieces: list[list[str] | None] | None
     encoded: Activations = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     decoded: Activations = field(default_factory=dict)
@@ -130,7 +131,9 @@ class Recorder:
             one = source_lengths is None and source.is_floating_point()
             width = 1 if one else max(1, source.shape[1])
         sources = source_names(self._spec, source, source_lengths)
-        self._running, self._loops = _Chunk(list(outputs), total, sources, width), []
+        pieces = source_pieces(self._spec, source, source_lengths)
+        self._running = _Chunk(list(outputs), total, sources, width, pieces)
+        self._loops = []
 
     def decoding_step(self, parents: Tensor | None) -> None:
         """Store which row of the previous step each row continues."""
@@ -148,11 +151,13 @@ class Recorder:
         num_inputs = [step.num_inputs for step in chunk.steps]
         for row, path in enumerate(paths):
             source = None if chunk.sources is None else chunk.sources[row]
+            pieces = None if chunk.pieces is None else chunk.pieces[row]
             if not chunk.steps:
-                chunk.tokens.append(Tokens(source))
+                chunk.tokens.append(Tokens(source, source_pieces=pieces))
                 continue
             count = sum(num_inputs[: len(path)]) if any(num_inputs) else len(tokens[row])
-            chunk.tokens.append(Tokens(source, *target_names(self._spec, list(tokens[row]), count)))
+            fed, outputs, texts = target_names(self._spec, list(tokens[row]), count)
+            chunk.tokens.append(Tokens(source, fed, outputs, pieces, texts))
         empty = [row for row, source in enumerate(chunk.sources or []) if not source]
         for key, slices in chunk.encoded.items():
             if any(len(one.values) != len(chunk.outputs) for one in slices):
@@ -162,7 +167,8 @@ class Recorder:
                     "order"
                 )
             for one in slices:
-                one.values[empty] = 0  # for an empty source the encoder received only padding
+                # For an empty source the encoder received only padding.
+                one.values[empty] = KINDS[key.kind].padding
             stated = self._stated.get((key.kind, key.name))
             self._set_axes(key.kind, key.name, encoder_axes(key, slices, chunk.width, stated))
         for key in chunk.decoded:
@@ -225,6 +231,7 @@ class Recorder:
         recording.attention = self._attention(
             {key.name: one for key, one in whole.items() if key.kind == "attention"}
         )
+        names: dict[tuple[str, str], list[str]] = {}
         for key, one in whole.items():
             kind = KINDS[key.kind]
             values = one.values if len(kind.axes) == 4 else one.values[:, 0]
@@ -235,8 +242,9 @@ class Recorder:
             elif kind.name != "attention":
                 name = f"{key.name}.{key.gate}" if key.gate else key.name
                 recording.extra.setdefault(kind.name, {})[name] = kind.expose(values)
+                names.setdefault((kind.name, key.name), []).append(name)
         recording.tokens = self._tokens
-        self._store_axes(recording)
+        self._store_axes(recording, names)
 
     def _attention(self, weights: Mapping[str, Slice]) -> Mapping[str, Tensor]:
         if self._options.top_k is None:
@@ -249,12 +257,15 @@ class Recorder:
             }
         )
 
-    def _store_axes(self, recording: Recording) -> None:
+    def _store_axes(
+        self, recording: Recording, names: Mapping[tuple[str, str], Sequence[str]]
+    ) -> None:
         for (kind, name), axes in self._axes.items():
             if axes is None:
                 continue
             if kind not in BUILT_IN:
-                recording.extra_axes.setdefault(kind, {})[name] = axes
+                for each in names.get((kind, name), []):
+                    recording.extra_axes.setdefault(kind, {})[each] = axes
             elif kind == "attention":
                 recording.axes[name] = (axes[0], axes[1])
             elif axes[0] != "pooled":

@@ -46,8 +46,8 @@ class Recording:
             known.
         time_axis: By module name, which sequence its states and gates follow, where known.
         stated: Names of the modules that state their axes; those of other modules are inferred.
-        extra: By kind and module name, the tensors of kinds that were registered with
-            `register_kind`.
+        extra: By kind and module name, the tensors of the other kinds of `introspect.DETAILED` and
+            of those that were registered with `register_kind`.
         extra_axes: By kind and module name, which sequences the axes of these tensors follow,
             where known.
 

@@ -26,6 +26,21 @@ def token_names(side: Any, ids: Iterable[int]) -> list[str]:
     return list(tokens(ids)) if callable(tokens) else [str(i) for i in ids]
 
 
+def token_pieces(side: Any, ids: Iterable[int]) -> list[str] | None:
+    """The text of token ids in pieces; see `TextSpec.pieces`.
+
+    Args:
+        side: One side of a spec, or any object with a method `pieces(ids)`.
+        ids: Token ids.
+
+    Example:
+        >>> print(token_pieces(None, [4, 5]))
+        None
+    """
+    pieces = getattr(side, "pieces", None)
+    return list(pieces(ids)) if callable(pieces) else None
+
+
 def source_names(
     spec: Any, source: Tensor | None, lengths: Tensor | None
 ) -> list[list[str]] | None:
@@ -48,7 +63,21 @@ def source_names(
     return [token_names(getattr(spec, "source", None), row) for row in ids]
 
 
-def target_names(spec: Any, ids: list[int], num_inputs: int) -> tuple[list[str], list[str]]:
+def source_pieces(
+    spec: Any, source: Tensor | None, lengths: Tensor | None
+) -> list[list[str] | None] | None:
+    """The text of each source in pieces; see `token_pieces`. Arguments as of `source_names`."""
+    if source is None:
+        return None
+    if lengths is None or source.is_floating_point() or source.ndim > 2:
+        return [None] * len(source)
+    ids = [row[:length] for row, length in zip(source.tolist(), lengths.tolist(), strict=True)]
+    return [token_pieces(getattr(spec, "source", None), row) for row in ids]
+
+
+def target_names(
+    spec: Any, ids: list[int], num_inputs: int
+) -> tuple[list[str], list[str], list[str] | None]:
     """The names of the decoder's inputs and of its outputs.
 
     Args:
@@ -58,7 +87,9 @@ def target_names(spec: Any, ids: list[int], num_inputs: int) -> tuple[list[str],
 
     Returns:
         The inputs and, shifted by one, the outputs; the end symbol is an output, never an input.
+        Also the text of the outputs in pieces, where known.
     """
     side = getattr(spec, "target", None)
     whole = ids if ids[-1:] == [END] or len(ids) > num_inputs else [*ids, END]
-    return token_names(side, whole[:-1][:num_inputs]), token_names(side, whole[1:][:num_inputs])
+    fed, outputs = whole[:-1][:num_inputs], whole[1:][:num_inputs]
+    return token_names(side, fed), token_names(side, outputs), token_pieces(side, outputs)

@@ -11,6 +11,7 @@ from seqlearn.introspect.viewer.pictures import Picture, PictureData, register_p
 _LSTM = {"input", "forget", "output", "candidate", "cell"}
 _GRU = {"reset", "update", "candidate"}
 _CROSS = ["target", "source"]
+_NOTHING = 1e-6  # the largest absolute value of vectors that are zero
 
 
 def _parent(name: str) -> str:
@@ -35,6 +36,72 @@ def _recurrent(example: Mapping[str, Any]) -> dict[str, str]:
 def _last_layers(example: Mapping[str, Any]) -> dict[str, str]:
     """The last recurrent layer of the source and of the target, as far as there are any."""
     return {time: name for name, time in _recurrent(example).items()}
+
+
+def _directions(example: Mapping[str, Any], name: str) -> list[str] | None:
+    """The layers of both directions whose states a layer joins; `None` if it has one direction."""
+    both = [f"{name}.forward_layer", f"{name}.backward_layer"]
+    recorded = {one["name"] for one in example["states"]}
+    return both if recorded.issuperset(both) else None
+
+
+def rnn_cell(example: Mapping[str, Any]) -> list[PictureData]:
+    """The inside of a tanh cell, where the terms of its sum were recorded."""
+    terms = {one["name"] for one in example["extra"] if one["kind"] == "contributions"}
+    choices = [
+        one["name"]
+        for one in example["states"]
+        if terms.issuperset(f"{one['name']}.{term}" for term in ("input", "state", "bias"))
+    ]
+    return [{"choices": choices}] if choices else []
+
+
+def lstm_chain(example: Mapping[str, Any]) -> list[PictureData]:
+    """Three steps of an LSTM side by side."""
+    choices = [one["name"] for one in example["gates"] if set(one["gates"]) == _LSTM]
+    return [{"choices": choices}] if choices else []
+
+
+def all_states(example: Mapping[str, Any]) -> list[PictureData]:
+    """Encoder and decoder with attention to all states of the encoder."""
+    return [
+        {
+            "attention": one["attention"],
+            "source": one["source"],
+            "target": one["target"],
+            "directions": _directions(example, one["source"]),
+        }
+        for one in cross_attention_steps(example)
+    ]
+
+
+def any_attention(example: Mapping[str, Any]) -> list[PictureData]:
+    """Attention in general: query, keys, weights and values; opens at the last cross-attention."""
+    return all_heads(example)
+
+
+def query_key_value(example: Mapping[str, Any]) -> list[PictureData]:
+    """Query, key and value of one head, where they were recorded."""
+    recorded = [
+        {one["name"] for one in example["vectors"] if one["kind"] == kind}
+        for kind in ("queries", "keys", "values")
+    ]
+    choices = [
+        one["name"]
+        for one in example["attention"]
+        if len(one["heads"]) > 1 and all(one["name"] in names for names in recorded)
+    ]
+    return [{"choices": choices, "opens": choices[-1]}] if choices else []
+
+
+def positions(example: Mapping[str, Any]) -> list[PictureData]:
+    """The map of position encodings; rotary positions add nothing to the embeddings."""
+    choices = [
+        one["name"]
+        for one in example["extra"]
+        if one["kind"] == "positions" and one["scale"] > _NOTHING
+    ]
+    return [{"choices": choices}] if choices else []
 
 
 def cross_attention_steps(example: Mapping[str, Any]) -> list[PictureData]:
@@ -77,7 +144,10 @@ def context_vector(example: Mapping[str, Any]) -> list[PictureData]:
     vectors = [s["name"] for s in example["states"] if s["time"] is None and s["steps"] == 1]
     if not vectors or not {"source", "target"} <= set(layers):
         return []
-    return [{"vector": vectors[0], "source": layers["source"], "target": layers["target"]}]
+    source = layers["source"]
+    directions = _directions(example, source)
+    both = {"source": source, "target": layers["target"], "directions": directions}
+    return [{"vector": vectors[0]} | both]
 
 
 def gates(example: Mapping[str, Any]) -> list[PictureData]:
@@ -89,7 +159,10 @@ def gates(example: Mapping[str, Any]) -> list[PictureData]:
 def unrolled_rnn(example: Mapping[str, Any]) -> list[PictureData]:
     """A recurrent layer unrolled in time."""
     choices = list(_recurrent(example))
-    return [{"choices": choices}] if choices else []
+    joined = [name for name in choices if _directions(example, name)]
+    if not choices:
+        return []
+    return [{"choices": choices, "joined": joined, "opens": (joined or choices)[0]}]
 
 
 def all_heads(example: Mapping[str, Any]) -> list[PictureData]:
@@ -103,11 +176,17 @@ def all_heads(example: Mapping[str, Any]) -> list[PictureData]:
 
 for _find in (
     cross_attention_steps,
+    all_states,
     multi_head_per_token,
+    query_key_value,
     context_vector,
     gates,
+    lstm_chain,
+    rnn_cell,
     unrolled_rnn,
+    any_attention,
     all_heads,
+    positions,
 ):
     _folder = files("seqlearn.introspect.viewer") / "assets" / "pictures"
     register_picture(Picture(_find.__name__, _folder / f"{_find.__name__}.js", _find))

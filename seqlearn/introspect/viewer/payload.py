@@ -11,7 +11,14 @@ from torch import Tensor
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer.layer_names import readable_names
 from seqlearn.introspect.viewer.pictures import check_opens, find_pictures
-from seqlearn.introspect.viewer.quantise import Packed, pack_vectors, pack_weights
+from seqlearn.introspect.viewer.quantise import (
+    MAX_DENSE,
+    Packed,
+    pack_scores,
+    pack_vectors,
+    pack_weights,
+)
+from seqlearn.introspect.viewer.token_texts import guessed_pieces, unit_of
 
 
 @runtime_checkable
@@ -29,6 +36,14 @@ class TokensOfExample(Protocol):
     @property
     def decoder_output(self) -> list[str] | None:
         """The token predicted at each position."""
+
+    @property
+    def source_pieces(self) -> list[str] | None:
+        """The source in pieces, one for each token, `None` where not known."""
+
+    @property
+    def output_pieces(self) -> list[str] | None:
+        """The predicted text in pieces, one for each token, `None` where not known."""
 
 
 @runtime_checkable
@@ -84,7 +99,8 @@ def page_data(
     Returns:
         `title`, `opens`, `speed`, `labels` (what each module is called in the viewer) and
         `examples`, each with its tokens (as visible text), `attention`, `states`, `gates`,
-        `extra`, and the `pictures` that can be drawn from them.
+        `vectors` (of heads: queries, keys and values), `extra`, and the `pictures` that can be
+        drawn from them.
 
     Raises:
         ValueError: If the recording holds no example, the picture cannot be drawn of it, or the
@@ -110,6 +126,7 @@ def page_data(
             "states": [],
             "gates": [],
             "extra": [],
+            "vectors": [],
         }
         for _ in range(count)
     ]
@@ -120,6 +137,7 @@ def page_data(
             ("decoder_output", tokens.decoder_output),
         ):
             example[side] = None if texts is None else [escape_label(text) for text in texts]
+        _add_texts(example, tokens)
     _add_attention(examples, recording)
     _add_states(examples, recording)
     _add_gates(examples, recording)
@@ -152,6 +170,24 @@ def visible_title(title: str) -> str:
     return " ".join(escape_label(word) for word in title.split(" "))
 
 
+def _add_texts(example: Packed, tokens: TokensOfExample) -> None:
+    """Add what each side's tokens are called, and their texts, which joined are the text."""
+    units, texts = {}, {}
+    for side, names, pieces in (
+        ("source", tokens.source, tokens.source_pieces),
+        ("target", tokens.decoder_output, tokens.output_pieces),
+    ):
+        if names is None:
+            continue
+        # Of words alone, punctuation is not to stand apart.
+        known = pieces is not None and not all(piece[:1] in ("", " ") for piece in pieces)
+        parts = pieces if known and pieces is not None else guessed_pieces(names)
+        units[side] = unit_of(names, parts)
+        if units[side] != "character":
+            texts[side] = [visible_title(part) for part in parts]
+    example["units"], example["texts"] = units, texts
+
+
 def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
     for name in recording.attention:
         # Read once: weights of which only the largest are stored are expanded on each access.
@@ -159,20 +195,26 @@ def _add_attention(examples: Sequence[Packed], recording: Recorded) -> None:
         if len(weights) != len(examples):
             continue
         axes = recording.axes.get(name, (None, None))
-        for example, heads in zip(examples, weights, strict=True):
+        all_scores = recording.extra.get("scores", {}).get(name)
+        if all_scores is not None and all_scores.shape != weights.shape:
+            all_scores = None  # those of another run
+        for number, (example, heads) in enumerate(zip(examples, weights, strict=True)):
             rows, columns = (
                 _length(example, axis, heads.shape[1 + i]) for i, axis in enumerate(axes)
             )
             cut = heads[:, :rows, :columns]
-            _list(example, "attention").append(
-                {
-                    "name": escape_label(name),
-                    "axes": list(axes),
-                    "rows": cut.shape[1],
-                    "columns": cut.shape[2],
-                    "heads": [pack_weights(head) for head in cut],
-                }
-            )
+            packed = {
+                "name": escape_label(name),
+                "axes": list(axes),
+                "rows": cut.shape[1],
+                "columns": cut.shape[2],
+                "heads": [pack_weights(head) for head in cut],
+            }
+            _list(example, "attention").append(packed)
+            if all_scores is None or cut.shape[1] * cut.shape[2] > MAX_DENSE:
+                continue
+            scored = all_scores[number, :, : cut.shape[1], : cut.shape[2]]
+            packed["scores"] = [pack_scores(head) for head in scored]
 
 
 def _add_states(examples: Sequence[Packed], recording: Recorded) -> None:
@@ -202,20 +244,24 @@ def _add_gates(examples: Sequence[Packed], recording: Recorded) -> None:
 
 
 def _add_extra(examples: Sequence[Packed], recording: Recorded) -> None:
-    """Vectors over time of registered kinds; tensors with other axes are left out."""
+    """Vectors over time, also of heads, of registered kinds; others are left out."""
     for kind, tensors in recording.extra.items():
         axes = recording.extra_axes.get(kind, {})
         for name, vectors in tensors.items():
             stated = axes.get(name, ())
-            if vectors.ndim != 3 or len(vectors) != len(examples) or len(stated) > 1:
+            if kind == "scores" or vectors.ndim not in (3, 4) or len(stated) > 1:
                 continue
-            if not vectors.shape[2]:
+            if len(vectors) != len(examples) or not vectors.shape[-1]:
                 continue
             time = stated[0] if stated and stated[0] != "pooled" else None
             for example, steps in zip(examples, vectors, strict=True):
-                cut = steps[: _length(example, time, len(steps))]
-                about = {"kind": kind, "name": escape_label(name), "time": time}
-                _list(example, "extra").append(about | pack_vectors(cut))
+                cut = steps[..., : _length(example, time, steps.shape[-2]), :]
+                about: Packed = {"kind": kind, "name": escape_label(name), "time": time}
+                if vectors.ndim == 3:
+                    _list(example, "extra").append(about | pack_vectors(cut))
+                else:
+                    about["heads"] = [pack_vectors(head) for head in cut]
+                    _list(example, "vectors").append(about)
 
 
 def _length(example: Packed, axis: str | None, size: int) -> int:

@@ -31,6 +31,7 @@ _NATS = 40.0
 _WEIGHT_STEPS = 65533
 _NOT_A_WEIGHT = 65535
 _VECTOR_STEPS = 127
+_SCORE_STEPS, _MINUS_INFINITY, _NOT_A_SCORE = 32000, -32768, -32767
 _NOT_A_NUMBER = -128
 
 
@@ -79,6 +80,25 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
         "coarse_top": highest,
         "coarse_shape": list(coarse.shape),
     }
+
+
+def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
+    """Pack the scores of one head, before the softmax: 16 bits each, in steps of `scale` / 32,000.
+
+    Args:
+        scores: Attention scores.
+
+    Returns:
+        `scale` (the largest absolute value, at least 1e-9) and `codes`, where -32768 is −∞ and
+        -32767 any other number that is not finite.
+    """
+    values = scores.detach().float().numpy()
+    finite = np.isfinite(values)
+    known = np.where(finite, values, 0.0)
+    scale = max(1e-9, float(np.abs(known).max(initial=0.0)))
+    codes = np.where(finite, np.rint(known / scale * _SCORE_STEPS), _NOT_A_SCORE)
+    codes[values == -np.inf] = _MINUS_INFINITY
+    return {"scale": scale, "codes": _base64(codes, "<i2")}
 
 
 def pack_vectors(vectors: Float[Tensor, "time width"]) -> Packed:

@@ -23,18 +23,47 @@ pytestmark = pytest.mark.slow
 ROOT = "document.querySelector('.seqlearn-viewer').shadowRoot"
 KINDS = (
     "cross_attention_steps",
+    "all_states",
     "multi_head_per_token",
+    "query_key_value",
     "context_vector",
     "gates",
+    "lstm_chain",
+    "rnn_cell",
     "unrolled_rnn",
+    "any_attention",
     "all_heads",
+    "positions",
 )
+MEASURED = f"""(async () => {{
+  const root = {ROOT}, slider = root.querySelector("input"), out = [];
+  let saved = null;
+  URL.createObjectURL = blob => {{ saved = blob; return "data:,"; }};
+  HTMLAnchorElement.prototype.click = () => {{}};
+  const frames = Number(slider.max) + 1, every = Math.ceil(frames / 12);
+  for (let frame = 0; frame < frames; frame += every) {{
+    slider.value = frame;
+    slider.dispatchEvent(new Event("input"));
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+    root.querySelector("[aria-label='Save this picture as SVG']").click();
+    const place = document.body.appendChild(document.createElement("div"));
+    place.innerHTML = await saved.text();
+    out.push([frame, [...place.querySelectorAll("text")].map(text => {{
+      const {{x, y, width, height}} = text.getBBox();
+      return [x, y, x + width, y + height, text.textContent];
+    }})]);
+    place.remove();
+  }}
+  return out;
+}})()"""
+"""The boxes of all texts of a picture, at twelve of its steps."""
+
 SOURCE = ["</script><img src=x onerror=alert(1)>", "שלום", "👩‍👩‍👧", "\u2028", "\ud800", "a", "b"]
 FED = ["<s>", "one", "<b>two</b>", "\x00"]
 
 
 def recording(examples: int = 2) -> Recording:
-    """The activations of an attention model and a Transformer layer: every picture can be drawn."""
+    """The activations of several models at once: every picture can be drawn."""
     source, target, width = len(SOURCE), len(FED), 8
     gates = ("input", "forget", "output", "candidate", "cell")
     made = Recording(
@@ -63,6 +92,22 @@ def recording(examples: int = 2) -> Recording:
         },
         {"encoder.lstm": "source", "decoder.lstm": "target", "decoder.mix": "target"},
     )
+    layer, heads = "decoder.layers.0.cross_attention", (examples, 3)
+    rows = {"queries": target, "keys": source, "values": source}
+    made.extra = {kind: {layer: torch.randn(*heads, n, width)} for kind, n in rows.items()}
+    made.extra |= {
+        "scores": {layer: made.attention[layer].log()},
+        "contributions": {
+            f"encoder.lstm.{term}": torch.randn(examples, source, width)
+            for term in ("input", "state", "bias")
+        },
+        "positions": {"encoder.positions": torch.rand(examples, source, width)},
+    }
+    made.extra_axes = {
+        **{kind: {layer: ("target" if kind == "queries" else "source",)} for kind in rows},
+        "contributions": dict.fromkeys(made.extra["contributions"], ("source",)),
+        "positions": {"encoder.positions": ("source",)},
+    }
     made.attention["decoder.layers.0.self_attention"] /= made.attention[
         "decoder.layers.0.self_attention"
     ].sum(-1, keepdim=True)
@@ -247,7 +292,7 @@ def test_pictures_are_saved_as_svg_and_png(page: Any, path: Path) -> None:
         tags = {element.tag.split("}")[1] for element in root.iter()}
         assert tags <= {"svg", "title", "style", "rect", "path", "text", "image"}
         texts = {element.text for element in root.iter() if element.tag.endswith("text")}
-        assert texts & {"</s>", "U+0000", "b"}, kind
+        assert texts & {"end", "U+0000", "b"}, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -263,6 +308,26 @@ def test_nothing_is_wider_than_a_phone_and_colours_follow_the_mode(
         f"[...{one('canvas')}.getContext('2d').getImageData(1, 1, 1, 1).data]"
     )
     assert (red + green + blue < 200) is dark
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [360, 1200])
+def test_text_is_within_the_picture_and_does_not_overlap(
+    page: Any, path: Path, kind: str, width: int
+) -> None:
+    """At every step: read from the SVG, with the widths that the browser measures."""
+    page.open(path, width=width)
+    page.click(one(f"[data-kind={kind}]"))
+    texts, right = page.run(MEASURED), page.run(f"{one('canvas')}.clientWidth")
+    assert sum(len(boxes) for _, boxes in texts) > 20
+    for step, boxes in texts:
+        for x0, _, x1, _, text in boxes:
+            assert x0 >= -2, (step, text)
+            assert x1 <= right + 2, (step, text)
+        for i, (x0, y0, x1, y1, text) in enumerate(boxes):
+            for u0, v0, u1, v1, other in boxes[i + 1 :]:
+                across, down = min(x1, u1) - max(x0, u0), min(y1, v1) - max(y0, v0)
+                assert across < 3 or down < 3, (step, text, other)
 
 
 def test_several_viewers_live_in_somebody_elses_page(page: Any, tmp_path: Path) -> None:

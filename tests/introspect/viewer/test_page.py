@@ -14,12 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqlearn.introspect import Recording, Tokens
+import seqlearn as sl
+from seqlearn.introspect import DETAILED, Recording, Tokens
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer import to_html, to_html_fragment
 from seqlearn.introspect.viewer.layer_names import readable_name, readable_names
 from seqlearn.introspect.viewer.payload import page_data
 from seqlearn.introspect.viewer.quantise import MAX_KEPT, MAX_UNITS, pack_vectors, pack_weights
+from seqlearn.introspect.viewer.token_texts import guessed_pieces, unit_of
+from seqlearn.spec import SequenceSpec, TextSpec
 
 NASTY = [
     "</script><img src=x onerror=alert(1)>",
@@ -238,19 +241,114 @@ def test_the_pictures_follow_from_the_recorded_kinds() -> None:
     assert found == ["gates"]
     attend = Recording({"decoder.mix.attention": cross}, states, tokens=tokens, time_axis=times)
     attend.axes = {"decoder.mix.attention": ("target", "source")}
-    assert kinds(attend) == ["cross_attention_steps", "unrolled_rnn", "all_heads"]
+    assert kinds(attend) == [
+        *["cross_attention_steps", "all_states", "unrolled_rnn", "any_attention", "all_heads"]
+    ]
     # A Transformer block records states too, but is not recurrent.
     blocks = Recording(
         {"decoder.layers.0.cross_attention": many}, states, tokens=tokens, time_axis=times
     )
     blocks.axes = {"decoder.layers.0.cross_attention": ("target", "source")}
     blocks.time_axis = {"decoder.layers.0": "target"}
-    assert kinds(blocks) == ["multi_head_per_token", "all_heads"]
+    assert kinds(blocks) == ["multi_head_per_token", "any_attention", "all_heads"]
     # The tokens of another library's model are not known.
     assert kinds(Recording({"bert": torch.rand(2, 2, 5, 5)})) == [
         "multi_head_per_token",
+        "any_attention",
         "all_heads",
     ]
+
+
+DETAILS = {
+    "rnn": lambda spec: sl.RNN(spec, d_model=8, num_layers=1, bidirectional=True),
+    "lstm": lambda spec: sl.LSTM(spec, d_model=8, num_layers=1),
+    "attention": lambda spec: sl.AttentionSeq2Seq(spec, d_model=8),
+    "transformer": lambda spec: sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", DETAILS)
+def test_the_nine_pictures_of_the_textbook(name: str) -> None:
+    """Each can be opened of a recording of its model, and holds the numbers that were recorded."""
+    torch.manual_seed(0)
+    model = DETAILS[name](SequenceSpec(TextSpec(9, 6), TextSpec(9, 6))).eval()
+    with sl.record(model, what=DETAILED) as recording:
+        model.generate([[4, 5, 6]], max_new_tokens=3)
+    example = page_data(recording, "")["examples"][0]
+    found = {picture["kind"]: picture for picture in example["pictures"]}
+    expected = {
+        "rnn": {"rnn_cell", "unrolled_rnn", "context_vector"},
+        "lstm": {"lstm_chain", "gates", "unrolled_rnn", "context_vector"},
+        "attention": {"all_states", "any_attention", "cross_attention_steps", "gates"},
+        "transformer": {"multi_head_per_token", "query_key_value", "positions", "any_attention"},
+    }
+    assert found.keys() >= expected[name]
+    if name in ("rnn", "attention"):
+        layer = "encoder.layers.0"
+        both = [f"{layer}.forward_layer", f"{layer}.backward_layer"]
+        assert found["context_vector"]["directions"] == both
+        assert found["unrolled_rnn"]["joined"] == [layer]
+    if name == "lstm":
+        assert found["context_vector"]["directions"] is None
+    for one in example["attention"]:
+        scores = recording["scores"][one["name"]][0]
+        for head, packed in enumerate(one["scores"]):
+            codes = array(packed["codes"], "<i2").reshape(one["rows"], one["columns"])
+            back = np.where(codes == -32768, -np.inf, codes / 32000 * packed["scale"])
+            np.testing.assert_allclose(back, scores[head].numpy(), atol=packed["scale"] / 6e4)
+
+
+def test_a_large_map_holds_no_scores() -> None:
+    made = Recording({"cross": torch.rand(1, 1, 200, 200).softmax(-1)})
+    made.extra = {"scores": {"cross": torch.rand(1, 1, 200, 200)}}
+    assert "scores" not in page_data(made, "")["examples"][0]["attention"][0]
+
+
+def test_rotary_positions_add_nothing_so_there_is_no_map_of_them() -> None:
+    model = sl.Transformer(
+        SequenceSpec(TextSpec(9, 6), TextSpec(9, 6)), d_model=8, num_heads=2, positions="rotary"
+    ).eval()
+    with sl.record(model, what=["positions", "attention"]) as recording:
+        model.generate([[4, 5]], max_new_tokens=2)
+    assert "positions" not in kinds(recording)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "unit"),
+    [
+        (list("a b."), "a b.", "character"),
+        (["Two", "males", ",", "(", "young", ")", "run", "."], "Two males, (young) run.", "word"),
+        (["the", "read", "##er", "</s>"], "the reader", "token"),
+        (["▁the", "▁read", "er", "</s>"], "the reader", "token"),
+        (["Ġthe", "Ġread", "er", "!"], "the reader!", "token"),
+        (["the", "read@@", "er"], "the reader", "token"),
+        (["1", "2", "3"], "123", "step"),
+        ([], "", "token"),
+    ],
+)
+def test_tokens_are_joined_as_they_belong(tokens: list[str], text: str, unit: str) -> None:
+    pieces = guessed_pieces(tokens)
+    assert "".join(pieces).strip() == text
+    assert unit_of(tokens, pieces) == unit
+
+
+@pytest.mark.parametrize("kind", ["char", "word", "bpe"])
+def test_the_pieces_of_a_recorded_text_are_the_text(kind: str, tmp_path: Path) -> None:
+    text = "the reader reads, native readers reread"
+    field = sl.data.Text(kind, vocab_size=270 if kind == "bpe" else None)
+    pairs = [(text, text)] * 4
+    data = sl.data.TextPairs(train=pairs, val=pairs, source=field, target=field)
+    model = sl.GRU(data.spec, d_model=4, num_layers=1).eval()
+    with sl.record(model) as recording:
+        model.score([text], [text])
+    (tokens,) = recording.tokens
+    for pieces in (tokens.source_pieces, tokens.output_pieces):
+        assert pieces is not None
+        assert "".join(pieces).strip() == text
+    units = {"char": "character", "word": "word", "bpe": "token"}
+    (example,) = page_data(recording, "")["examples"]
+    assert example["units"] == dict.fromkeys(("source", "target"), units[kind])
+    assert ("source" in example["texts"]) is (kind != "char")
 
 
 def test_examples_are_cut_to_their_lengths_and_others_left_out() -> None:

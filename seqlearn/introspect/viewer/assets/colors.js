@@ -18,9 +18,11 @@ function ramp(color) {
 
 const INK = {
   light: {surface: "#ffffff", ink: "#1b1e28", muted: "#505666", faint: "#6b7182", line: "#d5d9e2", ghost: "#eceef3",
-    accent: "#3f45c8", onAccent: "#ffffff"},
+    accent: "#3f45c8", onAccent: "#ffffff",
+    heads: ["#0072b2", "#d55e00", "#008a63", "#b8538c", "#7a5ccb", "#8a7200", "#2a8fc7", "#5a6070"]},
   dark: {surface: "#16181f", ink: "#eceef4", muted: "#a6acbb", faint: "#868d9e", line: "#363b48", ghost: "#22262f",
-    accent: "#a5adff", onAccent: "#14161d"},
+    accent: "#a5adff", onAccent: "#14161d",
+    heads: ["#56b4e9", "#f2904a", "#3ccb9f", "#e79ac4", "#b7a4ff", "#dccb4e", "#7fd0ff", "#b4bac8"]},
 };
 
 function paletteOf(mode) {
@@ -32,9 +34,16 @@ function paletteOf(mode) {
     ? ramp(t => [0.255 + 0.52 * t, 0.14 * t, hue])
     : ramp(t => [0.965 - 0.44 * t, 0.17 * t, hue]);
   const positive = side(38), negative = side(252), strange = dark ? [255, 214, 64] : [196, 150, 0];
+  const ground = channels(INK[mode].ghost), heads = INK[mode].heads.map(channels);
   return {
     mode,
     ...INK[mode],
+    // One colour for each head, after Okabe & Ito 2008: apart also for the colour-blind.
+    head: number => css(heads[number % heads.length]),
+    // Of a share from 0 to 1, in the colour of a head.
+    headWeight: number => t => Number.isFinite(t)
+      ? ground.map((low, i) => Math.round(low + (heads[number % heads.length][i] - low) * Math.min(1, Math.max(0, t))))
+      : strange,
     // Of a share from 0 to 1, as [red, green, blue]; what is no number has a colour of its own.
     weight: t => Number.isFinite(t) ? sequential[Math.round(255 * Math.min(1, Math.max(0, t)))] : strange,
     // Of a number from -1 to 1.
@@ -42,6 +51,8 @@ function paletteOf(mode) {
       : strange,
   };
 }
+
+const channels = color => [1, 3, 5].map(i => parseInt(color.slice(i, i + 2), 16));
 
 const css = ([red, green, blue]) => `rgb(${red},${green},${blue})`;
 

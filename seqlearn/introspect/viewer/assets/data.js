@@ -1,4 +1,5 @@
 // Unpacks the data of quantise.py: weights as logarithms, vectors as bytes; unpacked on first use.
+const SCORE_STEPS = 32000, MINUS_INFINITY = -32768, NOT_A_SCORE = -32767;
 const NATS = 40, WEIGHT_STEPS = 65533, NOT_A_WEIGHT = 65535, VECTOR_STEPS = 127, NOT_A_NUMBER = -128;
 const WEIGHTS = new Float32Array(65536);
 for (let code = 1; code <= WEIGHT_STEPS + 1; code++) WEIGHTS[code] = Math.exp(((code - 1) / WEIGHT_STEPS - 1) * NATS);
@@ -78,6 +79,20 @@ function headOf(module, number) {
   return once(packed, () => new Head(packed, module.rows, module.columns));
 }
 
+// The scores of a row before the softmax, as they were recorded; null where they were not.
+function scoresOf(module, number, row) {
+  if (!module.scores) return null;
+  const packed = module.scores[number], codes = once(packed, () => unpack(packed.codes, Int16Array));
+  return Float32Array.from(codes.subarray(row * module.columns, (row + 1) * module.columns), code => (
+    code === MINUS_INFINITY ? -Infinity : code === NOT_A_SCORE ? NaN : code / SCORE_STEPS * packed.scale));
+}
+
+// What a head multiplies: its queries, keys or values; null where they were not recorded.
+function headVectors(example, kind, name, number) {
+  const packed = example.vectors.find(one => one.kind === kind && one.name === name)?.heads[number];
+  return packed && packed.steps ? vectorsOf(packed) : null;
+}
+
 // States or a gate: numbers by step and kept unit.
 class Vectors {
   constructor(packed) {
@@ -107,8 +122,28 @@ class Vectors {
 
 const vectorsOf = packed => once(packed, () => new Vectors(packed));
 const named = (list, name) => list.find(one => one.name === name);
+// A sum of vectors with these weights.
+function weightedSum(vectors, weights) {
+  const sum = new Float32Array(vectors.count), count = Math.min(vectors.steps, weights.length);
+  for (let key = 0; key < count; key++) {
+    if (weights[key] > 0) vectors.step(key).forEach((value, unit) => { sum[unit] += weights[key] * value; });
+  }
+  return sum;
+}
+
 const mean = values => values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
 const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
+
+// What one token of a sequence is called: "character", "word", "token" or "step".
+const unitOf = (example, side) => example.units[side] ?? "token";
+
+// The beginning of a text, so many tokens of it; side is "source" or "target".
+function textOf(example, side, count = Infinity) {
+  const tokens = example.texts[side] ?? (side === "source" ? example.source : example.decoder_output) ?? [];
+  const letters = example.texts[side] ? tokens
+    : tokens.map(token => SPECIAL.has(token) ? "" : token.replaceAll("␣", " "));
+  return letters.slice(0, count).join("").trim();
+}
 
 // The labels of a sequence: its tokens, or numbers where the tokens are not known.
 function tokensOf(example, axis, count) {

@@ -5,7 +5,11 @@ const number = (x, places = 2) => Number.isFinite(x)
   ? x.toFixed(places).replace(/^-(0\.?0*)$/, "$1").replace("-", "−") : "not a number";
 const share = x => !Number.isFinite(x) ? "not a number" : x > 0 && x < 0.0005 ? "<0.1%"
   : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)}%`;
-const quoted = text => `“${text}”`;
+// Reserved tokens have names: [on a chip, in a sentence].
+const SPECIAL = new Map([["<s>", ["start", "the start symbol"]], ["</s>", ["end", "the end of the text"]],
+  ["<unk>", ["unknown", "an unknown token"]], ["<pad>", ["padding", "padding"]]]);
+const tokenName = token => SPECIAL.get(token)?.[0] ?? token;
+const quoted = token => SPECIAL.get(token)?.[1] ?? `“${token}”`;
 
 // A vector as a strip of heat, upright or lying; of a gate, how far it is open.
 function strip(scene, x, y, width, height, values, scale,
@@ -25,10 +29,12 @@ function ghost(scene, x, y, width, height) {
 
 // A token, on a ground of its own, centred on x; `share` gives the ground the colour of a weight.
 function chip(scene, x, y, text, room, {active = false, quiet = false, weight = 400} = {}) {
-  const {palette} = scene, size = STEM;
+  const {palette} = scene, special = SPECIAL.has(text), size = special ? 11 : STEM;
+  text = tokenName(text);
   const width = Math.min(room, Math.max(18, widthOf(text, size, weight) + 10));
   scene.rect(x - width / 2, y - 11, width, 22,
-    {fill: active ? palette.accent : palette.ghost, radius: 5, opacity: quiet ? 0.5 : 1});
+    {fill: active ? palette.accent : special ? "none" : palette.ghost, radius: 5, opacity: quiet ? 0.5 : 1,
+    ...(special && !active ? {stroke: palette.line} : {})});
   scene.text(x, y, text, {size, weight, room: width - 4,
     fill: active ? palette.onAccent : quiet ? palette.faint : palette.ink});
   return width;
@@ -37,10 +43,12 @@ function chip(scene, x, y, text, room, {active = false, quiet = false, weight = 
 function box(scene, x, y, width, height, text, {active = false, quiet = false, size = 13} = {}) {
   const {palette} = scene;
   scene.rect(x, y, width, height,
-    {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1.25, radius: 8,
+    {fill: palette.surface, stroke: active ? palette.accent : palette.line, line: active ? 2 : 1.25,
+      radius: Math.min(8, width / 4),
     dash: quiet ? "3 3" : ""});
   scene.text(x + width / 2, y + height / 2, text,
-    {size, room: width - 6, weight: 500, fill: quiet ? palette.faint : active ? palette.accent : palette.ink});
+    {size, room: Math.max(width - 6, text.length > 1 ? 0 : 20), weight: 500, fill: quiet ? palette.faint : active
+      ? palette.accent : palette.ink});
 }
 
 // A round sign: what is done with numbers where lines meet.
@@ -53,7 +61,9 @@ function sign(scene, x, y, text, {active = false, quiet = false, radius = 11} = 
     fill: active ? palette.accent : quiet ? palette.faint : palette.ink});
 }
 
-function heading(scene, x, y, text, {quiet = false, align = "left", room = Infinity} = {}) {
+// A heading; of several texts, the longest first, the first one that fits.
+function heading(scene, x, y, texts, {quiet = false, align = "left", room = Infinity} = {}) {
+  const all = [texts].flat(), text = all.find(one => widthOf(one, 12, 600) <= room) ?? all[all.length - 1];
   scene.text(x, y, text, {size: 12, weight: 600, align, room, fill: quiet ? scene.palette.faint : scene.palette.muted});
 }
 
@@ -66,7 +76,8 @@ function stretch(count, room, place) {
 
 // How far apart the steps of a sequence stand, so that their words can be read.
 function pitchOf(labels, least, most) {
-  const longest = labels.reduce((a, label) => Math.max(a, widthOf(label, STEM)), 0);
+  const longest = labels.reduce((a, label) => Math.max(a, SPECIAL.has(label)
+    ? widthOf(tokenName(label), 11) : widthOf(label, STEM)), 0);
   return Math.min(most, Math.max(least, longest + 16));
 }
 
@@ -78,10 +89,13 @@ function beyond(scene, first, stop, count, left, right, y) {
 }
 
 // The whole sequence, every unit at every step; leads to each step.
-function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = vectors.scale, frameOf = s => s} = {}) {
-  const {palette, width} = scene, left = 12, across = width - 24, one = across / Math.max(1, vectors.steps);
-  heading(scene, left, y + 8, name, {room: across - 196});
-  legend(scene, y + 4, scale, width - 200);
+function timeline(scene, y, vectors, step, labels,
+  {name, height = 72, scale = vectors.scale, frameOf = s => s, left = 12, tokens = true} = {}) {
+  const {palette, width} = scene, across = width - left - 12, one = across / Math.max(1, vectors.steps);
+  const narrow = width < 560;
+  heading(scene, 12, y + 8, name, {room: width - (narrow ? 24 : 220)});
+  legend(scene, narrow ? y + 20 : y + 4, scale, narrow ? 4 : width - 200);
+  if (narrow) y += 18;
   const whole = kept(vectors, `timeline ${palette.mode} ${scale}`,
     () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
   scene.cells(left, y + 22, across, height, whole, 0.28);
@@ -94,7 +108,30 @@ function timeline(scene, y, vectors, step, labels, {name, height = 72, scale = v
     {frame: frameOf(s), tip: `${s + 1}: ${labels[s]}`});
   if (one < 2) scene.spot(left, y + 22, across, height,
     {frameAt: x => frameOf(Math.min(vectors.steps - 1, Math.floor(x / one)))});
-  return y + 22 + height + 12;
+  return tokens ? tokensBelow(scene, y + 22 + height, left, across, labels, step) : y + 22 + height + 12;
+}
+
+// The tokens below a timeline: all of them, or as many as fit; always that of the step.
+function tokensBelow(scene, y, left, across, labels, step) {
+  const {palette} = scene, one = across / Math.max(1, labels.length), most = 90;
+  const wide = label => Math.min(most, widthOf(tokenName(label), 11)) + 2;
+  const middle = s => Math.min(left + across - wide(labels[s]) / 2,
+    Math.max(left + wide(labels[s]) / 2, left + one * (s + 0.5)));
+  const write = (s, now) => scene.text(middle(s), y + 12, tokenName(labels[s]),
+    {size: 11, room: most, weight: now ? 700 : 400, fill: now ? palette.accent : palette.muted});
+  if (!labels.length) return y + 24;
+  const shown = labels[step] === undefined ? -1 : step;
+  const [from, to] = shown < 0 ? [0, 0]
+    : [middle(shown) - wide(labels[shown]) / 2, middle(shown) + wide(labels[shown]) / 2];
+  let end = -Infinity;
+  labels.forEach((label, s) => {
+    const x0 = middle(s) - wide(label) / 2, x1 = x0 + wide(label);
+    if (s === shown || x0 < end || (shown >= 0 && x0 < to && x1 > from)) return;
+    write(s, false);
+    end = x1;
+  });
+  if (shown >= 0) write(shown, true);
+  return y + 28;
 }
 
 // What the colours of vectors mean.
@@ -108,15 +145,17 @@ function legend(scene, y, scale, x = 12) {
   return y + 20;
 }
 
+// A scale that a few large numbers do not set: where 98% of the absolute values lie below; at least 1.
+function commonScale(vectors) {
+  return kept(vectors, "common scale", () => {
+    const sizes = vectors.across().map(Math.abs).filter(Number.isFinite).sort();
+    return Math.max(1, sizes.length ? sizes[Math.floor(0.98 * (sizes.length - 1))] : 1);
+  });
+}
+
 // Which units of a wide vector are shown.
 const unitsNote = vectors => vectors.count < vectors.width
   ? `${vectors.count} of ${vectors.width} units, evenly spaced` : `${vectors.width} units`;
-
-// Tokens as a text: with spaces between them if they are words.
-function joined(tokens) {
-  const letters = tokens.every(token => Array.from(token).length === 1 || /^<.*>$/.test(token));
-  return tokens.map(token => token.replaceAll("␣", " ")).join(letters ? "" : " ");
-}
 
 // The end of a text: so many letters, or as many as fit.
 function ending(text, most = 80) {

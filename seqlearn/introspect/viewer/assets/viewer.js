@@ -28,6 +28,11 @@ function chooser(label, act) {
   const select = element("select");
   select.addEventListener("change", () => act(select.value));
   const made = element("label", {className: "choice"}, element("span", {textContent: label}), select);
+  select.setAttribute("aria-label", label);
+  made.rename = text => {
+    made.firstChild.textContent = text;
+    select.setAttribute("aria-label", text);
+  };
   made.setOptions = (options, value) => {
     made.hidden = options.length < 2;
     select.replaceChildren(...options.map(([key, text, title = ""]) => element("option",
@@ -149,7 +154,7 @@ class Viewer {
     const {view} = this;
     this.pictures.replaceChildren(...view.example.pictures.map(picture => this.pictureButton(picture)));
     this.exampleChoice.setOptions(this.examples.map((example, i) => [i, `${i + 1}: ${excerpt(example)}`]), view.number);
-    this.choiceChoice.firstChild.textContent = this.kind().chooses ?? "Layer";
+    this.choiceChoice.rename(this.kind().chooses ?? "Layer");
     this.choiceChoice.setOptions(choices.map(name => [name, this.labelOf(name), name]), view.choice);
     this.headChoice.setOptions(Array.from({length: heads}, (_, i) => [i, String(i + 1)]), view.head);
   }
@@ -213,7 +218,8 @@ class Viewer {
     canvas.height = Math.round(this.scene.height * scale);
     canvas.style.height = `${this.scene.height}px`;
     this.scene.paint(this.context, scale);
-    canvas.setAttribute("aria-label", `${this.titleOf(view.picture)}${view.choice ? `, ${this.labelOf(view.choice)}` : ""}`);
+    canvas.setAttribute("aria-label",
+      `${this.titleOf(view.picture)}${view.choice ? `, ${this.labelOf(view.choice)}` : ""}`);
     this.words.setAttribute("aria-live", this.timer ? "off" : "polite");
     this.words.textContent = this.caption;
     this.scrub.value = this.frame;
@@ -342,7 +348,7 @@ class Viewer {
 
 // The beginning of an example's text, for the list of examples.
 function excerpt(example) {
-  const letters = Array.from(joined(example.source ?? example.decoder_output ?? example.decoder_input ?? []));
+  const letters = Array.from(textOf(example, "source") || textOf(example, "target"));
   return letters.length > 40 ? letters.slice(0, 39).join("") + "…" : letters.join("");
 }
 

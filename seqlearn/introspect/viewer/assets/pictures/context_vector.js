@@ -1,6 +1,6 @@
 // Encoder and decoder, and the context vector between them: all that the decoder knows of the source.
 PICTURES.context_vector = {
-  title: "One vector",
+  title: "One context vector",
   choices: () => [],
   frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states,
     picture.target).steps,
@@ -13,24 +13,29 @@ PICTURES.context_vector = {
     const inputTokens = tokensOf(example, "target", decoder.steps);
     const outputTokens = tokensOf(example, "decoder_output", decoder.steps);
     const passed = frame >= encoder.steps, decoderStep = frame - encoder.steps - 1;
-    const written = joined(outputTokens.slice(0, Math.max(0, decoderStep + 1)));
-    heading(scene, 12, 14, "Encoder: reads the source, token by token");
+    const written = textOf(example, "target", Math.max(0, decoderStep + 1)), {directions} = picture;
+    heading(scene, 12, 14, directions ? "Encoder: reads the source from both ends"
+      : "Encoder: reads the source, step by step",
+      {room: width - 24});
     const step = Math.min(frame, encoder.steps - 1);
-    const first = unrolledSteps(scene, 34,
-      {vectors: encoder, inputs: sourceTokens, outputs: null, step, seen: step + 1, left: 8, right: width - 8, height: 64,
-      frameOf: s => s, active: !passed});
+    const first = encoderSteps(scene, 34, {directions, vectors: encoder, inputs: sourceTokens, step, left: 8,
+      right: width - 8, height: 64, frameOf: s => s, active: !passed});
     const x = Math.max(16, width / 2 - 160), long = Math.min(320, width - 32), y = first.bottom + 48;
     const ink = {stroke: passed ? palette.accent : palette.line, line: passed ? 2 : 1.25};
     const last = first.places[Math.min(first.stop, encoder.steps) - 1] ?? width / 2;
     const low = first.bottom + 12, side = first.box + 17, edge = width - 4, middle = x + long / 2;
     const curve = `C${edge} ${side} ${edge} ${low} ${width - 30} ${low}`;
     scene.path(`M${last + 16} ${side}h10${curve}H${middle + 20}Q${middle} ${low} ${middle} ${y - 6}`, ink);
-    heading(scene, x + long / 2 - 12, y - 14, "context", {align: "right", quiet: !passed});
+    // The last state of the backward cells is that of the first token.
+    if (directions && !first.first) scene.path(`M${first.places[0] - 4} ${first.back}H16C4 ${first.back} 4 ${low} 30 ${low}`
+      + `H${middle - 20}Q${middle} ${low} ${middle} ${y - 6}`, ink);
+    heading(scene, x + long / 2 - 20, y - 14, "context", {align: "right", quiet: !passed});
     if (passed) strip(scene, x, y, long, 18, vector.step(0), timeScale(vector),
       {upright: false, active: frame === encoder.steps, tip: "the context vector"});
     else ghost(scene, x, y, long, 18);
     scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
-    heading(scene, 18, y + 62, "Decoder: starts from the context, reads its own output",
+    heading(scene, 18, y + 62, ["Decoder: starts from the context, reads its own output",
+      "Decoder: starts from the context"],
       {quiet: !passed, room: width - 24});
     const second = unrolledSteps(scene, y + 84,
       {vectors: decoder, inputs: inputTokens, outputs: outputTokens, step: decoderStep, seen: decoderStep + 1,
@@ -42,7 +47,7 @@ PICTURES.context_vector = {
     scene.path(`M${middle} ${y + 24}${turn}${into}`, {...ink, dash: second.first ? "2 4" : ""});
     scene.height = legend(scene, second.bottom + 14, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
-    if (!passed) return `${place}: the encoder reads ${quoted(sourceTokens[frame])}.`;
+    if (!passed) return `${place}: ${reads(sourceTokens, frame, directions)}.`;
     if (decoderStep < 0) {
       const norm = number(size(vector.step(0)));
       return `${place}: the whole source is now one vector of ${vector.width} numbers, of size ${norm}.`;

@@ -1,10 +1,11 @@
 // One decoding step with single-head cross-attention, stage by stage: state, scores, softmax, weighted
 // states, context, concatenation, feed-forward layer, predicted token.
-// Source: Luong et al. 2015, equations 5 to 7; a score is shown relative to the highest of its row.
-const STAGES = ["state", "scores", "softmax", "weighted", "sum", "concatenation", "feed-forward", "word"];
+// Source: Luong et al. 2015, equations 5 to 7. A score that was not recorded is shown relative to the highest of its
+// row.
+const STAGES = ["state", "scores", "softmax", "weighted", "sum", "concatenation", "feed-forward", "prediction"];
 
 PICTURES.cross_attention_steps = {
-  title: "Attention, step by step",
+  title: "Attention in detail",
   choices: () => [],
   frames: ({example, picture}) => named(example.attention, picture.attention).rows * STAGES.length,
   // Opens at the last stage of the first token.
@@ -20,14 +21,15 @@ PICTURES.cross_attention_steps = {
       beyond(scene, first, stop, now.count, narrow ? 2 : left - 20, scene.width - 4, rows.states + tall + 40);
     }
     const bottom = drawOutput(scene, rows.weighted + tall + 62, now, place);
-    const written = joined(outputTokens.slice(0, step + (stage >= 7 ? 1 : 0)));
+    const written = textOf(view.example, "target", step + (stage >= 7 ? 1 : 0));
     heading(scene, 12, bottom + 22, "written so far");
     const shown = tail(written, scene.width - (narrow ? 24 : 130));
     scene.text(narrow ? 12 : 112, bottom + (narrow ? 44 : 22), shown, {size: 15, weight: 500, align: "left"});
     scene.height = legend(scene, bottom + (narrow ? 68 : 50), 1) + 8;
     const best = now.head.greatest(step, 3).map(([key, w]) => `${quoted(now.keys[key])} ${share(w)}`);
-    const words = sentence(stage, {input: inputTokens[step], word: outputTokens[step], best, context: now.context, written});
-    return `Word ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${words}`;
+    const words = sentence(stage, {...now, input: inputTokens[step], word: outputTokens[step], best, written});
+    const unit = unitOf(view.example, "target");
+    return `${unit[0].toUpperCase()}${unit.slice(1)} ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${words}`;
   },
 };
 
@@ -40,23 +42,14 @@ function momentOf(scene, {example, picture}, frame) {
   const output = picture.output ? vectors(picture.output) : null;
   const [outputTokens, keys] = labelsOf(example, module), inputTokens = tokensOf(example, "target", module.rows);
   const count = Math.min(module.columns, encoder.steps), weights = head.row(step);
-  const context = contextOf(encoder, weights, count);
+  const context = weightedSum(encoder, weights), scores = scoresOf(module, 0, step);
   const long = Math.min(160, (scene.width - 60) / 2), narrow = scene.width < 560;
   const here = n => stage >= n, active = n => stage === n;
   return {
     module, head, stage, step, encoder, decoder, output, outputTokens, keys, inputTokens,
-    count, weights, context, long, narrow, here,
+    count, weights, context, scores, long, narrow, here,
     active, top: head.tops[step], index: digits(step + 1),
   };
-}
-
-// The weighted sum of the encoder states.
-function contextOf(encoder, weights, count) {
-  const sum = new Float32Array(encoder.count);
-  for (let key = 0; key < count; key++) {
-    if (weights[key] > 0) encoder.step(key).forEach((value, unit) => { sum[unit] += weights[key] * value; });
-  }
-  return sum;
 }
 
 // The decoder reads a token and has a state; returns the middle of the state.
@@ -106,7 +99,7 @@ function drawKey(scene, now, place, state, key) {
   }
   strip(scene, x - 8, rows.states, 16, tall, value, scale, {tip: `encoder state ${key + 1}, ${quoted(keys[key])}`});
   chip(scene, x, rows.states + tall + 22, keys[key], pitch - 6, {active: here(2) && key === heavy});
-  drawScore(scene, x, rows.scores, Math.log(weight / top), now);
+  drawScore(scene, x, rows.scores, now.scores ? now.scores[key] : Math.log(weight / top), now);
   drawWeight(scene, x, rows.softmax, weight, pitch, keys[key], now);
   if (here(3)) {
     const product = value.map(v => v * weight);
@@ -178,10 +171,11 @@ function drawToken(scene, x, middle, {here, active, narrow, long, index, output,
   chip(scene, start + room + (narrow ? 54 : 66), middle, here(7) ? outputTokens[step] : "?", narrow ? 64 : 84, style);
 }
 
-function sentence(stage, {input, word, best, context, written}) {
+function sentence(stage, {input, word, best, context, scores, written}) {
   return [
     `the decoder reads ${quoted(input)} and has a new state.`,
-    "the state is scored against every encoder state; the highest score counts as 0, in nats.",
+    scores ? "the state is scored against every encoder state."
+      : "the state is scored against every encoder state; shown relative to the highest, in nats.",
     `the softmax turns scores into weights: ${best.join(", ")}.`,
     "every encoder state is multiplied by its weight.",
     `their sum is the context, of size ${number(size(context))}.`,

@@ -3,7 +3,7 @@ const GATE_NAMES = {input: "input i", forget: "forget f", output: "output o", ca
   reset: "reset r", update: "update z"};
 
 PICTURES.gates = {
-  title: "Gates",
+  title: "Cell state and gates",
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
   frames: view => Object.values(named(view.example.gates, view.choice).gates)[0].steps,
@@ -21,20 +21,20 @@ PICTURES.gates = {
     const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors
       ? vectors.step(step).map(() => 0) : null;
     const lstm = "cell" in gates;
-    const title = lstm ? "LSTM: the cell goes straight through" : "GRU: the state goes straight through";
+    const title = lstm ? "LSTM: the cell state goes straight through" : "GRU: the state goes straight through";
     const what = lstm ? "what is kept, added and shown" : "what is kept and what is new";
-    heading(scene, 12, 14, scene.width < 560 ? title : `${title}; gates decide ${what}`, {room: scene.width - 24});
+    heading(scene, 12, 14, [`${title}; gates decide ${what}`, title], {room: scene.width - 24});
     let y = lstm
-      ? cellPath(scene, 34, {now, before: past(gates.cell), scale: Math.max(1, gates.cell.scale),
+      ? cellPath(scene, 34, {now, before: past(gates.cell), scale: commonScale(gates.cell),
         shown: hidden?.step(step), token: tokens[step], step})
       : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: tokens[step], step});
     const line = lstm ? gates.cell : hidden;
-    const about = {frameOf: s => backwards ? steps - 1 - s : s};
+    const about = {frameOf: s => backwards ? steps - 1 - s : s, left: 78, tokens: false};
     if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, tokens,
-      {...about, name: `${lstm ? "Cell" : "State"} through time, ${unitsNote(line)}`, scale: Math.max(1, line.scale)});
-    y = openness(scene, y, gates, step, lstm ? ["forget", "input", "output"] : ["reset", "update"]);
-    legend(scene, y + 4, 1);
-    scene.height = weightLegend(scene, y + 4, 1, Math.min(230, scene.width - 130), x => x) + 8;
+      {...about, name: [`${lstm ? "Cell state" : "State"} through time, ${unitsNote(line)}`,
+        `${lstm ? "Cell state" : "State"} through time`], scale: lstm ? commonScale(line) : 1});
+    y = openness(scene, y, gates, step, lstm ? ["forget", "input", "output"] : ["reset", "update"], tokens);
+    scene.height = y + 8;
     const said = (lstm ? [["forget gate keeps", "forget"], ["input gate lets in", "input"],
       ["output gate shows", "output"]] : [["update gate keeps", "update"], ["reset gate lets through", "reset"]])
       .map(([words, name]) => `the ${words} ${share(mean(now[name]))}`).join(", ");
@@ -136,9 +136,11 @@ function reading(scene, y, x, into, token, previous, top) {
 }
 
 // How far each gate is open, on average over its units, at every step.
-function openness(scene, y, gates, step, names) {
+function openness(scene, y, gates, step, names, tokens) {
   const {palette, width} = scene, left = 78, across = width - left - 12;
-  heading(scene, 12, y + 8, "How far the gates are open, on average over units");
+  heading(scene, 12, y + 8, ["How far the gates are open, on average over units", "How far they are open", "Gates"],
+    {room: width - 200});
+  openLegend(scene, y + 4, width - 170);
   names.forEach((name, row) => {
     const top = y + 24 + row * 20, {steps} = gates[name], one = across / steps;
     scene.text(left - 8, top + 7, name, {size: 12, align: "right", fill: palette.muted});
@@ -148,5 +150,14 @@ function openness(scene, y, gates, step, names) {
     if (one >= 2) values.forEach((value, s) => scene.spot(left + one * s, top, one, 14,
       {tip: `${name}, step ${s + 1}: ${number(value)}`}));
   });
-  return y + 32 + names.length * 20;
+  return tokensBelow(scene, y + 22 + names.length * 20, left, across, tokens, step);
+}
+
+// The colours of gates, from closed, 0, to open, 1.
+function openLegend(scene, y, x) {
+  const {palette} = scene, steps = 61, wide = 60, style = {size: 11, fill: palette.muted};
+  scene.cells(x + 52, y, wide, 8,
+    heat(1, steps, Array.from({length: steps}, (_, i) => i / (steps - 1)), palette.weight));
+  scene.text(x + 46, y + 4, "closed 0", {...style, align: "right"});
+  scene.text(x + 58 + wide, y + 4, "1 open", {...style, align: "left"});
 }

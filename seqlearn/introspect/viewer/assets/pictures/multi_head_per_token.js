@@ -12,7 +12,7 @@ PICTURES.multi_head_per_token = {
     const queries = labelsOf(view.example, above[0] ?? below[0])[0], word = queries[frame];
     let y = 14;
     const middle = width / 2, descriptions = [];
-    for (const module of above) y = headRows(scene, y, view.example, module, frame, {middle, up: true, descriptions});
+    for (const module of above) y = headRows(scene, y, view, module, frame, {middle, up: true, descriptions});
     const ends = [];
     if (above.length) y += 56;
     chip(scene, middle, y, word, 160, {active: true, weight: 600});
@@ -20,17 +20,17 @@ PICTURES.multi_head_per_token = {
     y += 22;
     for (const [i, module] of below.entries()) {
       if (!i) y += 42;
-      y = headRows(scene, y, view.example, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, descriptions});
+      y = headRows(scene, y, view, module, frame, {middle, up: false, lines: !i, from: ends[0] + 12, descriptions});
     }
     if (view.example.decoder_output && modules[0].axes[0] === "target") {
-      const written = joined(tokensOf(view.example, "decoder_output", modules[0].rows).slice(0, frame + 1));
+      const written = textOf(view.example, "target", frame + 1);
       heading(scene, 12, y + 16, "written so far");
       const narrow = width < 560;
       scene.text(narrow ? 12 : 112, y + (narrow ? 38 : 16), tail(written, width - (narrow ? 24 : 130)),
         {size: 15, weight: 500, align: "left"});
       y += narrow ? 58 : 36;
     }
-    scene.height = weightLegend(scene, y + 4, 1) + 8;
+    scene.height = y + 8;
     return `Token ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${descriptions.join(" ")}`;
   },
 };
@@ -44,10 +44,10 @@ function attendsTo({axes: [from, to]}) {
 }
 
 // A row for each head, a column for each key; lines from the keys to the word.
-function headRows(scene, y, example, module, row, {middle, up, lines = true, from, descriptions}) {
+function headRows(scene, y, {example, labelOf}, module, row, {middle, up, lines = true, from, descriptions}) {
   const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
   const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
-  const left = 62, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 36) / pitch);
+  const left = 72, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 36) / pitch);
   const together = keys.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0));
   const order = keys.map((_, key) => key).sort((a, b) => together[b] - together[a]),
     [first, stop] = keys.length ? stretch(keys.length, room, order[0]) : [0, 0];
@@ -57,7 +57,9 @@ function headRows(scene, y, example, module, row, {middle, up, lines = true, fro
   const start = left + (width - left - 36 - pitch * listed.length) / 2, high = count > 8 ? 12 : 18;
   const tokens = up ? y + 28 + count * high : y + 10, grid = up ? y + 16 : y + 28;
   heading(scene, 12, up ? y : grid + count * high + 16,
-    width < 560 ? attendsTo(module) : `${attendsTo(module)}: ${module.name}`, {room: width - 140});
+    [`${attendsTo(module)} (${labelOf(module.name)})`, attendsTo(module),
+      attendsTo(module).replace("Attends to the", "To the")],
+    {room: width - 130});
   for (const [place, key] of listed.entries()) {
     const x = start + place * pitch,
       later = module.axes[0] === module.axes[1] && module.axes[0] === "target" && key > row;
@@ -67,23 +69,26 @@ function headRows(scene, y, example, module, row, {middle, up, lines = true, fro
     rows.forEach((weights, i) => {
       const weight = weights[key], top = grid + i * high;
       scene.rect(x + 1.5, top + 1.5, pitch - 3, high - 3,
-        {fill: css(palette.weight(Math.sqrt(weight))), radius: 3, opacity: later ? 0.35 : 1});
-      scene.spot(x, top, pitch, high, {tip: `head ${i}, ${quoted(keys[key])}: ${share(weight)}`, head: i});
+        {fill: css(palette.headWeight(i)(Math.sqrt(weight))), radius: 3, opacity: later ? 0.35 : 1});
+      scene.spot(x, top, pitch, high, {tip: `head ${i + 1}, ${quoted(keys[key])}: ${share(weight)}`});
       if (!lines || !(weight >= 0.03)) return;
       const shift = (i - (count - 1) / 2) * Math.min(3, 14 / count), end = up ? tokens + 12 : tokens - 12,
         begin = up ? tokens + 12 + 44 - 12 : from;
       const [x0, x1] = [middle + shift, x + pitch / 2 + shift], y0 = up ? tokens + 67 - 12 : begin;
-      const style = {stroke: palette.accent, line: 0.75 + 2 * weight, opacity: 0.08 + 0.72 * weight};
+      const style = {stroke: palette.head(i), line: 0.75 + 2 * weight, opacity: 0.08 + 0.72 * weight};
       scene.path(`M${x0} ${y0}C${x0} ${(end + begin) / 2} ${x1} ${(end + begin) / 2} ${x1} ${end}`, style);
     });
   }
-  rows.forEach((_, i) => scene.text(start - 8, grid + i * high + high / 2, `head ${i}`,
-    {size: 11, align: "right", fill: palette.muted}));
+  rows.forEach((_, i) => {
+    scene.text(start - 18, grid + i * high + high / 2, `head ${i + 1}`,
+      {size: 11, align: "right", fill: palette.muted});
+    scene.rect(start - 14, grid + i * high + high / 2 - 4, 8, 8, {fill: palette.head(i), radius: 2});
+  });
   if (far) heading(scene, width - 12, up ? y : grid + count * high + 16, `${listed.length} of ${keys.length} keys`,
     {align: "right"});
   else beyond(scene, first, stop, keys.length, 8, width - 4, tokens);
   const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
-  const listedHeads = best.map(([i, [key, weight]]) => `head ${i} to ${quoted(keys[key])} ${share(weight)}`);
+  const listedHeads = best.map(([i, [key, weight]]) => `head ${i + 1} to ${quoted(keys[key])} ${share(weight)}`);
   descriptions.push(`${attendsTo(module)}: ${listedHeads.join(", ") || "no visible key"}.`);
   return up ? tokens + 11 : grid + count * high + 36;
 }

@@ -1,6 +1,6 @@
 // A recurrent layer unrolled in time: each step reads a token and the previous state.
 PICTURES.unrolled_rnn = {
-  title: "Unrolled",
+  title: "Unrolled in time",
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
   frames: view => named(view.example.states, view.choice).steps,
@@ -14,14 +14,18 @@ PICTURES.unrolled_rnn = {
     // A backward layer is played from the end of the text.
     const backwards = view.choice.endsWith(".backward_layer");
     const step = backwards ? vectors.steps - 1 - frame : frame;
-    heading(scene, 12, 14, backwards ? "The same cell A at every step, from the end to the beginning"
-      : "The same cell A at every step passes its state to the next", {room: scene.width - 24});
+    const joins = view.picture.joined?.includes(view.choice);
+    if (joins) return unrolledBoth(scene, vectors, inputs, frame);
+    heading(scene, 12, 14, backwards
+      ? ["The same cell A at every step, from the end to the beginning", "The same cell A, from the end"]
+      : ["The same cell A at every step passes its state to the next", "The same cell A at every step"],
+        {room: scene.width - 24});
     const drawn = backwards
       ? unrolledBackward(scene, 40, vectors, inputs, step)
       : unrolledSteps(scene, 40, {vectors, inputs, outputs, step, seen: step + 1, left: 8, right: scene.width - 8,
         frameOf: s => s});
     const y = timeline(scene, drawn.bottom + 12, vectors, backwards ? vectors.steps - 1 : step, inputs,
-      {name: `Every state, ${unitsNote(vectors)}`, scale: timeScale(vectors),
+      {name: [`Every state, ${unitsNote(vectors)}`, "Every state"], scale: timeScale(vectors),
       frameOf: s => backwards ? vectors.steps - 1 - s : s});
     scene.height = y;
     const now = vectors.step(step),
@@ -32,6 +36,21 @@ PICTURES.unrolled_rnn = {
     return `Step ${frame + 1} of ${vectors.steps}: reads ${quoted(inputs[step])}${predicted}. ${moved}.`;
   },
 };
+
+// A layer of two directions.
+function unrolledBoth(scene, vectors, inputs, frame) {
+  heading(scene, 12, 14,
+    ["One cell reads from the beginning, another one from the end; the states at a place are joined",
+    "Two cells read from both ends"], {room: scene.width - 24});
+  const drawn = bothDirections(scene, 40,
+    {vectors, inputs, step: frame, left: 8, right: scene.width - 8, frameOf: s => s});
+  scene.height = timeline(scene, drawn.bottom + 12, vectors, frame, inputs,
+    {name: [`Both states at every place, ${unitsNote(vectors)}`, "Both states at every place"],
+      scale: timeScale(vectors)});
+  const back = inputs[inputs.length - 1 - frame];
+  return `Step ${frame + 1} of ${vectors.steps}: forwards reads ${quoted(inputs[frame])}, backwards ${quoted(back)}. `
+    + "A state of both is complete where both have passed.";
+}
 
 // The same with time running from right to left.
 function unrolledBackward(scene, y, vectors, inputs, step) {

@@ -1,0 +1,79 @@
+// Attention in general: a query is compared with every key; the weights decide how much of each value goes into the
+// sum.
+PICTURES.any_attention = {
+  title: "Attention in general",
+  choices: example => example.attention.map(module => module.name),
+  chooses: "Module",
+  heads: view => named(view.example.attention, view.choice).heads.length,
+  frames: view => named(view.example.attention, view.choice).rows,
+  draw(scene, view, frame) {
+    const {example} = view, module = named(example.attention, view.choice), head = headOf(module, view.head);
+    if (!module.rows || !module.columns) return empty(scene);
+    const [queries, keys] = labelsOf(example, module), weights = head.row(frame),
+      scores = scoresOf(module, view.head, frame);
+    const of = kind => headVectors(example, kind, view.choice, view.head);
+    const vectors = {query: of("queries"), key: of("keys"), value: of("values")};
+    const most = 12, order = keys.map((_, key) => key).sort((a, b) => weights[b] - weights[a] || a - b);
+    const listed = (keys.length > most ? order.slice(0, most) : order).sort((a, b) => a - b);
+    const color = module.heads.length > 1 ? scene.palette.head(view.head) : scene.palette.accent;
+    const now = {weights, scores, keys, listed, vectors, color, word: queries[frame], frame};
+    const bottom = threeColumns(scene, 14, now);
+    scene.height = bottom + 8;
+    const best = head.greatest(frame, 3).map(([key, weight]) => `${quoted(keys[key])} ${share(weight)}`).join(", ");
+    const others = listed.length < keys.length ? ` The ${listed.length} largest of ${keys.length} weights are shown.`
+      : "";
+    const place = `Query ${frame + 1} of ${module.rows}, ${quoted(queries[frame])}`, found = best || "no key may be seen";
+    return `${place}: it is compared with ${keys.length} keys. The softmax turns the scores into weights that sum to `
+      + `one: ${found}. The output is the sum of all values, each times its weight.${others}`;
+  },
+};
+
+// Query, keys with their weights, values, and their sum, from left to right.
+function threeColumns(scene, y, {weights, scores, keys, listed, vectors, color, word, frame}) {
+  const {palette, width} = scene, narrow = width < 560, pitch = 28, top = y + 30,
+    high = Math.max(96, listed.length * pitch);
+  const at = part => 12 + (width - 24) * part, middle = top + high / 2, head = text => narrow ? text : `${text}s`;
+  const columns = narrow ? [0.1, 0.34, 0.51, 0.77, 0.96] : [0.08, 0.31, 0.56, 0.76, 0.95];
+  const [xQuery, xKey, xWeight, xValue, xSum] = columns.map(at), long = narrow ? 34 : 78, room = narrow ? 62 : 90;
+  const beside = vectors.key && !narrow;
+  for (const [x, text] of [[xQuery, "query"], [xKey + (beside ? 45 : 0), head("key")], [xWeight, head("weight")],
+    [xValue, head("value")],
+    [xSum, "sum"]]) heading(scene, x, y, text, {align: "center"});
+  chip(scene, xQuery, middle - (vectors.query ? 20 : 0), word, room, {active: true, weight: 600});
+  if (vectors.query) strip(scene, xQuery - long / 2, middle, long, 14, vectors.query.step(frame), vectors.query.scale,
+    {upright: false, active: true, tip: "the query"});
+  const offset = (high - listed.length * pitch) / 2 + pitch / 2,
+    most = Math.max(...listed.map(key => weights[key]), 1e-9);
+  listed.forEach((key, i) => {
+    const row = top + offset + i * pitch, weight = weights[key] || 0, line = {stroke: color, line: 0.75 + 3 * weight,
+      opacity: 0.15 + 0.85 * Math.sqrt(weight)};
+    const [start, end] = [xQuery + Math.max(long, room * 0.5) / 2 + 8, xKey - room / 2 - 4], bend = (start + end) / 2;
+    scene.path(`M${start} ${middle}C${bend} ${middle} ${bend} ${row} ${end} ${row}`, line);
+    chip(scene, xKey, row, keys[key], room, {weight: weight === most ? 600 : 400});
+    if (beside) strip(scene, xKey + room / 2 + 6, row - 6, long, 12, vectors.key.step(key), vectors.key.scale,
+      {upright: false, tip: `the key of ${quoted(keys[key])}`});
+    const bar = narrow ? 26 : 60, from = xWeight - bar / 2 + (beside ? 12 : 0);
+    scene.rect(from, row - 7, bar, 14, {fill: palette.ghost, radius: 3});
+    if (weight > 0) scene.rect(from, row - 7, Math.max(1, bar * weight), 14, {fill: color, radius: 3});
+    scene.text(from + bar + 5, row, share(weight), {size: 11, align: "left", fill: palette.muted});
+    const score = scores ? `score ${Number.isFinite(scores[key]) ? number(scores[key]) : "−∞"}, ` : "";
+    scene.spot(xKey - room / 2, row - pitch / 2, xWeight + bar - xKey + room / 2, pitch,
+      {tip: `${quoted(keys[key])}: ${score}${share(weight)}`});
+    valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line});
+  });
+  const sum = vectors.value ? weightedSum(vectors.value, weights) : null;
+  if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.value.scale,
+    {active: true, tip: `the output: size ${number(size(sum))}`});
+  else sign(scene, xSum, middle, "+", {active: true, radius: 14});
+  return vectors.query ? legend(scene, top + high + 16, vectors.query.scale) : top + high + 16;
+}
+
+// A value, as it is weighted, and its way into the sum.
+function valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line}) {
+  const {palette} = scene;
+  if (vectors.value) strip(scene, xValue - long / 2, row - 6, long, 12, vectors.value.step(key), vectors.value.scale,
+    {upright: false, opacity: 0.15 + 0.85 * Math.sqrt(weight), tip: `the value, times ${share(weight)}`});
+  else scene.rect(xValue - long / 2, row - 6, long, 12, {fill: palette.ghost, radius: 3});
+  const [start, end] = [xValue + long / 2 + 4, xSum - 14], bend = (start + end) / 2;
+  if (weight > 0.004) scene.path(`M${start} ${row}C${bend} ${row} ${bend} ${middle} ${end} ${middle}`, line);
+}
