@@ -4,9 +4,11 @@
                                  [--shakespeare FILE] [--runs FOLDER] [--out FILE]
 
 Each is run by `seqlearn fit --config configs/NAME.yaml`, then `seqlearn test` (for a language model
-`validate`) on the last checkpoint, in separate processes. `EXPECTED` has the references. The
-table is written row by row; the exit status is 1 if a result misses its reference. Multi30k is
-downloaded unless its folder is given; TREC and tiny Shakespeare are run if their files are given.
+`validate`), in separate processes: on the checkpoint that a `ModelCheckpoint` of the configuration
+selects by a metric of the validation split, on the last one otherwise. `EXPECTED` has the
+references. The table is written row by row; the exit status is 1 if a result misses its reference.
+Multi30k is downloaded unless its folder is given; TREC and tiny Shakespeare are run if their files
+are given.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from benchmarks.fitting import Table
+from seqlearn.cli.runs import newest_checkpoint
+from seqlearn.core.checkpoint import read_checkpoint
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 COMMAND = [sys.executable, "-c", "import sys; from seqlearn.cli import main; sys.exit(main())"]
@@ -97,12 +103,35 @@ def run(words: Sequence[str], log: Path) -> str:
     return done.stdout
 
 
-def measure(name: str, data: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Fit a configuration and measure the last checkpoint.
+class Outcome(NamedTuple):
+    """What a configuration showed."""
 
-    Returns:
-        The figure of `EXPECTED[name].metric`, and the CPU time of `fit` in seconds.
-    """
+    figure: float  # of `EXPECTED[name].metric`
+    selected: str  # the metric that selected the checkpoint, and its value
+    seconds: float  # of CPU time, in `fit`
+
+
+def monitored(name: str) -> str | None:
+    """The metric by which a configuration selects its checkpoint; None for the last one."""
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    for callback in config["trainer"].get("callbacks", []):
+        if callback["class_path"].endswith(".ModelCheckpoint"):
+            return str(callback["init_args"]["monitor"])
+    return None
+
+
+def selection(folder: Path, metric: str) -> str:
+    """The value of the metric that selected the best checkpoint of a run, and its epoch."""
+    newest = newest_checkpoint({"default_root_dir": str(folder)})
+    states = read_checkpoint(str(newest), map_location="cpu")["callbacks"].values()
+    state = next(each for each in states if each.get("monitor") == metric)
+    epoch = re.search(r"epoch=(\d+)", state["best_model_path"])
+    assert epoch is not None
+    return f"`{metric}` {float(state['best_model_score']):.4g}, epoch {int(epoch[1]) + 1}"
+
+
+def measure(name: str, data: Sequence[str], folder: Path) -> Outcome:
+    """Fit a configuration and measure its checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     common = ["--config", str(CONFIGS / f"{name}.yaml"), *data]
@@ -113,11 +142,14 @@ def measure(name: str, data: Sequence[str], folder: Path) -> tuple[float, float]
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     metric = EXPECTED[name].metric
     command = "validate" if metric.startswith("val/") else "test"
-    printed = run([command, *common, "--ckpt_path", "last"], log)
+    monitor = monitored(name)
+    checkpoint = "last" if monitor is None else "best"
+    printed = run([command, *common, "--ckpt_path", checkpoint], log)
     found = re.search(rf"{metric}\W+([\d.e+-]+)", printed)
     if found is None:
         raise RuntimeError(f"expected {metric} in the output of seqlearn {command}; see {log}")
-    return float(found[1]), seconds
+    selected = "the last" if monitor is None else selection(folder, monitor)
+    return Outcome(float(found[1]), selected, seconds)
 
 
 def main() -> int:
@@ -130,25 +162,26 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/configs"), help="for checkpoints")
     parser.add_argument("--out", type=Path, default=Path("runs/configs.md"))
     options = parser.parse_args()
-    table = Table(
-        options.out, ["configuration", "figure", "expected", "got", "holds", "CPU time", "results"]
-    )
+    columns = ["configuration", "checkpoint", "figure", "expected", "got", "holds", "CPU time"]
+    table = Table(options.out, [*columns, "results"])
     missed = False
     for name in options.only:
         expected = EXPECTED[name]
-        start = [f"`{name}.yaml`", f"`{expected.metric}`", expected]
+        bounds = [f"`{expected.metric}`", expected]
+        row = f"`{name}.yaml`"
         end = f"[{expected.source}]({expected.source})"
         data = data_options(name, options)
         if data is None:
-            table.add([*start, "not run: its files were not named", "", "", end])
+            table.add([row, "", *bounds, "not run: its files were not named", "", "", end])
             continue
         try:
-            figure, seconds = measure(name, data, options.runs / name)
+            found = measure(name, data, options.runs / name)
         except RuntimeError as error:
             missed = True
-            table.add([*start, error, "no", "", end])
+            table.add([row, "", *bounds, error, "no", "", end])
             continue
-        holds = expected.holds(figure)
+        holds = expected.holds(found.figure)
         missed |= not holds
-        table.add([*start, f"{figure:.4g}", "yes" if holds else "no", f"{seconds:.0f} s", end])
+        got = [f"{found.figure:.4g}", "yes" if holds else "no", f"{found.seconds:.0f} s"]
+        table.add([row, found.selected, *bounds, *got, end])
     return int(missed)

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
+import seqlearn as sl
 from benchmarks import __main__ as entry
-from benchmarks import comparison, page, pipeline
+from benchmarks import comparison, configs, page, pipeline
 from benchmarks.comparison import Comparison, Contender, UnavailableError, compare, count_flops
 from benchmarks.statistic import median_ratio
 
@@ -229,3 +231,38 @@ def test_a_training_benchmark_runs_from_start_to_end(
     rows = json.loads(path.read_text(encoding="utf-8"))["results"]
     assert [row["name"] for row in rows] == ["nn.Transformer", "seqlearn"]
     assert all(row["mfu"] > 0 for row in rows)
+
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+METRICS = {
+    "val/loss": "min",
+    "val/exact_match": "max",
+    "val/accuracy": "max",
+    "val/bleu": "max",
+}
+"""What configurations monitor, and which values are better."""
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_monitors_what_its_model_logs(path: Path) -> None:
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    callbacks = config["trainer"].get("callbacks", [])
+    names = [each["class_path"].rpartition(".")[2] for each in callbacks]
+    arguments = [each.get("init_args", {}) for each in callbacks]
+    classes = config["data"]["init_args"].get("task") == "sequence-to-vector"
+    classes |= config["data"]["class_path"] == "LabelledText"
+    target = sl.ClassesSpec(("a", "b")) if classes else sl.TextSpec(9, 4)
+    metric = target.make_metrics()
+    one = torch.zeros(1, dtype=torch.long)
+    metric.update(torch.zeros(1), torch.zeros(1).bool(), torch.ones(1, 1).bool(), one, one)
+    logged = {f"val/{name}" for name in metric.compute()}
+    logged |= {"val/bleu"} if "GenerationMetrics" in names else set()
+    monitored = [each for each in arguments if "monitor" in each]
+    for each in monitored:
+        assert each["monitor"] in logged
+        assert each.get("mode", "min") == METRICS[each["monitor"]]
+    selecting = [n for n, each in zip(names, arguments, strict=True) if "monitor" in each]
+    by_name = configs.monitored(path.stem)
+    assert (by_name is not None) == ("ModelCheckpoint" in selecting)
+    if path.stem.startswith("multi30k"):
+        assert by_name == "val/bleu"

@@ -21,7 +21,11 @@ from seqlearn.testing import LAWS
 LANGUAGES = {"python", "console", "bash", "js", "text", "yaml", "toml"}
 OWN_PROCESS = {"docs/deployment.md", "docs/laws.md"}
 """Pages that trace or compile a module, which run-time checks of shapes prevent."""
-EXPORT = ("ctranslate2", "onnx", "onnxruntime", "onnxscript")
+NEEDED = {
+    "docs/deployment.md": ("export", ("ctranslate2", "onnx", "onnxruntime", "onnxscript")),
+    "docs/model-selection.md": ("tuning", ("optuna", "optuna_integration")),
+}
+"""The extra that a page needs, and its packages."""
 
 ALL = [block for page in PAGES for block in blocks(page)]
 
@@ -37,6 +41,13 @@ def with_python(*, own_process: bool) -> list[str]:
     return sorted(pages & OWN_PROCESS if own_process else pages - OWN_PROCESS)
 
 
+def skip_without_packages(page: str) -> None:
+    """Skip a page whose extra is not installed."""
+    extra, packages = NEEDED.get(page, ("", ()))
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'seqlearn[{extra}]'")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_each_block_is_found_and_has_a_known_language(page):
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -50,6 +61,7 @@ def test_each_block_is_found_and_has_a_known_language(page):
 
 @pytest.mark.parametrize("page", with_python(own_process=False))
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    skip_without_packages(page)
     monkeypatch.setenv("MPLBACKEND", "agg")
     count = sum(block.page == page and block.language == "python" for block in ALL)
     assert run_page(page, tmp_path) == count > 0
@@ -57,8 +69,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", with_python(own_process=True))
 def test_the_python_of_a_page_runs_in_a_process_of_its_own(page):
-    for package in EXPORT if page == "docs/deployment.md" else ():
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'seqlearn[export]'")
+    skip_without_packages(page)
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:seqlearn", "tests/snippets.py", page],
         cwd=ROOT,
