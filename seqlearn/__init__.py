@@ -7,11 +7,13 @@ from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
 from seqlearn.spec import (
+    AlignedSpec,
     ClassesSpec,
     GeneratedSpec,
     SequenceSpec,
     SeriesSpec,
     SourceSpec,
+    TagsSpec,
     TargetSpec,
     TextSpec,
     VectorSpec,
@@ -22,6 +24,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AlignedSpec",
     "AtomicCheckpointIO",
     "AttentionSeq2Seq",
     "BaseOptions",
@@ -37,6 +40,7 @@ __all__ = [
     "SequenceSpec",
     "SeriesSpec",
     "SourceSpec",
+    "TagsSpec",
     "TargetSpec",
     "TextSpec",
     "Transformer",

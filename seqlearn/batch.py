@@ -26,10 +26,11 @@ class SequenceBatch(NamedTuple):
     Attributes:
         source: Ids `batch source` (int64, padded with 0), vectors `batch size` (float), or `None`.
         source_lengths: Tokens in each source, `batch`; zero is legal. `None` unless source is ids.
-        target: Ids `batch target` that stand as start … end, class ids `batch`, or vectors
-            `batch size`.
-        target_lengths: Tokens in each target, start and end counted, `batch`. `None` unless the
-            target is ids.
+        target: Ids `batch target` that stand as start … end, class ids `batch`, vectors
+            `batch size`, or tags `batch words 2`: the position of each word's first piece in the
+            source, and the number of its label, from 1.
+        target_lengths: Tokens in each target, start and end counted, or words, `batch`. `None` for
+            classes and vectors.
         indices: Position of each example in its split, `batch`; a negative one marks a duplicate
             that only evens out the ranks, and counts in no loss, metric or prediction.
         references: The raw target texts, in evaluation splits.

@@ -39,16 +39,17 @@ MAY_IMPORT = {
     "instrumentation": {"instrumentation"},
     "batch": {"batch"},
     "nn": {"nn", "batch", "instrumentation", "plain_data"},
-    "spec": {"spec", "batch", "plain_data", "class_methods", "nn", "metrics"},
+    "spec": {"spec", "batch", "plain_data", "class_methods", "nn", "metrics", "span_metrics"},
     "decoding": {"decoding", "batch", "instrumentation", "nn.decoder_state", "spec", "plain_data"},
     "metrics": {"metrics", "batch"},
+    "span_metrics": set(),
     "data": {"data", "plain_data", "spec", "batch", "atomic_files"},
     "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn", "atomic_files"},
     "core": {"core", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"class_methods", "plain_data", "atomic_files", "data.position"},
     "models": {"models", "core", "spec", "batch", "instrumentation", "nn", "plain_data"},
     "callbacks": {"callbacks", "spec", "batch", "instrumentation", "nn", "metrics", "core"}
-    | {"introspect", "plain_data", "atomic_files"},
+    | {"introspect", "plain_data", "atomic_files", "span_metrics"},
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
     "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation", "introspect"}
@@ -64,7 +65,7 @@ LIGHTNING = {"core", "data", "callbacks", "testing", "cli"}
 """The parts in which Lightning may appear."""
 
 LIGHTNING_PACKAGES = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}
-TORCHMETRICS = {"metrics", "core", "callbacks", "testing"}
+TORCHMETRICS = {"metrics", "span_metrics", "core", "callbacks", "testing"}
 """The parts in which torchmetrics may appear."""
 
 FORBIDDEN_NAMES = {"utils", "helpers", "common"}

@@ -13,10 +13,11 @@ from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.core import SequenceModule
 from seqlearn.introspect.plots.confusion import confusion_heatmap
 from seqlearn.metrics import ClassStatistics
+from seqlearn.span_metrics import SpanStatistics
 
 
 class ConfusionMatrix(L.Callback):
-    """Log the confusion matrix of a model that predicts classes, after validation and test.
+    """Log the confusion matrix of a model of classes or tags, after validation and test.
 
     Rows are the expected classes, columns the predicted ones; both have the names of the labels.
     The picture and the table `confusion_matrix` go to TensorBoard, W&B and MLflow; without one of
@@ -33,7 +34,7 @@ class ConfusionMatrix(L.Callback):
 
     Raises:
         TypeError: When a run starts, if the module is not a `SequenceModule`.
-        ValueError: When a run starts, if it does not predict classes.
+        ValueError: When a run starts, if it does not predict classes or tags.
 
     Example:
         >>> trainer = L.Trainer(callbacks=[ConfusionMatrix()], logger=False, accelerator="cpu")
@@ -50,16 +51,16 @@ class ConfusionMatrix(L.Callback):
         self.labels: tuple[str, ...] = ()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check that the module predicts classes."""
+        """Check that the module predicts classes or tags."""
         if not isinstance(pl_module, SequenceModule):
             raise TypeError(
                 f"ConfusionMatrix: expected a SequenceModule, got {type(pl_module).__name__}"
             )
         metrics = pl_module.metrics
-        if not isinstance(metrics, ClassStatistics) or not metrics.labels:
+        if not isinstance(metrics, ClassStatistics | SpanStatistics) or not metrics.labels:
             raise ValueError(
-                "ConfusionMatrix needs a model that predicts classes, and the target of this model "
-                f"is {type(pl_module.spec.target).__name__}; remove the callback"
+                "ConfusionMatrix needs a model that predicts classes or tags, and the target of "
+                f"this model is {type(pl_module.spec.target).__name__}; remove the callback"
             )
         self.labels = metrics.labels
 
@@ -76,7 +77,7 @@ class ConfusionMatrix(L.Callback):
     def _log(self, trainer: L.Trainer, module: L.LightningModule, prefix: str) -> None:
         assert isinstance(module, SequenceModule)
         metrics = module.metrics
-        assert isinstance(metrics, ClassStatistics)
+        assert isinstance(metrics, ClassStatistics | SpanStatistics)
         with metrics.sync_context():  # the module resets the metrics after this hook
             self.counts = metrics.confusion.cpu().numpy().copy()
         logs = trainer.log_dir or trainer.default_root_dir  # a broadcast: on all ranks

@@ -240,7 +240,7 @@ def last_predicted(
     """
     target = module.spec.target
     labels, counts = target.labels_of(batch._replace(indices=None))
-    outputs = predicted if target.needs_decoder else predicted[:, None]
+    outputs = predicted if target.is_sequence else predicted[:, None]
     index = torch.arange(labels.shape[1], device=labels.device)
     last = torch.where(counts, index, -1).amax(1)
     row = torch.arange(len(labels), device=labels.device)

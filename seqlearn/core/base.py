@@ -24,6 +24,7 @@ from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_spec
 from seqlearn.core.inference import GenerationMixin
 from seqlearn.core.loss_output import LossOutput
+from seqlearn.core.prediction import PredictionMixin
 from seqlearn.core.recipe import Recipe, check_smoothing
 from seqlearn.core.sharding import Sharded
 from seqlearn.core.steps import TrainingSteps
@@ -31,11 +32,18 @@ from seqlearn.core.tbptt import CarriedState
 from seqlearn.instrumentation import decoding_step, end_teacher_forcing, generation, muted
 from seqlearn.nn import Decoder, Encoder, State, shares_memory
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import SequenceSpec
+from seqlearn.spec import AlignedSpec, SequenceSpec
 
 
 class SequenceModule(
-    GenerationMixin, Exports, FineTuning, TrainingSteps, Sharded, Compiles, Checkpointed
+    GenerationMixin,
+    PredictionMixin,
+    Exports,
+    FineTuning,
+    TrainingSteps,
+    Sharded,
+    Compiles,
+    Checkpointed,
 ):
     """The base class of every architecture.
 
@@ -175,7 +183,7 @@ class SequenceModule(
         if self.target_embedding is None:
             raise ValueError(
                 f"decode needs a target that is text, and the target of this model is "
-                f"{type(self.spec.target).__name__}; use `encode(…).pooled` instead"
+                f"{type(self.spec.target).__name__}; use `encode` instead"
             )
         if tokens.shape[1] > 0:
             return self.decoder(self.target_embedding(tokens), memory, state)
@@ -190,7 +198,7 @@ class SequenceModule(
 
         Returns:
             Logits `batch target-1 vocab` for the tokens after the start symbol, logits
-            `batch labels`, or vectors `batch size`.
+            `batch labels` or, of tags, `batch words labels`, or vectors `batch size`.
         """
         return self.head(self.forward_hidden(batch)[0])
 
@@ -205,7 +213,7 @@ class SequenceModule(
 
         Returns:
             Vectors `batch target-1 d_model` and the decoder's state after them; for a target
-            without a decoder `batch d_model` and `None`.
+            without a decoder `batch d_model` (of tags `batch words d_model`) and `None`.
 
         Raises:
             TypeError: If `batch` is not a `SequenceBatch`.
@@ -213,9 +221,12 @@ class SequenceModule(
         check_batch(batch)
         with generation(range(batch.size), batch.size, batch.source, batch.source_lengths):
             memory = self.encode(batch.source, batch.source_lengths)
-            if not self.spec.target.needs_decoder:
+            target = self.spec.target
+            if not target.needs_decoder:
                 assert memory is not None
                 end_teacher_forcing(batch.size)
+                if isinstance(target, AlignedSpec):
+                    return target.read_states(memory, batch), None
                 return memory.pooled, None
             decoding_step(None)
             hidden, state = self.decode(batch.target[:, :-1], memory, state)
@@ -250,7 +261,7 @@ class SequenceModule(
         hidden, state = self.forward_hidden(batch, state)
         target = self.spec.target
         labels, mask = target.labels_of(batch)
-        hidden = hidden if target.needs_decoder else hidden[:, None]
+        hidden = hidden if target.is_sequence else hidden[:, None]
         labels = labels[mask]
         result = target.compute_loss(hidden[mask], labels, self.head, smoothing=smoothing)
         measured = (result.loss, result.num_items, result.nll, result.correct)

@@ -15,8 +15,9 @@ from seqlearn.decoding import DecodingStrategy, NextToken, suppressed_tokens
 from seqlearn.decoding.results import check_generated
 from seqlearn.instrumentation import generation
 from seqlearn.nn import State, shares_memory
-from seqlearn.spec import GeneratedSpec, SequenceSpec
+from seqlearn.spec import AlignedSpec, GeneratedSpec, SequenceSpec
 from seqlearn.spec.raw_inputs import check_list
+from seqlearn.spec.words import EncodedWords
 
 MAX_BATCH_ROWS = 512
 """Maximum number of rows in a batch."""
@@ -195,10 +196,14 @@ def encode_sources(
 
 
 def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
-    """Convert the sources of a batch to arguments of `generate` and `classify`, without padding."""
+    """Convert the sources of a batch to arguments of `predict`, without padding."""
     if batch.source is None or spec.source is None:
         return [None] * batch.size
-    return spec.source.unbatch(batch.source, batch.source_lengths)
+    sources = spec.source.unbatch(batch.source, batch.source_lengths)
+    if isinstance(spec.target, AlignedSpec):
+        starts = spec.target.starts_of(batch)
+        return [EncodedWords(*pair) for pair in zip(sources, starts, strict=True)]
+    return sources
 
 
 def references(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Inference of a trained module: generate texts, score them, classify."""
+"""Inference of a trained module that generates: texts, and their scores."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ from seqlearn.core.generation_config import (
     default_max_new_tokens,
     resolve_options,
 )
-from seqlearn.core.scoring import log_probabilities, pooled_outputs
+from seqlearn.core.prediction import RawInputs, alternatives
+from seqlearn.core.scoring import log_probabilities
 from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
-from seqlearn.spec import GeneratedSpec, TargetSpec
+from seqlearn.spec import GeneratedSpec
 from seqlearn.spec.raw_inputs import check_list
-
-RawInputs = Sequence[Any] | Tensor | None
-"""Texts, lists of ids or vectors."""
 
 
 class GenerationMixin:
-    """The part of a module that generates, scores and classifies from raw sources.
+    """The part of a module that generates and scores texts from raw sources.
 
     Every method puts the module into `eval` while it runs, without gradients, batches sources of
     similar length, and returns results in the order given.
@@ -264,74 +262,6 @@ class GenerationMixin:
         ids = target.encode(targets, label="target")
         return log_probabilities(self, source_ids, [[START, *each, END] for each in ids])
 
-    def classify(
-        self: SupportsGeneration, sources: Sequence[Any] | Tensor
-    ) -> tuple[list[str], Float[Tensor, "source labels"]]:
-        """Predict the class of each source.
-
-        Args:
-            sources: Texts or lists of ids.
-
-        Returns:
-            The most probable label of each source, and the probabilities `source labels` in the
-            order of `spec.target.labels`, on the CPU.
-
-        Raises:
-            ValueError: If the target is not a class, or ids contain padding, start or end.
-            TypeError: If `sources` is not a list, or an item is not a text or a list of ids.
-
-        Warns:
-            UnknownSymbolWarning: If texts contain symbols that did not occur in training.
-        """
-        target = self.spec.target
-        if "classify" not in target.methods:
-            raise ValueError(
-                f"classify needs a target of classes, and this model's target is "
-                f"{type(target).__name__}; {_alternatives(target)}"
-            )
-        source_ids = encode_sources(self, sources)
-        probabilities = pooled_outputs(self, source_ids).softmax(-1)
-        return target.decode_outputs(probabilities), probabilities
-
-    def predict(self: SupportsGeneration, sources: RawInputs) -> list[Any]:
-        """Predict the target of each source, whatever its type is.
-
-        Texts come from `self.generate` with the options of `self.generation`, classes from
-        `self.classify`, so that a subclass that overrides these methods changes `predict` too.
-        Other targets, such as vectors, come from one forward pass and the target's
-        `decode_outputs`.
-
-        Args:
-            sources: Texts or lists of ids, or vectors. A language model has no source; use
-                `generate(prompts=…)`.
-
-        Returns:
-            One text, label or vector per source, in the order given.
-
-        Raises:
-            ValueError: If ids contain padding, start or end, or a vector has another size or a
-                number that is not finite.
-            TypeError: If `sources` is not a list, or an item is not a text, a list of ids or a
-                vector.
-
-        Warns:
-            UnknownSymbolWarning: If texts contain symbols outside the vocabulary that did not
-                occur in training.
-
-        Example:
-            >>> import seqlearn as sl
-            >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.VectorSpec(2))
-            >>> [vector.shape for vector in sl.GRU(spec, d_model=4).predict([[4, 5], [6]])]
-            [torch.Size([2]), torch.Size([2])]
-        """
-        module: Any = self
-        target = self.spec.target
-        if target.needs_decoder:
-            return list(module.generate(sources))
-        if "classify" in target.methods:
-            return list(module.classify(sources)[0])
-        return target.decode_outputs(pooled_outputs(self, encode_sources(self, sources)))
-
     def generate_batch(self: SupportsGeneration, batch: SequenceBatch) -> list[Any]:
         """Generate a text for each source of a batch, without using its target.
 
@@ -354,10 +284,5 @@ def _text(module: SupportsGeneration, does: str) -> GeneratedSpec:
     if isinstance(target, GeneratedSpec):
         return target
     raise ValueError(
-        f"{does}, and this model's target is {type(target).__name__}; {_alternatives(target)}"
+        f"{does}, and this model's target is {type(target).__name__}; {alternatives(target)}"
     )
-
-
-def _alternatives(target: TargetSpec) -> str:
-    """Advice for an error: the methods that a model with this target has."""
-    return f"use {' or '.join(target.methods) or 'predict(sources)'}"

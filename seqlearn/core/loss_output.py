@@ -15,10 +15,11 @@ class LossOutput(NamedTuple):
     Attributes:
         loss: The loss summed over all counted targets, in nats (squared errors for vectors); it
             has a gradient.
-        num_tokens: Number of counted targets: tokens, examples or elements of vectors.
+        num_tokens: Number of counted targets: tokens, words, examples or elements of vectors.
         nll: Negative log-likelihood of each counted token or class, in nats.
         correct: Whether each of these was predicted with the highest probability.
-        mask: `batch time` (`batch 1` for classes and vectors), True where a target counts.
+        mask: `batch time` (`batch words` for tags, `batch 1` for classes and vectors), True where
+            a target counts.
         state: The decoder's state after the batch; `None` for a target that is not text.
         labels: The counted targets: ids or vectors.
         predicted: A prediction for each of them: the likeliest id, or a vector; `None` for a type

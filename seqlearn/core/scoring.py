@@ -1,4 +1,4 @@
-"""Log-probabilities of texts, and outputs of models without a decoder, from raw sources."""
+"""Log-probabilities of texts, and outputs of models without a decoder, from encoded sources."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
 from seqlearn.core.generation import SupportsGeneration, batches, collate, has_sequences
 from seqlearn.instrumentation import generation
+from seqlearn.spec import AlignedSpec
+from seqlearn.spec.words import EncodedWords
 
 
 def log_probabilities(
@@ -76,4 +78,27 @@ def pooled_outputs(
             with generation(rows, len(source_ids), source, lengths):
                 predicted = cast(nn.Module, module)(batch)  # `forward` may be overridden
             outputs[rows] = predicted.to(dtype).cpu()
+    return outputs
+
+
+def word_outputs(
+    module: SupportsGeneration, sentences: Sequence[EncodedWords]
+) -> list[Float[Tensor, "words outputs"]]:
+    """The outputs for each word of each sentence, for an `AlignedSpec`; on the CPU."""
+    target = module.spec.target
+    assert isinstance(target, AlignedSpec)
+    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    outputs: list[Tensor] = [torch.zeros(0)] * len(sentences)
+    with eval_mode(cast(nn.Module, module)):
+        for rows in batches(sentences, [[]] * len(sentences), 1, equal=False):
+            source, lengths = collate(module, [sentences[row] for row in rows])
+            placed = [
+                target.place(s.starts, [1] * len(s.starts))
+                for s in map(sentences.__getitem__, rows)
+            ]
+            words = target.collate_targets(placed, module.device, dtype)
+            with generation(rows, len(sentences), source, lengths):
+                predicted = cast(nn.Module, module)(SequenceBatch(source, lengths, *words))
+            for row, each in zip(rows, predicted.to(dtype).cpu(), strict=True):
+                outputs[row] = each[: len(sentences[row].starts)].clone()
     return outputs

@@ -31,7 +31,7 @@ from seqlearn.core.recipe import Recipe
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.metrics import CorpusBLEU
 from seqlearn.nn import Decoder, Encoder, State
-from seqlearn.spec import SequenceSpec
+from seqlearn.spec import AlignedSpec, SequenceSpec
 
 
 class TrainingSteps(FiniteSteps):
@@ -97,6 +97,9 @@ class TrainingSteps(FiniteSteps):
         unused: list[Any] = []
         if self.spec.source is None:
             unused.append(getattr(self, "encoder", None))
+        elif isinstance(self.spec.target, AlignedSpec):
+            pooling = getattr(getattr(self, "encoder", None), "pooling_modules", list)
+            unused += pooling()
         if self.target_embedding is None:
             unused.append(getattr(self, "decoder", None))
         elif self.spec.source is None and hasattr(self.decoder, "source_modules"):
@@ -191,7 +194,7 @@ class TrainingSteps(FiniteSteps):
                 rank_zero_info(f"{self._name(name)} {figure:.2f}  {bleu.signature}")
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
-        """Predict each example: a text, a label or a vector. Duplicates are left out."""
+        """Predict each example: a text, a label, labels or a vector. Duplicates are left out."""
         check_batch(batch)
         if self.spec.target.needs_decoder:
             answers = self.generate_batch(batch)

@@ -12,9 +12,11 @@ from seqlearn.data.sources.recall import Recall
 from seqlearn.data.sources.series_files import SeriesFiles
 from seqlearn.data.sources.synthetic import Synthetic
 from seqlearn.data.sources.tables import Stream
+from seqlearn.data.sources.tagged_text import TaggedText
 from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
 from seqlearn.data.sources.waveforms import Waveforms
+from seqlearn.data.tags_field import Tags
 from seqlearn.data.vector_field import Vector
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "SeriesFiles",
     "Stream",
     "Synthetic",
+    "TaggedText",
+    "Tags",
     "Text",
     "TextPairs",
     "Vector",

@@ -48,7 +48,7 @@ class ColumnEncoder(Protocol):
         """The side of the spec after this split has been encoded."""
 
 
-class _FileEncoder:
+class FileEncoder:
     """Writes the rows of a column encoder.
 
     Args:
@@ -68,7 +68,7 @@ class _FileEncoder:
         self._rows.finish()
 
 
-class TextEncoder(_FileEncoder):
+class TextEncoder(FileEncoder):
     """Encodes texts with the side's tokenizer.
 
     Attributes:
@@ -136,7 +136,7 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
 _NOT_IN_TRAINING = "does not occur in the training split, which has"
 
 
-class ClassEncoder(_FileEncoder):
+class ClassEncoder(FileEncoder):
     """Encodes labels as class ids.
 
     Args:
@@ -215,7 +215,7 @@ class ClassEncoder(_FileEncoder):
         return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
 
 
-class ArrayEncoder(_FileEncoder):
+class ArrayEncoder(FileEncoder):
     """Encodes values as arrays of numbers in the type's row format.
 
     It is the encoder of `Vector`, and of most fields of your own.

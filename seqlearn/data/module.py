@@ -49,8 +49,8 @@ class SequenceDataModule(TakesSpec, ABC):
     Args:
         source: Field of the first half of an example: `Text`, `Vector`, or `None` (language
             models).
-        target: Field of the second half: `Text`, `Classes` or `Vector`. The same `Text` *instance*
-            on both sides makes one joint vocabulary.
+        target: Field of the second half: `Text`, `Classes`, `Tags` or `Vector`. The same `Text`
+            *instance* on both sides makes one joint vocabulary.
         batch_tokens: Token budget of a batch on each rank: number of examples times the longest
             length of the longer side, start and end included. By default an epoch has about 500
             steps on one process, with a budget between 128 and 4,096 (`default_batch_tokens`).
@@ -109,9 +109,10 @@ class SequenceDataModule(TakesSpec, ABC):
     def examples(self, split: Split) -> Iterable[Example]:
         """All examples of a split, in order: pairs of source and target.
 
-        A text or a label is a string, a vector is a sequence of numbers; without a source, the
-        first of the pair is `None`. A missing split is empty. The method is called several times
-        while the cache has no prepared data, and must return the same examples each time.
+        A text or a label is a string, a vector a sequence of numbers, tags are a list of labels;
+        without a source, the first of the pair is `None`. A missing split is empty. The method is
+        called several times while the cache has no prepared data, and must return the same examples
+        each time.
         """
 
     def fingerprint(self) -> str:

@@ -19,12 +19,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from seqlearn.atomic_files import disk_full, is_disk_full
 from seqlearn.data.array_files import TextsWriter
 from seqlearn.data.cache import CACHE_OPTION, CachedFolder, cached
-from seqlearn.data.column_encoders import ColumnEncoder
+from seqlearn.data.column_encoders import ColumnEncoder, DescribeRow
 from seqlearn.data.encoded import EncodedDataset
 from seqlearn.data.fields import Field
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.data.progress import Progress
-from seqlearn.spec import SequenceSpec
+from seqlearn.data.tags_field import cut_tags, place_tags
+from seqlearn.spec import AlignedSpec, SequenceSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 Split = Literal["train", "val", "test"]
@@ -193,12 +194,8 @@ def _encode(
     row = 0
     while chunk := list(islice(examples, _CHUNK)):
         with _naming_need(folder, progress.total(split), row):
-            encoded = {
-                name: column.encode([pair[number] for pair in chunk], row)
-                for name, (number, column) in columns.items()
-            }
-            if split == "train":
-                encoded = limit.apply(encoded)
+            applied = limit if split == "train" else None
+            encoded = _encode_chunk(columns, chunk, row, sides, describe_row, applied)
             for name, (_, column) in columns.items():
                 column.append(encoded[name])
             if references is not None:
@@ -216,6 +213,31 @@ def _encode(
             )
         np.save(folder / f"{split}.rows.npy", kept, allow_pickle=False)
     return {name: column for name, (_, column) in columns.items()}
+
+
+def _encode_chunk(
+    columns: dict[str, tuple[int, ColumnEncoder]],
+    chunk: Sequence[Example],
+    row: int,
+    sides: dict[str, Any],
+    describe_row: DescribeRow,
+    limit: LengthLimit | None,
+) -> dict[str, Sequence[Any]]:
+    """The encoded values of consecutive examples by side; `row` is the first one."""
+    encoded: dict[str, Sequence[Any]] = {
+        name: column.encode([pair[number] for pair in chunk], row)
+        for name, (number, column) in columns.items()
+    }
+    aligned = isinstance(sides["target"], AlignedSpec)
+    if aligned:
+        texts = [source for source, _ in chunk]
+        placing = (sides["source"], sides["target"], texts, encoded["target"])
+        encoded["target"] = place_tags(*placing, describe_row, row)
+    if limit is not None:
+        encoded = limit.apply(encoded)
+    if aligned:
+        encoded["target"] = cut_tags(encoded["source"], encoded["target"])
+    return encoded
 
 
 @contextlib.contextmanager

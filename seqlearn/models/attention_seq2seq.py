@@ -269,7 +269,7 @@ class AttentionSeq2Seq(SequenceModule):
         )
         self.encoder = (
             encoder
-            if spec.target.needs_decoder
+            if spec.target.is_sequence
             else AttentionPoolingEncoder(encoder, LuongAttention(score, d_model), d_model, dropout)
         )
         d_input = 2 * d_model if input_feeding else d_model

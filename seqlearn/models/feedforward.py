@@ -17,6 +17,8 @@ Departures from the paper:
 - There are no direct connections from the embeddings to the output layer (the paper's optional W).
 - With a source there are two such networks: the encoder maps the last `window` tokens of the source
   to one vector, the decoder takes the last `window` tokens of the target and that vector.
+- For tags the encoder maps the `window` tokens up to each token to one vector, which predicts its
+  tag (the window approach of Collobert et al. 2011, section 3.2, with a window that ends there).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from seqlearn.core.recipe import Recipe
 from seqlearn.instrumentation import emit
 from seqlearn.nn import Dropout
 from seqlearn.plain_data import check_whole_number
-from seqlearn.spec import SequenceSpec
+from seqlearn.spec import AlignedSpec, SequenceSpec
 
 
 class MLP(nn.Sequential):
@@ -55,7 +57,7 @@ class MLP(nn.Sequential):
 
 
 class FeedForwardEncoder(nn.Module):
-    """Maps the last tokens of a source to one vector.
+    """Maps the last tokens of a source to one vector, or the tokens up to each token to one each.
 
     Args:
         d_model: Width of the embeddings and of the pooled vector.
@@ -63,6 +65,8 @@ class FeedForwardEncoder(nn.Module):
         num_layers: Number of layers.
         dropout: Dropout probability before and after each layer.
         overflow: What to do with a longer source: `"error"` raises, `"truncate"` warns.
+        each_token: Whether there is a state for each token, as tags need; a source may then have
+            any length. If not, the pooled vector is the only state.
     """
 
     def __init__(
@@ -72,9 +76,11 @@ class FeedForwardEncoder(nn.Module):
         num_layers: int,
         dropout: float,
         overflow: Literal["error", "truncate"],
+        *,
+        each_token: bool = False,
     ) -> None:
         super().__init__()
-        self.window, self.overflow = window, overflow
+        self.window, self.overflow, self.each_token = window, overflow, each_token
         self.hidden = MLP(window * d_model, d_model, num_layers, dropout)
 
     def forward(
@@ -85,6 +91,8 @@ class FeedForwardEncoder(nn.Module):
         Raises:
             ValueError: If a source is longer than the window, and `overflow` is `"error"`.
         """
+        if self.each_token:
+            return self._encode_each(inputs, mask)
         lengths = mask.sum(1, keepdim=True)
         if inputs.shape[1] > self.window:
             self._check(int(lengths.max()))
@@ -96,6 +104,15 @@ class FeedForwardEncoder(nn.Module):
         pooled = self.hidden(read.flatten(1))
         emit("states", self.hidden, pooled, ("pooled",))
         return Memory(pooled[:, None], mask[:, :1], pooled)
+
+    def _encode_each(self, inputs: Tensor, mask: Tensor) -> Memory:
+        """A state for each token, from the window that ends there."""
+        padded = functional.pad(inputs, (0, 0, self.window - 1, 0))
+        read = padded.unfold(1, self.window, 1).transpose(2, 3).flatten(2)
+        states = self.hidden(read * math.sqrt(inputs.shape[-1]))
+        emit("states", self.hidden, states, ("source",))
+        rows = torch.arange(len(mask), device=mask.device)
+        return Memory(states, mask, states[rows, mask.sum(1) - 1])
 
     def _check(self, longest: int) -> None:
         if longest <= self.window:
@@ -160,7 +177,8 @@ class FeedForward(SequenceModule):
     """The feed-forward network over a fixed window, for every task.
 
     Each output depends on the last `window` tokens only. A longer source is an error or is
-    truncated; the target is always read through the window, as in an n-gram model.
+    truncated; the target is always read through the window, as in an n-gram model. A tag depends on
+    the `window` tokens that end with its word, and sentences have any length.
 
     Args:
         spec: The types of source and target, such as `data.spec`.
@@ -195,7 +213,14 @@ class FeedForward(SequenceModule):
         window = check_whole_number(window, "window", 1)
         if overflow not in ("error", "truncate"):
             raise ValueError(f"expected overflow 'error' or 'truncate', got {overflow!r}")
-        self.encoder = FeedForwardEncoder(d_model, window, num_layers, dropout, overflow)
+        self.encoder = FeedForwardEncoder(
+            d_model,
+            window,
+            num_layers,
+            dropout,
+            overflow,
+            each_token=isinstance(spec.target, AlignedSpec),
+        )
         self.decoder = FeedForwardDecoder(
             d_model, window, num_layers, dropout, has_source=spec.source is not None
         )

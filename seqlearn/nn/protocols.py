@@ -24,6 +24,9 @@ class Encoder(Protocol):
 
     `SequenceModule.encode` calls it with an empty source as one visible position of padding: the
     mask of every row is True at its first position.
+
+    An encoder may have a method `pooling_modules()`: the modules that only `Memory.pooled` needs.
+    Their gradients are switched off for tags, which are predicted from `Memory.states`.
     """
 
     def __call__(

@@ -106,6 +106,10 @@ class RecurrentEncoder(_Layers):
         emit("states", self.context, pooled, ("pooled",))
         return Memory(x, mask, pooled)
 
+    def pooling_modules(self) -> list[nn.Module]:
+        """The modules that only the pooled vector needs."""
+        return [self.context]
+
 
 class RecurrentDecoder(_Layers):
     """Decodes a target with recurrent layers, whose initial states are made from the context.

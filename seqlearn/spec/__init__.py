@@ -5,6 +5,7 @@ one as its first argument, and every checkpoint contains it, with tokenizers and
 trained model reads raw text without the data module.
 """
 
+from seqlearn.spec.aligned import AlignedSpec, WordSource
 from seqlearn.spec.base import (
     GeneratedSpec,
     RowFormat,
@@ -16,10 +17,12 @@ from seqlearn.spec.base import (
 from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.series import SeriesSpec
+from seqlearn.spec.tags import TagsSpec
 from seqlearn.spec.text import TextSpec
 from seqlearn.spec.vector import VectorSpec
 
 __all__ = [
+    "AlignedSpec",
     "ClassesSpec",
     "GeneratedSpec",
     "RowFormat",
@@ -28,9 +31,11 @@ __all__ = [
     "Side",
     "SideSpec",
     "SourceSpec",
+    "TagsSpec",
     "TargetLoss",
     "TargetSpec",
     "TextSpec",
     "VectorSpec",
+    "WordSource",
     "task_of",
 ]

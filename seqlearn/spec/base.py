@@ -201,7 +201,7 @@ class TargetSpec(SideSpec):
 
     Attributes:
         needs_decoder: Whether a decoder predicts it one token at a time; if not, it is predicted
-            from the pooled vector of the encoder.
+            from the pooled vector of the encoder (`AlignedSpec`: from the states of words).
         methods: The methods of a model that return it from raw sources.
     """
 

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import ClassStatistics
-from seqlearn.nn import linear_cross_entropy
-from seqlearn.plain_data import to_builtin
 from seqlearn.spec.base import RowFormat, TargetLoss, TargetSpec
+from seqlearn.spec.labels import (
+    check_labels,
+    check_weights,
+    differing_labels,
+    label_loss,
+    labels_shown,
+)
 
 
 @dataclass(frozen=True)
@@ -43,25 +48,12 @@ class ClassesSpec(TargetSpec):
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        labels = to_builtin(self.labels)
-        if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
-            raise TypeError(f"expected a list of labels that are texts, got {labels!r}")
-        object.__setattr__(self, "labels", tuple(labels))
+        object.__setattr__(self, "labels", check_labels(self.labels))
         if self.weights is not None:
-            weights = tuple(float(weight) for weight in self.weights)
-            if len(weights) != len(self.labels) or not all(0 < w < float("inf") for w in weights):
-                raise ValueError(
-                    f"expected a positive weight for each of {len(self.labels)} labels, "
-                    f"got {list(weights)[:10]}"
-                )
-            object.__setattr__(self, "weights", weights)
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"expected two or more distinct labels, got {list(self.labels)[:10]}")
+            object.__setattr__(self, "weights", check_weights(self.weights, self.labels))
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self.labels[:5])) + (", …" if len(self.labels) > 5 else "")
-        weighted = ", weighted" if self.weights else ""
-        return f"ClassesSpec({len(self.labels)} labels: {shown}{weighted})"
+        return f"ClassesSpec({labels_shown(self.labels, self.weights)})"
 
     @property
     def longest(self) -> int:
@@ -75,9 +67,7 @@ class ClassesSpec(TargetSpec):
 
     def diff(self, other: ClassesSpec) -> str | None:
         """The labels from the first that differs, if they differ."""
-        if self.labels == other.labels:
-            return None
-        return f"labels {_unlike(self.labels, other.labels)}"
+        return differing_labels(self.labels, other.labels)
 
     def describe(self, value: Any) -> str:
         """The label."""
@@ -122,11 +112,7 @@ class ClassesSpec(TargetSpec):
         self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0
     ) -> TargetLoss:
         """The cross-entropy, weighted by `weights`."""
-        weights = None
-        if self.weights is not None:
-            weights = torch.tensor(self.weights, dtype=head.weight.dtype, device=head.weight.device)
-        measured = linear_cross_entropy(hidden, head.weight, head.bias, labels, smoothing, weights)
-        return TargetLoss(measured.loss, torch.tensor(len(labels)), *measured[1:])
+        return label_loss(hidden, labels, head, smoothing, self.weights)
 
     def item_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The cross-entropy."""
@@ -143,10 +129,3 @@ class ClassesSpec(TargetSpec):
     def decode_labels(self, target: Tensor) -> list[Any]:
         """The labels of class ids."""
         return [self.labels[number] for number in target.tolist()]
-
-
-def _unlike(mine: Sequence[str], theirs: Sequence[str]) -> str:
-    """Two lists of labels, from the first that differs."""
-    same = next((at for at, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), None)
-    at = min(len(mine), len(theirs)) if same is None else same
-    return f"{list(mine[at : at + 5])} against {list(theirs[at : at + 5])} from number {at + 1}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from seqlearn.class_methods import class_only_method
 from seqlearn.plain_data import to_builtin
+from seqlearn.spec.aligned import AlignedSpec, WordSource
 from seqlearn.spec.base import SourceSpec, TargetSpec, side_from_dict
 
 Side = SourceSpec | TargetSpec
@@ -36,6 +37,12 @@ def task_of(source: type[SourceSpec] | None, target: type[TargetSpec]) -> str:
             f"no model goes from {given} to {target.kind}; without a source, or from a source that "
             "is one vector, the target must be text"
         )
+    if issubclass(target, AlignedSpec):
+        if not issubclass(source, WordSource):
+            raise ValueError(  # noqa: TRY004 -- two types that do not fit
+                f"{target.kind} need a source of words, such as text, and {source.kind} has none"
+            )
+        return "tagging"
     names = {True: "sequence", False: "vector"}
     return f"{names[source.is_sequence]}-to-{names[target.is_sequence]}"
 
@@ -81,7 +88,7 @@ class SequenceSpec:
     def task(self) -> str:
         """The name of the task.
 
-        `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
+        `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"`, `"tagging"` or
         `"language-modeling"`.
         """
         return task_of(_type(self.source), type(self.target))

@@ -37,6 +37,7 @@ from seqlearn.spec.raw_inputs import (
     unknown_symbols,
     warn_unknown,
 )
+from seqlearn.spec.words import EncodedWords, first_pieces, split_words, words_of
 
 
 @functools.lru_cache(maxsize=16)
@@ -129,6 +130,52 @@ class TextSpec(SourceSpec, GeneratedSpec):
         if unknown and not self.unk_in_training:
             warn_unknown(unknown, len(encoded), label)
         return encoded
+
+    def encode_words(self, sentences: Iterable[Any], *, label: str = "input") -> list[EncodedWords]:
+        """Turn raw sentences into ids, with the position of the first piece of each word.
+
+        Args:
+            sentences: Texts, which are split at ASCII white space, or lists of words; or lists of
+                ids, each of which is a word.
+            label: How error messages name one of them.
+
+        Raises:
+            TypeError: As `encode`.
+            ValueError: As `encode`, and if a word is empty or contains white space.
+
+        Example:
+            >>> TextSpec(vocab_size=9, max_length=5).encode_words([[4, 6]])[0].starts
+            [0, 1]
+        """
+        listed = check_list(sentences, label)
+        words = [words_of(each, f"{label} {number}") for number, each in enumerate(listed, 1)]
+        pairs = list(zip(listed, words, strict=True))
+        ids = self.encode([each if ws is None else " ".join(ws) for each, ws in pairs], label=label)
+        starts = iter(self.word_starts([" ".join(ws) for ws in words if ws is not None]))
+        return [
+            EncodedWords(
+                row, getattr(each, "starts", range(len(row))) if ws is None else next(starts)
+            )
+            for row, (each, ws) in zip(ids, pairs, strict=True)
+        ]
+
+    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The position of the first piece of each word of each text.
+
+        Args:
+            texts: Texts whose words are separated by one space each.
+
+        Raises:
+            ValueError: If there is no tokenizer.
+        """
+        if not texts:
+            return []
+        assert self.tokenizer is not None
+        encodings = _tokenizer(self.tokenizer).encode_batch(list(texts), add_special_tokens=False)
+        return [
+            first_pieces(split_words(text), encoding.offsets)
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
 
     def unknown_symbols(self, text: str) -> list[str]:
         """The symbols outside the vocabulary, each with its position; errors as in `encode`."""

@@ -6,6 +6,7 @@ types of the spec draw them (`random_value`), so that types of your own are test
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -16,7 +17,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch, length_mask
-from seqlearn.spec import ClassesSpec, SequenceSpec, Side, TextSpec, VectorSpec
+from seqlearn.spec import (
+    AlignedSpec,
+    ClassesSpec,
+    SequenceSpec,
+    Side,
+    TagsSpec,
+    TextSpec,
+    VectorSpec,
+)
 
 _SOURCE, _TARGET = TextSpec(9, 8), TextSpec(7, 8)
 
@@ -26,8 +35,9 @@ TASKS: dict[str, SequenceSpec] = {
     "sequence-to-vector": SequenceSpec(_SOURCE, VectorSpec(2)),
     "vector-to-sequence": SequenceSpec(VectorSpec(3), _TARGET),
     "language-modeling": SequenceSpec(None, _TARGET),
+    "tagging": SequenceSpec(_SOURCE, TagsSpec(("a", "b", "c"))),
 }
-"""The five tasks on which a module is tried, small, in the order of trying."""
+"""The six tasks on which a module is tried, small, in the order of trying."""
 
 Example = tuple[Any, Any]
 
@@ -80,10 +90,30 @@ def overfitting_examples(spec: SequenceSpec) -> list[Example]:
         # A window of two items tells all of them apart.
         while any(_equal(sources[2][-2:], sources[row][-2:]) for row in (0, 1, 3)):
             sources[2] = spec.source.random_value(rng, 3)
+    if isinstance(spec.target, AlignedSpec):
+        return _tagged(spec.target, sources)
     targets = distinct_values(spec.target, rng, (2, 2, 1, 2))
     while _equal(_start(spec.target, targets[0]), _start(spec.target, targets[3])):
         targets[3] = spec.target.random_value(rng, 2)
     return list(zip(sources, targets, strict=True))
+
+
+def _tagged(target: AlignedSpec, sources: Sequence[Any]) -> list[Example]:
+    """Sources with an item for each token that depends on the tokens up to it alone.
+
+    Equal beginnings have equal items, so that an encoder that reads from left to right can learn
+    them. The first items of the first and the last source differ.
+    """
+    for salt in itertools.count():
+        rows = []
+        for source in sources:
+            seeds = [f"{salt} {np.asarray(source[: n + 1]).tolist()}" for n in range(len(source))]
+            items = [target.random_value(Random(seed), 1)[0] for seed in seeds]
+            numbers = [int(item[1]) for item in items]
+            rows.append((source, target.place(range(len(source)), numbers)))
+        if not _equal(rows[0][1][0], rows[-1][1][0]):
+            break
+    return rows
 
 
 def _start(side: Side, value: Any) -> Any:
@@ -130,7 +160,8 @@ def short_examples(spec: SequenceSpec) -> list[Example]:
 def cut_examples(
     spec: SequenceSpec, examples: Sequence[Example], *, source: int, target: int
 ) -> list[Example]:
-    """Cut the sequences of examples to a number of items."""
+    """Cut the sequences of examples to a number of items; a target of items for words as words."""
+    target = source if isinstance(spec.target, AlignedSpec) else target
 
     def cut(value: Any, side: Side | None, size: int) -> Any:
         return value[:size] if side is not None and side.is_sequence else value

@@ -37,7 +37,7 @@ def check_module(
         report = check_module(lambda spec: MyModel(spec, d_model=8))
         print(report)
 
-    The module is built for five small specs (`TASKS`), or those of `tasks`. Hypothesis draws the
+    The module is built for six small specs (`TASKS`), or those of `tasks`. Hypothesis draws the
     cases, and shrinks a case that violates a law before it is reported. Short texts and narrow
     modules find faults as well as long and wide ones, and faster.
 

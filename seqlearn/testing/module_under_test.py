@@ -9,8 +9,15 @@ import torch
 from torch import nn
 
 from seqlearn.core import GenerationConfig, SequenceModule
-from seqlearn.spec import SequenceSpec
-from seqlearn.testing.cases import TASKS, WIDEST, batch_of, short_examples
+from seqlearn.spec import AlignedSpec, SequenceSpec
+from seqlearn.testing.cases import (
+    TASKS,
+    WIDEST,
+    batch_of,
+    cut_examples,
+    rich_examples,
+    short_examples,
+)
 
 Factory = Callable[[SequenceSpec], SequenceModule]
 
@@ -62,8 +69,8 @@ class ModuleUnderTest:
                 self.refuses[task] = f"ValueError: {error}"
                 continue
             self.name = type(module).__name__
-            if missing := _missing(module, spec):
-                self.refuses[task] = f"it has no {missing}"
+            if refusal := _refusal(module, spec):
+                self.refuses[task] = refusal
             else:
                 self.serves.append(task)
         if not self.serves:
@@ -146,12 +153,21 @@ def _check_tasks(tasks: object) -> Mapping[str, SequenceSpec]:
     )
 
 
-def _missing(module: SequenceModule, spec: SequenceSpec) -> str | None:
-    """The encoder or decoder that the spec needs and the module lacks."""
+def _refusal(module: SequenceModule, spec: SequenceSpec) -> str | None:
+    """Why a module that was built does not serve the spec; `None` if it does."""
     needs = {"encoder": spec.source is not None, "decoder": spec.target.needs_decoder}
     for half, needed in needs.items():
         if needed and getattr(module, half, None) is None:
-            return half
+            return f"it has no {half}"
+    if isinstance(spec.target, AlignedSpec):
+        batch = batch_of(spec, cut_examples(spec, rich_examples(spec)[:1], source=2, target=2))
+        try:
+            with torch.no_grad():
+                module.eval()(batch)
+        except ValueError as error:  # its encoder has no state for each token
+            return first_line(error)
+        except Exception:  # noqa: BLE001 -- the laws will report it
+            return None
     return None
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from seqlearn.spec import ClassesSpec, SequenceSpec, SideSpec, TextSpec, VectorSpec
+from seqlearn.spec import (
+    AlignedSpec,
+    ClassesSpec,
+    SequenceSpec,
+    SideSpec,
+    TagsSpec,
+    TextSpec,
+    VectorSpec,
+)
 from seqlearn.testing.cases import LONGEST, TASKS, Example, batch_of
 
 __all__ = [
@@ -69,6 +77,7 @@ def specs(
         TextSpec: st.builds(TextSpec, st.integers(5, 12), st.just(2 * LONGEST)),
         ClassesSpec: st.builds(lambda n: ClassesSpec(tuple("abcde"[:n])), st.integers(2, 5)),
         VectorSpec: st.builds(VectorSpec, st.integers(1, 4)),
+        TagsSpec: st.builds(lambda n: TagsSpec(tuple("abcde"[:n])), st.integers(2, 5)),
         **(sides or {}),
     }
     for side in (example.source, example.target):
@@ -113,10 +122,21 @@ def examples(
         min_size: The smallest number of examples.
         max_size: The largest number of examples.
         longest_source: The most items in a source.
-        longest_target: The most items in a target, without start and end symbol.
+        longest_target: The most items in a target, without start and end symbol; a target of one
+            item for each word is as long as its source.
     """
+    if isinstance(spec.target, AlignedSpec):
+        return st.lists(_word_pairs(spec, longest_source), min_size=min_size, max_size=max_size)
     pair = st.tuples(values(spec.source, longest_source), values(spec.target, longest_target))
     return st.lists(pair, min_size=min_size, max_size=max_size)
+
+
+@st.composite
+def _word_pairs(draw: st.DrawFn, spec: SequenceSpec, longest: int) -> Example:
+    """A source, and a target with one item for each of its tokens."""
+    source = draw(values(spec.source, longest))
+    rng = draw(st.randoms(use_true_random=False))
+    return source, spec.target.random_value(rng, len(source))
 
 
 @st.composite

@@ -23,6 +23,7 @@ TARGETS = {
     "text": [[5, 6, 4], [5, 4], [6, 5], [4, 4, 6, 5], [6], [5, 6, 4]],
     "classes": [0, 1, 2, 1, 0, 2],
     "vector": [[0.5, 1.0], [-1.0, 0.0], [0.0, 1.5]] * 2,
+    "tags": [[[n, 1 + n % 3] for n in range(len(words))] for words in SOURCES["text"]],
 }
 
 

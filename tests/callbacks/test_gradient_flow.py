@@ -35,7 +35,11 @@ def test_the_loss_is_that_of_the_last_target(module, batches, name: str, task: s
         one = sl.SequenceBatch(
             *(None if part is None else part[row : row + 1] for part in batch[:4])
         )
-        if batch.target_lengths is not None:
+        if task == "tagging":
+            logits = model(one)[0, int(one.target_lengths) - 1].log_softmax(-1)
+            expected = -logits[one.target[0, int(one.target_lengths) - 1, 1] - 1]
+            steps = one.source_lengths
+        elif batch.target_lengths is not None:
             ids = one.target[:, : int(one.target_lengths)]
             logits = model(one._replace(target=ids))
             expected = -logits[0, -1].log_softmax(-1)[ids[0, -1]]
@@ -93,7 +97,7 @@ def test_every_architecture_gives_a_curve(fit, module, batches, tmp_path, name, 
     flow = GradientFlow(every_n_epochs=2)
     fit(module(name, task), batches(task), flow)
     (curve,) = flow.curves.values()
-    steps = 6 if task.startswith("sequence") else 4
+    steps = 6 if task.startswith(("sequence", "tagging")) else 4
     assert list(flow.curves) == [4]
     assert len(curve) == steps
     assert np.isfinite(curve).all()

@@ -32,8 +32,11 @@ def test_every_architecture_predicts(module, batches, name: str, task: str) -> N
         assert first["source"] == "5 6 7 8"
     if task == "vector-to-sequence":
         assert first["source"] == "0.5 -1 2"
-    if batch.target_lengths is not None:
+    if model.spec.target.needs_decoder:
         assert first["expected"] == "5 6 4"
+    if task == "tagging":
+        assert first["expected"] == "a b c a"
+        assert first["predicted"] == " ".join("abc"[n] for n in model(batch)[0, :4].argmax(-1))
     if task in ("sequence-to-sequence", "vector-to-sequence"):
         assert first["predicted"] == text(model.generate_batch(batch)[0])
     if task == "language-modeling":

@@ -101,7 +101,7 @@ def test_a_missing_decoder_is_reported() -> None:
         return NoDecoder(spec)
 
     report = check_module(make, laws=["shapes"], examples=3)
-    assert report.serves == ["sequence-to-vector (classes)", "sequence-to-vector"]
+    assert report.serves == ["sequence-to-vector (classes)", "sequence-to-vector", "tagging"]
     assert report.refuses["sequence-to-sequence"] == "it has no decoder"
 
 

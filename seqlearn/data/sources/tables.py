@@ -156,13 +156,14 @@ class MemoryTable:
             yield number, cells
 
     def label_names(self, column: int | str) -> list[str] | None:
-        """The label names of a Hugging Face dataset (`ClassLabel`); `None` for other tables."""
+        """The label names of a Hugging Face dataset (`ClassLabel`, or lists of them), if any."""
         features = getattr(self._table, "features", None)
         if not isinstance(features, Mapping):
             return None
         if isinstance(column, int):
             column = list(features)[column - 1]
-        return getattr(features.get(column), "names", None)
+        feature = features.get(column)
+        return getattr(getattr(feature, "feature", feature), "names", None)  # of lists: the items'
 
     def _first(self) -> Any:
         """The first row: a mapping, a sequence of cells, or `None` without rows."""

@@ -69,7 +69,8 @@ def _check_present(
     trial.expect(
         not missing or known,
         f"{shown}: no gradient, for which other processes would wait; use it, or switch its "
-        "gradient off in __init__",
+        "gradient off in __init__ (of layers that only memory.pooled needs, by pooling_modules() "
+        "of the encoder)",
     )
     trial.expect(
         not missing,

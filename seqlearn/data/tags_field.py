@@ -1,0 +1,199 @@
+"""The field `Tags`, and how tags are placed on the words of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqlearn.data.class_weights import class_weights
+from seqlearn.data.column_encoders import ColumnEncoder, DescribeRow, FileEncoder
+from seqlearn.data.fields import Classes, Field
+from seqlearn.spec import AlignedSpec, SideSpec, TagsSpec, WordSource
+from seqlearn.spec.tags import check_iob2
+from seqlearn.spec.words import split_words
+
+
+@dataclass(frozen=True)
+class Tags(Field):
+    """A label for each word of the source, such as a part of speech or a named entity. As target.
+
+    The labels are those of the training split, sorted. A raw value is a list of labels; the source
+    is a text with as many words, separated by spaces. If the labels are `O`, `B-TYPE` and `I-TYPE`
+    (IOB2), each `I-TYPE` must continue a span.
+
+    Attributes:
+        weights: Weights of the labels in the training loss, as in `Classes`: `None` (all equal),
+            `"balanced"`, or a positive number for each label. They are scaled to a mean of 1 over
+            the training words.
+
+    Raises:
+        ValueError: If a weight is not positive and finite, or `weights` is another string.
+
+    Example:
+        >>> Tags(weights="balanced")
+        Tags(weights='balanced')
+    """
+
+    spec_type: ClassVar[type[SideSpec]] = TagsSpec
+
+    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", Classes(self.weights).weights)
+
+    def __repr__(self) -> str:
+        return "Tags()" if self.weights is None else f"Tags(weights={self.weights!r})"
+
+    def check(self, value: Any) -> None:
+        """Check that a value is a list of labels.
+
+        Raises:
+            ValueError: If it is not, or is empty, or a label is; the message names the word.
+        """
+        if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+            raise ValueError(  # noqa: TRY004 -- bad data is a ValueError everywhere
+                f"expected a list of tags, one for each word, got {type(value).__name__} "
+                f"{str(value)[:40]!r}"
+            )
+        if not value:
+            raise ValueError("expected at least one word, got an empty sentence; remove it")
+        one = Classes()
+        for number, tag in enumerate(value, 1):
+            try:
+                one.check(tag)
+            except ValueError as error:
+                raise ValueError(f"word {number}: {error}") from None
+
+    def digest(self) -> str | None:
+        """None."""
+        return None
+
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> TagsSpec:
+        """A `TagsSpec` with the labels of the training split, sorted."""
+        return TagsSpec(tuple(sorted(set(chain.from_iterable(values())))))
+
+    def make_column_encoder(
+        self, spec: Any, describe_row: DescribeRow, *, is_target: bool
+    ) -> ColumnEncoder:
+        """An encoder of labels to their numbers."""
+        return TagsEncoder(spec, describe_row, self.weights)
+
+
+class TagsEncoder(FileEncoder):
+    """Encodes the tags of a sentence as numbers from 1; `weights` are those of the field `Tags`.
+
+    `place_tags` adds the positions of the words before the rows are written.
+
+    Attributes:
+        counts: Number of words with each label.
+    """
+
+    unknown: int | None = None
+
+    def __init__(
+        self,
+        side: TagsSpec,
+        describe_row: DescribeRow,
+        weights: str | Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(side, is_target=True)
+        self._weights, self._describe_row = weights, describe_row
+        self._numbers = {label: number for number, label in enumerate(side.labels, 1)}
+        self._checks_spans = bool(side.span_types)
+        self.counts: NDArray[np.int64] = np.zeros(len(side.labels), np.int64)
+
+    def encode(self, values: Sequence[Sequence[str]], row: int) -> list[list[int]]:
+        """Encode the tags of sentences as numbers.
+
+        Args:
+            values: The tags of each sentence.
+            row: Row of the first sentence, for errors.
+
+        Raises:
+            ValueError: If a label does not occur in the training split, or an `I-TYPE` continues
+                no span; the message names the word.
+        """
+        encoded = []
+        for number, tags in enumerate(values, row):
+            try:
+                encoded.append([self._number(place, tag) for place, tag in enumerate(tags, 1)])
+                if self._checks_spans:
+                    check_iob2(tags)
+            except ValueError as error:
+                raise ValueError(f"{self._describe_row(number)}, {error}") from None
+        return encoded
+
+    def _number(self, place: int, tag: str) -> int:
+        if tag not in self._numbers:
+            raise ValueError(
+                f"word {place}: the tag {tag!r} does not occur in the training split, which has "
+                f"{list(self._numbers)[:10]}; correct it, or add training examples of it"
+            )
+        return self._numbers[tag]
+
+    def append(self, encoded: Sequence[NDArray[np.int32]]) -> None:
+        """Append positions and numbers."""
+        for placed in encoded:
+            self.counts += np.bincount(placed[:, 1] - 1, minlength=len(self.counts))
+        self._rows.append(encoded)
+
+    def update_spec(self, spec: TagsSpec, split: str) -> TagsSpec:
+        """With the weights of the labels.
+
+        Raises:
+            ValueError: If a label has lost all training words to a `max_length`.
+        """
+        if split != "train":
+            return spec
+        lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
+        if lost:
+            raise ValueError(
+                f"max_length: all training words with the tag {lost[0]!r} are in parts that are "
+                "dropped or truncated; raise it, or take the tag out"
+            )
+        if self._weights is None:
+            return spec
+        return replace(spec, weights=class_weights(self._weights, spec.labels, self.counts))
+
+
+def place_tags(
+    source: WordSource,
+    target: AlignedSpec,
+    texts: Sequence[str],
+    numbers: Sequence[Sequence[int]],
+    describe_row: DescribeRow,
+    row: int,
+) -> list[NDArray[np.int32]]:
+    """Place the numbers of each sentence on its words.
+
+    Args:
+        source: The type of the sources.
+        target: The type of the targets.
+        texts: The sources.
+        numbers: Encoded items, one for each word.
+        describe_row: Describes a row in errors.
+        row: The first row.
+
+    Raises:
+        ValueError: If a sentence has not as many words as items.
+    """
+    for place, (text, items) in enumerate(zip(texts, numbers, strict=True), row):
+        if len(words := split_words(text)) != len(items):
+            raise ValueError(
+                f"{describe_row(place)}: expected one tag for each word, got {len(words)} words "
+                f"and {len(items)} tags"
+            )
+    starts = source.word_starts([" ".join(split_words(text)) for text in texts])
+    return [target.place(*pair) for pair in zip(starts, numbers, strict=True)]
+
+
+def cut_tags(
+    sources: Sequence[Sequence[int]], placed: Sequence[NDArray[np.int32]]
+) -> list[NDArray[np.int32]]:
+    """Leave out the tags of words that begin after the end of a truncated source."""
+    return [row[row[:, 0] < len(ids)] for ids, row in zip(sources, placed, strict=True)]
