@@ -14,6 +14,12 @@ function rowsOf({data, dims}) {
   return Array.from({length: count}, (_, i) => Array.from(data.subarray(i * width, (i + 1) * width)));
 }
 
+// The text in pieces, one for each token: what each adds to the text.
+function pieces(side, ids) {
+  const until = count => side.decode(ids.slice(0, count));
+  return ids.map((_, i) => until(i + 1).slice(until(i).length));
+}
+
 export class Model {
   constructor(page, sessions) {
     this.page = page;
@@ -117,8 +123,10 @@ export class Model {
     const template = this.page.template, lengths = {source: source?.length, target: inputs?.length, pooled: 1};
     const names = (side, ids) => ids && ids.map(id => side.names[id] ?? String(id));
     const steps = name => (record.get(name) ?? []).flatMap(({tensor}) => rowsOf(tensor));
+    const texts = {source: source && pieces(this.source, source), target: outputs && pieces(this.target, outputs)};
     const filled = {
       ...template,
+      texts: Object.fromEntries(Object.keys(template.texts).map(side => [side, texts[side] ?? []])),
       source: names(this.source, source),
       decoder_input: names(this.target, inputs),
       decoder_output: names(this.target, outputs),

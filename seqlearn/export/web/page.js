@@ -68,9 +68,9 @@ function drawHeads() {
     for (let head = 0; head < count; head++) {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = String(head);
+      button.textContent = String(head + 1);
       button.setAttribute("aria-pressed", "true");
-      button.setAttribute("aria-label", `${title.textContent}, head ${head}`);
+      button.setAttribute("aria-label", `${title.textContent}, head ${head + 1}`);
       button.addEventListener("click", () => {
         const key = `${name}/${head}`, isOn = off.has(key);
         if (isOn) off.delete(key); else off.set(key, 0);

@@ -152,8 +152,13 @@ def context_vector(example: Mapping[str, Any]) -> list[PictureData]:
 
 def gates(example: Mapping[str, Any]) -> list[PictureData]:
     """The inside of an LSTM or a GRU at one step."""
-    choices = [one["name"] for one in example["gates"] if set(one["gates"]) in (_LSTM, _GRU)]
-    return [{"choices": choices}] if choices else []
+    found = {one["name"]: set(one["gates"]) for one in example["gates"]}
+    choices = [name for name, gates in found.items() if gates in (_LSTM, _GRU)]
+    if not choices:
+        return []
+    has_cell = any(found[name] == _LSTM for name in choices)
+    title = "Cell state and gates" if has_cell else "State and gates"
+    return [{"choices": choices, "title": title}]
 
 
 def unrolled_rnn(example: Mapping[str, Any]) -> list[PictureData]:

@@ -21,7 +21,8 @@ class Picture:
 
     - `title`: its name in the viewer;
     - `choices(example, picture)`: the names to choose from, such as layers; may be empty;
-    - `frames(view)`: the number of frames, of a `view` with `example`, `picture`, `choice`, `head`;
+    - `frames(view)`: the number of frames, of a `view` with `example`, `picture`, `choice`, `head`
+      and `labelOf(name)`, what a module is called;
     - `draw(scene, view, frame)`: draws on a `Scene`, sets `scene.height`, returns the caption;
     - `opens` (optional): the first frame, or `"last"`; `chooses`: what a choice is, `"Layer"` if
       missing; `heads(view)`: the number of heads; `thumbnails(view, palette, pick)`: small buttons.
@@ -33,7 +34,8 @@ class Picture:
         name: Its name in `PICTURES`, a JavaScript identifier.
         script: The JavaScript file.
         find: Returns, for one example of the page's data, the data of each picture that can be
-            drawn of it: a list of dictionaries, empty if there is none.
+            drawn of it: a list of dictionaries, empty if there is none. Of their entries, `opens`
+            is the first choice, and `title` replaces that of the script.
     """
 
     name: str
@@ -50,7 +52,9 @@ def register_picture(picture: Picture) -> Picture:
 
     An example, as `find` and the script receive it, is a dictionary with `source`, `decoder_input`
     and `decoder_output` (tokens or `None`), and lists of dictionaries with the `name` of a module:
-    `attention`, `states`, `gates` and `extra` (kinds registered with `register_kind`). Registering
+    `attention`, `states`, `gates`, `vectors` (of heads: queries, keys, values) and `extra` (other
+    kinds). `units` says what a token of `source` and `target` is called; `textOf` joins tokens to a
+    text. Registering
     a picture again with the same script, as when a notebook cell runs twice, replaces it.
 
     Args:

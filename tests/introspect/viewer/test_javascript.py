@@ -175,6 +175,37 @@ def test_each_picture_has_one_file_that_sets_it() -> None:
         assert set_ == [picture.name]
 
 
+def luminance(color: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_has_contrast_and_heads_differ(mode: str) -> None:
+    """Text 4.5 to 1, heads 3 to 1 (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    source = (ASSETS / "colors.js").read_text(encoding="utf-8")
+    inks = re.search(rf"\b{mode}: {{(.*?)\]}}", source, re.DOTALL)
+    assert inks is not None
+    colors = dict(re.findall(r'(\w+): "(#[0-9a-f]{6})"', inks[1]))
+    for ink in ("ink", "muted", "faint", "accent"):
+        assert contrast(colors[ink], colors["surface"]) >= 4.5, ink
+    for ink in ("ink", "muted"):
+        assert contrast(colors[ink], colors["ghost"]) >= 4.5, ink
+    assert contrast(colors["onAccent"], colors["accent"]) >= 4.5
+    heads = re.findall(r"#[0-9a-f]{6}", inks[1].split("heads:")[1])
+    assert len(set(heads)) == 8
+    assert [color for color in heads if contrast(color, colors["surface"]) < 3] == []
+    css = (ASSETS / "viewer.css").read_text(encoding="utf-8")
+    assert {value for value in colors.values() if value not in css} <= {colors["faint"]}
+
+
 def test_no_two_shared_scripts_declare_one_name() -> None:
     declared: list[str] = []
     for path in ASSETS.glob("*.js"):

@@ -61,9 +61,10 @@ function sign(scene, x, y, text, {active = false, quiet = false, radius = 11} = 
     fill: active ? palette.accent : quiet ? palette.faint : palette.ink});
 }
 
-// A heading; of several texts, the longest first, the first one that fits.
-function heading(scene, x, y, texts, {quiet = false, align = "left", room = Infinity} = {}) {
+// A heading; of several texts, the longest first, the first one that fits; on a ground where it covers lines.
+function heading(scene, x, y, texts, {quiet = false, align = "left", room = Infinity, ground = false} = {}) {
   const all = [texts].flat(), text = all.find(one => widthOf(one, 12, 600) <= room) ?? all[all.length - 1];
+  if (ground) scene.rect(x - 3, y - 9, widthOf(text, 12, 600) + 6, 18, {fill: scene.palette.surface, radius: 4});
   scene.text(x, y, text, {size: 12, weight: 600, align, room, fill: quiet ? scene.palette.faint : scene.palette.muted});
 }
 
@@ -94,7 +95,7 @@ function timeline(scene, y, vectors, step, labels,
   const {palette, width} = scene, across = width - left - 12, one = across / Math.max(1, vectors.steps);
   const narrow = width < 560;
   heading(scene, 12, y + 8, name, {room: width - (narrow ? 24 : 220)});
-  legend(scene, narrow ? y + 20 : y + 4, scale, narrow ? 4 : width - 200);
+  legend(scene, narrow ? y + 20 : y + 4, scale, narrow ? 4 : width - 200, scale < vectors.scale);
   if (narrow) y += 18;
   const whole = kept(vectors, `timeline ${palette.mode} ${scale}`,
     () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));
@@ -134,14 +135,14 @@ function tokensBelow(scene, y, left, across, labels, step) {
   return y + 28;
 }
 
-// What the colours of vectors mean.
-function legend(scene, y, scale, x = 12) {
+// What the colours of vectors mean; `more` if there are numbers beyond the scale.
+function legend(scene, y, scale, x = 12, more = false) {
   const {palette} = scene, width = 96, steps = 61;
   scene.cells(x + 44, y, width, 8,
     heat(1, steps, Array.from({length: steps}, (_, i) => 2 * i / (steps - 1) - 1), palette.signed));
   const style = {size: 11, fill: palette.muted};
-  scene.text(x + 38, y + 4, number(-scale), {...style, align: "right"});
-  scene.text(x + 50 + width, y + 4, number(scale), {...style, align: "left"});
+  scene.text(x + 38, y + 4, (more ? "≤ " : "") + number(-scale), {...style, align: "right"});
+  scene.text(x + 50 + width, y + 4, (more ? "≥ " : "") + number(scale), {...style, align: "left"});
   return y + 20;
 }
 

@@ -172,7 +172,7 @@ class Viewer {
 
   titleOf(picture) {
     const same = this.view.example.pictures.filter(one => one.kind === picture.kind);
-    return PICTURES[picture.kind].title + (same.length > 1 ? ` ${same.indexOf(picture) + 1}` : "");
+    return (picture.title ?? PICTURES[picture.kind].title) + (same.length > 1 ? ` ${same.indexOf(picture) + 1}` : "");
   }
 
   fillThumbnails() {
@@ -322,8 +322,7 @@ class Viewer {
     this.root.addEventListener("keydown", event => this.key(event));
   }
 
-  recolor() {
-    const mode = modeOf(this.host);
+  recolor(mode = modeOf(this.host)) {
     if (mode === this.palette.mode && this.root.dataset.mode) return;
     this.palette = paletteOf(mode);
     this.fillThumbnails();
@@ -337,6 +336,8 @@ class Viewer {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
     if (around) new MutationObserver(recolor).observe(around,
       {attributes: true, attributeFilter: ["data-md-color-scheme"]});
+    window.addEventListener("beforeprint", () => this.recolor("light"));
+    window.addEventListener("afterprint", recolor);
     let width = 0;
     new ResizeObserver(() => {
       if (this.stage.clientWidth === width) return;

@@ -22,13 +22,12 @@ PICTURES.all_states = {
     const now = {weights, heavy, passed, sending: frame === encoder.steps, encoder, sources, first,
       encoderSteps: encoder.steps};
     const y = memoryRow(scene, first.bottom + 46, now);
-    heading(scene, 12, y + 24,
-      ["Decoder: reads its own output, attends to all states", "Decoder: attends to all states"],
-      {quiet: !passed, room: width - 24});
     const top = y + 96, second = unrolledSteps(scene, top,
       {vectors: decoder, inputs, outputs, step, seen: step + 1, left: 8,
       right: width - 8, height: 52, frameOf: s => encoder.steps + 1 + s, active: step >= 0});
     if (weights) attendToAll(scene, y, top, second.places[step], now);
+    heading(scene, 12, y + 24, ["Decoder: reads its own output, attends to all states", "Decoder: attends to all states"],
+      {quiet: !passed, room: width - 24, ground: true});
     scene.height = legend(scene, second.bottom + 12, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
     if (!passed) return `${place}: ${reads(sources, frame, directions)}.`;

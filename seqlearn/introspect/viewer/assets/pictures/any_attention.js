@@ -13,6 +13,7 @@ PICTURES.any_attention = {
       scores = scoresOf(module, view.head, frame);
     const of = kind => headVectors(example, kind, view.choice, view.head);
     const vectors = {query: of("queries"), key: of("keys"), value: of("values")};
+    vectors.scale = Math.max(...Object.values(vectors).map(one => one?.scale ?? 0), 1e-9);
     const most = 12, order = keys.map((_, key) => key).sort((a, b) => weights[b] - weights[a] || a - b);
     const listed = (keys.length > most ? order.slice(0, most) : order).sort((a, b) => a - b);
     const color = module.heads.length > 1 ? scene.palette.head(view.head) : scene.palette.accent;
@@ -22,7 +23,8 @@ PICTURES.any_attention = {
     const best = head.greatest(frame, 3).map(([key, weight]) => `${quoted(keys[key])} ${share(weight)}`).join(", ");
     const others = listed.length < keys.length ? ` The ${listed.length} largest of ${keys.length} weights are shown.`
       : "";
-    const place = `Query ${frame + 1} of ${module.rows}, ${quoted(queries[frame])}`, found = best || "no key may be seen";
+    const place = `Query ${frame + 1} of ${module.rows}, ${quoted(queries[frame])}`, found = best
+      || "no key may be seen";
     return `${place}: it is compared with ${keys.length} keys. The softmax turns the scores into weights that sum to `
       + `one: ${found}. The output is the sum of all values, each times its weight.${others}`;
   },
@@ -36,11 +38,13 @@ function threeColumns(scene, y, {weights, scores, keys, listed, vectors, color, 
   const columns = narrow ? [0.1, 0.34, 0.51, 0.77, 0.96] : [0.08, 0.31, 0.56, 0.76, 0.95];
   const [xQuery, xKey, xWeight, xValue, xSum] = columns.map(at), long = narrow ? 34 : 78, room = narrow ? 62 : 90;
   const beside = vectors.key && !narrow;
-  for (const [x, text] of [[xQuery, "query"], [xKey + (beside ? 45 : 0), head("key")], [xWeight, head("weight")],
+  for (const [x, text] of [[xQuery, "query"], [xKey + (beside ? 45 : 0), head("key")],
+    [xWeight + (beside ? 14 : 0), head("weight")],
     [xValue, head("value")],
     [xSum, "sum"]]) heading(scene, x, y, text, {align: "center"});
+  if (scores && beside) heading(scene, xWeight - 26, y, "scores", {align: "right"});
   chip(scene, xQuery, middle - (vectors.query ? 20 : 0), word, room, {active: true, weight: 600});
-  if (vectors.query) strip(scene, xQuery - long / 2, middle, long, 14, vectors.query.step(frame), vectors.query.scale,
+  if (vectors.query) strip(scene, xQuery - long / 2, middle, long, 14, vectors.query.step(frame), vectors.scale,
     {upright: false, active: true, tip: "the query"});
   const offset = (high - listed.length * pitch) / 2 + pitch / 2,
     most = Math.max(...listed.map(key => weights[key]), 1e-9);
@@ -50,28 +54,30 @@ function threeColumns(scene, y, {weights, scores, keys, listed, vectors, color, 
     const [start, end] = [xQuery + Math.max(long, room * 0.5) / 2 + 8, xKey - room / 2 - 4], bend = (start + end) / 2;
     scene.path(`M${start} ${middle}C${bend} ${middle} ${bend} ${row} ${end} ${row}`, line);
     chip(scene, xKey, row, keys[key], room, {weight: weight === most ? 600 : 400});
-    if (beside) strip(scene, xKey + room / 2 + 6, row - 6, long, 12, vectors.key.step(key), vectors.key.scale,
+    if (beside) strip(scene, xKey + room / 2 + 6, row - 6, long, 12, vectors.key.step(key), vectors.scale,
       {upright: false, tip: `the key of ${quoted(keys[key])}`});
-    const bar = narrow ? 26 : 60, from = xWeight - bar / 2 + (beside ? 12 : 0);
+    const bar = narrow ? 26 : 60, from = xWeight - bar / 2 + (beside ? 14 : 0);
     scene.rect(from, row - 7, bar, 14, {fill: palette.ghost, radius: 3});
     if (weight > 0) scene.rect(from, row - 7, Math.max(1, bar * weight), 14, {fill: color, radius: 3});
     scene.text(from + bar + 5, row, share(weight), {size: 11, align: "left", fill: palette.muted});
+    if (scores && beside) scene.text(from - 8, row, Number.isFinite(scores[key]) ? number(scores[key], 1) : "−∞",
+      {size: 11, align: "right", fill: palette.muted});
     const score = scores ? `score ${Number.isFinite(scores[key]) ? number(scores[key]) : "−∞"}, ` : "";
     scene.spot(xKey - room / 2, row - pitch / 2, xWeight + bar - xKey + room / 2, pitch,
       {tip: `${quoted(keys[key])}: ${score}${share(weight)}`});
     valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line});
   });
   const sum = vectors.value ? weightedSum(vectors.value, weights) : null;
-  if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.value.scale,
+  if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.scale,
     {active: true, tip: `the output: size ${number(size(sum))}`});
   else sign(scene, xSum, middle, "+", {active: true, radius: 14});
-  return vectors.query ? legend(scene, top + high + 16, vectors.query.scale) : top + high + 16;
+  return vectors.query ? legend(scene, top + high + 16, vectors.scale) : top + high + 16;
 }
 
 // A value, as it is weighted, and its way into the sum.
 function valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line}) {
   const {palette} = scene;
-  if (vectors.value) strip(scene, xValue - long / 2, row - 6, long, 12, vectors.value.step(key), vectors.value.scale,
+  if (vectors.value) strip(scene, xValue - long / 2, row - 6, long, 12, vectors.value.step(key), vectors.scale,
     {upright: false, opacity: 0.15 + 0.85 * Math.sqrt(weight), tip: `the value, times ${share(weight)}`});
   else scene.rect(xValue - long / 2, row - 6, long, 12, {fill: palette.ghost, radius: 3});
   const [start, end] = [xValue + long / 2 + 4, xSum - 14], bend = (start + end) / 2;

@@ -42,11 +42,14 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   const at = part => 12 + (width - 24) * part, long = narrow ? 56 : Math.min(150, width * 0.17), top = y + 92;
   const room = narrow ? 60 : 92, xToken = 12 + room / 2;
   const [xKey, xScore, xWeight, xValue] = (narrow ? [0.31, 0.5, 0.67, 0.9] : [0.26, 0.45, 0.61, 0.88]).map(at);
+  const high = Math.max(query.scale, key.scale), sum = weightedSum(value, weights);
+  const weighted = one => Array.from(value.step(one), v => Math.abs(v * weights[one]) || 0);
+  const most = Math.max(...sum.map(Math.abs), ...listed.flatMap(weighted), 1e-9);
   heading(scene, 12, y,
     ["The token’s vector x, times a learned matrix, is its query: q = W x", "The query of a token: q = W x"],
     {room: width - 24});
   chip(scene, xToken, y + 28, word, room, {active: active(0), weight: 600});
-  strip(scene, xKey - long / 2, y + 20, long, 16, query.step(step), query.scale,
+  strip(scene, xKey - long / 2, y + 20, long, 16, query.step(step), high,
     {upright: false, active: active(0), tip: "the query"});
   heading(scene, xKey + long / 2 + 10, y + 28, `query q${digits(step + 1)}`);
   const names = [[xKey, "keys k", 1], [xScore, narrow ? "q·k/√d" : `q·k / √${d}`, 2], [xWeight, "softmax", 3],
@@ -55,7 +58,7 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   listed.forEach((one, i) => {
     const row = top + i * pitch, weight = weights[one] || 0;
     chip(scene, xToken, row, keys[one], room, {quiet: !here(1)});
-    if (here(1)) strip(scene, xKey - long / 2, row - 7, long, 14, key.step(one), key.scale,
+    if (here(1)) strip(scene, xKey - long / 2, row - 7, long, 14, key.step(one), high,
       {upright: false, active: active(1), tip: `key of ${quoted(keys[one])}`});
     else ghost(scene, xKey - long / 2, row - 7, long, 14);
     const score = scores ? scores[one] : Math.log(weight / Math.max(...weights));
@@ -67,21 +70,27 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
     if (here(3) && weight > 0) scene.rect(from, row - 7, Math.max(1, bar * weight), 14, {fill: color, radius: 3});
     if (here(3)) scene.text(from + bar + 5, row, share(weight),
       {size: 11, align: "left", fill: active(3) ? palette.accent : palette.muted});
-    if (here(4)) strip(scene, xValue - long / 2, row - 7, long, 14, value.step(one).map(v => v * weight), value.scale,
+    if (here(4)) strip(scene, xValue - long / 2, row - 7, long, 14, value.step(one).map(v => v * weight), most,
       {upright: false, active: active(4), tip: `value of ${quoted(keys[one])}, times ${share(weight)}`});
     else ghost(scene, xValue - long / 2, row - 7, long, 14);
   });
   const bottom = top + listed.length * pitch + 8;
   scene.path(`M${xValue - long / 2} ${bottom - 14}h${long}`, {stroke: here(5) ? palette.muted : palette.line});
-  if (here(5)) strip(scene, xValue - long / 2, bottom, long, 16, weightedSum(value, weights), value.scale,
+  if (here(5)) strip(scene, xValue - long / 2, bottom, long, 16, sum, most,
     {upright: false, active: active(5), tip: "the output of the head"});
   else ghost(scene, xValue - long / 2, bottom, long, 16);
   heading(scene, xValue - long / 2 - 10, bottom + 8, `their sum, the output z${digits(step + 1)}`,
     {align: "right", quiet: !here(5)});
-  if (listed.length < seen) scene.text(12, bottom + 36, `the ${listed.length} largest of ${seen} weights`,
+  if (listed.length < seen) scene.text(12, bottom + (narrow ? 32 : 8),
+    `the ${listed.length} largest of ${seen} weights`,
     {size: 11, align: "left", fill: palette.muted});
-  return legend(scene, narrow ? bottom + 50 : bottom + 32, Math.max(query.scale, key.scale, value.scale), narrow ? 0
-    : width - 200);
+  const legends = [["q, k", high, narrow ? 34 : xKey - 92, narrow ? 46 : 32],
+    ["v", most, narrow ? 34 : xValue - 92, narrow ? 64 : 32]];
+  for (const [name, scale, x, down] of legends) {
+    scene.text(x, bottom + down + 4, name, {size: 11, weight: 600, align: "right", fill: palette.muted});
+    legend(scene, bottom + down, scale, x);
+  }
+  return bottom + (narrow ? 84 : 52);
 }
 
 function walkSentence({stage, d, scores, word, weights}, best) {
