@@ -2,6 +2,7 @@
 
 from seqlearn import callbacks, data, export
 from seqlearn.batch import Memory, SequenceBatch
+from seqlearn.comparison import Comparison, compare
 from seqlearn.core import AtomicCheckpointIO, BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.instrumentation import probe
 from seqlearn.introspect import Recording, record
@@ -29,6 +30,7 @@ __all__ = [
     "AttentionSeq2Seq",
     "BaseOptions",
     "ClassesSpec",
+    "Comparison",
     "FeedForward",
     "GeneratedSpec",
     "GenerationConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "VectorSpec",
     "__version__",
     "callbacks",
+    "compare",
     "data",
     "export",
     "probe",

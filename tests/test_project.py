@@ -54,14 +54,16 @@ MAY_IMPORT = {
     | {"models", "data", "introspect", "callbacks"},
     "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation", "introspect"}
     | {"atomic_files", "version", "data"},
+    "comparison": {"comparison", "models", "core", "spec", "batch", "nn", "data", "callbacks"}
+    | {"introspect", "metrics", "plain_data", "atomic_files", "version"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
-    | {"atomic_files"},
+    | {"comparison", "atomic_files"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
-    | {"data", "introspect", "core", "models", "callbacks", "testing", "export"},
+    | {"data", "introspect", "core", "models", "callbacks", "testing", "export", "comparison"},
 }
 """By part of the package, the parts (or modules in them) that it may import."""
 
-LIGHTNING = {"core", "data", "callbacks", "testing", "cli"}
+LIGHTNING = {"core", "data", "callbacks", "testing", "comparison", "cli"}
 """The parts in which Lightning may appear."""
 
 LIGHTNING_PACKAGES = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities"}

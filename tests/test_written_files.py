@@ -28,6 +28,8 @@ ELSEWHERE = {
     "export/torch_export_format.py": "likewise",
     "export/ctranslate2_format.py": "likewise",
     "testing/laws/side_effects.py": "a buffer in memory",
+    "comparison/charts.py": "a buffer in memory",
+    "comparison/evaluation.py": "a recording, which is written as a whole",
 }
 """Files whose writes are none of `atomic_path`, with the reason."""
 

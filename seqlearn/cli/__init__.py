@@ -1,6 +1,6 @@
 """The command line.
 
-`seqlearn fit|validate|test|predict|translate|classify|generate|view|export|demo`.
+`seqlearn fit|validate|test|predict|compare|translate|classify|generate|view|export|demo`.
 
 `predict` with a checkpoint as its first argument reads raw files. Without one, the first four are a
 `LightningCLI`: every option of a model (`--model Transformer --model.d_model 64`), a data module
@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Sequence
 
 from seqlearn.cli.cache import cache as manage_cache
+from seqlearn.cli.compare import compare as compare_models
 from seqlearn.cli.demo import run_demo
 from seqlearn.cli.errors import format_error
 from seqlearn.cli.export import export as write_export
@@ -37,6 +38,7 @@ usage: seqlearn COMMAND …
   test        evaluate a checkpoint on the test split
   predict     write predictions for the test split to a file; for raw inputs of any task:
               seqlearn predict model.ckpt inputs.csv --column NAME > predictions.txt
+  compare     train several models on the same data and write a report
   translate   translate lines:  seqlearn translate model.ckpt < in.txt > out.txt
   classify    write the label of each line:  seqlearn classify model.ckpt < in.txt > labels.txt
   generate    continue each line with a language model:  seqlearn generate model.ckpt < prompts.txt
@@ -50,6 +52,7 @@ Set SEQLEARN_TRACEBACK=1 to print the traceback of an error.
 
 COMMANDS = {
     "demo": run_demo,
+    "compare": compare_models,
     "translate": translate,
     "classify": classify,
     "generate": generate,

@@ -88,7 +88,8 @@ def _unknown_class_message(key: str, name: str) -> str:
 
 def _help_command(text: str, argv: Sequence[str]) -> str:
     """The command that prints the help for the options in an error."""
-    command = f"seqlearn {argv[0]}" if argv and argv[0] in TRAINING else "seqlearn"
+    known = argv and argv[0] in (*TRAINING, "compare")
+    command = f"seqlearn {argv[0]}" if known else "seqlearn"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
         return f"{command} --model.recipe.help"
     named = r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\''

@@ -87,12 +87,12 @@ class TrainingSteps(FiniteSteps):
                     "against data); build the model with this data module's spec, or use the data "
                     "it was trained on"
                 )
-        for part in self._unused_modules():
+        for part in self.unused_modules():
             part.requires_grad_(requires_grad=False)
         if stage == "fit":
             write_atomically(self.trainer)
 
-    def _unused_modules(self) -> list[nn.Module]:
+    def unused_modules(self) -> list[nn.Module]:
         """The modules that this task does not use. DDP would wait for their gradients."""
         unused: list[Any] = []
         if self.spec.source is None:

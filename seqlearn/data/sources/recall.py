@@ -112,6 +112,7 @@ class Recall(SequenceDataModule):
         if held_out_examples < 1:
             raise ValueError(f"expected held_out_examples of at least 1, got {held_out_examples}")
         self.countries = _countries(languages)
+        self._languages = tuple(languages)
         needed = len(self.countries) * max(map(len, self.countries.values()))
         if train_examples < needed:
             raise ValueError(
@@ -170,6 +171,26 @@ class Recall(SequenceDataModule):
                 yield " ".join(words), language
             else:
                 yield None, " ".join([*words, language])
+
+    def at_distance(self, distance: int) -> Iterator[tuple[str | None, str]]:
+        """Yield the test examples of the same task with another number of filler words.
+
+        Args:
+            distance: Filler words between the country and the question.
+
+        Raises:
+            ValueError: If there are too few filler words to make all texts different.
+        """
+        other = Recall(
+            distance,
+            task=self.task,
+            languages=self._languages,
+            prefix_length=self.prefix_length,
+            train_examples=self.train_examples,
+            held_out_examples=self.held_out_examples,
+            seed=self.seed,
+        )
+        return other.examples("test")
 
     def _fillers(self, split: Split) -> Iterator[list[str]]:
         """The filler words of each text of a split; they differ between all texts of all splits.
