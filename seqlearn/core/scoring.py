@@ -90,7 +90,13 @@ def word_outputs(
     dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
     outputs: list[Tensor] = [torch.zeros(0)] * len(sentences)
     with eval_mode(cast(nn.Module, module)):
-        for rows in batches(sentences, [[]] * len(sentences), 1, equal=False):
+        for rows in batches(
+            sentences,
+            [[]] * len(sentences),
+            1,
+            equal=False,
+            max_tokens=module.max_batch_tokens,
+        ):
             source, lengths = collate(module, [sentences[row] for row in rows])
             placed = [
                 target.place(s.starts, [1] * len(s.starts))

@@ -133,7 +133,7 @@ def _flat(texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=total)
 
 
-_NOT_IN_TRAINING = "does not occur in the training split, which has"
+NOT_IN_TRAINING = "does not occur in the training split, which has"
 
 
 class ClassEncoder(FileEncoder):
@@ -178,7 +178,7 @@ class ClassEncoder(FileEncoder):
         """
         for number, label in enumerate(values):
             if label not in self._ids:
-                known = "is not one of" if self._given else _NOT_IN_TRAINING
+                known = "is not one of" if self._given else NOT_IN_TRAINING
                 advice = "" if self._given else ", or add training examples of it"
                 raise ValueError(
                     f"{self._describe_row(row + number)}: the label {label!r} {known} "

@@ -11,8 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.data.class_weights import class_weights
-from seqlearn.data.column_encoders import ColumnEncoder, DescribeRow, FileEncoder
-from seqlearn.data.fields import Classes, Field
+from seqlearn.data.column_encoders import (
+    NOT_IN_TRAINING,
+    ColumnEncoder,
+    DescribeRow,
+    FileEncoder,
+)
+from seqlearn.data.fields import Classes, Field, short_repr
 from seqlearn.spec import AlignedSpec, SideSpec, TagsSpec, WordSource
 from seqlearn.spec.tags import check_iob2
 from seqlearn.spec.words import split_words
@@ -22,14 +27,16 @@ from seqlearn.spec.words import split_words
 class Tags(Field):
     """A label for each word of the source, such as a part of speech or a named entity. As target.
 
-    The labels are those of the training split, sorted. A raw value is a list of labels; the source
-    is a text with as many words, separated by spaces. If the labels are `O`, `B-TYPE` and `I-TYPE`
-    (IOB2), each `I-TYPE` must continue a span.
+    The labels are those of the training split, sorted, unless given. A raw value is a list of
+    labels; the source is a text with as many words, separated by spaces. If the labels are `O`,
+    `B-TYPE` and `I-TYPE` (IOB2), each `I-TYPE` must continue a span.
 
     Attributes:
         weights: Weights of the labels in the training loss, as in `Classes`: `None` (all equal),
             `"balanced"`, or a positive number for each label. They are scaled to a mean of 1 over
             the training words.
+        labels: The labels in the order of their ids, of which the training split may lack some;
+            `None` are those of the training split.
 
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
@@ -42,12 +49,26 @@ class Tags(Field):
     spec_type: ClassVar[type[SideSpec]] = TagsSpec
 
     weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", Classes(self.weights).weights)
+        checked = Classes(self.weights, self.labels)
+        object.__setattr__(self, "weights", checked.weights)
+        object.__setattr__(self, "labels", checked.labels)
 
     def __repr__(self) -> str:
-        return "Tags()" if self.weights is None else f"Tags(weights={self.weights!r})"
+        return short_repr(self)
+
+    @classmethod
+    def from_spec(cls, spec: TagsSpec) -> Tags:
+        """The field of a trained model's labels, `model.spec.target`."""
+        return cls().with_spec(spec)
+
+    def with_spec(self, spec: Any) -> Tags:
+        """This field with the labels of a spec."""
+        if not isinstance(spec, TagsSpec):
+            raise ValueError(f"expected the spec of tags, got {spec}")  # noqa: TRY004
+        return replace(self, labels=spec.labels)
 
     def check(self, value: Any) -> None:
         """Check that a value is a list of labels.
@@ -74,20 +95,28 @@ class Tags(Field):
         return None
 
     def make_spec(self, values: Callable[[], Iterator[Any]]) -> TagsSpec:
-        """A `TagsSpec` with the labels of the training split, sorted."""
+        """A `TagsSpec` with the labels."""
+        if self.labels is not None:
+            return TagsSpec(self.labels)
         return TagsSpec(tuple(sorted(set(chain.from_iterable(values())))))
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
     ) -> ColumnEncoder:
         """An encoder of labels to their numbers."""
-        return TagsEncoder(spec, describe_row, self.weights)
+        return TagsEncoder(spec, describe_row, self.weights, given=self.labels is not None)
 
 
 class TagsEncoder(FileEncoder):
-    """Encodes the tags of a sentence as numbers from 1; `weights` are those of the field `Tags`.
+    """Encodes the tags of a sentence as numbers from 1.
 
     `place_tags` adds the positions of the words before the rows are written.
+
+    Args:
+        side: The labels.
+        describe_row: Describes a row in errors.
+        weights: The weights of the field `Tags`.
+        given: Whether the labels were given, so that training may lack some.
 
     Attributes:
         counts: Number of words with each label.
@@ -100,9 +129,11 @@ class TagsEncoder(FileEncoder):
         side: TagsSpec,
         describe_row: DescribeRow,
         weights: str | Mapping[str, float] | None = None,
+        *,
+        given: bool = False,
     ) -> None:
         super().__init__(side, is_target=True)
-        self._weights, self._describe_row = weights, describe_row
+        self._weights, self._describe_row, self._given = weights, describe_row, given
         self._numbers = {label: number for number, label in enumerate(side.labels, 1)}
         self._checks_spans = bool(side.span_types)
         self.counts: NDArray[np.int64] = np.zeros(len(side.labels), np.int64)
@@ -115,8 +146,8 @@ class TagsEncoder(FileEncoder):
             row: Row of the first sentence, for errors.
 
         Raises:
-            ValueError: If a label does not occur in the training split, or an `I-TYPE` continues
-                no span; the message names the word.
+            ValueError: If a label is unknown, or an `I-TYPE` continues no span; the message names
+                the word.
         """
         encoded = []
         for number, tags in enumerate(values, row):
@@ -130,9 +161,11 @@ class TagsEncoder(FileEncoder):
 
     def _number(self, place: int, tag: str) -> int:
         if tag not in self._numbers:
+            known = "is not one of" if self._given else NOT_IN_TRAINING
+            advice = "" if self._given else ", or add training examples of it"
             raise ValueError(
-                f"word {place}: the tag {tag!r} does not occur in the training split, which has "
-                f"{list(self._numbers)[:10]}; correct it, or add training examples of it"
+                f"word {place}: the tag {tag!r} {known} {list(self._numbers)[:10]}; correct it"
+                f"{advice}"
             )
         return self._numbers[tag]
 
@@ -146,12 +179,18 @@ class TagsEncoder(FileEncoder):
         """With the weights of the labels.
 
         Raises:
-            ValueError: If a label has lost all training words to a `max_length`.
+            ValueError: If a label has lost all training words to a `max_length`, or has a weight
+                and no training word.
         """
         if split != "train":
             return spec
         lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
-        if lost:
+        if lost and self._given and self._weights is not None:
+            raise ValueError(
+                f"weights: the training split has no word with the tag {lost[0]!r}; leave weights "
+                "out, or add examples"
+            )
+        if lost and not self._given:
             raise ValueError(
                 f"max_length: all training words with the tag {lost[0]!r} are in parts that are "
                 "dropped or truncated; raise it, or take the tag out"

@@ -187,6 +187,25 @@ def test_a_tag_that_training_lacks_is_named(tmp_path: Path) -> None:
         _ = TaggedText([(["a"], ["x"])]).spec
 
 
+def test_labels_of_a_trained_model_are_used() -> None:
+    trained = TaggedText(ROWS)
+    other = TaggedText([(["Oslo", "Rome"], ["B-city", "O"])])
+    other.use_spec(trained.spec)
+    assert other.spec.diff(trained.spec) == []
+    assert other.dataset("train")[[0]].target.tolist() == [[[0, 1], [1, 4]]]
+    wrong = TaggedText([(["Oslo"], ["B-lake"])])
+    wrong.use_spec(trained.spec)
+    with pytest.raises(ValueError, match="row 0, word 1: the tag 'B-lake' is not one of"):
+        _ = wrong.spec
+    weighted = TaggedText([(["Oslo"], ["O"])], class_weights="balanced")
+    weighted.use_spec(trained.spec)
+    with pytest.raises(ValueError, match="no word with the tag 'B-city'; leave weights out"):
+        _ = weighted.spec
+    assert Tags.from_spec(trained.spec.target) == Tags(labels=trained.spec.target.labels)
+    with pytest.raises(ValueError, match="expected the spec of tags"):
+        Tags().with_spec(trained.spec.source)
+
+
 def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a CSV file, which has no lists"):
         TaggedText(tmp_path / "a.csv")
