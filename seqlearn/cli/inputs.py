@@ -21,6 +21,7 @@ from seqlearn.data.columns import cell_of, column_index
 from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays
 from seqlearn.data.sources.series_tables import SeriesColumns, SeriesTable
 from seqlearn.spec import SideSpec
+from seqlearn.spec.words import check_words
 
 LONGEST_LINE = 2**24
 """Most bytes of a line."""
@@ -39,7 +40,8 @@ class Item(NamedTuple):
     """One input.
 
     Attributes:
-        value: What the model takes: a text, a list of ids, numbers; an empty text has no answer.
+        value: What the model takes: a text (also given as a list of words), a list of ids, numbers;
+            an empty text has no answer.
         place: Where it is, for errors: file and line, or file and array.
     """
 
@@ -307,8 +309,13 @@ def _series(options: InputOptions, form: str, side: SideSpec) -> Iterator[Item]:
 
 
 def _as_text(item: Item, side: SideSpec) -> Item:
-    """A text as the model takes it: ids where the model has no tokenizer."""
+    """A text as the model takes it: ids where the model has no tokenizer; words as one text."""
     value = item.value
+    if isinstance(value, list) and any(isinstance(word, str) for word in value):
+        try:
+            return _as_text(item._replace(value=" ".join(check_words(value))), side)
+        except ValueError as error:
+            raise ValueError(f"{item.place}, {error}") from error
     if not isinstance(value, str):
         return _checked(item, side)
     if item.is_empty or getattr(side, "is_readable_text", True):

@@ -40,6 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "ids": (sl.TextSpec(9, 4), sl.TextSpec(9, 4)),
         "vector": (sl.VectorSpec(2), sl.TextSpec(9, 4)),
         "series": (sl.SeriesSpec(2, 3), labels),
+        "tags": (text, sl.TagsSpec(("B-x", "I-x", "O"))),
     }
     found: dict[str, Any] = {}
     for name, (source, target) in sides.items():
@@ -112,6 +113,22 @@ def test_ids_without_a_tokenizer(models: dict[str, Any], predict: Any, tmp_path:
     words = ["--decoding", "beam", "--beam-size", 2, "--max-new-tokens", 3, "--batch-tokens", 1]
     assert predict(path, tmp_path / "in.txt", *words) == expected
     assert predict(path, tmp_path / "in.jsonl", *words) == expected
+
+
+def test_tags(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
+    path, model = models["tags"]
+    expected = model.predict([text for text in TEXTS if text])
+    assert [len(tags) for tags in expected] == [2, 1, 3]
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    lines = [" ".join(tags) for tags in expected]
+    assert predict(path, tmp_path / "in.txt") == [lines[0], "", *lines[1:]]
+    words = "".join(json.dumps(text.split()) + "\n" for text in TEXTS if text)
+    (tmp_path / "in.jsonl").write_text(words, encoding="utf-8")
+    assert predict(path, tmp_path / "in.jsonl") == lines
+    said = predict(path, tmp_path / "in.jsonl", "--output", "json")
+    assert json.loads(said[0]) == {"input": "one two", "prediction": expected[0]}
+    (tmp_path / "bad.jsonl").write_text('["one"]\n["one", ""]\n', encoding="utf-8")
+    assert main(["predict", path, str(tmp_path / "bad.jsonl"), "--device", "cpu"]) != 0
 
 
 def test_vectors(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
