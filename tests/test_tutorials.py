@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,13 @@ def test_a_tutorial_runs(script, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(tmp_path.iterdir()), "a tutorial leaves nothing behind"
+
+
+def test_the_overview_lists_each_tutorial_with_the_duration_that_it_states():
+    overview = (ROOT / "docs" / "tutorials_index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\]\(tutorials/(\w+)\.md\) \|.*\| ([^|]+) \|$", overview, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == [script.stem for script in TUTORIALS]
+    for name, duration in rows:
+        text = (ROOT / "tutorials" / f"{name}.py").read_text(encoding="utf-8")
+        stated = f"It takes {duration} on two cores"
+        assert stated in re.sub(r"\s+(?:# )?", " ", text), name
