@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,8 @@ def test_what_a_command_names_exists(block: Block):
         assert name in known, command
         if name == "make":
             assert set(words) <= set(targets), command
+        elif name == "python" and words[:2] == ["-m", "http.server"]:
+            assert find_spec(words[1]), command
         elif name == "python":
             file = f"benchmarks/{words[2]}.py" if words[:2] == ["-m", "benchmarks"] else words[0]
             shown = f'title="{file}"' in (ROOT / block.page).read_text(encoding="utf-8")
