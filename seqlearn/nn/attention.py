@@ -22,7 +22,7 @@ from torch.distributed.tensor.parallel import RowwiseParallel, parallelize_modul
 from torch.nn import functional
 
 from seqlearn.batch import causal_mask
-from seqlearn.instrumentation import Axes, emit
+from seqlearn.instrumentation import Axes, active_listeners, emit
 from seqlearn.nn.dropout_layer import dropout_product
 from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.positions import apply_rotary
@@ -327,6 +327,23 @@ class MultiHeadAttention(nn.Module):
         with own:
             heads = attend(query, key, value, mask, causal=causal, dropout_p=dropout_p)
 
+        if active_listeners():
+            self._report(query, key, value, mask, axes, causal=causal, tree=tree)
+        return self.output(heads.transpose(1, 2).flatten(2))
+
+    def _report(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        axes: Axes,
+        *,
+        causal: bool,
+        tree: KeyValueCache | None,
+    ) -> None:
+        """Report weights, scores, queries, keys and values; each is computed if it is recorded."""
+
         def weights() -> Tensor:
             seen = causal_mask(query.shape[2], key.shape[2], query.device) if causal else mask
             weights = attention_weights(query, key, seen)
@@ -350,7 +367,6 @@ class MultiHeadAttention(nn.Module):
         emit("queries", self, queries, axes[:1])
         emit("keys", self, of_keys(key), axes[1:], shared=True)
         emit("values", self, of_keys(value), axes[1:], shared=True)
-        return self.output(heads.transpose(1, 2).flatten(2))
 
     def _all_heads(self, own: Tensor) -> Tensor:
         """What all ranks have of their heads, `batch heads …`."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from seqlearn.instrumentation import add_listener
 from seqlearn.introspect.recording.compile_stance import force_eager
-from seqlearn.introspect.recording.kinds import BUILT_IN, KINDS
+from seqlearn.introspect.recording.kinds import BUILT_IN, KINDS, OF_ATTENTION
 from seqlearn.introspect.recording.recorder import Recorder, RecordOptions
 from seqlearn.introspect.recording.recording import Recording
 from seqlearn.introspect.recording.torch_functions import capture_torch_attention
@@ -100,7 +100,7 @@ def record(
         max_bytes,
     )
     recording, recorder = Recording(), Recorder(model, options)
-    capture = capture_torch_attention(model) if "attention" in what else nullcontext()
+    capture = capture_torch_attention(model) if OF_ATTENTION & set(what) else nullcontext()
     with force_eager(), add_listener(recorder), capture:
         yield recording
     recorder.finalize(recording)

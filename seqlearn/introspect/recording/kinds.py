@@ -90,13 +90,17 @@ Beside the three kinds of the default:
 - `scores`: what attention takes the softmax of, `batch heads query key`; −∞ where a query may not
   attend to a key, and at padding.
 - `queries`, `keys`, `values`: the vectors that attention multiplies, `batch heads time width`; with
-  rotary positions, queries and keys after the rotation.
+  rotary positions, queries and keys after the rotation. These four also of other libraries' modules
+  that call `scaled_dot_product_attention`.
 - `contributions`: the terms of the sum inside the tanh of an RNN, `batch time width`: W x_t as
   `"<module>.input"`, U h_{t-1} as `"<module>.state"`, b as `"<module>.bias"`.
 - `positions`: what a Transformer adds to its embeddings, `batch time width`.
 
 They are computed only where they are recorded. Each is in `Recording.extra`.
 """
+
+OF_ATTENTION = {"attention", "scores", "queries", "keys", "values"}
+"""The kinds that an attention function reports."""
 
 for _name in DETAILED:
     add_kind(_name)

@@ -11,8 +11,9 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,8 @@ _MULTI_HEAD_ARGUMENTS = inspect.signature(_MULTI_HEAD)
 
 def capture_torch_attention(model: nn.Module) -> TorchFunctionMode:
     """Emit the weights of each attention that a module of `model` computes through torch.
+
+    Of `scaled_dot_product_attention` also its queries, keys, values and scores.
 
         with add_listener(listener), capture_torch_attention(model):
             model(inputs)
@@ -85,7 +88,21 @@ class _CaptureTorchAttention(TorchFunctionMode):
         with muted():
             output = func(*args, **kwargs)
         emit("attention", owner, weights)
+        if func is _FUSED:
+            self._emit_parts(owner, args, kwargs)
         return output
+
+    @staticmethod
+    def _emit_parts(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Report what a call of the fused function multiplies, and its scores."""
+
+        @torch.no_grad()
+        def part(number: int) -> Tensor:
+            with muted():
+                return fused_parts(*args, **kwargs)[number]
+
+        for number, kind in enumerate(("queries", "keys", "values", "scores")):
+            emit(kind, owner, partial(part, number))
 
     def _owner(self, frame: FrameType | None) -> nn.Module | None:
         """The innermost module of the model whose method is running.
@@ -106,9 +123,9 @@ class _CaptureTorchAttention(TorchFunctionMode):
 def fused_weights(
     query: Float[Tensor, "*batch query d_head"],
     key: Float[Tensor, "*batch_key key d_head"],
-    value: Tensor,  # noqa: ARG001
+    value: Tensor,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001
+    dropout_p: float = 0.0,
     is_causal: bool = False,
     *,
     scale: float | None = None,
@@ -126,6 +143,46 @@ def fused_weights(
     Raises:
         ValueError: If `query` is a nested tensor.
     """
+    scores = fused_parts(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    ).scores
+    nothing = (scores == -torch.inf).all(-1, keepdim=True)
+    return scores.softmax(-1).masked_fill(nothing, 0.0).to(query.dtype)
+
+
+class FusedParts(NamedTuple):
+    """What a call of `scaled_dot_product_attention` multiplies, `rows heads time d_head` each.
+
+    Attributes:
+        query: The queries.
+        key: The keys, one for each head of the queries.
+        value: The values, likewise.
+        scores: The scores before the softmax, in float32 or wider, `rows heads query key`; −∞ where
+            a mask hides a key.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scores: Tensor
+
+
+def fused_parts(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,  # noqa: ARG001
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> FusedParts:
+    """The parts of a call of `scaled_dot_product_attention`, whose arguments it takes.
+
+    Raises:
+        ValueError: If `query` is a nested tensor.
+    """
     if query.is_nested:
         raise ValueError(
             "expected padded tensors to record attention from, got nested ones; pass padded "
@@ -133,7 +190,8 @@ def fused_weights(
         )
     wide = torch.promote_types(query.dtype, torch.float32)
     if enable_gqa:
-        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = (part.repeat_interleave(repeats, -3) for part in (key, value))
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query.to(wide) * factor) @ key.to(wide).transpose(-2, -1)
     if is_causal:
@@ -143,10 +201,13 @@ def fused_weights(
         scores = scores.masked_fill(~attn_mask, -torch.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    nothing = (scores == -torch.inf).all(-1, keepdim=True)
-    weights = scores.softmax(-1).masked_fill(nothing, 0.0).to(query.dtype)
-    weights = weights[(None,) * (3 - weights.ndim)]
-    return weights[:, None] if weights.ndim == 3 else weights.flatten(0, -4)
+    return FusedParts(*map(_by_heads, (query, key, value, scores)))
+
+
+def _by_heads(part: Float[Tensor, "*batch time width"]) -> Float[Tensor, "rows heads time width"]:
+    """Without heads one head; several leading axes as rows."""
+    part = part[(None,) * (3 - part.ndim)]
+    return part[:, None] if part.ndim == 3 else part.flatten(0, -4)
 
 
 def multi_head_weights(*args: Any, **kwargs: Any) -> Float[Tensor, "batch heads query key"]:

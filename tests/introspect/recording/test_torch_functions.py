@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention as alias
 
 import seqlearn as sl
 from seqlearn.instrumentation import ActivationListener, add_listener
+from seqlearn.introspect import record
 from seqlearn.introspect.recording.torch_functions import capture_torch_attention
 from seqlearn.nn import MultiHeadAttention
 
@@ -82,6 +83,22 @@ def test_weights_times_values_is_the_output(options: dict, lead: tuple[int, ...]
     torch.testing.assert_close(again.reshape(output.shape), output, atol=1e-6, rtol=1e-5)
     sums = weights.sum(-1)
     assert (((sums - 1).abs() < 1e-5) | (sums == 0)).all()
+
+
+def test_scores_queries_keys_and_values_of_a_fused_call() -> None:
+    model = Attention()
+    query, key, value = torch.randn(2, 6, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
+    mask = BOOL.expand(2, 6, 5, 7)
+    with record(model, what=["attention", "scores", "queries", "keys", "values"]) as found:
+        output = model(query, key, value, attn_mask=mask, enable_gqa=True, scale=0.3)
+    scores, weights = found["scores"][""], found["attention"][""]
+    torch.testing.assert_close(scores.softmax(-1).nan_to_num(0.0), weights)
+    product = 0.3 * found["queries"][""] @ found["keys"][""].mT
+    torch.testing.assert_close(scores, product.masked_fill(~mask, -torch.inf))
+    torch.testing.assert_close(weights @ found["values"][""], output)
+    with record(model, what=["scores"]) as alone:
+        model(query, key, value, enable_gqa=True)
+    assert list(alone.extra) == ["scores"]
 
 
 def test_a_mask_for_each_example_and_head() -> None:
