@@ -116,7 +116,8 @@ def batch_tokens(batch: SequenceBatch, spec: Any) -> list[Tokens]:
             source = token_names(source_side, ids)
         elif batch.source is not None:
             source = ["vector"]
-        if batch.target_lengths is not None and batch.target.ndim == 2:
+        decoded = getattr(target_side, "needs_decoder", True)
+        if batch.target_lengths is not None and decoded:
             ids = batch.target[row, : int(batch.target_lengths[row])].tolist()
             decoder_input = token_names(target_side, ids[:-1])
             decoder_output = token_names(target_side, ids[1:])

@@ -107,9 +107,9 @@ def _rows(length: int) -> int:
 
 
 def _tokens(spec: SequenceSpec, length: int) -> int:
-    """Tokens of source and target in a timed batch."""
-    sides = [side for side in (spec.source, spec.target) if side is not None and side.is_sequence]
-    return _rows(length) * length * len(sides)
+    """Tokens of source and target in a timed batch; tags are not tokens of their own."""
+    sides = (spec.source is not None and spec.source.is_sequence) + spec.target.needs_decoder
+    return _rows(length) * length * sides
 
 
 def _batch(module: SequenceModule, length: int, device: torch.device) -> SequenceBatch:
