@@ -161,6 +161,68 @@ class ClassStatistics(Metric):
         return figures | {f"f1/{label}": f1[n] for n, label in enumerate(self.labels)}
 
 
+class MultiLabelStatistics(Metric):
+    """Loss, accuracy, exact match and F1 of predictions of any number of labels per example.
+
+    Args:
+        labels: The names of the labels.
+
+    Example:
+        >>> metric = MultiLabelStatistics(("cheap", "fast"))
+        >>> labels, predicted = torch.tensor([[1.0, 0.0]]), torch.tensor([[True, True]])
+        >>> mask = torch.ones(1, 1).bool()
+        >>> metric.update(torch.zeros(1, 2), labels == predicted, mask, labels, predicted)
+        >>> {n: round(f.item(), 2) for n, f in metric.compute().items()}  # doctest: +ELLIPSIS
+        {'loss': 0.0, 'accuracy': 0.5, 'exact_match': 0.0, 'f1': 0.5, 'f1/cheap': 1.0, ...}
+    """
+
+    full_state_update = False
+    nll: Tensor
+    counts: Tensor
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.add_state("nll", torch.zeros(()), dist_reduce_fx="sum")
+        # Examples, and those with all labels right; then of each label: present in both, present.
+        counts = torch.zeros(2 + 2 * len(labels), dtype=torch.long)
+        self.add_state("counts", counts, dist_reduce_fx="sum")
+
+    def update(
+        self,
+        nll: Float[Tensor, "examples labels"],
+        correct: Bool[Tensor, "examples labels"],
+        mask: Tensor,  # noqa: ARG002
+        labels: Float[Tensor, "examples labels"] | None = None,
+        predicted: Bool[Tensor, "examples labels"] | None = None,
+    ) -> None:
+        """Add the losses, and whether each label is present and predicted."""
+        assert labels is not None
+        assert predicted is not None
+        there = labels > 0
+        self.nll = self.nll + nll.float().sum()
+        total = torch.tensor([len(correct)], device=correct.device)
+        right = correct.all(1).sum()[None]
+        both, either = (there & predicted).sum(0), there.sum(0) + predicted.sum(0)
+        self.counts = self.counts + torch.cat([total, right, both, either])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Compute `loss` (nats per label), `accuracy` of decisions, `exact_match`, and F1.
+
+        `f1` is the mean over the labels that occur as label or prediction.
+        """
+        (total, right), (both, either) = self.counts[:2], self.counts[2:].view(2, -1)
+        wrong = (either - 2 * both).sum()
+        decisions = total * len(self.labels)
+        f1 = 2 * both / either.clamp(min=1)
+        return {
+            "loss": self.nll / decisions,
+            "accuracy": (decisions - wrong) / decisions,
+            "exact_match": right / total,
+            "f1": f1.sum() / (either > 0).sum().clamp(min=1),
+        } | {f"f1/{label}": f1[n] for n, label in enumerate(self.labels)}
+
+
 class VectorStatistics(Metric):
     """Loss, mean absolute error, root of the mean squared error, and R² of predicted vectors.
 

@@ -167,7 +167,7 @@ def predict_columns(module: SequenceModule, sources: Sequence[Any]) -> dict[str,
     if "classify" in target.methods:
         labels, probabilities = module.classify(sources)
         sure = [f"{probability:.3f}" for probability in probabilities.amax(1).tolist()]
-        return {"predicted": labels, "probability": sure}
+        return {"predicted": format_values(labels, target), "probability": sure}
     return {"predicted": format_values(module.predict(sources), target)}
 
 

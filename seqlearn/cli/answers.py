@@ -144,11 +144,13 @@ class _Found(NamedTuple):
         kind: `"texts"`, `"classes"`, or `"value"` for one value of another type.
         answers: The answers, best first.
         scores: Their scores or probabilities, if they are known.
+        labels: The labels of an input that may have several.
     """
 
     kind: Literal["texts", "classes", "value"]
     answers: list[Any]
     scores: list[float] | None = None
+    labels: list[str] | None = None
 
 
 def _answers(module: SequenceModule, values: list[Any], request: Request) -> list[_Found]:
@@ -166,14 +168,19 @@ def _answers(module: SequenceModule, values: list[Any], request: Request) -> lis
 
 def _classes(module: SequenceModule, values: list[Any]) -> list[_Found]:
     """The labels of each input, from the most probable one on."""
-    _, probabilities = module.classify(values)
+    chosen, probabilities = module.classify(values)
     labels = getattr(module.spec.target, "labels", None)
     assert labels is not None
     order = probabilities.argsort(dim=1, descending=True, stable=True)
     sorted_ = probabilities.gather(1, order)
     return [
-        _Found("classes", [labels[index] for index in row], numbers)
-        for row, numbers in zip(order.tolist(), sorted_.tolist(), strict=True)
+        _Found(
+            "classes",
+            [labels[index] for index in row],
+            numbers,
+            one if isinstance(one, list) else None,
+        )
+        for row, numbers, one in zip(order.tolist(), sorted_.tolist(), chosen, strict=True)
     ]
 
 
@@ -198,8 +205,11 @@ def _texts(module: SequenceModule, values: list[Any], request: Request) -> list[
 def _as_text(_item: Item, found: _Found, request: Request) -> str:
     """The answers separated by tabs; with details each after its score.
 
-    Of classes only the most probable label is written, unless details are asked for.
+    Of classes only the most probable label is written (of several labels those that apply), unless
+    details are asked for.
     """
+    if found.labels is not None and not request.details:
+        return "\t".join(to_single_line(one) for one in found.labels)
     if found.kind != "texts" and not request.details:
         return to_single_line(found.answers[0])
     if found.scores is None and len(found.answers) == 1:
@@ -219,7 +229,10 @@ def _as_json(item: Item, found: _Found, request: Request) -> str:
         (value,) = found.answers
         said["prediction"] = value.tolist() if hasattr(value, "tolist") else value
     elif found.kind == "classes":
-        said["label"] = found.answers[0]
+        if found.labels is None:
+            said["label"] = found.answers[0]
+        else:
+            said["labels"] = found.labels
         if request.details and found.scores is not None:
             rounded = [round(score, 6) for score in found.scores]
             said["probabilities"] = dict(zip(found.answers, rounded, strict=True))

@@ -46,7 +46,8 @@ def classify(argv: Sequence[str]) -> None:
     """Write the label of each line of a file, or of standard input, to standard output."""
     parser = _parser(
         "classify",
-        "Classify lines, in order: one label out for each line in; an empty line stays empty.",
+        "Classify lines, in order: one label out for each line in; an empty line stays empty. Of a "
+        "model with any number of labels, those that apply are separated by tabs.",
     )
     _add_input_options(parser)
     _add_class_options(parser)

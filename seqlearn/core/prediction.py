@@ -25,14 +25,15 @@ class PredictionMixin:
 
     def classify(
         self: SupportsGeneration, sources: Sequence[Any] | Tensor
-    ) -> tuple[list[str], Float[Tensor, "source labels"]]:
-        """Predict the class of each source.
+    ) -> tuple[list[Any], Float[Tensor, "source labels"]]:
+        """Predict the class of each source, or its labels if there may be several.
 
         Args:
             sources: Texts or lists of ids.
 
         Returns:
-            The most probable label of each source, and the probabilities `source labels` in the
+            The most probable label of each source (with a target of several labels, the list of
+            those with a probability above one half), and the probabilities `source labels` in the
             order of `spec.target.labels`, on the CPU.
 
         Raises:
@@ -42,10 +43,11 @@ class PredictionMixin:
         Warns:
             UnknownSymbolWarning: If texts contain symbols that did not occur in training.
         """
-        target = _check_method(self, "classify", "classes")
+        target: Any = _check_method(self, "classify", "classes")
         source_ids = encode_sources(self, sources)
-        probabilities = pooled_outputs(self, source_ids).softmax(-1)
-        return target.decode_outputs(probabilities), probabilities
+        outputs = pooled_outputs(self, source_ids)
+        probabilities: Tensor = target.probabilities(outputs)
+        return target.decode_outputs(outputs), probabilities
 
     def tag(
         self: SupportsGeneration, sources: Sequence[Any]

@@ -3,6 +3,7 @@
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder
 from seqlearn.data.fields import Classes, Field, Text
 from seqlearn.data.module import SequenceDataModule
+from seqlearn.data.multi_label_field import MultiLabel
 from seqlearn.data.series_field import Series
 from seqlearn.data.sources.dates import Dates
 from seqlearn.data.sources.labelled_text import LabelledText
@@ -27,6 +28,7 @@ __all__ = [
     "Field",
     "LabelledText",
     "Multi30k",
+    "MultiLabel",
     "PlainText",
     "Recall",
     "SequenceDataModule",

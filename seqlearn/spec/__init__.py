@@ -15,6 +15,7 @@ from seqlearn.spec.base import (
     TargetSpec,
 )
 from seqlearn.spec.classes import ClassesSpec
+from seqlearn.spec.multi_label import MultiLabelSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.series import SeriesSpec
 from seqlearn.spec.tags import TagsSpec
@@ -25,6 +26,7 @@ __all__ = [
     "AlignedSpec",
     "ClassesSpec",
     "GeneratedSpec",
+    "MultiLabelSpec",
     "RowFormat",
     "SequenceSpec",
     "SeriesSpec",

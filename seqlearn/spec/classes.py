@@ -122,6 +122,10 @@ class ClassesSpec(TargetSpec):
         """Loss, accuracy, F1 and the confusion matrix."""
         return ClassStatistics(self.labels)
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """The probability of each label; they add up to 1."""
+        return outputs.softmax(-1)
+
     def decode_outputs(self, outputs: Tensor) -> list[Any]:
         """The label with the largest logit."""
         return self.decode_labels(outputs.argmax(-1))

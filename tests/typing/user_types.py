@@ -94,7 +94,7 @@ def infer(model: MyModel, sources: list[str]) -> None:
     )
     assert_type(model.score(sources, sources), Tensor)
     assert_type(model.score(targets=sources), Tensor)
-    assert_type(model.classify(sources), tuple[list[str], Tensor])
+    assert_type(model.classify(sources), tuple[list[Any], Tensor])
     assert_type(model.predict(sources), list[Any])
     model.predict(prompts=sources)  # type: ignore[call-arg]
     model.generate(sources, strategy="best")  # type: ignore[call-overload]

@@ -1,17 +1,19 @@
-"""`LabelledText`: texts with class labels, from tables or from lines that start with a label."""
+"""`LabelledText`: texts with class labels, from tables or from lines that start with labels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
-from seqlearn.data.columns import HeaderWarning, column_pair
+from seqlearn.data.columns import HeaderWarning, column_pair, plain_cell
 from seqlearn.data.fields import Classes, Text
 from seqlearn.data.module import SequenceDataModule, Split
+from seqlearn.data.multi_label_field import MultiLabel
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.stream_tables import StreamTable
 from seqlearn.data.sources.table_files import SUFFIXES, FileTable, table_suffix
@@ -69,6 +71,9 @@ class LabelledText(SequenceDataModule):
             label; see `Classes`.
         label_separator: Labels are truncated before this string: with `":"`, `LOC:city` becomes
             `LOC`.
+        label_delimiter: With it, an example has any number of labels (multi-label classification;
+            the target is `MultiLabel`): a list in JSON and tables in memory, or a string with this
+            delimiter between the labels; an empty one is no label.
         encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Determines the order of training, and the fraction that is drawn.
@@ -95,6 +100,7 @@ class LabelledText(SequenceDataModule):
         columns: tuple[int, int] | tuple[str, str] | None = None,
         class_weights: Literal["balanced"] | dict[str, float] | None = None,
         label_separator: str | None = None,
+        label_delimiter: str | None = None,
         encoding: str = "utf-8",
         batch_tokens: int | None = None,
         seed: int = 0,
@@ -102,46 +108,53 @@ class LabelledText(SequenceDataModule):
     ) -> None:
         super().__init__(
             text,
-            Classes(class_weights),
+            Classes(class_weights) if label_delimiter is None else MultiLabel(class_weights),
             batch_tokens=batch_tokens,
             seed=seed,
             num_workers=num_workers,
         )
         if label_separator == "":
             raise ValueError("expected a label_separator such as ':', got an empty string")
-        self.label_separator = label_separator
+        if label_delimiter is not None and not label_delimiter.strip():
+            raise ValueError(f"expected a label_delimiter such as ',', got {label_delimiter!r}")
+        self.label_separator, self.label_delimiter = label_separator, label_delimiter
         self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(text, label)")
         self.val_fraction = fraction_of(val)
         readers = split_tables(train, val, test).items()
-        self._splits: SplitReaders[_Reader, tuple[str, str, str]] = SplitReaders(
+        self._splits: SplitReaders[_Reader, tuple[str, str, Any]] = SplitReaders(
             {split: self._reader(split, given) for split, given in readers},
             self._read,
             self.val_fraction,
             seed,
-            label=lambda row: row[2],
+            label=None if label_delimiter is not None else lambda row: row[2],
         )
         self._stripped = False
 
-    def examples(self, split: Split) -> Iterator[tuple[str, str]]:
-        """The texts and labels of a split."""
+    def examples(self, split: Split) -> Iterator[tuple[str, Any]]:
+        """The texts and labels of a split; with `label_delimiter` lists of labels."""
         return ((text, label) for _, text, label in self._splits.rows(split))
 
     def fingerprint(self) -> str:
         """Digest of the files or tables, and of the arguments that affect reading."""
-        return self._splits.digest(self.encoding, self.columns, self.label_separator)
+        return self._splits.digest(
+            self.encoding, self.columns, self.label_separator, self.label_delimiter
+        )
 
     def describe_location(self, split: Split, row: int) -> str:
         """File and line, or the row of a table."""
         return self._splits.row(split, row)[1][0]
 
-    def _read(self, reader: _Reader) -> Iterator[tuple[str, str, str]]:
+    def _read(self, reader: _Reader) -> Iterator[tuple[str, str, Any]]:
         """Location, text and label of each row of a file or table."""
         names = reader.label_names(reader.columns[1]) if isinstance(reader, MemoryTable) else None
         for number, (text, given) in reader.rows():
             place, label = reader.location(number), given
             if isinstance(text, str):
                 check_not_empty(text, place, "fill it in, or remove the example")
+            if self.label_delimiter is not None:
+                yield place, text, self._labels(label, place)
+                continue
             if names is not None and isinstance(label, int):
                 if not 0 <= label < len(names):
                     raise ValueError(
@@ -150,6 +163,19 @@ class LabelledText(SequenceDataModule):
                     )
                 label = names[label]
             yield place, text, self._label(label, place)
+
+    def _labels(self, given: Any, place: str) -> list[Any]:
+        """The labels of an example that has any number of them."""
+        if isinstance(given, str):
+            parts = given.split(self.label_delimiter) if given.strip() else []
+        elif isinstance(given, Sequence | np.ndarray):
+            parts = [plain_cell(part) for part in given]
+        else:
+            raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
+                f"{place}: expected labels, as a list or with {self.label_delimiter!r} between "
+                f"them, got {type(given).__name__} {str(given)[:40]!r}"
+            )
+        return [self._label(p.strip() if isinstance(p, str) else p, place) for p in parts]
 
     def _label(self, label: Any, place: str) -> Any:
         """Normalize a label; other types are left to `Classes.check`."""
