@@ -12,11 +12,11 @@ from typing import Any, Unpack
 import lightning as L
 
 import seqlearn as sl
-from seqlearn.data import Classes, SequenceDataModule, Series, Text, Vector
+from seqlearn.data import Classes, SequenceDataModule, Series, Tags, Text, Vector
 
 SIZES = {"train": 40, "val": 12, "test": 20}
 
-TASKS = ("text", "class", "vector", "series", "language model")
+TASKS = ("text", "class", "vector", "series", "tags", "language model")
 
 
 class Letters(SequenceDataModule):
@@ -29,6 +29,7 @@ class Letters(SequenceDataModule):
             "class": (text, Classes()),
             "vector": (text, Vector(2)),
             "series": (Series(1), Classes()),
+            "tags": (Text("word"), Tags()),
             "language model": (None, text),
         }
         self.task = task
@@ -43,6 +44,7 @@ class Letters(SequenceDataModule):
                 "class": (word, word[0]),
                 "vector": (word, [word.count("a"), word.count("b")]),
                 "series": ([[ord(letter) - 98.0] for letter in word], word[0]),
+                "tags": (" ".join(word), ["vowel" if each == "a" else "other" for each in word]),
                 "language model": (None, word),
             }[self.task]
 

@@ -47,7 +47,7 @@ def _draw(panel: Axes, series: Series) -> None:
     """A line with markers and, where there are intervals, a band."""
     color = f"#0a0b{series.number % COLORS:02x}"
     means = [mean.mean for mean in series.ys]
-    many = len(means) > 30
+    many = len(means) > 20
     panel.plot(
         series.xs,
         means,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,11 +20,10 @@ class Progress:
         total: The number of tasks.
         done: The number of tasks that an earlier start has completed.
         jobs: The number of tasks at a time.
-        stream: Where to write; standard error by default.
     """
 
-    def __init__(self, total: int, done: int, jobs: int, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+    def __init__(self, total: int, done: int, jobs: int) -> None:
+        self._stream = sys.stderr
         self._on_terminal = self._stream.isatty()
         self._total, self._done = total, done
         self._started: dict[str, float] = {}
@@ -55,7 +54,7 @@ class Progress:
             file=self._stream,
             position=place,
             leave=False,
-            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt} {postfix}",
+            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}",
         )
 
     def update(self, name: str, progress: Mapping[str, Any]) -> None:

@@ -164,8 +164,8 @@ def _memory(content: Content) -> Iterator[Block]:
     runs = [run for _, model in _trained(content) for run in runs_of(model)]
     if not any("memory" in run for run in runs):
         yield Text(
-            "Left out: in this data no answer depends on something at a known distance. `Recall` "
-            "does, and so does a data module with `distance` and `at_distance`."
+            "Left out: in this data no answer depends on something at a known distance. Recall "
+            "does, and so does a data module with distance and at_distance."
         )
         return
     series = []

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import nn
 
 from seqlearn.comparison.evaluation import evaluate, gradient, measured, reason_of
@@ -118,7 +119,9 @@ def work(payload: bytes, connection: Connection, log: Path) -> None:
         if isinstance(task, Timing):
             measure_times(task, report)
         else:
-            run(task, report)
+            # A process of a killed comparison may still save its checkpoint.
+            with FileLock(task.folder / ".lock", timeout=2 * _GRACE_SECONDS):
+                run(task, report)
     except Exception as error:  # noqa: BLE001 -- reported as the reason of a failed run
         traceback.print_exc()
         report({"failed": reason_of(error)})

@@ -13,11 +13,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_comparison import TASKS, Letters, Stop
 
 import seqlearn as sl
-from seqlearn.comparison.evaluation import by_length, length_groups
+from seqlearn.comparison.evaluation import by_length, length_groups, memory
 from seqlearn.comparison.job import Job, read_json
 from seqlearn.comparison.timing import Timing, measure_times
 from seqlearn.comparison.training import build_model
 from seqlearn.comparison.worker import run
+from seqlearn.data.sources.recall import RecallTask
 
 OPTIONS: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu"}
 
@@ -118,6 +119,23 @@ def test_the_best_weights_are_evaluated_if_a_metric_is_monitored(tmp_path: Path)
     assert training["best"]
     assert training["checkpoint"] == best.best_model_path
     assert Path(training["checkpoint"]).parent == tmp_path / "best"
+
+
+@pytest.mark.parametrize("task", ["sequence-to-vector", "language-modeling"])
+def test_memory_is_measured_at_other_distances(task: RecallTask) -> None:
+    data = sl.data.Recall(
+        4, task=task, languages=["de", "fr"], train_examples=60, held_out_examples=12
+    )
+    model = sl.FeedForward(data.spec, d_model=4, window=18)  # reads a distance of 7 at most
+    found = memory(model, data)
+    assert found["trained"] == 4
+    assert [distance for distance, _ in found["points"]] == [0, 1, 3, 4, 10]
+    shares = [share for _, share in found["points"]]
+    assert all(0 <= share <= 1 for share in shares[:4])
+    if task == "sequence-to-vector":
+        assert shares[4]["error"].startswith("ValueError: FeedForward reads at most window=18")
+    else:
+        assert shares[4] == 0.0  # an untrained model names no language
 
 
 def test_groups_of_lengths_are_about_equal() -> None:

@@ -32,6 +32,13 @@ def official() -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_task_at_another_distance(task):
+    data = Recall(3, task=task, prefix_length=5, seed=2, **SMALL)
+    other = Recall(7, task=task, prefix_length=5, seed=2, **SMALL)
+    assert list(data.at_distance(7)) == list(other.examples("test"))
+
+
 @pytest.mark.parametrize(("distance", "prefix_length"), [(0, 4), (1, 3), (10, 0), (300, 7)])
 def test_the_distance_is_exact_and_the_target_right(distance: int, prefix_length: int):
     spoken = official()
