@@ -209,6 +209,38 @@ def test_play_stops_at_the_end_and_begins_anew(page: Any, path: Path) -> None:
     assert page.run(f"{one('.play')}.getAttribute('aria-label')") == "Play"
 
 
+def test_a_page_opens_at_the_picture_and_the_speed_that_were_asked_for(
+    page: Any, tmp_path: Path
+) -> None:
+    made = recording(1)
+    page.open(to_html(made, tmp_path / "page.html", opens="lstm_chain", speed=0.25))
+    assert page.run(f"{one('[aria-pressed=true]')}.dataset.kind") == "lstm_chain"
+    speeds = f"[...{one('.speed select')}.options].map(o => o.value)"
+    assert page.run(speeds) == ["0.25", "0.5", "1", "2", "4"]
+    assert page.run(f"{one('.speed select')}.value") == "0.25"
+    page.run(
+        f"(() => {{ const s = {one('.speed select')}; s.value = '4'; "
+        "s.dispatchEvent(new Event('change')) })()"
+    )
+    page.click(one(".play"))
+    until = time.monotonic() + 20
+    while not counted(page).startswith("3 / ") and time.monotonic() < until:
+        time.sleep(0.02)
+    assert counted(page).startswith(("3 / ", "4 / "))
+
+
+def test_what_is_printed_is_light_and_without_controls(page: Any, path: Path) -> None:
+    page.open(path, dark=True)
+    page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    page.run("window.dispatchEvent(new Event('beforeprint'))")
+    page.settle()
+    drawn = f"[...{one('canvas')}.getContext('2d').getImageData(1, 1, 1, 1).data]"
+    assert sum(page.run(drawn)[:3]) > 700
+    hidden = f"getComputedStyle({one('.player')}).display"
+    assert page.run(hidden) == "none"
+    page.call("Emulation.setEmulatedMedia", media="")
+
+
 def pick(page: Any, label: str, value: str) -> None:
     page.run(
         f"(() => {{ const s = [...{ROOT}.querySelectorAll('label')]"
@@ -311,7 +343,7 @@ def test_nothing_is_wider_than_a_phone_and_colours_follow_the_mode(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 700, 1200])
 def test_text_is_within_the_picture_and_does_not_overlap(
     page: Any, path: Path, kind: str, width: int
 ) -> None:

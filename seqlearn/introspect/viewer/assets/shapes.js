@@ -95,7 +95,7 @@ function timeline(scene, y, vectors, step, labels,
   const {palette, width} = scene, across = width - left - 12, one = across / Math.max(1, vectors.steps);
   const narrow = width < 560;
   heading(scene, 12, y + 8, name, {room: width - (narrow ? 24 : 220)});
-  legend(scene, narrow ? y + 20 : y + 4, scale, narrow ? 4 : width - 200, scale < vectors.scale);
+  legend(scene, narrow ? y + 20 : y + 4, scale, narrow ? 20 : width - 200, scale < vectors.scale);
   if (narrow) y += 18;
   const whole = kept(vectors, `timeline ${palette.mode} ${scale}`,
     () => heat(vectors.count, vectors.steps, vectors.across(), v => palette.signed(v / scale)));

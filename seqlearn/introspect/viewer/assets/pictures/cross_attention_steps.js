@@ -43,7 +43,7 @@ function momentOf(scene, {example, picture}, frame) {
   const [outputTokens, keys] = labelsOf(example, module), inputTokens = tokensOf(example, "target", module.rows);
   const count = Math.min(module.columns, encoder.steps), weights = head.row(step);
   const context = weightedSum(encoder, weights), scores = scoresOf(module, 0, step);
-  const long = Math.min(160, (scene.width - 60) / 2), narrow = scene.width < 560;
+  const long = Math.min(160, (scene.width - 60) / 2), narrow = scene.width < 720;
   const here = n => stage >= n, active = n => stage === n;
   return {
     module, head, stage, step, encoder, decoder, output, outputTokens, keys, inputTokens,

@@ -43,7 +43,7 @@ function chainCell(scene, x, y, wide, {gates, hidden, tokens, scale, step, at, k
   scene.rect(x + 4, y + 30, wide - 8, 214, {fill: palette.ghost, radius: 12, opacity: now ? 0.9 : 0.5,
     ...(now ? {stroke: palette.accent, line: 1.5} : {})});
   if (!known) {
-    scene.text(x + wide / 2, y + 136, at < 0 ? "before the first step" : "the end",
+    scene.text(x + wide / 2, y + 136, at >= 0 ? "the end" : narrow ? "before" : "before the first step",
       {size: 12, fill: palette.muted, room: wide - 16});
     return;
   }

@@ -84,10 +84,10 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   if (listed.length < seen) scene.text(12, bottom + (narrow ? 32 : 8),
     `the ${listed.length} largest of ${seen} weights`,
     {size: 11, align: "left", fill: palette.muted});
-  const legends = [["q, k", high, narrow ? 34 : xKey - 92, narrow ? 46 : 32],
-    ["v", most, narrow ? 34 : xValue - 92, narrow ? 64 : 32]];
+  const legends = [["q, k", high, narrow ? 42 : xKey - 92, narrow ? 46 : 32],
+    ["v", most, narrow ? 42 : Math.min(xValue - 92, width - 200), narrow ? 64 : 32]];
   for (const [name, scale, x, down] of legends) {
-    scene.text(x, bottom + down + 4, name, {size: 11, weight: 600, align: "right", fill: palette.muted});
+    scene.text(x - 8, bottom + down + 4, name, {size: 11, weight: 600, align: "right", fill: palette.muted});
     legend(scene, bottom + down, scale, x);
   }
   return bottom + (narrow ? 84 : 52);
