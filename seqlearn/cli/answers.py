@@ -98,10 +98,10 @@ def check_task(module: SequenceModule, request: Request) -> None:
             f"{names}: options of generated texts, and {request.checkpoint} predicts "
             f"{type(target).__name__}; leave them out"
         )
-    if request.details and fitting == "predict":
+    if request.details and fitting == "predict" and "tag" not in target.methods:
         raise ValueError(
-            f"--scores and --probabilities are for texts and classes, and {request.checkpoint} "
-            f"predicts {type(target).__name__}; leave them out"
+            "--scores and --probabilities are for texts, classes and tags, and "
+            f"{request.checkpoint} predicts {type(target).__name__}; leave them out"
         )
 
 
@@ -141,16 +141,19 @@ class _Found(NamedTuple):
     """The answers for an input.
 
     Attributes:
-        kind: `"texts"`, `"classes"`, or `"value"` for one value of another type.
+        kind: `"texts"`, `"classes"`, `"tags"` (a label for each word, in `labels`; the answers are
+            the labels of the model), or `"value"` for one value of another type.
         answers: The answers, best first.
         scores: Their scores or probabilities, if they are known.
         labels: The labels of an input that may have several.
+        word_probabilities: For tags, the probabilities of each word, in the order of the answers.
     """
 
-    kind: Literal["texts", "classes", "value"]
+    kind: Literal["texts", "classes", "tags", "value"]
     answers: list[Any]
     scores: list[float] | None = None
     labels: list[str] | None = None
+    word_probabilities: list[list[float]] | None = None
 
 
 def _answers(module: SequenceModule, values: list[Any], request: Request) -> list[_Found]:
@@ -161,6 +164,8 @@ def _answers(module: SequenceModule, values: list[Any], request: Request) -> lis
         warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
         if method == "classify":
             return _classes(module, values)
+        if "tag" in module.spec.target.methods:
+            return _tags(module, values)
         if method == "predict":
             return [_Found("value", [value]) for value in module.predict(values)]
         return _texts(module, values, request)
@@ -181,6 +186,16 @@ def _classes(module: SequenceModule, values: list[Any]) -> list[_Found]:
             one if isinstance(one, list) else None,
         )
         for row, numbers, one in zip(order.tolist(), sorted_.tolist(), chosen, strict=True)
+    ]
+
+
+def _tags(module: SequenceModule, values: list[Any]) -> list[_Found]:
+    """A label for each word of each input."""
+    tags, probabilities = module.tag(values)
+    names = list(getattr(module.spec.target, "labels"))  # noqa: B009 -- of this type only
+    return [
+        _Found("tags", names, None, labels, rows.tolist())
+        for labels, rows in zip(tags, probabilities, strict=True)
     ]
 
 
@@ -205,20 +220,32 @@ def _texts(module: SequenceModule, values: list[Any], request: Request) -> list[
 def _as_text(_item: Item, found: _Found, request: Request) -> str:
     """The answers separated by tabs; with details each after its score.
 
-    Of classes only the most probable label is written (of several labels those that apply), unless
-    details are asked for.
+    The labels of words are separated by spaces. Of classes only the most probable label is written
+    (of several labels those that apply), unless details are asked for.
     """
+    if found.kind == "tags":
+        return _tags_as_text(found, request)
     if found.labels is not None and not request.details:
         return "\t".join(to_single_line(one) for one in found.labels)
-    if found.kind != "texts" and not request.details:
-        return to_single_line(found.answers[0])
-    if found.scores is None and len(found.answers) == 1:
+    single = found.scores is None and len(found.answers) == 1
+    if single or (found.kind != "texts" and not request.details):
         return to_single_line(found.answers[0])
     answers = [to_single_line(one).replace("\t", " ") for one in found.answers]
     if found.scores is None:
         return "\t".join(answers)
     pairs = zip(found.scores, answers, strict=True)
     return "\t".join(f"{score:.4f}\t{text}" for score, text in pairs)
+
+
+def _tags_as_text(found: _Found, request: Request) -> str:
+    """The label of each word; with details each after its probability, separated by tabs."""
+    assert found.labels is not None
+    assert found.word_probabilities is not None
+    if not request.details:
+        return to_single_line(found.labels)
+    best = [max(row) for row in found.word_probabilities]
+    pairs = zip(best, found.labels, strict=True)
+    return "\t".join(f"{probability:.4f}\t{label}" for probability, label in pairs)
 
 
 def _as_json(item: Item, found: _Found, request: Request) -> str:
@@ -228,6 +255,13 @@ def _as_json(item: Item, found: _Found, request: Request) -> str:
     if found.kind == "value":
         (value,) = found.answers
         said["prediction"] = value.tolist() if hasattr(value, "tolist") else value
+    elif found.kind == "tags":
+        said["labels"] = found.labels
+        if request.details and found.word_probabilities is not None:
+            said["probabilities"] = [
+                dict(zip(found.answers, [round(p, 6) for p in row], strict=True))
+                for row in found.word_probabilities
+            ]
     elif found.kind == "classes":
         if found.labels is None:
             said["label"] = found.answers[0]
