@@ -55,13 +55,16 @@ format: $(DEV)  ## Format the code and apply the fixes of ruff
 docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python -m benchmarks page
+	$(BIN)/python docs/render_pictures.py
 	$(BIN)/python docs/render_tutorials.py
+	$(BIN)/python docs/render_live.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "The site is in site/; view it with: make docs-serve"
 
 docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of the tutorials
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python -m benchmarks page
+	$(BIN)/python docs/render_pictures.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 

@@ -114,7 +114,8 @@ def test_an_invalid_page_is_an_error(tmp_path, text, message):
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_a_page_includes_exist(page):
     for path in INCLUDED.findall((ROOT / page).read_text(encoding="utf-8")):
-        assert (ROOT / path).is_file(), f"{page}: {path}"
+        if not path.startswith("docs/pictures/"):  # made when the site is built
+            assert (ROOT / path).is_file(), f"{page}: {path}"
 
 
 @pytest.mark.parametrize("block", blocks_in("yaml"))

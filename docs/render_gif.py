@@ -1,0 +1,72 @@
+"""Write `docs/assets/playback.gif`, the moving picture of the README, from the viewer.
+
+    python docs/render_gif.py
+
+It opens `docs/pictures/home.html` (see `docs/render_pictures.py`) in Chromium, and takes a picture
+of every step of its playback.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+import chromium  # noqa: E402
+
+WIDTH, COLORS = 860, 48
+MILLISECONDS, LAST = 420, 2_500
+VIEWER = "document.querySelector('.seqlearn-viewer').shadowRoot"
+
+
+def frames(page: chromium.Page) -> list[Image.Image]:
+    """The pictures of all steps."""
+    count = int(page.run(f"{VIEWER}.querySelector('input[type=range]').max")) + 1
+    page.run(f"{VIEWER}.querySelector('[aria-label=\"First step\"]').click()")
+    found = []
+    for _ in range(count):
+        page.settle()
+        data = page.run(f"{VIEWER}.querySelector('canvas').toDataURL('image/png')")
+        drawn = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA")
+        ground = Image.new("RGBA", drawn.size, "white")
+        found.append(Image.alpha_composite(ground, drawn).convert("RGB"))
+        page.run(f"{VIEWER}.querySelector('[aria-label=\"Step forward\"]').click()")
+    return found
+
+
+def main() -> None:
+    """Write the file."""
+    fragment = (DOCS / "pictures" / "home.html").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, chromium.page() as page:
+        path = Path(folder) / "page.html"
+        path.write_text(f"<!doctype html><meta charset=utf-8><body>{fragment}", encoding="utf-8")
+        page.open(path, width=WIDTH)
+        pictures = frames(page)
+    height = max(picture.height for picture in pictures)
+    palette = pictures[-1].quantize(COLORS)
+    drawn = []
+    for picture in pictures:
+        whole = Image.new("RGB", (picture.width, height), "white")
+        whole.paste(picture)
+        drawn.append(whole.quantize(palette=palette, dither=Image.Dither.NONE))
+    target = DOCS / "assets" / "playback.gif"
+    drawn[0].save(
+        target,
+        save_all=True,
+        append_images=drawn[1:],
+        duration=[MILLISECONDS] * (len(drawn) - 1) + [LAST],
+        loop=0,
+        optimize=True,
+    )
+    print(f"{target}: {len(drawn)} frames, {target.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
