@@ -146,6 +146,17 @@ function legend(scene, y, scale, x = 12, more = false) {
   return y + 20;
 }
 
+// Legends with a name each, side by side, or one below the other: [name, scale, x].
+function legends(scene, y, named) {
+  const narrow = scene.width < 560;
+  for (const [row, [name, scale, x]] of named.entries()) {
+    const at = narrow ? 42 : Math.max(42, Math.min(x, scene.width - 200)), top = y + (narrow ? 18 * row : 0);
+    scene.text(at - 8, top + 4, name, {size: 11, weight: 600, align: "right", fill: scene.palette.muted});
+    legend(scene, top, scale, at);
+  }
+  return y + (narrow ? 18 * named.length + 2 : 20);
+}
+
 // A scale that a few large numbers do not set: where 98% of the absolute values lie below; at least 1.
 function commonScale(vectors) {
   return kept(vectors, "common scale", () => {

@@ -13,7 +13,7 @@ PICTURES.any_attention = {
       scores = scoresOf(module, view.head, frame);
     const of = kind => headVectors(example, kind, view.choice, view.head);
     const vectors = {query: of("queries"), key: of("keys"), value: of("values")};
-    vectors.scale = Math.max(...Object.values(vectors).map(one => one?.scale ?? 0), 1e-9);
+    vectors.scale = Math.max(vectors.query?.scale ?? 0, vectors.key?.scale ?? 0, 1e-9);
     const most = 12, order = keys.map((_, key) => key).sort((a, b) => weights[b] - weights[a] || a - b);
     const listed = (keys.length > most ? order.slice(0, most) : order).sort((a, b) => a - b);
     const color = module.heads.length > 1 ? scene.palette.head(view.head) : scene.palette.accent;
@@ -68,16 +68,17 @@ function threeColumns(scene, y, {weights, scores, keys, listed, vectors, color, 
     valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line});
   });
   const sum = vectors.value ? weightedSum(vectors.value, weights) : null;
-  if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.scale,
+  if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.value.scale,
     {active: true, tip: `the output: size ${number(size(sum))}`});
   else sign(scene, xSum, middle, "+", {active: true, radius: 14});
-  return vectors.query ? legend(scene, top + high + 16, vectors.scale) : top + high + 16;
+  const named = [["q, k", vectors.query && vectors.scale, xQuery - 30], ["v", vectors.value?.scale, xValue - 92]];
+  return legends(scene, top + high + 16, named.filter(([, scale]) => scale));
 }
 
 // A value, as it is weighted, and its way into the sum.
 function valueLine(scene, {row, key, weight, xValue, xSum, long, middle, vectors, line}) {
   const {palette} = scene;
-  if (vectors.value) strip(scene, xValue - long / 2, row - 6, long, 12, vectors.value.step(key), vectors.scale,
+  if (vectors.value) strip(scene, xValue - long / 2, row - 6, long, 12, vectors.value.step(key), vectors.value.scale,
     {upright: false, opacity: 0.15 + 0.85 * Math.sqrt(weight), tip: `the value, times ${share(weight)}`});
   else scene.rect(xValue - long / 2, row - 6, long, 12, {fill: palette.ghost, radius: 3});
   const [start, end] = [xValue + long / 2 + 4, xSum - 14], bend = (start + end) / 2;

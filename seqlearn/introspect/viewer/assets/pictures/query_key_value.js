@@ -84,13 +84,7 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   if (listed.length < seen) scene.text(12, bottom + (narrow ? 32 : 8),
     `the ${listed.length} largest of ${seen} weights`,
     {size: 11, align: "left", fill: palette.muted});
-  const legends = [["q, k", high, narrow ? 42 : xKey - 92, narrow ? 46 : 32],
-    ["v", most, narrow ? 42 : Math.min(xValue - 92, width - 200), narrow ? 64 : 32]];
-  for (const [name, scale, x, down] of legends) {
-    scene.text(x - 8, bottom + down + 4, name, {size: 11, weight: 600, align: "right", fill: palette.muted});
-    legend(scene, bottom + down, scale, x);
-  }
-  return bottom + (narrow ? 84 : 52);
+  return legends(scene, bottom + (narrow ? 46 : 32), [["q, k", high, xKey - 92], ["v", most, xValue - 92]]);
 }
 
 function walkSentence({stage, d, scores, word, weights}, best) {
