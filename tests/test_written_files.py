@@ -27,6 +27,8 @@ ELSEWHERE = {
     "export/onnx_format.py": "likewise",
     "export/torch_export_format.py": "likewise",
     "export/ctranslate2_format.py": "likewise",
+    "export/live_page.py": "likewise",
+    "atomic_files.py": "an empty file, of which the mode of new files is read",
     "testing/laws/side_effects.py": "a buffer in memory",
     "comparison/charts.py": "a buffer in memory",
     "comparison/evaluation.py": "a recording, which is written as a whole",
