@@ -1,6 +1,6 @@
 """Do the defaults learn? Every architecture with all defaults, against the best of twelve trials.
 
-    python -m benchmarks defaults --root FOLDER [--tasks multi30k trec] [--sizes 240 2000 20000]
+    python -m benchmarks defaults --root FOLDER [--tasks multi30k trec] [--sizes 240 800 …]
         [--only LSTM …] [--runs defaults trials] [--batches 256 …] [--results FILE.jsonl]
         [--out FILE.md]
 
@@ -34,9 +34,11 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 BATCH_TOKENS = (256, 1024, 4096)
 EPOCHS = {
     ("multi30k", 240): 30,
+    ("multi30k", 800): 8,
     ("multi30k", 2_000): 3,
     ("multi30k", 20_000): 1,
     ("trec", 240): 30,
+    ("trec", 800): 12,
     ("trec", 2_000): 6,
     ("trec", 20_000): 3,
 }
