@@ -118,6 +118,13 @@ def test_files_that_a_page_includes_exist(page):
             assert (ROOT / path).is_file(), f"{page}: {path}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_displayed_formula_is_a_paragraph_of_its_own(page):
+    """The site renders no other."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert re.findall(r"[^\n]\n\\\[|\\\]\n[^\n]", text) == []
+
+
 @pytest.mark.parametrize("block", blocks_in("yaml"))
 def test_yaml_is_a_mapping(block: Block):
     assert isinstance(yaml.safe_load(block.code), dict)
