@@ -20,16 +20,15 @@ class Model(sl.GRU):
 
     def generate(self, sources: list[str], **options: Any) -> list[str]:  # type: ignore[override]
         self.given.append(options)
-        return sources
+        return ["a h"] * len(sources)
 
 
 def test_the_options_that_are_given_reach_generate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The lines of vectors are not checked.
     model = Model(sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 4)))
     monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_: model)
-    (file := tmp_path / "in.txt").write_text("a h\n", encoding="utf-8")
+    (file := tmp_path / "in.txt").write_text("0.5,1.0\n", encoding="utf-8")
     words = "--decoding beam --beam-size 3 --length-penalty 0.5 --early-stopping never"
     for more in ("", words, "--early-stopping false --no-repeat-ngram-size 2 --min-new-tokens 1"):
         assert main(["translate", "model.ckpt", str(file), *more.split()]) == 0

@@ -126,7 +126,7 @@ def test_tags(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text(words, encoding="utf-8")
     assert predict(path, tmp_path / "in.jsonl") == lines
     said = predict(path, tmp_path / "in.jsonl", "--output", "json")
-    assert json.loads(said[0]) == {"input": "one two", "prediction": expected[0]}
+    assert json.loads(said[0]) == {"input": "one two", "labels": expected[0]}
     (tmp_path / "bad.jsonl").write_text('["one"]\n["one", ""]\n', encoding="utf-8")
     assert main(["predict", path, str(tmp_path / "bad.jsonl"), "--device", "cpu"]) != 0
 
