@@ -251,6 +251,7 @@ def test_demo_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "--directory" in err
 
 
+@pytest.mark.slow
 def test_demo_says_that_it_ran_out_of_time(tmp_path: Path) -> None:
     code, out, err = seqlearn("demo", "--max-minutes", "0.01", "--directory", str(tmp_path))
     assert code == 0, err

@@ -14,7 +14,7 @@ from modules import MODULES
 import seqlearn as sl
 from seqlearn.testing import LAWS, TASKS, module_checks
 
-EXAMPLES = 6
+EXAMPLES = 3
 
 
 # torch.compile cannot trace the run-time checks of shapes: another process runs without them.

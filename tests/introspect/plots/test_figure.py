@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,8 @@ def test_a_cell_that_ends_with_a_plot_shows_one_picture(*, inline: bool) -> None
     nbformat = pytest.importorskip("nbformat", reason=reason)
     cells = ["%matplotlib inline", CELL] if inline else [CELL]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbclient.NotebookClient(book, timeout=600, kernel_name="python3").execute()
+    client = nbclient.NotebookClient(book, timeout=600, kernel_name="python3")
+    asyncio.run(client.async_execute())  # `execute` leaves an event loop open
     outputs = [output for cell in book.cells for output in cell.outputs]
     shown = [output["data"] for output in outputs if "data" in output]  # no warnings of imports
     assert [sorted(data) for data in shown] == [["image/png", "text/plain"]]

@@ -1,6 +1,6 @@
 """Write `docs/assets/playback.gif`, the moving picture of the README, from the viewer.
 
-    python docs/render_gif.py
+    python tests/readme_gif.py
 
 It opens `docs/pictures/home.html` (see `docs/render_pictures.py`) in Chromium, and takes a picture
 of every step of its playback.
@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
 import tempfile
 from pathlib import Path
 
+import chromium
 from PIL import Image
 
-DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS.parent / "tests"))
-
-import chromium  # noqa: E402
-
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 WIDTH, COLORS = 860, 48
 MILLISECONDS, LAST = 420, 2_500
 VIEWER = "document.querySelector('.seqlearn-viewer').shadowRoot"
