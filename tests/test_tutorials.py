@@ -11,23 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = {"feedforward.py"}
-"""The tutorials that `make test` runs; `make test-all` runs all."""
-
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 
 
-def test_quick_tutorials_exist():
-    assert {path.name for path in TUTORIALS} >= QUICK
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(path, marks=() if path.name in QUICK else pytest.mark.slow, id=path.stem)
-        for path in TUTORIALS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(script, tmp_path):
     done = subprocess.run(
         [sys.executable, script],

@@ -15,28 +15,29 @@ import seqlearn as sl
 from seqlearn.testing import LAWS, TASKS, module_checks
 
 EXAMPLES = 3
+ALONE = {"compiled": 1, "overfit a small batch": 1}
+"""Laws with a test of their own, and the number of examples there."""
 
 
 # torch.compile cannot trace the run-time checks of shapes: another process runs without them.
 @pytest.mark.filterwarnings("ignore:FeedForward reads the last:UserWarning")
-@module_checks(
-    MODULES, laws=[law.name for law in LAWS if law.name != "compiled"], examples=EXAMPLES
-)
+@module_checks(MODULES, laws=[law.name for law in LAWS if law.name not in ALONE], examples=EXAMPLES)
 def test_each_law_holds(check: Callable[[], None]) -> None:
     check()
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("law", "names"),
     [
-        pytest.param(["AttentionSeq2Seq", "Transformer"], id="attention"),
-        pytest.param(list(MODULES), id="all", marks=pytest.mark.slow),
+        pytest.param("overfit a small batch", ["RNN", "Transformer"], id="overfit-two"),
+        pytest.param("overfit a small batch", list(MODULES), id="overfit", marks=pytest.mark.slow),
+        pytest.param("compiled", list(MODULES), id="compiled", marks=pytest.mark.slow),
     ],
 )
-def test_compiled_modules_predict_as_uncompiled_ones(names: list[str]) -> None:
-    """Without the run-time checks of shapes."""
+def test_a_law_alone_holds(law: str, names: list[str]) -> None:
+    """Without the run-time checks of shapes, which cannot be compiled."""
     here = Path(__file__).parent
-    words = ["--laws", "compiled", "--examples", "1", "--only", *names]
+    words = ["--laws", law, "--examples", str(ALONE[law]), "--only", *names]
     done = subprocess.run(
         [sys.executable, here / "thorough.py", *words],
         capture_output=True,
