@@ -291,7 +291,7 @@ def test_answers_in_a_browser_equal_those_of_python(
         if name == "Transformer":
             browser.run("document.querySelector('#switches button').click()")
             wait(browser, "document.getElementById('status').textContent.includes('switched off')")
-            weight = model.encoder.layers[0].attention.output.weight
+            weight = model.encoder.layers[0].self_attention.output.weight
             with torch.no_grad():
                 weight[:, :4] = 0  # of head 0
             assert ask(browser, texts[0]) == python_answer(model, texts[0])
