@@ -192,9 +192,9 @@ def _classes(module: SequenceModule, values: list[Any]) -> list[_Found]:
 def _tags(module: SequenceModule, values: list[Any]) -> list[_Found]:
     """A label for each word of each input."""
     tags, probabilities = module.tag(values)
-    names = list(getattr(module.spec.target, "labels"))  # noqa: B009 -- of this type only
+    target: Any = module.spec.target
     return [
-        _Found("tags", names, None, labels, rows.tolist())
+        _Found("tags", list(target.labels), None, labels, rows.tolist())
         for labels, rows in zip(tags, probabilities, strict=True)
     ]
 

@@ -5,7 +5,6 @@ Every format is read as it is used, so that a file of any length needs constant 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -20,6 +19,7 @@ import numpy as np
 from seqlearn.data.columns import cell_of, column_index
 from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays
 from seqlearn.data.sources.series_tables import SeriesColumns, SeriesTable
+from seqlearn.data.sources.text_files import csv_records
 from seqlearn.spec import SideSpec
 from seqlearn.spec.words import check_words
 
@@ -252,19 +252,7 @@ def _cells(lines: Iterable[str], form: str, name: str) -> Iterator[tuple[int, li
         for number, line in enumerate(lines, 1):
             yield number, line.split("\t")
         return
-    records = csv.reader((f"{line}\n" for line in lines), strict=True)
-    while True:
-        start = records.line_num + 1
-        try:
-            cells = next(records, None)
-        except csv.Error as error:
-            raise ValueError(
-                f"{name}, line {start}: expected a record of a CSV file, but {error}; close the "
-                "quotes, and double a quote inside of quotes"
-            ) from error
-        if cells is None:
-            return
-        yield start, cells
+    yield from csv_records(lines, name)
 
 
 def _numbers(cells: Sequence[str], where: str) -> list[float]:

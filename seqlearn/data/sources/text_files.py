@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqlearn.data.file_digests import remembered_digest
@@ -67,15 +67,27 @@ def read_csv(split: Split, path: Path, encoding: str) -> Iterator[tuple[int, lis
         FileNotFoundError: If the file does not exist.
         ValueError: As `read_lines`, and if quotes are unbalanced; the message names the line.
     """
-    lines = (f"{line}\n" for line in read_lines(split, path, encoding))
-    records = csv.reader(lines, strict=True)
+    return csv_records(read_lines(split, path, encoding), str(path))
+
+
+def csv_records(lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the first line and the cells of each CSV record of lines without their ends.
+
+    Args:
+        lines: The lines.
+        name: What they are called in errors.
+
+    Raises:
+        ValueError: If quotes are unbalanced; the message names the line.
+    """
+    records = csv.reader((f"{line}\n" for line in lines), strict=True)
     while True:
         start = records.line_num + 1
         try:
             cells = next(records, None)
         except csv.Error as error:
             raise ValueError(
-                f"{path}, line {start}: expected a record of a CSV file, but {error}; close the "
+                f"{name}, line {start}: expected a record of a CSV file, but {error}; close the "
                 "quotes, and double a quote inside of quotes"
             ) from error
         if cells is None:
