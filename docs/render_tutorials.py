@@ -25,11 +25,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jupytext
 from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
@@ -111,7 +113,7 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
             notebook, km=kernel, timeout=None, resources={"metadata": {"path": folder}}
         )
         client.owns_km = True  # so that it also ends the kernel
-        with client.setup_kernel():
+        with closing(ensure_event_loop()), client.setup_kernel():  # the loop that nbclient uses
             client.execute_cell(notebook.cells[0], 0)
             for index, cell in enumerate(notebook.cells[1:], 1):
                 if cell.cell_type == "markdown":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,32 @@ def _threads_and_seed() -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what tests prepare out of the user's cache, but shared within a run."""
     monkeypatch.setenv("SEQLEARN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+LOOPS: weakref.WeakSet[asyncio.BaseEventLoop] = weakref.WeakSet()
+"""The event loops of this process; one that is left open fails a later test, at random."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _listed_event_loops() -> Iterator[None]:
+    made = asyncio.BaseEventLoop.__init__
+
+    def listed(self: asyncio.BaseEventLoop) -> None:
+        made(self)
+        LOOPS.add(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.BaseEventLoop, "__init__", listed)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_open_event_loop(_listed_event_loops: None) -> Iterator[None]:
+    yield
+    left = [loop for loop in LOOPS if not loop.is_closed()]
+    for loop in left:
+        loop.close()
+    assert not left, f"expected the test to close its event loops, but these are open: {left}"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -58,6 +59,7 @@ MAY_IMPORT = {
     | {"introspect", "metrics", "plain_data", "atomic_files", "version"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
     | {"comparison", "atomic_files"},
+    "__main__": {"cli"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"data", "introspect", "core", "models", "callbacks", "testing", "export", "comparison"},
 }
@@ -248,6 +250,20 @@ def test_one_version_everywhere() -> None:
 def test_the_command_line_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"seqlearn {seqlearn.__version__}\n"
+
+
+def test_python_m_seqlearn_is_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["seqlearn", "--version"])
+    monkeypatch.delitem(sys.modules, "seqlearn.__main__", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("seqlearn", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"seqlearn {seqlearn.__version__}\n"
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    assert capsys.readouterr().out.startswith("usage: seqlearn ")
 
 
 def constraints() -> dict[str, Version]:

@@ -137,7 +137,7 @@ def train(argv: Sequence[str]) -> None:
         parser_class=SequenceParser,
         seed_everything_default=0,
         save_config_callback=SaveConfig,
-        parser_kwargs={**raising, **dict.fromkeys(TRAINING, raising)},
+        parser_kwargs={"prog": "seqlearn", **raising, **dict.fromkeys(TRAINING, raising)},
     )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Otherwise threads of the group may still run when the interpreter exits, and abort it.
