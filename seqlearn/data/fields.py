@@ -1,4 +1,4 @@
-"""Field types of the two sides of an example: the base class, `Text` and `Classes`.
+"""Field types of the two sides of an example: the base classes, `Text` and `Classes`.
 
 A field is an immutable dataclass of plain data, so that it can be written in YAML. The data module
 derives a side of the `SequenceSpec` from the field and the training split.
@@ -7,9 +7,9 @@ derives a side of the `SequenceSpec` from the field and the training split.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.data.cache import file_digest
@@ -22,9 +22,11 @@ from seqlearn.data.column_encoders import (
 from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
+from seqlearn.spec.labels import LabelsSpec
 from seqlearn.spec.raw_inputs import check_surrogates
 
 OVERFLOW = ("error", "drop", "truncate")
+T = TypeVar("T", bound="LabelField")
 
 
 class Field(ABC):
@@ -200,8 +202,76 @@ class Text(Field):
         return TextEncoder(spec, describe_row, is_target=is_target)
 
 
-@dataclass(frozen=True)
-class Classes(Field):
+@dataclass(frozen=True, repr=False)
+class LabelField(Field):
+    """A target that consists of labels; the base of `Classes`, `MultiLabel` and `Tags`.
+
+    Attributes:
+        weights: Weights of the labels in the training loss: `None` (all equal), `"balanced"`, or a
+            positive number for each label.
+        labels: The labels in the order of their ids, of which the training split may lack some;
+            `None` are those of the training split, sorted.
+
+    Raises:
+        ValueError: If a weight is not positive and finite, or `weights` is another string.
+    """
+
+    spec_type: ClassVar[type[LabelsSpec]]
+
+    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self.spec_type(tuple(self.labels)).labels)
+        if isinstance(self.weights, Mapping):
+            plain = {str(label): float(weight) for label, weight in self.weights.items()}
+            for label, weight in plain.items():
+                if not 0 < weight < float("inf"):
+                    raise ValueError(
+                        f"expected weights above 0 and finite, got {weight} for {label!r}"
+                    )
+            object.__setattr__(self, "weights", plain)
+        elif self.weights not in (None, "balanced"):
+            raise ValueError(
+                "expected weights='balanced', a number for each label, or None, "
+                f"got {self.weights!r}"
+            )
+
+    def __repr__(self) -> str:
+        return short_repr(self)
+
+    @abstractmethod
+    def labels_in(self, value: Any) -> Iterable[str]:
+        """The labels of a raw value."""
+
+    @classmethod
+    def from_spec(cls: type[T], spec: LabelsSpec) -> T:
+        """The field of a trained model's labels, `model.spec.target`."""
+        return cls().with_spec(spec)
+
+    def with_spec(self: T, spec: Any) -> T:
+        """This field with the labels of a spec."""
+        if not isinstance(spec, self.spec_type):
+            raise ValueError(  # noqa: TRY004 -- as every wrong spec
+                f"expected a {self.spec_type.__name__}, got {spec}"
+            )
+        return replace(self, labels=spec.labels)
+
+    def digest(self) -> str | None:
+        """None."""
+        return None
+
+    def make_spec(self, values: Callable[[], Iterator[Any]]) -> LabelsSpec:
+        """The side of the spec, with the labels."""
+        if self.labels is not None:
+            return self.spec_type(self.labels)
+        found = {label for value in values() for label in self.labels_in(value)}
+        return self.spec_type(tuple(sorted(found)))
+
+
+@dataclass(frozen=True, repr=False)
+class Classes(LabelField):
     """A class label. The classes are the labels of the training split, sorted, unless given.
 
     Attributes:
@@ -220,41 +290,11 @@ class Classes(Field):
         Classes(weights={'spam': 5.0, 'ham': 1.0})
     """
 
-    spec_type: ClassVar[type[SideSpec]] = ClassesSpec
+    spec_type: ClassVar[type[LabelsSpec]] = ClassesSpec
 
-    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
-    labels: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.labels is not None:
-            object.__setattr__(self, "labels", ClassesSpec(tuple(self.labels)).labels)
-        if isinstance(self.weights, Mapping):
-            plain = {str(label): float(weight) for label, weight in self.weights.items()}
-            for label, weight in plain.items():
-                if not 0 < weight < float("inf"):
-                    raise ValueError(
-                        f"expected weights above 0 and finite, got {weight} for {label!r}"
-                    )
-            object.__setattr__(self, "weights", plain)
-        elif self.weights not in (None, "balanced"):
-            raise ValueError(
-                "expected weights='balanced', a number for each label, or None, "
-                f"got {self.weights!r}"
-            )
-
-    def __repr__(self) -> str:
-        return short_repr(self)
-
-    @classmethod
-    def from_spec(cls, spec: ClassesSpec) -> Classes:
-        """The field of a trained model's labels, `model.spec.target`."""
-        return cls().with_spec(spec)
-
-    def with_spec(self, spec: Any) -> Classes:
-        """This field with the labels of a spec."""
-        if not isinstance(spec, ClassesSpec):
-            raise ValueError(f"expected the spec of classes, got {spec}")  # noqa: TRY004
-        return replace(self, labels=spec.labels)
+    def labels_in(self, value: str) -> Iterable[str]:
+        """The label itself."""
+        return (value,)
 
     def check(self, value: object) -> None:
         """Check that a value is a label.
@@ -262,26 +302,7 @@ class Classes(Field):
         Raises:
             ValueError: If `value` is not a string, is empty, or has whitespace at its ends.
         """
-        if not isinstance(value, str) or not value:
-            advice = "fill it in" if isinstance(value, str) else "convert it with str"
-            raise ValueError(
-                f"expected a label (a string that is not empty), got {brief(value)}; {advice}"
-            )
-        if value != value.strip():
-            raise ValueError(
-                f"expected a label without whitespace at its ends, got {value[:40]!r}; strip it, "
-                "so that no two labels differ only in whitespace"
-            )
-
-    def digest(self) -> str | None:
-        """None."""
-        return None
-
-    def make_spec(self, values: Callable[[], Iterator[Any]]) -> ClassesSpec:
-        """A `ClassesSpec` with the labels."""
-        if self.labels is not None:
-            return ClassesSpec(self.labels)
-        return ClassesSpec(tuple(sorted(set(values()))))
+        check_label(value)
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
@@ -289,6 +310,24 @@ class Classes(Field):
         """An encoder of labels to class ids."""
         given = self.labels is not None
         return ClassEncoder(spec, describe_row, self.weights, given=given)
+
+
+def check_label(value: object) -> None:
+    """Check one label.
+
+    Raises:
+        ValueError: If `value` is not a string, is empty, or has whitespace at its ends.
+    """
+    if not isinstance(value, str) or not value:
+        advice = "fill it in" if isinstance(value, str) else "convert it with str"
+        raise ValueError(
+            f"expected a label (a string that is not empty), got {brief(value)}; {advice}"
+        )
+    if value != value.strip():
+        raise ValueError(
+            f"expected a label without whitespace at its ends, got {value[:40]!r}; strip it, "
+            "so that no two labels differ only in whitespace"
+        )
 
 
 def short_repr(one: Any) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.data.column_encoders import ColumnEncoder, DescribeRow, FileEncoder
-from seqlearn.data.fields import Classes, Field, brief, short_repr
-from seqlearn.spec import MultiLabelSpec, SideSpec
+from seqlearn.data.fields import LabelField, brief, check_label
+from seqlearn.spec import MultiLabelSpec
+from seqlearn.spec.labels import LabelsSpec
 
 
-@dataclass(frozen=True)
-class MultiLabel(Field):
+@dataclass(frozen=True, repr=False)
+class MultiLabel(LabelField):
     """Any number of labels, also none. The labels are those of the training split, sorted.
 
     Attributes:
@@ -33,29 +34,11 @@ class MultiLabel(Field):
         MultiLabel(weights='balanced')
     """
 
-    spec_type: ClassVar[type[SideSpec]] = MultiLabelSpec
+    spec_type: ClassVar[type[LabelsSpec]] = MultiLabelSpec
 
-    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
-    labels: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        checked = Classes(self.weights, self.labels)
-        object.__setattr__(self, "weights", checked.weights)
-        object.__setattr__(self, "labels", checked.labels)
-
-    def __repr__(self) -> str:
-        return short_repr(self)
-
-    @classmethod
-    def from_spec(cls, spec: MultiLabelSpec) -> MultiLabel:
-        """The field of a trained model's labels, `model.spec.target`."""
-        return cls().with_spec(spec)
-
-    def with_spec(self, spec: Any) -> MultiLabel:
-        """This field with the labels of a spec."""
-        if not isinstance(spec, MultiLabelSpec):
-            raise ValueError(f"expected the spec of several labels, got {spec}")  # noqa: TRY004
-        return replace(self, labels=spec.labels)
+    def labels_in(self, value: Sequence[str]) -> Iterable[str]:
+        """The labels themselves."""
+        return value
 
     def check(self, value: object) -> None:
         """Check that a value is a list of labels.
@@ -68,19 +51,9 @@ class MultiLabel(Field):
                 f"expected a list of labels, got {brief(value)}"
             )
         for label in value:
-            Classes().check(label)
+            check_label(label)
         if len(set(value)) != len(value):
             raise ValueError(f"expected different labels, got {list(value)}; remove the repeated")
-
-    def digest(self) -> str | None:
-        """None."""
-        return None
-
-    def make_spec(self, values: Callable[[], Iterator[Any]]) -> MultiLabelSpec:
-        """A `MultiLabelSpec` with the labels."""
-        if self.labels is not None:
-            return MultiLabelSpec(self.labels)
-        return MultiLabelSpec(tuple(sorted({label for value in values() for label in value})))
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool

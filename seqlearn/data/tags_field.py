@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +16,15 @@ from seqlearn.data.column_encoders import (
     DescribeRow,
     FileEncoder,
 )
-from seqlearn.data.fields import Classes, Field, short_repr
-from seqlearn.spec import AlignedSpec, SideSpec, TagsSpec, WordSource
+from seqlearn.data.fields import LabelField, check_label
+from seqlearn.spec import AlignedSpec, TagsSpec, WordSource
+from seqlearn.spec.labels import LabelsSpec
 from seqlearn.spec.tags import check_iob2
 from seqlearn.spec.words import split_words
 
 
-@dataclass(frozen=True)
-class Tags(Field):
+@dataclass(frozen=True, repr=False)
+class Tags(LabelField):
     """A label for each word of the source, such as a part of speech or a named entity. As target.
 
     The labels are those of the training split, sorted, unless given. A raw value is a list of
@@ -46,29 +46,11 @@ class Tags(Field):
         Tags(weights='balanced')
     """
 
-    spec_type: ClassVar[type[SideSpec]] = TagsSpec
+    spec_type: ClassVar[type[LabelsSpec]] = TagsSpec
 
-    weights: Literal["balanced"] | dict[str, float] | None = field(default=None, hash=False)
-    labels: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        checked = Classes(self.weights, self.labels)
-        object.__setattr__(self, "weights", checked.weights)
-        object.__setattr__(self, "labels", checked.labels)
-
-    def __repr__(self) -> str:
-        return short_repr(self)
-
-    @classmethod
-    def from_spec(cls, spec: TagsSpec) -> Tags:
-        """The field of a trained model's labels, `model.spec.target`."""
-        return cls().with_spec(spec)
-
-    def with_spec(self, spec: Any) -> Tags:
-        """This field with the labels of a spec."""
-        if not isinstance(spec, TagsSpec):
-            raise ValueError(f"expected the spec of tags, got {spec}")  # noqa: TRY004
-        return replace(self, labels=spec.labels)
+    def labels_in(self, value: Sequence[str]) -> Iterable[str]:
+        """The labels themselves."""
+        return value
 
     def check(self, value: Any) -> None:
         """Check that a value is a list of labels.
@@ -83,22 +65,11 @@ class Tags(Field):
             )
         if not value:
             raise ValueError("expected at least one word, got an empty sentence; remove it")
-        one = Classes()
         for number, tag in enumerate(value, 1):
             try:
-                one.check(tag)
+                check_label(tag)
             except ValueError as error:
                 raise ValueError(f"word {number}: {error}") from None
-
-    def digest(self) -> str | None:
-        """None."""
-        return None
-
-    def make_spec(self, values: Callable[[], Iterator[Any]]) -> TagsSpec:
-        """A `TagsSpec` with the labels."""
-        if self.labels is not None:
-            return TagsSpec(self.labels)
-        return TagsSpec(tuple(sorted(set(chain.from_iterable(values())))))
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool

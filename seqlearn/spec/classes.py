@@ -14,18 +14,12 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import ClassStatistics
-from seqlearn.spec.base import RowFormat, TargetLoss, TargetSpec
-from seqlearn.spec.labels import (
-    check_labels,
-    check_weights,
-    differing_labels,
-    label_loss,
-    labels_shown,
-)
+from seqlearn.spec.base import RowFormat, TargetLoss
+from seqlearn.spec.labels import LabelsSpec, label_loss
 
 
-@dataclass(frozen=True)
-class ClassesSpec(TargetSpec):
+@dataclass(frozen=True, repr=False)
+class ClassesSpec(LabelsSpec):
     """A target that is one of a set of labels.
 
     Attributes:
@@ -44,17 +38,6 @@ class ClassesSpec(TargetSpec):
     needs_decoder: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ("classify",)
 
-    labels: tuple[str, ...]
-    weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", check_labels(self.labels))
-        if self.weights is not None:
-            object.__setattr__(self, "weights", check_weights(self.weights, self.labels))
-
-    def __repr__(self) -> str:
-        return f"ClassesSpec({labels_shown(self.labels, self.weights)})"
-
     @property
     def longest(self) -> int:
         """1."""
@@ -65,10 +48,6 @@ class ClassesSpec(TargetSpec):
         """A class id."""
         return RowFormat("int32")
 
-    def diff(self, other: ClassesSpec) -> str | None:
-        """The labels from the first that differs, if they differ."""
-        return differing_labels(self.labels, other.labels)
-
     def describe(self, value: Any) -> str:
         """The label."""
         return str(value)
@@ -76,16 +55,6 @@ class ClassesSpec(TargetSpec):
     def random_value(self, rng: Random, length: int) -> Any:  # noqa: ARG002
         """A random class id."""
         return rng.randrange(len(self.labels))
-
-    @property
-    def output_size(self) -> int:
-        """One logit per label."""
-        return len(self.labels)
-
-    @property
-    def is_readable_text(self) -> bool:
-        """False."""
-        return False
 
     def make_target_embedding(self, d_model: int) -> nn.Module | None:  # noqa: ARG002
         """None: a class is predicted from the pooled vector."""

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.metrics import MultiLabelStatistics
-from seqlearn.spec.base import RowFormat, TargetLoss, TargetSpec
-from seqlearn.spec.classes import ClassesSpec
+from seqlearn.spec.base import RowFormat, TargetLoss
+from seqlearn.spec.labels import LabelsSpec
 
 
-@dataclass(frozen=True)
-class MultiLabelSpec(TargetSpec):
+@dataclass(frozen=True, repr=False)
+class MultiLabelSpec(LabelsSpec):
     """A target that is any number of labels of a set, also none: one decision for each label.
 
     Attributes:
@@ -43,17 +43,6 @@ class MultiLabelSpec(TargetSpec):
     needs_decoder: ClassVar[bool] = False
     methods: ClassVar[tuple[str, ...]] = ("classify",)
 
-    labels: tuple[str, ...]
-    weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        checked = ClassesSpec(self.labels, self.weights)
-        object.__setattr__(self, "labels", checked.labels)
-        object.__setattr__(self, "weights", checked.weights)
-
-    def __repr__(self) -> str:
-        return repr(ClassesSpec(self.labels, self.weights)).replace("Classes", "MultiLabel", 1)
-
     @property
     def longest(self) -> int:
         """1."""
@@ -64,10 +53,6 @@ class MultiLabelSpec(TargetSpec):
         """1 for each label that is present, and 0 for the others."""
         return RowFormat("float32", (len(self.labels),))
 
-    def diff(self, other: MultiLabelSpec) -> str | None:
-        """The labels from the first that differs, if they differ."""
-        return ClassesSpec(self.labels).diff(ClassesSpec(other.labels))
-
     def describe(self, value: Any) -> str:
         """The labels, separated by commas."""
         return ", ".join(value)
@@ -75,16 +60,6 @@ class MultiLabelSpec(TargetSpec):
     def random_value(self, rng: Random, length: int) -> Any:  # noqa: ARG002
         """Each label with a probability of one half."""
         return [rng.randint(0, 1) for _ in self.labels]
-
-    @property
-    def output_size(self) -> int:
-        """One logit per label."""
-        return len(self.labels)
-
-    @property
-    def is_readable_text(self) -> bool:
-        """False."""
-        return False
 
     def make_target_embedding(self, d_model: int) -> nn.Module | None:  # noqa: ARG002
         """None: labels are predicted from the pooled vector."""

@@ -13,17 +13,11 @@ from seqlearn.metrics import ClassStatistics
 from seqlearn.span_metrics import SpanStatistics
 from seqlearn.spec.aligned import AlignedSpec
 from seqlearn.spec.base import TargetLoss
-from seqlearn.spec.labels import (
-    check_labels,
-    check_weights,
-    differing_labels,
-    label_loss,
-    labels_shown,
-)
+from seqlearn.spec.labels import LabelsSpec, label_loss
 
 
-@dataclass(frozen=True)
-class TagsSpec(AlignedSpec):
+@dataclass(frozen=True, repr=False)
+class TagsSpec(LabelsSpec, AlignedSpec):
     """A target that is a label for each word of the source: parts of speech, named entities.
 
     The encoder state of the first piece of a word predicts its label; with `Text("word")` a word
@@ -48,17 +42,6 @@ class TagsSpec(AlignedSpec):
     kind: ClassVar[str] = "tags"
     methods: ClassVar[tuple[str, ...]] = ("tag",)
 
-    labels: tuple[str, ...]
-    weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", check_labels(self.labels))
-        if self.weights is not None:
-            object.__setattr__(self, "weights", check_weights(self.weights, self.labels))
-
-    def __repr__(self) -> str:
-        return f"TagsSpec({labels_shown(self.labels, self.weights)})"
-
     @property
     def span_types(self) -> tuple[str, ...]:
         """The types of spans, sorted; none if the labels are not those of IOB2.
@@ -73,10 +56,6 @@ class TagsSpec(AlignedSpec):
             return ()
         return tuple(sorted({kind for _, _, kind in parts}))
 
-    def diff(self, other: TagsSpec) -> str | None:
-        """The labels from the first that differs, if they differ."""
-        return differing_labels(self.labels, other.labels)
-
     def describe(self, value: Any) -> str:
         """The labels, separated by spaces."""
         return value if isinstance(value, str) else " ".join(map(str, value))
@@ -85,11 +64,6 @@ class TagsSpec(AlignedSpec):
         """Random labels of the first `length` positions."""
         numbers = [rng.randint(1, len(self.labels)) for _ in range(length)]
         return self.place(range(length), numbers)
-
-    @property
-    def output_size(self) -> int:
-        """One logit per label."""
-        return len(self.labels)
 
     def compute_loss(
         self, hidden: Tensor, labels: Tensor, head: nn.Linear, *, smoothing: float = 0.0

@@ -202,7 +202,7 @@ def test_labels_of_a_trained_model_are_used() -> None:
     with pytest.raises(ValueError, match="no word with the tag 'B-city'; leave weights out"):
         _ = weighted.spec
     assert Tags.from_spec(trained.spec.target) == Tags(labels=trained.spec.target.labels)
-    with pytest.raises(ValueError, match="expected the spec of tags"):
+    with pytest.raises(ValueError, match="expected a TagsSpec"):
         Tags().with_spec(trained.spec.source)
 
 
