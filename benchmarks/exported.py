@@ -79,13 +79,18 @@ def exported(
     spec: sl.SequenceSpec, size: Size, decoding: Decoding, **options: Any
 ) -> Callable[..., object]:
     """An export, run by `load_exported`."""
-    folder = Path(tempfile.mkdtemp(prefix="exported-"))
     try:
-        seqlearn_model(spec, size).export(folder, **options)
+        model = reloaded(seqlearn_model(spec, size), **options)
     except ModuleNotFoundError as error:
         raise UnavailableError(str(error)) from error
-    model: Any = load_exported(folder)
     return partial(model.generate, max_new_tokens=TOKENS, **decoding)
+
+
+def reloaded(model: sl.SequenceModule, **options: Any) -> Any:
+    """A model that is exported to a temporary folder and loaded from it."""
+    with tempfile.TemporaryDirectory(prefix="exported-") as folder:
+        model.export(Path(folder), **options)
+        return load_exported(folder)
 
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -130,9 +135,7 @@ def print_quality(checkpoint: str, multi30k: str | None, decoding: Decoding) -> 
     sources, references = (list(map(str, side)) for side in zip(*examples, strict=True))
     contestants: dict[str, Any] = {"generate": model}
     for name, options in FORMATS.items():
-        folder = Path(tempfile.mkdtemp(prefix="exported-"))
-        model.export(folder, **options)
-        contestants[name] = load_exported(folder)
+        contestants[name] = reloaded(model, **options)
     expected: list[str] = []
     for name, contestant in contestants.items():
         start = time.perf_counter()
