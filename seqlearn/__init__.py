@@ -9,6 +9,7 @@ from seqlearn.introspect import Recording, record
 from seqlearn.models import GRU, LSTM, RNN, AttentionSeq2Seq, FeedForward, Transformer
 from seqlearn.spec import (
     AlignedSpec,
+    CharacterTagsSpec,
     ClassesSpec,
     GeneratedSpec,
     MultiLabelSpec,
@@ -30,6 +31,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "AttentionSeq2Seq",
     "BaseOptions",
+    "CharacterTagsSpec",
     "ClassesSpec",
     "Comparison",
     "FeedForward",

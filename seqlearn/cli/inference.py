@@ -22,6 +22,7 @@ from seqlearn.cli.devices import answer_in_order, devices_of
 from seqlearn.cli.inputs import InputOptions, Item, open_input, read_items
 from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.introspect import DETAILED, record
+from seqlearn.spec import AlignedSpec
 
 CHUNK_LINES = 256
 """Number of lines that are answered together."""
@@ -70,10 +71,11 @@ def predict(argv: Sequence[str]) -> None:
     """Write the prediction for each input of a file, or of standard input, of any task."""
     parser = _parser(
         "predict",
-        "Predict from inputs without targets, in order: one line out for each input. Texts are "
-        "lines, or a --column of CSV, TSV or JSON Lines; vectors are lines of numbers, or rows of "
-        "a .npy file; series are the arrays of a .npz or .npy file, or tables (CSV, TSV, parquet) "
-        "with a row for each time step. With --data instead of a checkpoint, predict is a command "
+        "Predict from inputs without targets, in order: one line out for each input; of tags, a "
+        "label for each word (or character), separated by spaces. Texts are lines, or a --column "
+        "of CSV, TSV or JSON Lines; vectors are lines of numbers, or rows of a .npy file; series "
+        "are the arrays of a .npz or .npy file, or tables (CSV, TSV, parquet) with a row for each "
+        "time step. With --data instead of a checkpoint, predict is a command "
         "of LightningCLI (seqlearn predict --help).",
     )
     _add_input_options(parser)
@@ -183,7 +185,9 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
         options.batch_tokens,
     )
     check_task(module, request)
-    inputs = InputOptions(options.file, options.format, tuple(options.column))
+    target = module.spec.target
+    unit = target.unit if isinstance(target, AlignedSpec) else "word"
+    inputs = InputOptions(options.file, options.format, tuple(options.column), unit=unit)
     if task == "predict":
         inputs = replace(inputs, id_column=options.id_column, time_column=options.time_column)
     side: Any = module.spec.target if module.spec.source is None else module.spec.source

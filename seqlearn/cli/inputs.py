@@ -21,7 +21,7 @@ from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays
 from seqlearn.data.sources.series_tables import SeriesColumns, SeriesTable
 from seqlearn.data.sources.text_files import csv_records
 from seqlearn.spec import SideSpec
-from seqlearn.spec.words import check_words
+from seqlearn.spec.words import Unit, check_words, join_units
 
 LONGEST_LINE = 2**24
 """Most bytes of a line."""
@@ -65,6 +65,7 @@ class InputOptions:
         columns: Names of columns, or numbers from 1: of the text, or of the numbers.
         id_column: In a table of series, the column that says which series a row is of.
         time_column: In a table of series, the column of times; empty if there is none.
+        unit: What the texts of a list are: words, or characters.
     """
 
     file: str | None = None
@@ -72,6 +73,7 @@ class InputOptions:
     columns: tuple[str, ...] = ()
     id_column: str = "id"
     time_column: str = "time"
+    unit: Unit = "word"
 
     @property
     def name(self) -> str:
@@ -129,7 +131,7 @@ def read_items(options: InputOptions, side: SideSpec, stream: io.BufferedIOBase)
     else:
         items = _records(options, form, stream, one=kind == "text")
     if kind == "text":
-        return (_as_text(item, side) for item in items)
+        return (_as_text(item, side, options.unit) for item in items)
     return (_checked(item, side) for item in items)
 
 
@@ -296,12 +298,13 @@ def _series(options: InputOptions, form: str, side: SideSpec) -> Iterator[Item]:
         yield Item(series.values, series.place)
 
 
-def _as_text(item: Item, side: SideSpec) -> Item:
+def _as_text(item: Item, side: SideSpec, unit: Unit) -> Item:
     """A text as the model takes it: ids where the model has no tokenizer; words as one text."""
     value = item.value
     if isinstance(value, list) and any(isinstance(word, str) for word in value):
         try:
-            return _as_text(item._replace(value=" ".join(check_words(value))), side)
+            text = join_units(check_words(value, unit), unit)
+            return _as_text(item._replace(value=text), side, unit)
         except ValueError as error:
             raise ValueError(f"{item.place}, {error}") from error
     if not isinstance(value, str):

@@ -52,18 +52,22 @@ class PredictionMixin:
     def tag(
         self: SupportsGeneration, sources: Sequence[Any]
     ) -> tuple[list[list[str]], list[Float[Tensor, "words labels"]]]:
-        """Predict a label for each word of each sentence.
+        """Predict a label for each word of each sentence, or for each character.
+
+        A model of tags of characters (`CharacterTagsSpec`) gives a label for each character of a
+        text, white space too.
 
         Args:
-            sources: Texts, which are split at ASCII white space, lists of words, or lists of ids,
-                each of which is a word.
+            sources: Texts, which are split at ASCII white space (or into characters), lists of
+                words (or of characters), or lists of ids, each of which is a word.
 
         Returns:
             By sentence the most probable label of each word, and the probabilities `words labels`
             in the order of `spec.target.labels`, on the CPU.
 
         Raises:
-            ValueError: If the target is not tags, or a word is empty or contains white space.
+            ValueError: If the target is not tags, a word is empty or contains white space, or an
+                item of a list of characters is not one character.
             TypeError: If `sources` is not a list, or an item is not a sentence.
 
         Warns:
@@ -75,9 +79,9 @@ class PredictionMixin:
             >>> [p.shape for p in sl.GRU(spec, d_model=4).tag([[4, 5, 6], [7]])[1]]
             [torch.Size([3, 2]), torch.Size([1, 2])]
         """
-        target = _check_method(self, "tag", "tags")
+        target: Any = _check_method(self, "tag", "tags")
         source: Any = self.spec.source
-        sentences = source.encode_words(sources, label="source")
+        sentences = source.encode_words(sources, label="source", unit=target.unit)
         probabilities = [outputs.softmax(-1) for outputs in word_outputs(self, sentences)]
         return [target.decode_outputs(each) for each in probabilities], probabilities
 
@@ -94,7 +98,8 @@ class PredictionMixin:
                 model has no source; use `generate(prompts=…)`.
 
         Returns:
-            One text, label, list of one label per word, or vector per source, in the given order.
+            One text, label, list of one label per word (or character), or vector per source, in
+            the given order.
 
         Raises:
             ValueError: If ids contain padding, start or end, or a vector has another size or a

@@ -17,11 +17,12 @@ from seqlearn.data.sources.tagged_text import TaggedText
 from seqlearn.data.sources.text_pairs import TextPairs
 from seqlearn.data.sources.vectors import Vectors
 from seqlearn.data.sources.waveforms import Waveforms
-from seqlearn.data.tags_field import Tags
+from seqlearn.data.tags_field import CharacterTags, Tags
 from seqlearn.data.vector_field import Vector
 
 __all__ = [
     "ArrayEncoder",
+    "CharacterTags",
     "Classes",
     "ColumnEncoder",
     "Dates",

@@ -1,4 +1,4 @@
-"""The field `Tags`, and how tags are placed on the words of a source."""
+"""The field `Tags`, and how tags are placed on the words or characters of a source."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from seqlearn.data.column_encoders import (
     FileEncoder,
 )
 from seqlearn.data.fields import LabelField, check_label
-from seqlearn.spec import AlignedSpec, TagsSpec, WordSource
-from seqlearn.spec.labels import LabelsSpec
+from seqlearn.spec import AlignedSpec, CharacterTagsSpec, TagsSpec, WordSource
 from seqlearn.spec.tags import check_iob2
-from seqlearn.spec.words import split_words
+from seqlearn.spec.words import unit_spans
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +45,7 @@ class Tags(LabelField):
         Tags(weights='balanced')
     """
 
-    spec_type: ClassVar[type[LabelsSpec]] = TagsSpec
+    spec_type: ClassVar[type[TagsSpec]] = TagsSpec
 
     def labels_in(self, value: Sequence[str]) -> Iterable[str]:
         """The labels themselves."""
@@ -56,26 +55,49 @@ class Tags(LabelField):
         """Check that a value is a list of labels.
 
         Raises:
-            ValueError: If it is not, or is empty, or a label is; the message names the word.
+            ValueError: If it is not, or is empty, or a label is; the message names the word (or
+                character).
         """
+        unit = self.spec_type.unit
         if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
             raise ValueError(  # noqa: TRY004 -- bad data is a ValueError everywhere
-                f"expected a list of tags, one for each word, got {type(value).__name__} "
+                f"expected a list of tags, one for each {unit}, got {type(value).__name__} "
                 f"{str(value)[:40]!r}"
             )
         if not value:
-            raise ValueError("expected at least one word, got an empty sentence; remove it")
+            raise ValueError(f"expected at least one {unit}, got an empty sentence; remove it")
         for number, tag in enumerate(value, 1):
             try:
                 check_label(tag)
             except ValueError as error:
-                raise ValueError(f"word {number}: {error}") from None
+                raise ValueError(f"{unit} {number}: {error}") from None
 
     def make_column_encoder(
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
     ) -> ColumnEncoder:
         """An encoder of labels to their numbers."""
         return TagsEncoder(spec, describe_row, self.weights, given=self.labels is not None)
+
+
+@dataclass(frozen=True, repr=False)
+class CharacterTags(Tags):
+    """A label for each character (code point) of the source, white space too. As target only.
+
+    A raw value is a list of labels; the source is a text with as many characters, which need not be
+    words. Use it with `Text("char")`: then each character has an encoder state of its own.
+
+    Attributes:
+        weights: Weights of the labels in the training loss, as in `Tags`, for a character.
+        labels: The labels in the order of their ids, as in `Tags`.
+
+    Raises:
+        ValueError: As `Tags`.
+
+    Example:
+        >>> CharacterTags().check(["B-day", "I-day", "O", "B-month"])  # of "22.6"
+    """
+
+    spec_type: ClassVar[type[TagsSpec]] = CharacterTagsSpec
 
 
 class TagsEncoder(FileEncoder):
@@ -106,7 +128,7 @@ class TagsEncoder(FileEncoder):
         super().__init__(side, is_target=True)
         self._weights, self._describe_row, self._given = weights, describe_row, given
         self._numbers = {label: number for number, label in enumerate(side.labels, 1)}
-        self._checks_spans = bool(side.span_types)
+        self._checks_spans, self._unit = bool(side.span_types), side.unit
         self.counts: NDArray[np.int64] = np.zeros(len(side.labels), np.int64)
 
     def encode(self, values: Sequence[Sequence[str]], row: int) -> list[list[int]]:
@@ -125,7 +147,7 @@ class TagsEncoder(FileEncoder):
             try:
                 encoded.append([self._number(place, tag) for place, tag in enumerate(tags, 1)])
                 if self._checks_spans:
-                    check_iob2(tags)
+                    check_iob2(tags, self._unit)
             except ValueError as error:
                 raise ValueError(f"{self._describe_row(number)}, {error}") from None
         return encoded
@@ -135,8 +157,8 @@ class TagsEncoder(FileEncoder):
             known = "is not one of" if self._given else NOT_IN_TRAINING
             advice = "" if self._given else ", or add training examples of it"
             raise ValueError(
-                f"word {place}: the tag {tag!r} {known} {list(self._numbers)[:10]}; correct it"
-                f"{advice}"
+                f"{self._unit} {place}: the tag {tag!r} {known} {list(self._numbers)[:10]}; "
+                f"correct it{advice}"
             )
         return self._numbers[tag]
 
@@ -158,13 +180,13 @@ class TagsEncoder(FileEncoder):
         lost = [label for label, count in zip(spec.labels, self.counts, strict=True) if not count]
         if lost and self._given and self._weights is not None:
             raise ValueError(
-                f"weights: the training split has no word with the tag {lost[0]!r}; leave weights "
-                "out, or add examples"
+                f"weights: the training split has no {self._unit} with the tag {lost[0]!r}; leave "
+                "weights out, or add examples"
             )
         if lost and not self._given:
             raise ValueError(
-                f"max_length: all training words with the tag {lost[0]!r} are in parts that are "
-                "dropped or truncated; raise it, or take the tag out"
+                f"max_length: all training {self._unit}s with the tag {lost[0]!r} are in parts "
+                "that are dropped or truncated; raise it, or take the tag out"
             )
         if self._weights is None:
             return spec
@@ -179,7 +201,7 @@ def place_tags(
     describe_row: DescribeRow,
     row: int,
 ) -> list[NDArray[np.int32]]:
-    """Place the numbers of each sentence on its words.
+    """Place the numbers of each sentence on its words, or on its characters.
 
     Args:
         source: The type of the sources.
@@ -192,13 +214,14 @@ def place_tags(
     Raises:
         ValueError: If a sentence has not as many words as items.
     """
+    unit = target.unit
     for place, (text, items) in enumerate(zip(texts, numbers, strict=True), row):
-        if len(words := split_words(text)) != len(items):
+        if (count := len(unit_spans(text, unit))) != len(items):
             raise ValueError(
-                f"{describe_row(place)}: expected one tag for each word, got {len(words)} words "
+                f"{describe_row(place)}: expected one tag for each {unit}, got {count} {unit}s "
                 f"and {len(items)} tags"
             )
-    starts = source.word_starts([" ".join(split_words(text)) for text in texts])
+    starts = source.word_starts(texts, unit)
     return [target.place(*pair) for pair in zip(starts, numbers, strict=True)]
 
 

@@ -18,12 +18,13 @@ from seqlearn.spec.classes import ClassesSpec
 from seqlearn.spec.multi_label import MultiLabelSpec
 from seqlearn.spec.sequence import SequenceSpec, Side, task_of
 from seqlearn.spec.series import SeriesSpec
-from seqlearn.spec.tags import TagsSpec
+from seqlearn.spec.tags import CharacterTagsSpec, TagsSpec
 from seqlearn.spec.text import TextSpec
 from seqlearn.spec.vector import VectorSpec
 
 __all__ = [
     "AlignedSpec",
+    "CharacterTagsSpec",
     "ClassesSpec",
     "GeneratedSpec",
     "MultiLabelSpec",

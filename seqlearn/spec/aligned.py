@@ -1,4 +1,4 @@
-"""Targets with one item for each word of the source."""
+"""Targets with one item for each word or character of the source."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from seqlearn.batch import Memory, SequenceBatch, length_mask
 from seqlearn.spec.base import RowFormat, TargetSpec
-from seqlearn.spec.words import EncodedWords
+from seqlearn.spec.words import EncodedWords, Unit
 
 
 @runtime_checkable
 class WordSource(Protocol):
     """Protocol of a source whose words can have a target each, such as `TextSpec`."""
 
-    def encode_words(self, sentences: Any, *, label: str = "input") -> list[EncodedWords]:
+    def encode_words(
+        self, sentences: Any, *, label: str = "input", unit: Unit = "word"
+    ) -> list[EncodedWords]:
         """Turn raw sentences into ids with the position of each word's first piece."""
 
-    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The position of the first piece of each word of each text."""
+    def word_starts(self, texts: Sequence[str], unit: Unit = "word") -> list[list[int]]:
+        """The position of the first piece of each word (or character) of each text."""
 
 
 class AlignedSpec(TargetSpec):
@@ -34,8 +36,13 @@ class AlignedSpec(TargetSpec):
     target is an array `words 2`: the position of that piece in the source, and a number that stands
     for the item, from 1. In a batch it is `batch words 2`, padded with zeros; `target_lengths` are
     the numbers of words.
+
+    Attributes:
+        unit: `"word"`, or `"character"` if there is an item for each character of the source
+            instead; then a character takes the place of a word everywhere.
     """
 
+    unit: ClassVar[Unit] = "word"
     is_sequence: ClassVar[bool] = True
     needs_decoder: ClassVar[bool] = False
 

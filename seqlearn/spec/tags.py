@@ -1,4 +1,4 @@
-"""Tags as target: a label for each word of a text."""
+"""Tags as target: a label for each word or character of a text."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from seqlearn.span_metrics import SpanStatistics
 from seqlearn.spec.aligned import AlignedSpec
 from seqlearn.spec.base import TargetLoss
 from seqlearn.spec.labels import LabelsSpec, label_loss
+from seqlearn.spec.words import Unit
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,18 +96,42 @@ class TagsSpec(LabelsSpec, AlignedSpec):
         return self.labels[numbers - 1]
 
 
-def check_iob2(tags: Sequence[str]) -> None:
+@dataclass(frozen=True, repr=False)
+class CharacterTagsSpec(TagsSpec):
+    """A target that is a label for each character of the source, white space too.
+
+    A character is a code point. With `Text("char")` each has an encoder state of its own; the
+    characters of a longer token share one, and so have one label. Labels are those of `TagsSpec`.
+
+    Attributes:
+        labels: The labels, in the order of their ids.
+        weights: As in `TagsSpec`, for a character.
+
+    Raises:
+        ValueError: As `TagsSpec`.
+        TypeError: As `TagsSpec`.
+
+    Example:
+        >>> CharacterTagsSpec(("O", "B-day", "I-day")).unit
+        'character'
+    """
+
+    kind: ClassVar[str] = "character-tags"
+    unit: ClassVar[Unit] = "character"
+
+
+def check_iob2(tags: Sequence[str], unit: Unit = "word") -> None:
     """Check that each `I-TYPE` follows `B-TYPE` or `I-TYPE`.
 
     Raises:
-        ValueError: If one does not; the message names the word.
+        ValueError: If one does not; the message names the word (or character).
     """
     before = "O"
     for number, tag in enumerate(tags, 1):
         if tag.startswith("I-") and before[2:] != tag[2:]:
             after = f"follows {before!r}" if number > 1 else "is the first tag"
             raise ValueError(
-                f"word {number}: {tag!r} {after}, and in IOB2 a span starts with B-{tag[2:]}; "
+                f"{unit} {number}: {tag!r} {after}, and in IOB2 a span starts with B-{tag[2:]}; "
                 "correct it, or pass scheme='iob1' to TaggedText if B- only separates spans"
             )
         before = tag

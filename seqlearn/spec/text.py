@@ -37,7 +37,14 @@ from seqlearn.spec.raw_inputs import (
     unknown_symbols,
     warn_unknown,
 )
-from seqlearn.spec.words import EncodedWords, first_pieces, split_words, words_of
+from seqlearn.spec.words import (
+    EncodedWords,
+    Unit,
+    first_pieces,
+    join_units,
+    unit_spans,
+    words_of,
+)
 
 
 @functools.lru_cache(maxsize=16)
@@ -131,39 +138,45 @@ class TextSpec(SourceSpec, GeneratedSpec):
             warn_unknown(unknown, len(encoded), label)
         return encoded
 
-    def encode_words(self, sentences: Iterable[Any], *, label: str = "input") -> list[EncodedWords]:
+    def encode_words(
+        self, sentences: Iterable[Any], *, label: str = "input", unit: Unit = "word"
+    ) -> list[EncodedWords]:
         """Turn raw sentences into ids, with the position of the first piece of each word.
 
         Args:
             sentences: Texts, which are split at ASCII white space, or lists of words; or lists of
                 ids, each of which is a word.
             label: How error messages name one of them.
+            unit: `"character"`: each character counts as a word, white space too.
 
         Raises:
             TypeError: As `encode`.
-            ValueError: As `encode`, and if a word is empty or contains white space.
+            ValueError: As `encode`, and if a word is empty or contains white space, or an item of
+                a list of characters is not one character.
 
         Example:
             >>> TextSpec(vocab_size=9, max_length=5).encode_words([[4, 6]])[0].starts
             [0, 1]
         """
         listed = check_list(sentences, label)
-        words = [words_of(each, f"{label} {number}") for number, each in enumerate(listed, 1)]
-        pairs = list(zip(listed, words, strict=True))
-        ids = self.encode([each if ws is None else " ".join(ws) for each, ws in pairs], label=label)
-        starts = iter(self.word_starts([" ".join(ws) for ws in words if ws is not None]))
+        words = [words_of(each, f"{label} {number}", unit) for number, each in enumerate(listed, 1)]
+        texts = [None if ws is None else join_units(ws, unit) for ws in words]
+        pairs = list(zip(listed, texts, strict=True))
+        ids = self.encode([each if text is None else text for each, text in pairs], label=label)
+        starts = iter(self.word_starts([text for text in texts if text is not None], unit))
         return [
             EncodedWords(
-                row, getattr(each, "starts", range(len(row))) if ws is None else next(starts)
+                row, getattr(each, "starts", range(len(row))) if text is None else next(starts)
             )
-            for row, (each, ws) in zip(ids, pairs, strict=True)
+            for row, (each, text) in zip(ids, pairs, strict=True)
         ]
 
-    def word_starts(self, texts: Sequence[str]) -> list[list[int]]:
+    def word_starts(self, texts: Sequence[str], unit: Unit = "word") -> list[list[int]]:
         """The position of the first piece of each word of each text.
 
         Args:
-            texts: Texts whose words are separated by one space each.
+            texts: Texts, whose words are separated by ASCII white space.
+            unit: `"character"`: each character counts as a word, white space too.
 
         Raises:
             ValueError: If there is no tokenizer.
@@ -173,7 +186,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
         assert self.tokenizer is not None
         encodings = _tokenizer(self.tokenizer).encode_batch(list(texts), add_special_tokens=False)
         return [
-            first_pieces(split_words(text), encoding.offsets)
+            first_pieces(unit_spans(text, unit), encoding.offsets)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 

@@ -13,7 +13,14 @@ from tokenizers import Tokenizer, normalizers
 from seqlearn.data.fields import Text
 from seqlearn.data.tokenizers import train_tokenizer
 from seqlearn.spec import TextSpec
-from seqlearn.spec.words import EncodedWords, check_words, first_pieces, split_words, words_of
+from seqlearn.spec.words import (
+    EncodedWords,
+    check_words,
+    first_pieces,
+    split_words,
+    unit_spans,
+    words_of,
+)
 
 CORPUS = [
     "the cat sat on the mat",
@@ -73,8 +80,41 @@ def test_the_pieces_of_known_tokenizers() -> None:
     sentence = ["the", "cat"]
     assert spec_of("characters").encode_words([sentence])[0].starts == [0, 4]
     assert spec_of("words").encode_words([sentence])[0].starts == [0, 1]
-    assert first_pieces(["ab", "c"], [(0, 4)]) == [0, 0]  # one piece over both words
-    assert first_pieces(["ab", "c"], []) == [0, 0]
+    assert first_pieces([(0, 2), (3, 4)], [(0, 4)]) == [0, 0]  # one piece over both words
+    assert first_pieces([(0, 2), (3, 4)], []) == [0, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@example("byte pairs", "😀 é")
+@given(st.sampled_from([*KINDS]), st.text(st.characters(exclude_categories=("Cs",)), max_size=8))
+def test_each_character_has_the_first_piece_that_contains_it(kind: str, text: str) -> None:
+    spec = spec_of(kind)
+    (found,) = spec.encode_words([text], unit="character")
+    assert found == spec.encode([text])[0]
+    assert len(found.starts) == len(text)
+    encoding = Tokenizer.from_str(spec.tokenizer).encode(text, add_special_tokens=False)
+    for place, start in enumerate(found.starts):
+        inside = [n for n, (a, b) in enumerate(encoding.offsets) if a <= place < b]
+        before = [n for n, (_, b) in enumerate(encoding.offsets) if b <= place]
+        assert start == (inside[0] if inside else before[-1] if before else 0)
+    assert spec.encode_words([list(text)], unit="character")[0].starts == found.starts
+    if kind == "characters":
+        assert found.starts == list(range(len(text)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([*KINDS]), st.lists(st.tuples(words, st.text(" \t\n", min_size=1, max_size=3)))
+)
+def test_white_space_between_words_may_be_any(kind: str, parts: list[tuple[str, str]]) -> None:
+    text = "".join(word + space for word, space in parts)
+    assert [text[a:b] for a, b in unit_spans(text)] == [word for word, _ in parts]
+    spec = spec_of(kind)
+    encoding = Tokenizer.from_str(spec.tokenizer).encode(text, add_special_tokens=False)
+    for (begin, end), start in zip(unit_spans(text), *spec.word_starts([text]), strict=True):
+        first, last = encoding.offsets[start]
+        assert first < end
+        assert last > begin
 
 
 def test_ids_are_words() -> None:
@@ -103,6 +143,15 @@ def test_a_wrong_word_is_named(sentence: list[object], message: str) -> None:
         spec_of("words").encode_words([["a"], sentence], label="source")
     with pytest.raises(ValueError, match="expected"):
         check_words(sentence)
+
+
+def test_a_character_is_one_character() -> None:
+    message = "source 1, character 2: expected one character, got 'bc'; split it"
+    with pytest.raises(ValueError, match=message):
+        spec_of("words").encode_words([["a", "bc"]], label="source", unit="character")
+    with pytest.raises(ValueError, match="character 1: expected one character, got ''"):
+        check_words([""], "character")
+    assert check_words([" ", "a"], "character") == [" ", "a"]
 
 
 def test_words_of_a_spec_survive_json() -> None:

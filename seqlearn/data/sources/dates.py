@@ -1,4 +1,4 @@
-"""`Dates`: written-out dates in the locales of the CLDR, for three tasks.
+"""`Dates`: written-out dates in the locales of the CLDR, for four tasks.
 
 Nothing is downloaded: patterns and names come from Babel, which formats Gregorian dates in every
 locale of the Unicode Common Locale Data Repository (https://cldr.unicode.org).
@@ -7,126 +7,36 @@ locale of the Unicode Common Locale Data Repository (https://cldr.unicode.org).
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import json
 import random
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import babel
-from babel import Locale, UnknownLocaleError, localedata
-from babel.dates import DateTimeFormat, DateTimePattern, get_date_format
+from babel import Locale
 
-from seqlearn.data.fields import Classes, Text
+from seqlearn.data.fields import Classes, Field, Text
 from seqlearn.data.module import Example, SequenceDataModule, Split
 from seqlearn.data.rng import seeded_rng
+from seqlearn.data.sources.date_formats import find_locale, formats_showing, full_format
+from seqlearn.data.tags_field import CharacterTags
 from seqlearn.data.vector_field import Vector
 
-Task = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence"]
+Task = Literal["sequence-to-sequence", "sequence-to-vector", "vector-to-sequence", "tagging"]
 
-_TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
+_TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence", "tagging")
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja")
 """The default languages of "sequence-to-vector"."""
 
 _TRAIN, _HELD_OUT = 20_000, 1_000
-_PARTS: dict[str, tuple[str, Callable[[dt.date], object]]] = {
-    "G": ("era", lambda _: None),
-    "y": ("year", lambda day: day.year),
-    "M": ("month", lambda day: day.month),
-    "L": ("month", lambda day: day.month),
-    "d": ("day", lambda day: day.day),
-    "E": ("weekday", lambda day: day.weekday()),
-    "e": ("weekday", lambda day: day.weekday()),
-    "c": ("weekday", lambda day: day.weekday()),
+_TARGETS: dict[str, Field] = {
+    "sequence-to-vector": Classes(),
+    "tagging": CharacterTags(),
 }
-"""For each letter of the CLDR's patterns: the part of a date, and the value its text depends on."""
+"""The fields of targets that are not text."""
 
 _VECTOR = 4 * 10 + 12 + 31 + 7
-
-# Days that test whether a field distinguishes all values of its part: years a century apart (two
-# digits do not), months, days of a month, days of a week.
-_TRIALS = {
-    "year": [dt.date(1900, 1, 1), dt.date(2000, 1, 1), dt.date(2001, 1, 1)],
-    "month": [dt.date(2001, month, 1) for month in range(1, 13)],
-    "day": [dt.date(2001, 1, day) for day in range(1, 32)],
-    "weekday": [dt.date(2001, 1, day) for day in range(1, 8)],
-}
-
-
-class _Style:
-    """A date format of a locale; as Babel's own `apply`, with cached names.
-
-    Attributes:
-        shows: Which of year, month, day and weekday the text determines.
-    """
-
-    def __init__(self, pattern: DateTimePattern, locale: Locale) -> None:
-        self._format = str(pattern.format)
-        self._locale = locale
-        self._names: dict[tuple[str, object], str] = {}
-        self._fields = {}
-        self.shows = set()
-        for field in sorted(set(re.findall(r"%\((\w+)\)s", self._format))):
-            part, self._fields[field] = _PARTS.get(field[0], ("other", lambda day: day))
-            trials = _TRIALS.get(part, [])
-            texts = {DateTimeFormat(day, locale)[field] for day in trials}
-            if trials and len(texts) == len(trials):
-                self.shows.add(part)
-
-    def write(self, day: dt.date) -> str:
-        texts = {}
-        for field, value in self._fields.items():
-            key = field, value(day)
-            if key not in self._names:
-                self._names[key] = DateTimeFormat(day, self._locale)[field]
-            texts[field] = self._names[key]
-        return self._format % texts
-
-
-def _full(locale: Locale) -> _Style:
-    return _Style(get_date_format("full", locale), locale)
-
-
-def _styles(source: Locale, target: _Style) -> list[_Style]:
-    """The date formats of `source` that determine everything that `target` shows.
-
-    Candidates are, in this order, the CLDR's full format, its skeletons with an abbreviated and
-    with a numeric month (`yMMMEd`, `yMEd`), and its long, medium and short formats. A format that
-    hides something is excluded: two-digit years always, and formats without the weekday if the
-    target has one (in nearly every locale). Of equal patterns one is kept. If all hide something,
-    the full format is used alone.
-    """
-    patterns = [get_date_format("full", source)]
-    skeletons = source.datetime_skeletons
-    patterns += [skeletons[name] for name in ("yMMMEd", "yMEd") if name in skeletons]
-    patterns += [get_date_format(name, source) for name in ("long", "medium", "short")]
-    styles = [_Style(one, source) for one in {one.format: one for one in patterns}.values()]
-    return [style for style in styles if style.shows >= target.shows] or styles[:1]
-
-
-def _locale(name: str) -> Locale:
-    """Find a locale by its identifier, written with `_` or `-`, or by an alias (`zh_TW`).
-
-    Raises:
-        ValueError: If the CLDR has no such locale; the message gives the closest names.
-    """
-    identifier = name.replace("-", "_")
-    try:
-        found = Locale.parse(identifier)
-    except (UnknownLocaleError, ValueError):
-        found = None
-    # Babel ignores unknown parts after the language; a misspelled name must not be another locale.
-    if found and set(identifier.lower().split("_")[1:]) <= set(str(found).lower().split("_")):
-        return found
-    known = {one.lower(): one for one in localedata.locale_identifiers()}
-    near = difflib.get_close_matches(identifier.lower(), known, n=3)
-    closest = f" (closest: {', '.join(known[one] for one in near)})" if near else ""
-    raise ValueError(
-        f"expected a locale of the CLDR such as 'en' or 'pt_BR', got {name!r}{closest}; "
-        "`pybabel --list-locales` lists all"
-    )
 
 
 def date_vector(day: dt.date) -> tuple[float, ...]:
@@ -147,7 +57,7 @@ def date_vector(day: dt.date) -> tuple[float, ...]:
 
 
 class Dates(SequenceDataModule):
-    """Written-out dates in the locales of the CLDR, for three tasks, without downloads.
+    """Written-out dates in the locales of the CLDR, for four tasks, without downloads.
 
     Of all dates from `first_year` to `last_year`, 20,000 are drawn for training, 1,000 for
     validation and 1,000 for testing (of a short range, a tenth each for the last two and the rest
@@ -162,6 +72,11 @@ class Dates(SequenceDataModule):
       that occurs in two of them is excluded.
     - `"vector-to-sequence"`: from the 90 numbers of `date_vector` to the full format of the target
       locale.
+    - `"tagging"`: from a date in one of several formats of the source locale to a tag for each
+      character: `B-` and `I-` (IOB2) of `day`, `month`, `year` and `weekday`, and `O` for
+      punctuation, white space and words between them. The formats have the day, the month and all
+      digits of the year; some have no weekday (`"Nov 22, 2026"`). Babel's patterns tell which
+      character belongs to which part, so the tags are exact. The target locale is not used.
 
     Texts are tokenized by character, with one vocabulary for each side. Dates are Gregorian in
     every locale, with the digits that Babel writes.
@@ -169,7 +84,8 @@ class Dates(SequenceDataModule):
     Args:
         source_locale: The source locale, such as `"en"`, `"pt_BR"`, `"zh-Hant"`.
         target_locale: The target locale.
-        task: `"sequence-to-sequence"`, `"sequence-to-vector"` or `"vector-to-sequence"`.
+        task: `"sequence-to-sequence"`, `"sequence-to-vector"`, `"vector-to-sequence"` or
+            `"tagging"`.
         locales: The classes of `"sequence-to-vector"`, two or more locales. By default source and
             target, and those of en, de, fr, es, it, pt, nl, pl, ru, ja that are not their
             languages.
@@ -188,6 +104,9 @@ class Dates(SequenceDataModule):
         >>> data = Dates("en", "de", first_year=2026, last_year=2026)
         >>> len(data.dates("train")), len(data.dates("test"))
         (293, 36)
+        >>> text, tags = next(iter(Dates("fr", task="tagging").examples("test")))
+        >>> text, tags[-5:]
+        ('lun. 13/06/2022', ['O', 'B-year', 'I-year', 'I-year', 'I-year'])
     """
 
     def __init__(
@@ -210,13 +129,13 @@ class Dates(SequenceDataModule):
                 "expected 1 <= first_year <= last_year <= 9999, "
                 f"got first_year={first_year}, last_year={last_year}"
             )
-        self._source, self._target = _locale(source_locale), _locale(target_locale)
+        self._source, self._target = find_locale(source_locale), find_locale(target_locale)
         self._locales = self._candidate_locales(task, locales)
         self.task = task
         self.first_year, self.last_year = first_year, last_year
         super().__init__(
             source=Vector(_VECTOR) if task == "vector-to-sequence" else Text("char"),
-            target=Classes() if task == "sequence-to-vector" else Text("char"),
+            target=_TARGETS.get(task, Text("char")),
             batch_tokens=batch_tokens,
             seed=seed,
             num_workers=num_workers,
@@ -230,9 +149,9 @@ class Dates(SequenceDataModule):
         if locales is None:
             chosen = [self._source, self._target]
             spoken = {locale.language for locale in chosen}
-            chosen += [_locale(name) for name in _LANGUAGES if name not in spoken]
+            chosen += [find_locale(name) for name in _LANGUAGES if name not in spoken]
         else:
-            chosen = [_locale(name) for name in locales]
+            chosen = [find_locale(name) for name in locales]
         distinct = list({str(locale): locale for locale in chosen}.values())
         if len(distinct) < 2:
             raise ValueError(f"expected two or more locales to classify, got {locales!r}")
@@ -265,27 +184,32 @@ class Dates(SequenceDataModule):
         return [dt.date.fromordinal(ordinal) for ordinal in parts[split]]
 
     def examples(self, split: Split) -> Iterable[Example]:
-        """Yield one example per date: a text or a vector, and a text or a label."""
+        """Yield one example per date: a text or a vector, and a text, a label or a list of tags."""
         days = self.dates(split)
         chooser = seeded_rng(f"formats {self.seed} {split}")
         if self.task == "sequence-to-vector":
             yield from self._classification_examples(days, chooser)
             return
-        target = _full(self._target)
+        if self.task == "tagging":
+            formats = formats_showing(("year", "month", "day"), self._source)
+            for day in days:
+                yield chooser.choice(formats).tag(day)
+            return
+        target = full_format(self._target)
         if self.task == "vector-to-sequence":
             for day in days:
                 yield date_vector(day), target.write(day)
             return
-        styles = _styles(self._source, target)
+        formats = formats_showing(target.shows, self._source)
         for day in days:
-            yield chooser.choice(styles).write(day), target.write(day)
+            yield chooser.choice(formats).write(day), target.write(day)
 
     def _classification_examples(
         self, days: list[dt.date], chooser: random.Random
     ) -> Iterator[tuple[str, str]]:
         labels = [str(locale) for locale in self._locales]
-        styles = [_full(locale) for locale in self._locales]
-        rows = [[style.write(day) for style in styles] for day in days]
+        formats = [full_format(locale) for locale in self._locales]
+        rows = [[one.write(day) for one in formats] for day in days]
         uses = Counter(text for row in rows for text in row)
         found = [[i for i, text in enumerate(row) if uses[text] == 1] for row in rows]
         never = set(range(len(labels))).difference(*found)

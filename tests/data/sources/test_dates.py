@@ -10,14 +10,22 @@ from pathlib import Path
 import babel
 import pytest
 from babel import Locale, localedata
-from babel.dates import format_date
+from babel.dates import DateTimeFormat, format_date, get_date_format, tokenize_pattern
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from seqlearn.data.sources.dates import Dates, _full, _locale, _styles, date_vector
+from seqlearn.data.sources.date_formats import (
+    DateFormat,
+    find_locale,
+    formats_showing,
+    full_format,
+)
+from seqlearn.data.sources.dates import Dates, date_vector
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 SPLITS = ("train", "val", "test")
 PAIRS = [("en", "de"), ("fr", "ja"), ("ar", "fa"), ("he", "th"), ("zh-Hant", "hi"), ("pt_BR", "ne")]
-TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
+TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence", "tagging")
 
 
 def days_of(year: int, count: int = 365) -> list[dt.date]:
@@ -26,8 +34,8 @@ def days_of(year: int, count: int = 365) -> list[dt.date]:
 
 def test_translates_as_the_design_says():
     day = dt.date(2026, 11, 22)
-    english, german = Locale("en"), _full(Locale("de"))
-    texts = [style.write(day) for style in _styles(english, german)]
+    english, german = Locale("en"), full_format(Locale("de"))
+    texts = [style.write(day) for style in formats_showing(german.shows, english)]
     assert texts == ["Sunday, November 22, 2026", "Sun, Nov 22, 2026", "Sun, 11/22/2026"]
     assert german.write(day) == "Sonntag, 22. November 2026"
 
@@ -44,11 +52,11 @@ def test_no_date_is_in_two_splits_nor_twice_in_one():
 def test_both_sides_are_of_the_same_date(source: str, target: str):
     data = Dates(source, target, first_year=1996, last_year=2003)
     wide = [day for year in (1896, 1996) for day in days_of(year, 8 * 366)]
-    full = _full(_locale(target))
+    full = full_format(find_locale(target))
     reads = {full.write(day): day for day in wide}
     assert len(reads) == len(wide)
     understands: dict[str, dt.date] = {}
-    for style in _styles(_locale(source), full):
+    for style in formats_showing(full.shows, find_locale(source)):
         for day in wide:
             assert understands.setdefault(style.write(day), day) == day
     for split in SPLITS:
@@ -58,25 +66,26 @@ def test_both_sides_are_of_the_same_date(source: str, target: str):
 
 @pytest.mark.parametrize("name", ["en", "de", "ja", "ar", "fa", "he", "th", "zh_Hant", "fi", "ak"])
 def test_writes_what_babel_writes(name: str):
-    style = _full(Locale.parse(name))
+    style = full_format(Locale.parse(name))
     for day in days_of(2023, 800):
         assert style.write(day) == format_date(day, "full", locale=name)
 
 
 def test_source_formats_determine_the_target():
     """In every locale: no two-digit year, no missing weekday, no name that stands for two."""
-    german = _full(Locale("de"))
+    german = full_format(Locale("de"))
     assert german.shows == {"year", "month", "day", "weekday"}
     for name in localedata.locale_identifiers():
-        styles = _styles(Locale.parse(name), german)
+        styles = formats_showing(german.shows, Locale.parse(name))
         assert len(styles) >= 2, name
         assert all(style.shows >= german.shows for style in styles), name
 
 
 def test_formats_without_weekday_serve_a_target_without_weekday():
-    malay = _full(Locale.parse("ms_Arab_BN"))
+    malay = full_format(Locale.parse("ms_Arab_BN"))
     assert malay.shows == {"year", "month", "day"}
-    texts = [style.write(dt.date(2026, 11, 22)) for style in _styles(Locale("en"), malay)]
+    english = formats_showing(malay.shows, Locale("en"))
+    texts = [style.write(dt.date(2026, 11, 22)) for style in english]
     assert "November 22, 2026" in texts
     assert "11/22/26" not in texts
 
@@ -157,7 +166,7 @@ def test_a_date_as_numbers():
 def test_recognised_texts_belong_to_one_locale():
     danish_like = ["nb", "nn", "da"]  # nb and nn write most weekdays, but not all, alike
     data = Dates(task="sequence-to-vector", locales=danish_like)
-    styles = {name: _full(Locale(name)) for name in danish_like}
+    styles = {name: full_format(Locale(name)) for name in danish_like}
     shared, seen = 0, set()
     days = data.dates("train")
     written = {}
@@ -202,8 +211,8 @@ def test_unknown_locale_is_one_line_with_what_is_close(name: str, said: str):
 
 
 def test_aliases_are_known():
-    assert str(_locale("zh_TW")) == "zh_Hant_TW"
-    assert _locale("no").language == "no"
+    assert str(find_locale("zh_TW")) == "zh_Hant_TW"
+    assert find_locale("no").language == "no"
 
 
 def test_dashes_and_case_are_free():
@@ -226,7 +235,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, object], said: str):
         Dates(**arguments)
 
 
-def test_wrong_shape_names_the_three():
+def test_a_wrong_task_names_all():
     # Unwrapped: the run-time check of annotations, which only tests have, would speak first.
     with pytest.raises(ValueError, match=f"{', '.join(TASKS)}, got 'seq2seq'"):
         inspect.unwrap(Dates.__init__)(Dates.__new__(Dates), task="seq2seq")
@@ -236,6 +245,11 @@ def test_wrong_shape_names_the_three():
 def test_prepares_a_spec_and_batches(task: str):
     data = Dates(task=task, first_year=2000, last_year=2003)
     assert data.spec.task == task
+    if task == "tagging":
+        parts = ("day", "month", "weekday", "year")
+        assert data.spec.target.span_types == parts
+        assert data.spec.target.labels == (*(f"{p}-{n}" for p in "BI" for n in parts), "O")
+        assert data.spec.target.unit == "character"
     batch = next(iter(data.val_dataloader()))
     assert batch.size > 1
     if task == "sequence-to-sequence":
@@ -244,6 +258,60 @@ def test_prepares_a_spec_and_batches(task: str):
         target = data.spec.target.decode([batch.target[0].tolist()])[0]
         assert (source, target) in set(data.examples("val"))
         assert not data.spec.source.unk_in_training
+
+
+FIELDS = {"y": "year", "M": "month", "L": "month", "d": "day"} | dict.fromkeys("Eec", "weekday")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(localedata.locale_identifiers())),
+    st.dates(),
+    st.sampled_from(["full", "long", "medium", "short", "yMMMEd", "yMEd"]),
+)
+def test_spans_of_tags_are_the_parts_of_the_date(name: str, day: dt.date, format_name: str):
+    """In every locale and format, also those that `Dates` does not use."""
+    locale = Locale.parse(name)
+    if format_name.startswith("y"):
+        pattern = locale.datetime_skeletons.get(format_name, get_date_format("full", locale))
+    else:
+        pattern = get_date_format(format_name, locale)
+    expected, written, parts = [], "", DateTimeFormat(day, locale)
+    for kind, value in tokenize_pattern(pattern.pattern):
+        text = value if kind == "chars" else parts[value[0] * value[1]]
+        part = None if kind == "chars" else FIELDS.get(value[0])
+        if part is not None and text:
+            expected.append((part, len(written), text))
+        written += text
+    text, tags = DateFormat(pattern, locale).tag(day)
+    assert text == written == pattern.apply(day, locale)
+    assert len(tags) == len(text)
+    found: list[tuple[str, int, str]] = []
+    for place, (character, tag) in enumerate(zip(text, tags, strict=True)):
+        if tag.startswith("B-"):
+            found.append((tag[2:], place, character))
+        elif tag != "O":
+            part, begin, read = found.pop()
+            assert tag == f"I-{part}"
+            assert place == begin + len(read)
+            found.append((part, begin, read + character))
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["en", "fr_CA", "ja", "pt_PT"])
+def test_formats_of_tagging_belong_to_one_date_each_and_have_one_tagging(name: str):
+    tags: dict[str, list[str]] = {}
+    data = Dates(name, task="tagging", first_year=1999, last_year=2000)
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        for text, expected in data.examples(split):
+            assert tags.setdefault(text, expected) == expected
+            assert split_of.setdefault(text, split) == split
+            spans = [tag for tag in expected if tag.startswith("B-")]
+            assert sorted(set(spans) - {"B-weekday"}) == ["B-day", "B-month", "B-year"]
+            assert len(set(spans)) == len(spans)
+    weekdays = {"B-weekday" in each for each in tags.values()}
+    assert weekdays == {False, True}
 
 
 def test_a_character_that_no_date_holds_is_unknown():
