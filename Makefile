@@ -56,6 +56,7 @@ docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python -m benchmarks page
 	$(BIN)/python docs/render_pictures.py
+	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py
 	$(BIN)/python docs/render_live.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
@@ -65,6 +66,7 @@ docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of
 	$(BIN)/python docs/fetch_katex.py
 	$(BIN)/python -m benchmarks page
 	$(BIN)/python docs/render_pictures.py
+	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 

@@ -13,8 +13,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-PAD, UNKNOWN, START, END = 0, 1, 2, 3
-"""The reserved ids of every vocabulary: padding, unknown, start and end of a text."""
+PAD = 0
+"""The id of padding in every vocabulary."""
+UNKNOWN = 1
+"""The id of the unknown symbol in every vocabulary."""
+START = 2
+"""The id of the start of a text in every vocabulary."""
+END = 3
+"""The id of the end of a text in every vocabulary."""
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 """How the four reserved ids are written, in the order of their ids."""
