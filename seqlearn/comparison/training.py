@@ -65,10 +65,11 @@ def train(job: Job, report: Report) -> dict[str, Any]:
 
     Returns:
         What `RunLog` recorded, the number of steps and epochs, and the checkpoint to evaluate: the
-        best one if a `ModelCheckpoint` in the arguments monitors a metric, otherwise the last.
+        best one if a `ModelCheckpoint` in the arguments monitors a metric, otherwise the last. Its
+        path is relative to the folder of the run if it is in it.
     """
     kept = job.folder / "training.json"
-    if (done := read_json(kept)) is not None and Path(done["checkpoint"]).exists():
+    if (done := read_json(kept)) is not None and (job.folder / done["checkpoint"]).exists():
         return dict(done)
     checkpoints = job.folder / "checkpoints"
     log = RunLog(report)
@@ -96,12 +97,15 @@ def train(job: Job, report: Report) -> dict[str, Any]:
         for one in given
         if isinstance(one, ModelCheckpoint) and one.monitor and one.best_model_path
     ]
+    evaluated = Path(best[0] if best else job.trained).absolute()
+    if evaluated.is_relative_to(folder := job.folder.absolute()):
+        evaluated = evaluated.relative_to(folder)  # so that the folder can be moved
     found = log.state_dict() | {
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "device": trainer.strategy.root_device.type,
         "seconds": log.seconds(trainer),
-        "checkpoint": str(best[0] if best else job.trained),
+        "checkpoint": evaluated.as_posix(),
         "best": bool(best),
     }
     write_json(kept, found)

@@ -64,7 +64,8 @@ def run(job: Job, report: Report) -> dict[str, Any]:
     report({"stage": "measuring"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = job.cls.load_from_checkpoint(trained["checkpoint"], map_location="cpu")
+        checkpoint = job.folder / trained["checkpoint"]
+        module = job.cls.load_from_checkpoint(checkpoint, map_location="cpu")
     loader = job.data.test_dataloader() if split == "test" else job.data.val_dataloader()
     trainer = make_trainer(job, logger=False, callbacks=[], enable_checkpointing=False)
     (figures,) = trainer.test(module, loader, verbose=False)

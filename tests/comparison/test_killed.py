@@ -40,7 +40,7 @@ def result(folder: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     good, bad = content["models"]
     run = good["runs"][0]
-    for key in ("cpu_seconds", "wall_seconds", "seconds", "checkpoint"):
+    for key in ("cpu_seconds", "wall_seconds", "seconds"):
         del run["training"][key]
     for points in (run["training"]["losses"], run["training"]["validations"]):
         for point in points:
