@@ -186,6 +186,14 @@ def test_a_fraction_for_validation() -> None:
     assert "train series" in data.describe_location("val", 0)
 
 
+def test_columns_are_those_of_training_by_name_in_any_order(tmp_path: Path) -> None:
+    turned = [{name: row[name] for name in ("label", "y", "id", "x", "time")} for row in ROWS]
+    files = write_csv(tmp_path / "train.csv", ROWS), write_csv(tmp_path / "val.csv", turned)
+    for data in (SeriesFiles(ROWS, turned), SeriesFiles(*files)):
+        for (read, _), series in zip(data.examples("val"), SERIES, strict=True):
+            np.testing.assert_allclose(read, series, rtol=1e-6)
+
+
 def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
     return [each | cells if number == row else each for number, each in enumerate(ROWS)]
 
@@ -204,6 +212,13 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "mixed times": (
         lambda: SeriesFiles(changed(1, time="2026-01-01")),
         "row 1: the time '2026-01-01' is of another kind",
+    ),
+    "times with and without a zone": (
+        lambda: SeriesFiles([
+            row | {"time": f"2026-01-01T00:0{row['time']}:00{'Z' * (number == 1)}"}
+            for number, row in enumerate(ROWS)
+        ]),
+        "row 1: the time '2026-01-01T00:01:00Z' is of another kind",
     ),
     "duplicate id": (lambda: SeriesFiles([*ROWS, ROWS[0]]), "row 18: series 0 has been complete"),
     "no id": (lambda: SeriesFiles(changed(0, id=None)), "row 0: expected an id in column 'id'"),
@@ -246,6 +261,15 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "more series": (lambda: SeriesFiles((SERIES, LABELS[:1])), "series 2 has no target"),
     "more targets": (lambda: SeriesFiles((SERIES[:1], LABELS)), "target 2 has no series"),
     "no series": (lambda: SeriesFiles(np.zeros((0, 3, 2)), horizon=1), "expected at least one"),
+    "empty lists": (lambda: SeriesFiles(([], [])), "train: expected at least one series"),
+    "targets and a horizon": (
+        lambda: SeriesFiles((SERIES, LABELS), horizon=1),
+        "train: expected series alone, because horizon= forecasts",
+    ),
+    "another column": (
+        lambda: SeriesFiles(ROWS, [{("z" if k == "x" else k): r[k] for k in r} for r in ROWS]),
+        "val dataset: expected a column 'x', got",
+    ),
     "no targets": (lambda: SeriesFiles(SERIES), "got series alone; pass horizon="),
     "too short": (lambda: SeriesFiles(SERIES, horizon=3), "train series 1: expected more than hor"),
     "horizon": (lambda: SeriesFiles(SERIES, horizon=0), "expected a horizon of at least 1"),

@@ -149,11 +149,21 @@ def is_array_pair(given: Any) -> bool:
     series = given[0]
     if isinstance(series, str | os.PathLike):
         return Path(series).suffix in ARRAY_SUFFIXES
-    return (
-        isinstance(series, Sequence | np.ndarray) and np.ndim(series[0]) >= 1
-        if len(series)
-        else False
-    )
+    return isinstance(series, Sequence | np.ndarray) and (len(series) == 0 or depth(series) > 1)
+
+
+def depth(value: Any) -> int:
+    """How many axes nested lists or arrays have, by their first items; of a text or a row none.
+
+    Example:
+        >>> depth([[1, 2], [3]]), depth(np.zeros((2, 3))), depth("word")
+        (2, 2, 0)
+    """
+    if hasattr(value, "ndim"):
+        return int(value.ndim)
+    if not isinstance(value, list | tuple):
+        return 0
+    return 1 + (depth(value[0]) if len(value) else 0)
 
 
 def _load(split: Split, path: Path) -> NDArray[Any]:

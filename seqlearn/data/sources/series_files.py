@@ -14,7 +14,7 @@ from seqlearn.data.fields import Classes, Field, Text
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.series_field import Series
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
-from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays, is_array_pair
+from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays, depth, is_array_pair
 from seqlearn.data.sources.series_tables import Found, SeriesColumns, SeriesTable
 from seqlearn.data.sources.tables import Rows, split_tables
 from seqlearn.data.sources.text_files import normalize_encoding
@@ -115,10 +115,11 @@ class SeriesFiles(SequenceDataModule):
         self._columns = SeriesColumns(
             id_column, time_column, values, () if horizon is not None else names
         )
-        readers = {
-            split: self._reader(split, given)
-            for split, given in split_tables(train, val, test).items()
-        }
+        readers: dict[Split, _Reader] = {}
+        for split, given in split_tables(train, val, test).items():
+            readers[split] = reader = self._reader(split, given)
+            if isinstance(reader, SeriesTable):  # a column means the same in every split
+                self._columns = self._columns._replace(values=reader.value_names)
         size = readers["train"].size
         for split, reader in readers.items():
             if reader.size != size:
@@ -187,6 +188,11 @@ class SeriesFiles(SequenceDataModule):
         encoding = self._encoding
         if is_array_pair(given) and self.horizon is None:
             return SeriesArrays(split, given[0], given[1], encoding)
+        if self.horizon is not None and isinstance(given, tuple | list) and depth(given) > 3:
+            raise ValueError(
+                f"{split}: expected series alone, because horizon= forecasts their last time "
+                "steps, got a pair (series, targets)"
+            )
         is_file = isinstance(given, str | os.PathLike)
         if (is_file and Path(given).suffix in ARRAY_SUFFIXES) or _is_arrays(given):
             if self.horizon is None:
@@ -202,12 +208,7 @@ def _is_arrays(given: Any) -> bool:
     """Whether something is a list of arrays, or an array of series."""
     if isinstance(given, np.ndarray):
         return given.ndim == 3
-    return isinstance(given, list | tuple) and bool(given) and np.ndim(_first(given)) >= 1
-
-
-def _first(given: Sequence[Any]) -> Any:
-    first = given[0]
-    return 0 if isinstance(first, str | dict) else first
+    return isinstance(given, list | tuple) and depth(given) > 1
 
 
 def _normalized(target: Field, *, normalize: bool) -> Field:

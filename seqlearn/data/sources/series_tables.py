@@ -169,9 +169,10 @@ class SeriesTable:
                 f"got {time!r}"
             )
         if last is not None:
-            if type(moment) is not type(last):
+            if type(moment) is not type(last) or _has_zone(moment) != _has_zone(last):
                 raise ValueError(
-                    f"{where}: the time {time!r} is of another kind than the one before"
+                    f"{where}: the time {time!r} is of another kind than the one before; use "
+                    "numbers, dates, or dates with a time zone alone"
                 )
             if not moment > last:
                 raise ValueError(
@@ -260,6 +261,10 @@ def _is_missing(cell: Any) -> bool:
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(cell, float) and cell != cell  # noqa: PLR0124 -- NaN
+
+
+def _has_zone(moment: float | dt.datetime) -> bool:
+    return getattr(moment, "tzinfo", None) is not None
 
 
 def _moment(time: Any) -> float | dt.datetime | None:
