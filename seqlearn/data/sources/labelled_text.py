@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,7 +128,7 @@ class LabelledText(SequenceDataModule):
             self._read,
             self.val_fraction,
             seed,
-            label=None if label_delimiter is not None else lambda row: row[2],
+            label=None if label_delimiter is not None else itemgetter(2),
         )
         self._stripped = False
 

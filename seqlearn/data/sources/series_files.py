@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,9 @@ class SeriesFiles(SequenceDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        label = (lambda found: found.target) if isinstance(target, Classes) else None
+        label = attrgetter("target") if isinstance(target, Classes) else None
         self._splits: SplitReaders[_Reader, Found] = SplitReaders(
-            readers, lambda reader: reader.rows(), self.val_fraction, seed, label
+            readers, methodcaller("rows"), self.val_fraction, seed, label
         )
 
     def examples(self, split: Split) -> Iterator[tuple[Any, Any]]:
