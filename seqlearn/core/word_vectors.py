@@ -5,6 +5,7 @@ A file is read once from the start, and only the wanted words are kept.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -36,14 +37,15 @@ def read_word_vectors(path: str | os.PathLike[str], words: AbstractSet[str]) -> 
     """Read the vectors of some words.
 
     Args:
-        path: A text file: on each line a word and its numbers, separated by spaces; a first line
-            with the number of words and the size (word2vec, fastText) is optional. A name that ends
-            in `.bin` is word2vec's binary form. Both may be compressed (`.gz`).
+        path: A text file: on each line a word and its numbers, separated by spaces or tabs; a first
+            line with the number of words and the size (word2vec, fastText) is optional. A name that
+            ends in `.bin` is word2vec's binary form. Both may be compressed (`.gz`).
         words: The words to keep. If a word occurs twice, its first vector counts.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not one of these forms; the message names the line or the word.
+        ValueError: If it is not one of these forms, or has fewer words than its first line says;
+            the message names the line or the word.
     """
     file = Path(path)
     if not file.is_file():
@@ -71,9 +73,11 @@ def read_word_vectors(path: str | os.PathLike[str], words: AbstractSet[str]) -> 
 
 def _text_rows(stream: io.BufferedIOBase, file: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Words and vectors of a text file; the first row is a word that has no name, for the size."""
-    size = 0
-    for number, line in enumerate(stream, 1):
-        cells = line.rstrip(b" \r\n").split(b" ")
+    size = number = 0
+    wanted: int | None = None
+    for number, row in enumerate(stream, 1):
+        line = row.removeprefix(codecs.BOM_UTF8) if number == 1 else row
+        cells = line.rstrip(b" \t\r\n").replace(b"\t", b" ").split(b" ")
         if number == 1:
             has_header = len(cells) == 2 and all(cell.isdigit() for cell in cells)
             size = int(cells[1]) if has_header else len(cells) - 1
@@ -84,6 +88,7 @@ def _text_rows(stream: io.BufferedIOBase, file: Path) -> Iterator[tuple[str, NDA
                 )
             yield "", np.zeros(size, np.float32)
             if has_header:
+                wanted = int(cells[0])
                 continue
         # Some words of GloVe contain spaces.
         word, cells = b" ".join(cells[:-size]), cells[-size:]
@@ -96,6 +101,10 @@ def _text_rows(stream: io.BufferedIOBase, file: Path) -> Iterator[tuple[str, NDA
                 f"{file}, line {number}: expected a word and {size} numbers, got {line[:60]!r} "
                 f"({error})"
             ) from error
+    if not number:
+        raise ValueError(f"{file}: expected a word and its numbers on each line, got an empty file")
+    if wanted is not None and number - 1 < wanted:
+        raise ValueError(f"{file}: expected {wanted} words, got {number - 1}; it is incomplete")
 
 
 def _binary_rows(

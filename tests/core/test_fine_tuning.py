@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from pathlib import Path
 from typing import Any
@@ -228,14 +229,21 @@ def write_binary(path: Path, size: int, words: dict[str, float], end: bytes) -> 
 VECTORS = {"zwei": 1.0, "drei": 2.0, ". . .": 3.0, "vier": 4.0, "fünf": 5.0}
 
 
-@pytest.mark.parametrize("form", ["glove.txt", "fasttext.vec", "glove.txt.gz", "w2v.bin", "g.bin"])
+FORMS = ["glove.txt", "fasttext.vec", "glove.txt.gz", "bom.txt", "bom.vec", "tabs.txt"]
+
+
+@pytest.mark.parametrize("form", [*FORMS, "w2v.bin", "g.bin"])
 def test_forms_of_word_vectors(form: str, tmp_path: Path) -> None:
     path = tmp_path / form
     words = {"zwei", "fünf"} if form.endswith(".bin") else {"zwei", "fünf", ". . ."}
     if form.endswith(".bin"):
         write_binary(path, 3, VECTORS, b"\n" if form == "w2v.bin" else b"")
     else:
-        write_vectors(path, 3, VECTORS, header=form == "fasttext.vec")
+        write_vectors(path, 3, VECTORS, header=form.endswith(".vec"))
+    if form.startswith("bom"):
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    if form == "tabs.txt":
+        path.write_bytes(path.read_bytes().replace(b" ", b"\t").replace(b".\t.\t.", b". . ."))
     size, found = read_word_vectors(path, words | {"none"})
     assert size == 3
     assert {word: vector.tolist() for word, vector in found.items()} == {
@@ -280,11 +288,15 @@ def test_word_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (write_vectors(tmp_path / "c.bin", 8, VECTORS), "a text file must not end in .bin"),
         (tmp_path / "d.txt", "d.txt, line 2: expected a word and 2 numbers"),
         (tmp_path / "e.bin", "expected 2 words, got 1; it is incomplete"),
+        (tmp_path / "g.txt", "g.txt: .* got an empty file"),
+        (tmp_path / "h.vec", "h.vec: expected 9 words, got 1; it is incomplete"),
         (tmp_path / "f.txt", "expected finite numbers, got .*nan.* for 'zwei'"),
     ]
     (tmp_path / "d.txt").write_text("one 1 2\ntwo 1 x\n", encoding="utf-8")
     (tmp_path / "e.bin").write_bytes(b"2 1\na " + bytes(4) + b"b")
     (tmp_path / "f.txt").write_text(f"zwei {'nan ' * 8}\n", encoding="utf-8")
+    (tmp_path / "g.txt").touch()
+    (tmp_path / "h.vec").write_text(f"9 8\nzwei {'1 ' * 8}\n", encoding="utf-8")
     for path, message in cases:
         with pytest.raises(ValueError, match=message):
             model.load_embeddings(path)
