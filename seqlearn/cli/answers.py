@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.cli.decoding_options import as_options
 from seqlearn.cli.inputs import Item
 from seqlearn.core import SequenceModule
+from seqlearn.spec import MultiLabelSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 Task = Literal["translate", "classify", "generate", "predict"]
@@ -25,13 +27,17 @@ INPUT_NAMES: dict[Task, str] = {
 }
 """The key of the input in JSON output."""
 
+SEED_STEP = 1_000_003
+"""Between the random states of two seeds: more than the chunks of a file, and odd, because torch's
+generator on the CPU reads 32 bits of it."""
+
 
 class Chunk(NamedTuple):
     """Consecutive inputs.
 
     Attributes:
         number: The number of the chunk, from 0.
-        items: The inputs; empty texts stay empty.
+        items: The inputs; an empty text has no answer.
     """
 
     number: int
@@ -50,6 +56,7 @@ class Request:
         output: The form of a line of output.
         details: Whether to write scores (of texts) or probabilities (of classes) too.
         batch_tokens: Most tokens of a batch; `None` is the default of the model.
+        seed: Determines, with the number of a chunk, the texts that are drawn.
     """
 
     checkpoint: str
@@ -59,6 +66,7 @@ class Request:
     output: Output = "text"
     details: bool = False
     batch_tokens: int | None = None
+    seed: int = 0
 
 
 def method_of(module: SequenceModule) -> Task:
@@ -93,7 +101,7 @@ def check_task(module: SequenceModule, request: Request) -> None:
             f"{type(target).__name__}; use seqlearn {fitting}"
         )
     if request.options and not target.needs_decoder:
-        names = ", ".join(sorted(request.options))
+        names = as_options(", ".join(sorted(request.options)))
         raise ValueError(
             f"{names}: options of generated texts, and {request.checkpoint} predicts "
             f"{type(target).__name__}; leave them out"
@@ -106,7 +114,7 @@ def check_task(module: SequenceModule, request: Request) -> None:
 
 
 def answer(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
-    """Make one line for each input of a chunk; an empty text stays empty.
+    """Make one line for each input of a chunk; an empty text stays empty, or has the answer null.
 
     Raises:
         ValueError: If the model cannot answer an input, such as one that is too long; the message
@@ -115,13 +123,17 @@ def answer(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
     items = [item for item in chunk.items if not item.is_empty]
     if request.batch_tokens is not None:
         module.max_batch_tokens = request.batch_tokens
-    torch.manual_seed(chunk.number)
+    torch.manual_seed(request.seed * SEED_STEP + chunk.number)
     try:
         found = iter(_answers(module, [item.value for item in items], request))
     except (TypeError, ValueError) as error:
         raise ValueError(_described(module, items, request, error)) from error
-    write = _as_json if request.output == "json" else _as_text
-    return ["" if item.is_empty else write(item, next(found), request) for item in chunk.items]
+    if request.output == "json":
+        none = json.dumps({INPUT_NAMES[request.task]: "", _answer_key(module, request): None})
+        return [
+            none if item.is_empty else _as_json(item, next(found), request) for item in chunk.items
+        ]
+    return ["" if item.is_empty else _as_text(item, next(found), request) for item in chunk.items]
 
 
 def _described(
@@ -246,6 +258,16 @@ def _tags_as_text(found: _Found, request: Request) -> str:
     best = [max(row) for row in found.word_probabilities]
     pairs = zip(best, found.labels, strict=True)
     return "\t".join(f"{probability:.4f}\t{label}" for probability, label in pairs)
+
+
+def _answer_key(module: SequenceModule, request: Request) -> str:
+    """The key of the answer in JSON output."""
+    target = module.spec.target
+    if target.needs_decoder:
+        return "answers" if request.options.get("num_return_sequences", 1) > 1 else "text"
+    if "classify" in target.methods and not isinstance(target, MultiLabelSpec):
+        return "label"
+    return "labels" if target.methods else "prediction"
 
 
 def _as_json(item: Item, found: _Found, request: Request) -> str:

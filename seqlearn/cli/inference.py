@@ -17,15 +17,18 @@ from tqdm import tqdm
 from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.answers import Chunk, Request, Task, check_task
-from seqlearn.cli.decoding_options import add_decoding_options, decoding_options
+from seqlearn.cli.decoding_options import add_decoding_options, check_decoding, decoding_options
 from seqlearn.cli.devices import answer_in_order, devices_of
-from seqlearn.cli.inputs import InputOptions, Item, open_input, read_items
+from seqlearn.cli.inputs import InputOptions, Item, kind_of, open_input, read_items
 from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.introspect import DETAILED, record
 from seqlearn.spec import AlignedSpec
 
 CHUNK_LINES = 256
 """Number of lines that are answered together."""
+
+MOST_SEEDS = 2**31
+"""Number of values of `--seed`."""
 
 LINES_NAMED = 20
 """Number of lines with unknown symbols that a message names."""
@@ -147,6 +150,9 @@ def _add_text_options(parser: argparse.ArgumentParser) -> None:
         "--num-return-sequences", type=int, default=1, help="texts for each line, best first"
     )
     parser.add_argument(
+        "--seed", type=int, help="sample: another seed draws other texts (default: 0)"
+    )
+    parser.add_argument(
         "--scores",
         dest="details",
         action="store_true",
@@ -173,8 +179,6 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
     generating = {}
     if task != "classify":
         generating = decoding_options(options)
-        if options.num_return_sequences != 1:
-            generating["num_return_sequences"] = options.num_return_sequences
     request = Request(
         options.checkpoint,
         options.model,
@@ -183,9 +187,13 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
         options.output,
         options.details,
         options.batch_tokens,
+        getattr(options, "seed", None) or 0,
     )
     check_task(module, request)
     target = module.spec.target
+    if target.needs_decoder:
+        check_decoding(module.generation, generating)
+        _check_seed(options.seed, generating.get("strategy", module.generation.strategy))
     unit = target.unit if isinstance(target, AlignedSpec) else "word"
     inputs = InputOptions(options.file, options.format, tuple(options.column), unit=unit)
     if task == "predict":
@@ -208,6 +216,13 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
                 sys.stdout.flush()
                 bar.update(len(lines))
         unknown.report()
+
+
+def _check_seed(seed: int | None, strategy: str) -> None:
+    if seed is not None and strategy != "sample":
+        raise ValueError(f"--decoding {strategy} does not use --seed; leave it out")
+    if seed is not None and not 0 <= seed < MOST_SEEDS:
+        raise ValueError(f"--seed: expected 0 to {MOST_SEEDS - 1}, got {seed}")
 
 
 def _chunks(items: Iterator[Item], size: int) -> Iterator[Chunk]:
@@ -240,16 +255,20 @@ def view(argv: Sequence[str]) -> None:
     require_writable(Path(options.out).absolute().parent, "--out")
     module = load_module(options.checkpoint, options.model)
     source, target = module.spec.source, module.spec.target
-    if source is not None and not source.is_sequence:
+    if source is not None and kind_of(source) != "text":
         raise ValueError(
-            f"seqlearn view supports sources that are texts, but {options.checkpoint} has another "
-            "source; use sl.record(model) and recording.to_html(path)"
+            f"seqlearn view supports sources that are texts, and the source of "
+            f"{options.checkpoint} is {type(source).__name__}; use sl.record(model) and "
+            "recording.to_html(path)"
         )
+    generating = decoding_options(options)
+    if target.needs_decoder:
+        check_decoding(module.generation, generating)
     with record(module, what=DETAILED) as recording:
         if source is None:
-            outputs = module.generate(prompts=options.text, **decoding_options(options))
+            outputs = module.generate(prompts=options.text, **generating)
         elif target.needs_decoder:
-            outputs = module.generate(options.text, **decoding_options(options))
+            outputs = module.generate(options.text, **generating)
         else:
             outputs = module.predict(options.text)
     for text, output in zip(options.text, outputs, strict=True):

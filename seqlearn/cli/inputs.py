@@ -18,7 +18,7 @@ import numpy as np
 
 from seqlearn.data.columns import cell_of, column_index
 from seqlearn.data.sources.series_arrays import ARRAY_SUFFIXES, SeriesArrays
-from seqlearn.data.sources.series_tables import SeriesColumns, SeriesTable
+from seqlearn.data.sources.series_tables import Found, SeriesColumns, SeriesTable
 from seqlearn.data.sources.text_files import csv_records
 from seqlearn.spec import SideSpec
 from seqlearn.spec.words import Unit, check_words, join_units
@@ -34,6 +34,16 @@ FORMATS: dict[Kind, tuple[Format, ...]] = {
     "series": ("jsonl", "csv", "tsv", "parquet", "npy", "npz"),
 }
 """The formats of each kind of input; the first is that of standard input."""
+
+
+_TABLE_OPTIONS = {
+    "id_column, time_column, value_columns and target_columns": (
+        "--id-column, --time-column and --column"
+    ),
+    "value_columns": "--column",
+    "pass missing=True": "train the model on data with missing=True",
+}
+"""What errors of tables of series advise, as the command can do it."""
 
 
 class Item(NamedTuple):
@@ -291,11 +301,27 @@ def _series(options: InputOptions, form: str, side: SideSpec) -> Iterator[Item]:
         names = SeriesColumns(
             options.id_column, options.time_column or None, options.columns or None, ()
         )
-        missing = bool(getattr(side, "missing", False))
-        table = SeriesTable("test", options.file, names, missing=missing, encoding="utf-8")
-        found = table.rows()
+        found = _rows_of_table(options, names, missing=bool(getattr(side, "missing", False)))
     for series in found:
         yield Item(series.values, series.place)
+
+
+def _rows_of_table(
+    options: InputOptions, names: SeriesColumns, *, missing: bool
+) -> Iterator[Found]:
+    """The series of a table; errors name the options of the command.
+
+    Raises:
+        ValueError: As `SeriesTable`.
+    """
+    try:
+        table = SeriesTable("test", options.file, names, missing=missing, encoding="utf-8")
+        yield from table.rows()
+    except ValueError as error:
+        message = str(error)
+        for argument, option in _TABLE_OPTIONS.items():
+            message = message.replace(argument, option)
+        raise ValueError(message) from error
 
 
 def _as_text(item: Item, side: SideSpec, unit: Unit) -> Item:

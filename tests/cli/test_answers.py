@@ -97,6 +97,23 @@ def test_generate_continues_prompts(models: dict[str, Any], answers: Any) -> Non
         "generate", path, *options, "--decoding", "sample", "--num-return-sequences", "2"
     )
     assert drawn == again
+    sample = ["--decoding", "sample", "--num-return-sequences", "2"]
+    assert drawn == answers("generate", path, *options, *sample, "--seed", "0")
+    assert drawn != answers("generate", path, *options, *sample, "--seed", "1")
+
+
+def test_json_has_an_object_for_an_empty_line_too(models: dict[str, Any], answers: Any) -> None:
+    expected = {
+        "classify": {"text": "", "label": None},
+        "generate": {"prompt": "", "text": None},
+        "translate": {"source": "", "text": None},
+    }
+    for command, said in expected.items():
+        lines = answers(command, models[command][0], "--output", "json")
+        assert json.loads(lines[1]) == said
+        assert json.loads(lines[0]).keys() == said.keys()
+    lines = answers("predict", models["vector"][0], "--output", "json")
+    assert [json.loads(line)["prediction"] is None for line in lines] == [False, True, False, False]
 
 
 def test_translate_with_scores_and_several_answers(models: dict[str, Any], answers: Any) -> None:

@@ -30,12 +30,59 @@ def test_the_options_that_are_given_reach_generate(
     monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_: model)
     (file := tmp_path / "in.txt").write_text("0.5,1.0\n", encoding="utf-8")
     words = "--decoding beam --beam-size 3 --length-penalty 0.5 --early-stopping never"
-    for more in ("", words, "--early-stopping false --no-repeat-ngram-size 2 --min-new-tokens 1"):
+    other_words = "--early-stopping false --no-repeat-ngram-size 2 --min-new-tokens 1"
+    for more in ("", words, f"--decoding beam {other_words}"):
         assert main(["translate", "model.ckpt", str(file), *more.split()]) == 0
         assert capsys.readouterr().out == "a h\n"
     beam = {"strategy": "beam", "beam_size": 3, "length_penalty": 0.5, "early_stopping": "never"}
-    other = {"early_stopping": False, "no_repeat_ngram_size": 2, "min_new_tokens": 1}
-    assert model.given == [{}, beam, other]
+    other = {
+        "strategy": "beam",
+        "early_stopping": False,
+        "no_repeat_ngram_size": 2,
+        "min_new_tokens": 1,
+    }
+    assert model.given == [{}, beam, {"strategy": "beam"} | other]
+
+
+WRONG = {
+    "--beam-size 3": (
+        "--decoding greedy does not use --beam-size; leave it out, or pass --decoding beam\n"
+    ),
+    "--decoding beam --beam-size 0": "expected --beam-size of at least 1, got 0",
+    "--num-return-sequences 2": (
+        "--decoding greedy generates one text for each source, got --num-return-sequences 2; pass "
+        "--decoding beam or --decoding sample\n"
+    ),
+    "--decoding beam --num-return-sequences 9": "of at most --beam-size 4, got 9",
+    "--decoding sample --temperature 0": "expected a --temperature above 0",
+    "--seed 1": "--decoding greedy does not use --seed",
+    "--decoding sample --seed -1": "--seed: expected 0 to",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_option_is_named_before_any_line_is_read(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Model(sl.SequenceSpec(sl.VectorSpec(2), sl.TextSpec(9, 4)))
+    monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_: model)
+    (file := tmp_path / "in.txt").write_text("", encoding="utf-8")
+    assert main(["translate", "model.ckpt", str(file), *words.split()]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("seqlearn: error: ")
+    assert WRONG[words] in said
+    assert "line 1" not in said
+
+
+def test_view_says_that_a_source_is_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source in (sl.SeriesSpec(2), sl.VectorSpec(2)):
+        model = sl.GRU(sl.SequenceSpec(source, sl.TextSpec(9, 4)), d_model=4)
+        monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_, model=model: model)
+        assert main(["view", "model.ckpt", "a text"]) == 1
+        said = capsys.readouterr().err
+        assert f"the source of model.ckpt is {type(source).__name__}; use sl.record(model)" in said
 
 
 def test_every_field_of_the_config_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,10 +97,9 @@ def test_texts_of_lines_and_tables(
     assert predict(path, tmp_path / "in.csv", "--column", "1")[1:] == lines  # no header: 5 lines
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"words": "two"}\n')))
     assert predict(path, "--format", "jsonl", "--column", "words") == [lines[2]]
-    said = [
-        json.loads(line) for line in predict(path, tmp_path / "in.txt", "--output", "json") if line
-    ]
-    assert [one["input"] for one in said] == [text for text in TEXTS if text]
+    said = [json.loads(line) for line in predict(path, tmp_path / "in.txt", "--output", "json")]
+    assert [one["input"] for one in said] == TEXTS
+    assert said.pop(TEXTS.index(""))["prediction"] is None
     np.testing.assert_allclose([one["prediction"] for one in said], expected, atol=1e-5)
 
 
@@ -174,7 +173,7 @@ def test_series(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
         ("text", "a.jsonl", "1\n", [], "a.jsonl, line 1: expected a text or a list of ids"),
         ("text", "a.txt", "one\n", ["--column", "x"], "a.txt: --column is for tables"),
         ("text", "a.npy", "", [], "a.npy: expected texts as lines, csv, tsv, jsonl, got npy"),
-        ("text", "a.txt", "one\n", ["--beam-size", "3"], "beam_size: options of generated texts"),
+        ("text", "a.txt", "one\n", ["--beam-size", "3"], "--beam-size: options of generated"),
         ("text", "a.txt", "one\n", ["--scores"], "--scores and --probabilities are for texts"),
         ("text", "a.txt", "one\n", ["--batch-tokens", "0"], "--batch-tokens: expected at least 1"),
         ("ids", "a.txt", "4\n4 x\n", [], "a.txt, line 2: expected ids separated by spaces"),
@@ -186,6 +185,9 @@ def test_series(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
         ("vector", "a.npy", "x", [], "a.npy: expected numbers in NumPy's format"),
         ("series", "a.jsonl", "[[1, 2, 3]]\n", [], "a.jsonl, line 1: expected a series of vectors"),
         ("series", "a.csv", "id,time,x,y\na,1,0,1\na,0,0,1\n", [], "a.csv, line 3: expected incr"),
+        ("series", "a.csv", "id,x,y\na,1,0\n", [], "name the columns with --id-column, "),
+        ("series", "a.csv", "id,time,x,y,l\na,1,0,1,up\n", [], "columns of numbers with --column"),
+        ("series", "a.csv", "id,time,x,y\na,1,0,\n", [], "train the model on data with missing=Tr"),
         ("series", "a.txt", "1\n", ["--format", "csv"], "series as csv are read from a file that"),
     ],
 )  # fmt: skip

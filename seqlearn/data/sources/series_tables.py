@@ -194,7 +194,8 @@ class SeriesTable:
             return float(cell)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{where}, column {column!r}: expected a number, got {str(cell)[:40]!r}"
+                f"{where}, column {column!r}: expected a number, got {str(cell)[:40]!r}; correct "
+                "it, or name the columns of numbers with value_columns"
             ) from error
 
     def _names(self) -> tuple[str, ...]:
