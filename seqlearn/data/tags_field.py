@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from seqlearn.data.class_weights import class_weights
@@ -18,7 +19,7 @@ from seqlearn.data.column_encoders import (
 )
 from seqlearn.data.fields import LabelField, check_label
 from seqlearn.spec import AlignedSpec, CharacterTagsSpec, TagsSpec, WordSource
-from seqlearn.spec.tags import check_iob2
+from seqlearn.spec.tags import check_iob2, other_scheme
 from seqlearn.spec.words import unit_spans
 
 
@@ -76,6 +77,13 @@ class Tags(LabelField):
         self, spec: Any, describe_row: DescribeRow, *, is_target: bool
     ) -> ColumnEncoder:
         """An encoder of labels to their numbers."""
+        if self.labels is None and (scheme := other_scheme(spec.labels)) is not None:
+            rank_zero_warn(
+                f"the tags look like spans in the scheme {scheme.upper()}, such as "
+                f"{spec.labels[0]!r}; precision, recall and F1 of spans are measured for IOB2 only: "
+                f"pass scheme={scheme!r} to TaggedText to convert them",
+                stacklevel=2,
+            )
         return TagsEncoder(spec, describe_row, self.weights, given=self.labels is not None)
 
 

@@ -84,7 +84,8 @@ class ConllFile:
         if len(cells) != width:
             raise ValueError(
                 f"{self.location(number)}: expected {width} columns, as on the first line with a "
-                f"word, got {len(cells)}: {' '.join(cells)[:40]!r}; correct the line"
+                f"word, got {len(cells)}: {' '.join(cells)[:40]!r}; correct the line, and take out "
+                "comments, which only .conllu files have"
             )
         last = max(self._columns or (2,))
         if len(cells) < last:

@@ -51,7 +51,8 @@ class TaggedText(SequenceDataModule):
 
     The tag of a word is predicted from its first token. The tokenizer sees the words joined by
     spaces. If all tags are `O`, `B-TYPE` and `I-TYPE`, they mark spans (IOB2): an `I-TYPE` that
-    continues no span is an error, and validation measures precision, recall and F1 of spans.
+    continues no span is an error, and validation measures precision, recall and F1 of spans. A
+    warning says so if tags look like spans in another scheme.
 
     Args:
         train: The training split.
@@ -64,8 +65,10 @@ class TaggedText(SequenceDataModule):
             in a CoNLL file the first and the last, in `.conllu` FORM and UPOS.
         class_weights: Weights of the tags in the training loss: `"balanced"`, or a number for each;
             see `Tags`.
-        scheme: `"iob1"` reads tags in which `B-TYPE` only separates adjacent spans, as in the files
-            of CoNLL-2003, and converts them to IOB2.
+        scheme: The scheme of the files, from which tags are converted to IOB2: `"iob1"`, in which
+            `B-TYPE` only separates adjacent spans, as in the files of CoNLL-2003; or `"bioes"`,
+            with `S-TYPE` for a span of one word and `E-TYPE` for the last word (also BILOU, with
+            `U-` and `L-`).
         encoding: Encoding of the files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`.
         seed: Determines the order of training, and the fraction that is drawn.
@@ -91,7 +94,7 @@ class TaggedText(SequenceDataModule):
         *,
         columns: tuple[int, int] | tuple[str, str] | None = None,
         class_weights: Literal["balanced"] | dict[str, float] | None = None,
-        scheme: Literal["iob2", "iob1"] = "iob2",
+        scheme: Literal["iob2", "iob1", "bioes"] = "iob2",
         encoding: str = "utf-8",
         batch_tokens: int | None = None,
         seed: int = 0,
@@ -100,8 +103,8 @@ class TaggedText(SequenceDataModule):
         super().__init__(
             text, Tags(class_weights), batch_tokens=batch_tokens, seed=seed, num_workers=num_workers
         )
-        if scheme not in ("iob2", "iob1"):
-            raise ValueError(f"expected scheme 'iob2' or 'iob1', got {scheme!r}")
+        if scheme not in ("iob2", *_CONVERSIONS):
+            raise ValueError(f"expected scheme 'iob2', 'iob1' or 'bioes', got {scheme!r}")
         self.scheme = scheme
         self.encoding = normalize_encoding(encoding)
         self.columns = column_pair(columns, "(words, tags)")
@@ -129,6 +132,7 @@ class TaggedText(SequenceDataModule):
     def _read(self, reader: _Reader) -> Iterator[tuple[str, str, list[Any]]]:
         """Location, text and tags of each sentence of a file or table."""
         names = reader.label_names(reader.columns[1]) if isinstance(reader, MemoryTable) else None
+        convert = _CONVERSIONS.get(self.scheme)
         for number, (words, tags) in reader.rows():
             place = reader.location(number)
             try:
@@ -136,7 +140,7 @@ class TaggedText(SequenceDataModule):
                 listed = _tags(tags, names)
             except ValueError as error:
                 raise ValueError(f"{place}, {error}") from None
-            yield place, text, to_iob2(listed) if self.scheme == "iob1" else listed
+            yield place, text, convert(listed) if convert else listed
 
     def _reader(self, split: Split, given: object) -> _Reader:
         columns: Any = self.columns
@@ -162,10 +166,22 @@ class TaggedText(SequenceDataModule):
             raise TypeError(
                 f"{split}: expected a file or a table ({KINDS}), got {type(given).__name__}"
             )
+        if _has_sentences_of_pairs(given):
+            raise ValueError(
+                f"{split}: expected rows (words, tags), got sentences of pairs (word, tag); pass "
+                "[tuple(zip(*sentence)) for sentence in sentences]"
+            )
         return MemoryTable(split, given, columns, _USUAL, any_two=False)
 
 
 _Reader = FileTable | MemoryTable | StreamTable | ConllFile
+
+
+def _has_sentences_of_pairs(given: Any) -> bool:
+    """Whether a list has sentences of pairs, as NLTK has them; of two words, it cannot be told."""
+    rows = given if isinstance(given, list | tuple) else []
+    row = next((each for each in rows if isinstance(each, list | tuple) and len(each) != 2), [])
+    return bool(row) and all(isinstance(cell, list | tuple) and len(cell) == 2 for cell in row)
 
 
 def to_iob2(tags: Sequence[str]) -> list[str]:
@@ -181,6 +197,20 @@ def to_iob2(tags: Sequence[str]) -> list[str]:
         converted.append(f"B-{tag[2:]}" if begins else tag)
         before = tag
     return converted
+
+
+def bioes_to_iob2(tags: Sequence[str]) -> list[str]:
+    """Convert tags of the schemes BIOES and BILOU to IOB2.
+
+    Example:
+        >>> bioes_to_iob2(["S-city", "O", "B-city", "E-city", "U-name"])
+        ['B-city', 'O', 'B-city', 'I-city', 'B-name']
+    """
+    prefixes = {"S-": "B-", "U-": "B-", "E-": "I-", "L-": "I-"}
+    return [prefixes.get(tag[:2], tag[:2]) + tag[2:] for tag in tags]
+
+
+_CONVERSIONS = {"iob1": to_iob2, "bioes": bioes_to_iob2}
 
 
 def _words(cell: Any) -> list[str]:

@@ -133,6 +133,32 @@ def test_iob1_becomes_iob2() -> None:
     ]
 
 
+def test_bioes_and_bilou_become_iob2() -> None:
+    rows = [(list("abcd"), ["S-x", "B-y", "I-y", "E-y"]), (list("abc"), ["U-x", "B-y", "L-y"])]
+    data = TaggedText(rows, scheme="bioes")
+    assert [tags for _, tags in data.examples("train")] == [
+        ["B-x", "B-y", "I-y", "I-y"],
+        ["B-x", "B-y", "I-y"],
+    ]
+    assert data.spec.target.span_types == ("x", "y")
+    with pytest.raises(ValueError, match="word 2: 'I-y' follows 'B-x'"):
+        _ = TaggedText([(["a", "b"], ["S-x", "E-y"])], scheme="bioes").spec
+
+
+@pytest.mark.parametrize(("tags", "scheme"), [(["S-x", "O"], "bioes"), (["I-x", "O"], "iob1")])
+def test_spans_in_another_scheme_are_noticed(tags: list[str], scheme: str) -> None:
+    with pytest.warns(UserWarning, match=f"look like spans .*pass scheme='{scheme}'"):
+        assert TaggedText([(["a", "b"], tags)]).spec.target.span_types == ()
+
+
+def test_sentences_of_pairs_are_refused() -> None:
+    sentences = [[("a", "X"), ("b", "Y")], [("a", "X"), ("b", "Y"), ("c", "Y")]]
+    with pytest.raises(ValueError, match=r"pairs \(word, tag\); pass \[tuple\(zip"):
+        TaggedText(sentences)  # type: ignore[arg-type]
+    rows: Any = [tuple(zip(*sentence, strict=True)) for sentence in sentences]
+    assert list(TaggedText(rows).examples("train"))[1] == ("a b c", ["X", "Y", "Y"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
