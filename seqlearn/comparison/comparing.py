@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -13,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import lightning as L
 import torch
 from filelock import FileLock, Timeout
 
@@ -115,6 +118,10 @@ def compare(
             "a run imports the script that called compare, and the script calls it again; put the "
             "call inside `if __name__ == '__main__':`"
         )
+    if not isinstance(data, SequenceDataModule):
+        raise TypeError(f"data: expected a data module such as sl.data.Dates(), got {data!r}")
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: expected a list of whole numbers, got {seeds!r}; pass [{seeds}]")
     seeds = [check_whole_number(seed, "seeds", 0) for seed in seeds]
     jobs = check_whole_number(jobs, "jobs", 1)
     options = _check(parameters, budget, seeds, trainer)
@@ -166,6 +173,11 @@ def _check(parameters: Any, budget: float | None, seeds: list[int], trainer: Any
             "trainer: each run uses one device and a folder of its own; leave out "
             f"{', '.join(wrong)}"
         )
+    known = inspect.signature(L.Trainer).parameters
+    if unknown := sorted(options.keys() - known):
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        advice = f"did you mean {near[0]!r}?" if near else "see lightning.Trainer"
+        raise TypeError(f"trainer: Trainer has no argument {unknown[0]!r}; {advice}")
     limits = {"max_epochs", "max_steps", "max_time"} & options.keys()
     if budget is not None and limits:
         raise ValueError(

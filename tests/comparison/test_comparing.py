@@ -147,6 +147,8 @@ class _NoTest(Letters):
         ("class", {"parameters": "equal"}, ValueError, "expected 'first', 'given' or a number"),
         ("class", {"trainer": {"devices": 2}}, ValueError, "leave out devices"),
         ("class", {"budget": 1.0, "trainer": TRAINER}, ValueError, "max_epochs of the Trainer"),
+        ("class", {"seeds": 3}, TypeError, "expected a list of whole numbers, got 3; pass [3]"),
+        ("class", {"trainer": {"max_epoch": 1}}, TypeError, "did you mean 'max_epochs'?"),
         ("none", {}, ValueError, "neither a test nor a validation split"),
     ],
 )
