@@ -80,8 +80,8 @@ class Tags(LabelField):
         if self.labels is None and (scheme := other_scheme(spec.labels)) is not None:
             rank_zero_warn(
                 f"the tags look like spans in the scheme {scheme.upper()}, such as "
-                f"{spec.labels[0]!r}; precision, recall and F1 of spans are measured for IOB2 only: "
-                f"pass scheme={scheme!r} to TaggedText to convert them",
+                f"{spec.labels[0]!r}; precision, recall and F1 of spans are those of IOB2; "
+                f"pass scheme={scheme!r} to TaggedText, which converts them",
                 stacklevel=2,
             )
         return TagsEncoder(spec, describe_row, self.weights, given=self.labels is not None)

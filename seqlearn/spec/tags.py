@@ -96,24 +96,6 @@ class TagsSpec(LabelsSpec, AlignedSpec):
         return self.labels[numbers - 1]
 
 
-def other_scheme(labels: Sequence[str]) -> str | None:
-    """The scheme of labels that look like spans, if it is not IOB2: `"iob1"` or `"bioes"`.
-
-    Example:
-        >>> other_scheme(["O", "S-city", "B-name", "E-name"]), other_scheme(["O", "I-city"])
-        ('bioes', 'iob1')
-        >>> other_scheme(["O", "B-city", "I-city"]), other_scheme(["noun", "verb"])
-        (None, None)
-    """
-    parts = [label.partition("-") for label in labels if label != "O"]
-    prefixes = {prefix for prefix, _, kind in parts if kind}
-    if not parts or not all(kind for _, _, kind in parts) or not prefixes <= set("BIESUL"):
-        return None
-    if prefixes == {"I"}:
-        return "iob1"
-    return None if prefixes <= {"B", "I"} else "bioes"
-
-
 @dataclass(frozen=True, repr=False)
 class CharacterTagsSpec(TagsSpec):
     """A target that is a label for each character of the source, white space too.
@@ -136,6 +118,24 @@ class CharacterTagsSpec(TagsSpec):
 
     kind: ClassVar[str] = "character-tags"
     unit: ClassVar[Unit] = "character"
+
+
+def other_scheme(labels: Sequence[str]) -> str | None:
+    """The scheme of labels that look like spans, if it is not IOB2: `"iob1"` or `"bioes"`.
+
+    Example:
+        >>> other_scheme(["O", "S-city", "B-name", "E-name"]), other_scheme(["O", "I-city"])
+        ('bioes', 'iob1')
+        >>> other_scheme(["O", "B-city", "I-city"]), other_scheme(["noun", "verb"])
+        (None, None)
+    """
+    parts = [label.partition("-") for label in labels if label != "O"]
+    prefixes = {prefix for prefix, _, kind in parts if kind}
+    if not parts or not all(kind for _, _, kind in parts) or not prefixes <= set("BIESUL"):
+        return None
+    if prefixes == {"I"}:
+        return "iob1"
+    return None if prefixes <= {"B", "I"} else "bioes"
 
 
 def check_iob2(tags: Sequence[str], unit: Unit = "word") -> None:
