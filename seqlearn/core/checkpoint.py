@@ -61,7 +61,10 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
                 _check_sums(file)
                 checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such checkpoint") from None
+        advice = " in this folder; expected what training or save_pretrained wrote"
+        raise FileNotFoundError(
+            f"{path}: there is no such checkpoint{advice * Path(path).is_dir()}"
+        ) from None
     except Exception as error:
         raise unreadable(path, error) from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:

@@ -206,7 +206,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         right = config["format"] == FORMAT and isinstance(config["class"], str)
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(
+            f"{path}: expected the JSON that seqlearn's save_pretrained writes, got one without "
+            f"{error}; load the folder of another library with that library"
+        ) from error
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: expected the JSON that save_pretrained writes, got something else "
             f"({type(error).__name__}: {error})"

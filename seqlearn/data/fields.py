@@ -318,6 +318,8 @@ def check_label(value: object) -> None:
     """
     if not isinstance(value, str) or not value:
         advice = "fill it in" if isinstance(value, str) else "convert it with str"
+        if isinstance(value, list | tuple | set):
+            advice = "LabelledText(…, label_delimiter=',') takes several labels"
         raise ValueError(
             f"expected a label (a string that is not empty), got {brief(value)}; {advice}"
         )

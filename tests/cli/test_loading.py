@@ -60,7 +60,10 @@ def test_nothing_of_this_name(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: .* in this folder; expected what"):
+        load_module(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    with pytest.raises(ValueError, match="one without 'format'; load the folder of another"):
         load_module(str(tmp_path))
     (tmp_path / "config.json").write_text('{"format": "other", "class": "x"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"format 'seqlearn\.pretrained/2', got 'other'"):

@@ -101,6 +101,11 @@ def test_bad_labels_are_named(rows: Any, options: dict[str, Any], message: str) 
         LabelledText(rows, label_delimiter=",", **options).spec  # noqa: B018
 
 
+def test_a_list_without_a_delimiter_is_refused_with_advice() -> None:
+    with pytest.raises(ValueError, match=r"row 0: .* got list .*label_delimiter=','\) takes seve"):
+        LabelledText([("a", ["x", "y"]), ("b", ["y"])]).spec  # noqa: B018
+
+
 def test_a_model_learns_predicts_and_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
