@@ -5,12 +5,19 @@
 PYTHON ?= python3
 JOBS ?= 2
 
+# The folder of `make docs-version`, such as 0.1, and another name for it, such as latest, to which
+# the root of the published site leads.
+DOCS_VERSION ?= dev
+DOCS_ALIAS ?=
+export DOCS_VERSION
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 DOCS := $(VENV)/.stamp-docs
+MIKE = PATH="$(CURDIR)/$(BIN):$$PATH" VERSION_PROVIDER=mike NO_MKDOCS_2_WARNING=1 mike --quiet
 
 # Each of the JOBS test processes uses one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -18,7 +25,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-all test-scalar test-portable coverage check format \
-	docs docs-quick docs-serve docs-check wheel clean-clones clean set-up
+	docs docs-quick docs-serve docs-check docs-version wheel clean-clones clean set-up
 
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1@\2/' | awk -F@ '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -73,8 +80,13 @@ docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of
 docs-serve: docs  ## Build the site and serve it on this machine
 	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000
 
-docs-check: docs  ## Build the site and check each page in Chromium (which must be installed)
+docs-check: docs  ## Build the site and check each page in Chromium (needs Chromium and npm)
 	$(BIN)/python docs/check_site.py
+
+docs-version: docs  ## Build the site and commit it to the branch gh-pages as DOCS_VERSION (dev)
+	$(MIKE) deploy --update-aliases --alias-type=redirect $(DOCS_VERSION) $(DOCS_ALIAS)
+	$(if $(DOCS_ALIAS),,git cat-file -e gh-pages:index.html 2>/dev/null ||) \
+		$(MIKE) set-default $(or $(DOCS_ALIAS),$(DOCS_VERSION))
 
 wheel: $(DEV)  ## Build the wheel into dist/ and import it in isolation
 	rm -rf dist

@@ -1,176 +1,210 @@
-"""Load every page of the built site in Chromium, wide and narrow, and report errors.
+"""Check every page of the built site in Chromium: light and wide, dark and narrow.
 
-Errors are console messages, exceptions, requests to other hosts, failed requests, pages wider than
-the window, and a search without results. Screenshots are written to `.cache/screenshots/`.
+    python docs/check_site.py [--site FOLDER] [--browser PATH] [PAGE ...]
 
-    python docs/check_site.py [PATH TO CHROMIUM]
+The site is served below a sub-path. Errors are messages on the console, exceptions, requests to
+other hosts or to missing files, dead links, pages wider than the window, what axe-core finds, pages
+that are too large or occupy the browser for too long, controls that the Tab key does not reach or
+whose focus is not visible, and searches that do not find their page. The viewer's own page, live
+pages with a loaded model, and a report of `seqlearn compare` are checked too. Screenshots are in
+`.cache/screenshots/`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import functools
-import http.server
-import itertools
+import argparse
 import json
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
-import threading
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from tornado.httpclient import AsyncHTTPClient
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from fetch_axe import axe
+from other_pages import write_other_pages
+from site_pages import dead_links, pages, prefix_of, served
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE, PICTURES = ROOT / "site", ROOT / ".cache" / "screenshots"
-WIDTHS = (1280, 390)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--remote-debugging-port=0",
-]
-SEARCH = """new Promise(done => {
+sys.path.insert(0, str(ROOT / "tests"))
+
+import chromium  # noqa: E402  (of the tests)
+
+PICTURES = ROOT / ".cache" / "screenshots"
+VIEWS = ((1280, "light"), (390, "dark"))
+LIMITS = {"index.html": 1_000_000}
+LIMIT = 2_000_000
+"""Bytes that a page may transfer, without compression; the home page and all others."""
+SECONDS = 2.0
+"""Seconds for which a page may occupy the browser's main thread until it is loaded and drawn."""
+SEARCHES = {
+    "colab": "tutorials_index/",
+    "onnx": "deployment/",
+    "export": "deployment/",
+    "fine-tune": "fine-tuning/",
+    "resume": "interruption/",
+    "multi gpu": "many_gpus/",
+    "wandb": "callbacks/",
+    "teacher forcing": "glossary/",
+    "KV cache": "decoding/",
+    "beam search": "decoding/",
+    "out of memory": "troubleshooting/",
+}
+"""What a reader searches for, and the page that must be among the first results."""
+FIRST_RESULTS = 5
+SEARCH = """(async words => {
     const field = document.querySelector("[data-md-component=search-query]")
-    document.querySelector("#__search").click()
-    field.focus(); field.value = "attention"
-    field.dispatchEvent(new Event("input", {bubbles: true}))
-    field.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}))
-    setTimeout(() => done(document.querySelectorAll(".md-search-result__item").length), 3000)
-})"""
+    const results = () => [...document.querySelectorAll(".md-search-result__item")]
+    const until = async isTrue => {
+        for (let i = 0; i < 400 && !isTrue(); i++) await new Promise(r => setTimeout(r, 50))
+    }
+    if (!document.querySelector("#__search").checked) document.querySelector("#__search").click()
+    const type = text => {
+        field.focus(); field.value = text
+        field.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}))
+    }
+    type(""); await until(() => !results().length)
+    type(words); await until(() => results().length)
+    return results().map(item => [item.querySelector("a").href,
+        [...item.querySelectorAll("a")].every(a => a.querySelector(".md-search-result__terms"))])
+})(WORDS)"""
+"""The results of a search: their addresses, and whether each section lacks a word."""
+AXE = """axe.run(document, {iframes: false, resultTypes: ["violations"]}).then(found =>
+    found.violations.flatMap(({id, help, nodes}) => nodes.slice(0, 3).map(node =>
+        `${id} (${help}), ${nodes.length} times: ${node.target.flat().join(" ")}: ` +
+        [...node.any, ...node.all, ...node.none].map(({message}) => message).join("; "))))"""
+CONTROLS = """
+    globalThis.controls = (root = document) => [...root.querySelectorAll("*")].flatMap(e => [
+        ...e.matches("a[href], button, select, input, summary, [tabindex='0']") && !e.disabled
+            && e.tabIndex >= 0 && e.checkVisibility({visibilityProperty: true}) ? [e] : [],
+        ...e.shadowRoot ? controls(e.shadowRoot) : []])
+    globalThis.nameOf = e =>
+        `${e.localName} ${e.getAttribute("aria-label") ?? e.textContent.trim()}`
+    globalThis.focused = () => {
+        let e = document.activeElement
+        while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+        const {outlineStyle, outlineWidth} = getComputedStyle(e)
+        return [nameOf(e), outlineStyle !== "none" && parseFloat(outlineWidth) > 0]
+    }"""
+LOAD = """(async () => {
+    document.querySelector("#load").click()
+    for (let i = 0; i < 1200 && !document.querySelector("#viewer .seqlearn-viewer"); i++)
+        await new Promise(r => setTimeout(r, 50))
+    document.querySelector("#heads").open = true
+    return !!document.querySelector("#viewer .seqlearn-viewer")
+})()"""
+"""Load the model of a live page, and open the list of its heads."""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves the site without logging requests."""
+class Checked(dict[str, list[str]]):
+    """The errors of each page, found in one tab."""
 
-    def log_message(self, *args: Any) -> None:
-        """Do not log."""
+    def __init__(self, page: chromium.Page) -> None:
+        super().__init__()
+        self.page, self.received = page, 0
+        page.listeners.append(self.hear)
+        page.call("Network.setCacheDisabled", cacheDisabled=True)
+        page.call("Performance.enable", timeDomain="threadTicks")
 
-
-class Page:
-    """One tab, controlled through the DevTools protocol."""
-
-    def __init__(self, connection: WebSocketClientConnection, host: str) -> None:
-        self.connection, self.host = connection, host
-        self.numbers = itertools.count(1)
-        self.wrong: set[str] = set()
-
-    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and return its result; check all events until then."""
-        number = next(self.numbers)
-        message = {"id": number, "method": method, "params": parameters}
-        await self.connection.write_message(json.dumps(message))
-        return await self.until(lambda message: message.get("id") == number)
-
-    async def until(self, wanted: Any) -> dict[str, Any]:
-        """Read messages until one satisfies `wanted`; return its result."""
-        while True:
-            text = await self.connection.read_message()
-            if text is None:
-                raise SystemExit("docs: Chromium closed the connection")
-            message = json.loads(text)
-            self.check_event(message.get("method"), message.get("params", {}))
-            if wanted(message):
-                return message.get("result", {})
-
-    def check_event(self, event: str | None, about: dict[str, Any]) -> None:
-        """Record an event that is an error."""
-        if event == "Runtime.exceptionThrown":
-            details = about["exceptionDetails"]
-            self.wrong.add(f"exception: {details.get('exception', {}).get('description', details)}")
-        elif event == "Runtime.consoleAPICalled":
-            self.wrong.add(f"console.{about['type']}: {[a.get('value') for a in about['args']]}")
-        elif event == "Log.entryAdded":
-            self.wrong.add(f"console: {about['entry']['text']} {about['entry'].get('url', '')}")
-        elif event == "Network.requestWillBeSent":
-            url = urlsplit(about["request"]["url"])
-            if url.scheme not in {"data", "blob"} and url.netloc != self.host:
-                self.wrong.add(f"request to another host: {url.geturl()}")
+    def hear(self, event: str, about: dict[str, Any]) -> None:
+        """Count the received bytes, and note what could not be loaded."""
+        if event == "Network.loadingFinished":
+            self.received += round(about["encodedDataLength"])
         elif event == "Network.loadingFailed" and not about.get("canceled"):
-            self.wrong.add(f"failed request: {about['errorText']}")
+            self.page.wrong.append(f"failed request: {about['errorText']}")
 
-    async def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
-        reply = await self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        return reply["result"].get("value")
+    def visit(self, name: str, address: str, view: tuple[int, str]) -> None:
+        """Load a page at a width in a mode, check it, and take a screenshot."""
+        page, (width, mode) = self.page, view
+        page.wrong, self.received = [], 0
+        page.open(address, width=width, dark=mode == "dark")
+        page.run("new Promise(done => setTimeout(done, 300))")
+        seconds, size, limit = self.busy(), self.received, LIMITS.get(name, LIMIT)
+        if size > limit:
+            page.wrong.append(f"transfers {size / 1e6:.2f} MB, more than {limit / 1e6:.2f} MB")
+        if seconds > SECONDS:
+            page.wrong.append(f"occupies the browser for {seconds:.1f} seconds")
+        print(f"{name} at {width}, {mode}: {size / 1e6:.2f} MB, {seconds:.2f} s", flush=True)
+        if page.run("!!document.querySelector('#load')") and not page.run(LOAD):
+            page.wrong.append("the model of the live page does not run")
+        if (wide := page.run("document.documentElement.scrollWidth")) > width:
+            page.wrong.append(f"{wide} pixels wide in a window of {width}")
+        page.run(f"{axe()}; 0")
+        page.wrong += [f"axe: {line}" for line in page.run(AXE)]
+        if page.run("!document.querySelector('.md-header')"):  # the theme's pages have many links
+            page.wrong += self.unreached()
+        stem = name.strip("/").removesuffix("index.html").rstrip("/").replace("/", "-")
+        page.picture(PICTURES / f"{stem.removesuffix('.html') or 'index'}-{width}.png")
+        self[f"{name} at {width}, {mode}"] = page.wrong
+        for error in sorted(set(page.wrong)):
+            print(f"    {error}", flush=True)
 
-    async def visit(self, path: str, width: int) -> None:
-        """Load a page at a width, measure it and take a screenshot."""
-        await self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width, height=900, deviceScaleFactor=1, mobile=width < 600,
-        )  # fmt: skip
-        await self.call("Page.navigate", url=f"http://{self.host}/{path}")
-        await self.until(lambda message: message.get("method") == "Page.loadEventFired")
-        await asyncio.sleep(0.3)
-        if (wide := await self.evaluate("document.documentElement.scrollWidth")) > width:
-            self.wrong.add(f"{wide} pixels wide in a window of {width}")
-        reply = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        name = (path.strip("/") or "index").replace("/", "-").removesuffix(".html")
-        (PICTURES / f"{name}-{width}.png").write_bytes(base64.b64decode(reply["data"]))
+    def busy(self) -> float:
+        """Seconds for which the main thread of the page worked, without waiting for a core."""
+        metrics = self.page.call("Performance.getMetrics")["metrics"]
+        return next(each["value"] for each in metrics if each["name"] == "TaskDuration")
+
+    def unreached(self) -> list[str]:
+        """The controls that the Tab key does not reach, or whose focus is not visible."""
+        self.page.run(f"{CONTROLS}; document.activeElement.blur()")
+        names = self.page.run("controls().map(nameOf)")
+        reached: dict[str, bool] = {}
+        for _ in range(len(names) + 2):
+            self.page.press("Tab")
+            name, is_seen = self.page.run("focused()")
+            reached[name] = is_seen
+        return [
+            f"{name!r} {'has no visible focus' if name in reached else 'is not reached by Tab'}"
+            for name in names
+            if not reached.get(name, False)
+        ]
+
+    def search(self, address: str) -> None:
+        """Search for what is in `SEARCHES`, with all of its words in one section of the page."""
+        self.page.wrong = self["search"] = []
+        self.page.open(address)
+        for words, wanted in SEARCHES.items():
+            found = self.page.run(SEARCH.replace("WORDS", json.dumps(words)))
+            links = [link.removeprefix(address) for link, is_partial in found if not is_partial]
+            if not any(link.startswith(wanted) for link in links[:FIRST_RESULTS]):
+                self.page.wrong.append(f"{words!r} finds {links[:FIRST_RESULTS]}, not {wanted}")
+                print(f"    search: {self.page.wrong[-1]}", flush=True)
 
 
-async def check(address: str, host: str) -> int:
-    """Load all pages, print all errors, and return the number of pages with errors."""
-    connection = await websocket_connect(address, max_message_size=1 << 28)
-    page, bad = Page(connection, host), 0
-    for domain in ("Page", "Runtime", "Network", "Log"):
-        await page.call(f"{domain}.enable")
-    paths = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
-    for path, width in itertools.product(paths, WIDTHS):
-        page.wrong.clear()
-        await page.visit(path.removesuffix("index.html"), width)
-        if path == "index.html" and width == max(WIDTHS) and not await page.evaluate(SEARCH):
-            page.wrong.add("the search for 'attention' has no results")
-        bad += bool(page.wrong)
-        for wrong in sorted(page.wrong):
-            print(f"{path} at {width}: {wrong}")
-    print(f"{len(paths)} pages at {WIDTHS} pixels: {bad} with errors; screenshots in {PICTURES}")
-    return bad
+def check(site: Path, only: list[str], browser: str | None) -> dict[str, list[str]]:
+    """The errors of each page."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, links in dead_links(site).items():
+        found[name] = [f"dead link: {link}" for link in links]
+        print(name, *found[name], sep="\n    ", flush=True)
+    with tempfile.TemporaryDirectory() as folder, chromium.page(browser) as page:
+        checked = Checked(page)
+        allowed = page.allowed
+        others = {path.name: path.as_uri() for path in write_other_pages(Path(folder))}
+        for name in only or [*pages(site), *others]:
+            with served(site, prefix_of(site, name)) as address:
+                page.allowed = (*allowed, address)
+                place = others.get(name, address + name.removesuffix("index.html"))
+                for view in VIEWS:
+                    checked.visit(name, place, view)
+                if name == "index.html":
+                    checked.search(address)
+        return found | checked
 
 
 def main() -> None:
-    """Serve the site, start Chromium, check all pages."""
-    names = [*sys.argv[1:], "chromium", "chromium-browser", "google-chrome"]
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None or not SITE.is_dir():
+    """Check the site and print all errors."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("only", nargs="*", metavar="PAGE", help="such as index.html")
+    parser.add_argument("--site", type=Path, default=ROOT / "site")
+    parser.add_argument("--browser", help="path of Chromium")
+    options = parser.parse_args()
+    if (options.browser or chromium.found()) is None or not options.site.is_dir():
         raise SystemExit("docs: expected Chromium, and the site that `make docs` builds")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    handler = functools.partial(Quiet, directory=SITE)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [browser, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")  # noqa: S603
-        try:
-            assert process.stderr is not None
-            line = next(line for line in process.stderr if "DevTools listening on" in line)
-            port = re.search(r":(\d+)/", line)
-            assert port is not None
-            bad = asyncio.run(_checked(port[1], f"127.0.0.1:{server.server_port}"))
-        finally:
-            process.terminate()
-            process.wait()
+    found = check(options.site, options.only, options.browser)
+    bad = sum(bool(errors) for errors in found.values())
+    print(f"{len(found)} checks, {bad} with errors; screenshots in {PICTURES}")
     raise SystemExit(bool(bad))
-
-
-async def _checked(port: str, host: str) -> int:
-    reply = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/json/list")
-    tab = next(tab for tab in json.loads(reply.body) if tab["type"] == "page")
-    return await check(tab["webSocketDebuggerUrl"], host)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Execute the tutorials and write each as a page: its text, its code, and its output.
 
-`tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md`, with its pictures next to it. A
-page is rendered again when the tutorial, the package or this file has changed; otherwise it is
-copied from `.cache/tutorials/`. An error in a cell fails the build. Standard error (warnings, log
-lines) is printed during the build and is not part of the page.
+`tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md`, with its pictures and a notebook
+next to it. A cell that draws a picture starts with a comment that says what is seen, for readers
+who do not see it: `# | fig-alt: …` (the form of Quarto). A page is rendered again when the
+tutorial, the package or this file has changed; otherwise it is copied from `.cache/tutorials/`. An
+error in a cell fails the build. Standard error (warnings, log lines) is printed during the build
+and is not part of the page.
 
     python docs/render_tutorials.py [--imports-only] [FOLDER OF TUTORIALS [FOLDER FOR PAGES]]
 
@@ -35,6 +37,7 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
+from notebooks import with_links, write_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "tutorials"
@@ -67,6 +70,10 @@ def main(
         else:
             shutil.copytree(_rendered(script), pages, dirs_exist_ok=True)
         shutil.copy(script, pages)
+        write_notebook(script, pages / f"{script.stem}.ipynb")
+        page = pages / f"{script.stem}.md"
+        text = with_links(page.read_text(encoding="utf-8"), script.stem)
+        page.write_text(text, encoding="utf-8")
 
 
 def _rendered(script: Path) -> Path:
@@ -106,7 +113,7 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the Python of this environment
     os.environ.pop("MPLBACKEND", None)
     parts: list[str] = []
-    heading, shown = script.stem, 0
+    shown = 0
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
         kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
         client = NotebookClient(
@@ -118,10 +125,10 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
             for index, cell in enumerate(notebook.cells[1:], 1):
                 if cell.cell_type == "markdown":
                     parts.append(cell.source)
-                    heading = (re.findall(r"^#+ (.*)", cell.source, re.MULTILINE) or [heading])[-1]
                 elif cell.cell_type == "code" and cell.source.strip():
                     _execute(client, cell, index, script, imports_only=imports_only)
-                    parts.append(f"```python\n{cell.source}\n```")
+                    alternative, code = figure_text(cell.source)
+                    parts.append(f"```python\n{code}\n```")
                     for text, picture in _outputs(cell.outputs):
                         if picture is None:
                             parts.append(f"```{{.text .output}}\n{text}\n```")
@@ -129,10 +136,15 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
                         if text == "html":  # embedded in the page
                             parts.append(picture.decode())
                             continue
+                        if not alternative:
+                            raise SystemExit(
+                                f"docs: {script}: expected the cell that draws a picture to start "
+                                f"with `# | fig-alt: …`, got `{code.splitlines()[0]}`"
+                            )
                         shown += 1
                         name = f"{script.stem}-{shown}.{text}"
                         (pictures / name).write_bytes(picture)
-                        parts.append(f"![{heading}: picture {shown}]({name})")
+                        parts.append(f"![{alternative}]({name})")
     how = (
         "of which only the imports were executed" if imports_only else "executed from top to bottom"
     )
@@ -144,6 +156,14 @@ def import_statements(source: str) -> str:
     """The import statements of a cell, including those in functions, in order."""
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
     return "\n".join(ast.unparse(node) for node in sorted(nodes, key=lambda node: node.lineno))
+
+
+def figure_text(source: str) -> tuple[str, str]:
+    """The alternative text of a cell's figures, "" if it has none, and the code without it."""
+    lines = source.splitlines()
+    count = next((i for i, line in enumerate(lines) if not line.startswith("# |")), len(lines))
+    text = " ".join(line.removeprefix("# |").strip() for line in lines[:count])
+    return text.removeprefix("fig-alt:").strip(), "\n".join(lines[count:])
 
 
 def _execute(

@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, spoken to through the DevTools protocol."""
+"""Headless Chromium for tests and docs/check_site.py, spoken to through the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -39,11 +39,15 @@ def found() -> str | None:
 
 
 class Page:
-    """One tab. `wrong` collects messages on the console, exceptions, and requests that leave."""
+    """One tab. `wrong` collects messages on the console, exceptions, and requests that leave.
+
+    Each of `listeners` is called with each event and what is known of it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, line: WebSocketClientConnection) -> None:
         self.loop, self.line, self.numbers = loop, line, itertools.count(1)
         self.wrong: list[str] = []
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         self.allowed = ("file:", "data:", "blob:", "about:")
         self.downloads = Path()
 
@@ -125,8 +129,12 @@ class Page:
         self.settle()
 
     def picture(self, path: Path) -> None:
-        """Take a picture of the whole page."""
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """Take a picture of the whole page, or of its upper part if it is longer than allowed."""
+        width, height = self.run(
+            "[innerWidth, Math.min(document.documentElement.scrollHeight, 16_000)]"
+        )
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(answer["data"]))
 
     async def _until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -139,6 +147,8 @@ class Page:
                 return message
 
     def _judge(self, event: str | None, about: dict[str, Any]) -> None:
+        for listener in self.listeners if event else []:
+            listener(event, about)
         if event == "Runtime.exceptionThrown":
             details = about["exceptionDetails"]
             self.wrong.append(f"exception: {details.get('exception', details)}")
@@ -155,9 +165,9 @@ class Page:
 
 
 @contextlib.contextmanager
-def page() -> Iterator[Page]:
+def page(browser: str | None = None) -> Iterator[Page]:
     """Start Chromium with an empty profile and one tab; it ends with the block."""
-    browser = found()
+    browser = browser or found()
     assert browser is not None
     loop = asyncio.new_event_loop()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -176,8 +186,7 @@ def page() -> Iterator[Page]:
                 "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(made.downloads)
             )
             yield made
-            made.line.close()
-            loop.run_until_complete(asyncio.sleep(0.05))
+            loop.run_until_complete(_disconnected(made))
         finally:
             process.terminate()
             process.wait()
@@ -191,3 +200,8 @@ async def _connected(loop: asyncio.AbstractEventLoop, port: str) -> Page:
     tab = next(tab for tab in json.loads(answer.body) if tab["type"] == "page")
     line = await websocket_connect(tab["webSocketDebuggerUrl"], max_message_size=1 << 28)
     return Page(loop, line)
+
+
+async def _disconnected(page: Page) -> None:
+    page.line.close()  # takes the running loop; without one, it would make its own
+    await asyncio.sleep(0.05)

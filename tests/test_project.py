@@ -355,11 +355,16 @@ def test_an_old_python_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_site_asks_no_other_host() -> None:
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    site = yaml.safe_load(text.replace("!ENV", ""))
     assert site["theme"]["font"] is False
-    assert "repo_url" not in site  # Material would ask its host for stars
+    # Material's own link to the repository asks its host for stars.
+    link = (ROOT / site["theme"]["custom_dir"] / "partials" / "source.html").read_text("utf-8")
+    assert "data-md-component" not in link
+    assert site["site_url"] == ["SITE_URL", ""], "no address is the project's own yet"
     assert "analytics" not in site.get("extra", {})
-    for path in [*site["extra_css"], *site["extra_javascript"]]:
+    pictures = [site["theme"]["logo"], site["theme"]["favicon"], "assets/card.png"]
+    for path in [*site["extra_css"], *site["extra_javascript"], *pictures]:
         assert (ROOT / "docs" / path).is_file()
 
 

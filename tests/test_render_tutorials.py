@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -22,16 +26,19 @@ math.nothing_of_this_name()
 # %%
 1 / 0
 """
+TUTORIALS = sorted((SCRIPT.parent.parent / "tutorials").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
-def rendering() -> ModuleType:
+def rendering() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("render_tutorials", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(SCRIPT.parent))
 
 
 def test_import_statements(rendering: ModuleType) -> None:
@@ -59,3 +66,66 @@ def test_a_missing_package_fails_the_build(rendering: ModuleType, tmp_path: Path
     (tmp_path / "one.py").write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit, match=r"code cell 1, .*No module named 'no_such_package'"):
         rendering.main(tmp_path, tmp_path / "pages", imports_only=True)
+
+
+def test_a_picture_has_an_alternative_text_which_is_no_part_of_the_code(
+    rendering: ModuleType,
+) -> None:
+    source = "# | fig-alt: Two lines,\n# |   which cross.\nplot()"
+    assert rendering.figure_text(source) == ("Two lines, which cross.", "plot()")
+    assert rendering.figure_text("plot()") == ("", "plot()")
+
+
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_code_fits_the_column_and_each_figure_is_described(
+    rendering: ModuleType, script: Path
+) -> None:
+    notebook = rendering.jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        text, code = rendering.figure_text(cell.source)
+        assert max(map(len, code.splitlines())) <= 80, code
+        draws = r"^(\w+\.plot\(|figure, .*= plt\.subplots|figure$|draw\()"
+        assert bool(re.search(draws, code, re.MULTILINE)) == bool(text), code
+
+
+def test_a_picture_without_an_alternative_text_fails_the_build(
+    rendering: ModuleType, tmp_path: Path
+) -> None:
+    script = tmp_path / "one.py"
+    picture = """SVG('<svg xmlns="http://www.w3.org/2000/svg"/>')"""
+    text = f"# %%\nfrom IPython.display import SVG\n\n{picture}\n"
+    script.write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"fig-alt: …`, got `from IPython"):
+        rendering.render(script, tmp_path)
+
+
+def test_a_notebook_installs_what_it_needs_and_links_to_the_site(
+    rendering: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "# %% [markdown]\n# # One\n#\n# [A](two.md) and [B](../guide.md#place)\n# %%\n1 + 1\n"
+    script, path = tmp_path / "one.py", tmp_path / "one.ipynb"
+    script.write_text(text, encoding="utf-8")
+
+    def cells() -> list[str]:
+        rendering.write_notebook(script, path)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return ["".join(cell["source"]) for cell in content["cells"]]
+
+    for name in ("REPO_URL", "SITE_URL", "DOCS_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    assert cells() == ["# One\n\nA and B", "1 + 1"]
+    page = rendering.with_links("# One\n\nText\n", "one")
+    assert page.startswith("# One\n\n[Download as a notebook](one.ipynb)")
+    assert "Colab" not in page
+
+    monkeypatch.setenv("REPO_URL", "https://github.com/someone/fork")
+    monkeypatch.setenv("SITE_URL", "https://someone.github.io/fork/")
+    monkeypatch.setenv("DOCS_VERSION", "0.1")
+    title, installation, _ = cells()
+    site = "https://someone.github.io/fork/0.1"
+    assert title == f"# One\n\n[A]({site}/tutorials/two/) and [B]({site}/guide/#place)"
+    assert "git+https://github.com/someone/fork" in installation
+    page = rendering.with_links("# One\n\nText\n", "one")
+    assert "/github/someone/fork/blob/gh-pages/0.1/tutorials/one.ipynb" in page

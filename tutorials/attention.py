@@ -42,7 +42,7 @@ data = sl.data.Dates("en", "de", batch_tokens=2048)
 
 
 def train(score):
-    """Train a model with one of the four scores; return it with its test metrics."""
+    """Train a model with one of the four scores; return it and its metrics."""
     L.seed_everything(0, verbose=False)
     model = sl.AttentionSeq2Seq(
         data.spec,
@@ -86,8 +86,11 @@ source_ids = torch.tensor(model.spec.source.encode([source]))
 decoder_input = torch.tensor([[START, *model.spec.target.encode([target])[0]]])
 with torch.no_grad():
     memory = model.encode(source_ids, torch.tensor([source_ids.shape[1]]))
-    states, _ = model.decoder.recurrence(model.target_embedding(decoder_input), memory)
-print("encoder states", tuple(memory.states.shape), " decoder states", tuple(states.shape))
+    states, _ = model.decoder.recurrence(
+        model.target_embedding(decoder_input), memory
+    )
+print("encoder states", tuple(memory.states.shape))
+print("decoder states", tuple(states.shape))
 
 # %% [markdown]
 # We compute one step by hand: the one that generates the first digit of the day. The source has a 2
@@ -120,13 +123,20 @@ print(*(f"{score:.1f}" for score in scores))
 weights = scores.exp() / scores.exp().sum()
 print(f"their sum: {weights.sum():.3f}")
 for weight, place in zip(*weights.topk(3), strict=True):
-    print(f"character {int(place):2} of the source, {source[place]!r}: {weight:6.1%}")
+    print(f"character {int(place):2}, {source[place]!r}: {weight:6.1%}")
 
 # %%
-figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4), sharex=True, layout="constrained")
+# | fig-alt: Two bar charts over the characters of the source: above the score of each encoder
+# |   state, below its weight after the softmax, which is near zero for almost all characters and
+# |   large for a few.
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(8, 4), sharex=True, layout="constrained"
+)
 above.bar(range(len(scores)), scores)
 above.axhline(0, color="0.5", linewidth=0.8)
-above.set(ylabel="score", title=f"generates {target[step]!r} after {target[:step]!r}")
+above.set(
+    ylabel="score", title=f"generates {target[step]!r} after {target[:step]!r}"
+)
 below.bar(range(len(weights)), weights)
 below.set(ylabel="weight", xlabel="character of the source", ylim=(0, 1))
 _ = below.set_xticks(range(len(source)), source.replace(" ", "␣"))
@@ -140,14 +150,26 @@ _ = below.set_xticks(range(len(source)), source.replace(" ", "␣"))
 # %%
 weighted = weights[:, None] * h
 context = weighted.sum(0)
-print("weighted states", tuple(weighted.shape), " context", tuple(context.shape))
+print("weighted states", tuple(weighted.shape))
+print("context", tuple(context.shape))
 
 # %%
+# | fig-alt: Three heat maps: the encoder states, one column for each character; the same
+# |   multiplied by their weights, where few columns are left; and the sum of the columns, a single
+# |   vector.
 figure, axes = plt.subplots(
-    1, 3, figsize=(9, 4), sharey=True, layout="constrained", width_ratios=(10, 10, 1)
+    1,
+    3,
+    figsize=(9, 4),
+    sharey=True,
+    layout="constrained",
+    width_ratios=(10, 10, 1),
 )
 for panel, picture, title in zip(
-    axes, (h, weighted, context[:, None].T), ("states", "× weights", "sum"), strict=True
+    axes,
+    (h, weighted, context[:, None].T),
+    ("states", "× weights", "sum"),
+    strict=True,
 ):
     image = panel.imshow(picture.T, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     panel.set(title=title, xticks=[])
@@ -167,11 +189,15 @@ _ = figure.colorbar(image, ax=axes, label="value")
 # %%
 with torch.no_grad():
     both = torch.cat([context, s])
-    output = torch.tanh(layer.feedforward.weight @ both + layer.feedforward.bias)
+    output = torch.tanh(
+        layer.feedforward.weight @ both + layer.feedforward.bias
+    )
     logits = model.head.weight @ output + model.head.bias
     probabilities = logits.exp() / logits.exp().sum()
 best = probabilities.topk(4)
-for token, probability in zip(model.spec.target.tokens(best.indices), best.values, strict=True):
+for token, probability in zip(
+    model.spec.target.tokens(best.indices), best.values, strict=True
+):
     print(f"{token!r:8} {probability:7.2%}")
 
 # %% [markdown]
@@ -197,9 +223,14 @@ with sl.record(model) as recording:
     model.generate([source])
 name = "decoder.attentional_hidden.attention"
 print(name, tuple(recording.attention[name].shape))
-print("equal:", torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5))
+print(
+    "equal:",
+    torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5),
+)
 
 # %%
+# | fig-alt: Heat map of the attention weights: one row for each generated character, one column
+# |   for each character of the source.
 recording.plot(name)
 
 # %% [markdown]
@@ -241,7 +272,8 @@ def greedy(memory):
     return model.spec.target.decode([tokens])[0]
 
 
-one, other = encode("Sunday, November 22, 2026"), encode("Monday, February 15, 2027")
+one = encode("Sunday, November 22, 2026")
+other = encode("Monday, February 15, 2027")
 day = [source.index("22"), source.index("22") + 1]
 patched = one.states.clone()
 patched[:, day] = encode("Sunday, November 15, 2026").states[:, day]
@@ -267,7 +299,9 @@ print("all states            ", greedy(other._replace(pooled=one.pooled)))
 BY_HAND = {
     "dot": lambda s, h_i, _: s @ h_i,
     "general": lambda s, h_i, a: s @ (a.key.weight @ h_i),
-    "additive": lambda s, h_i, a: a.v @ torch.tanh(a.query.weight @ s + a.key.weight @ h_i),
+    "additive": lambda s, h_i, a: (
+        a.v @ torch.tanh(a.query.weight @ s + a.key.weight @ h_i)
+    ),
     "scaled_dot": lambda s, h_i, _: s @ h_i / math.sqrt(len(s)),
 }
 
@@ -276,7 +310,8 @@ BY_HAND = {
 def is_equal(score, model):
     """Compare the scores of a model with the line above."""
     attention = model.decoder.attentional_hidden.attention
-    by_model = attention.scores(states, attention.project_keys(memory.states))[0, step]
+    keys = attention.project_keys(memory.states)
+    by_model = attention.scores(states, keys)[0, step]
     by_hand = torch.stack([BY_HAND[score](s, h_i, attention) for h_i in h])
     return torch.allclose(by_model, by_hand, atol=1e-4)
 
@@ -289,8 +324,9 @@ trained = {"general": (model, figures)}
 for score in ("dot", "additive", "scaled_dot"):
     trained[score] = train(score)
 for score, (model, figures) in trained.items():
+    count = sum(p.numel() for p in model.parameters())
     print(
-        f"{score:10}  {sum(p.numel() for p in model.parameters()):,} parameters,"
+        f"{score:10}  {count:,} parameters,"
         f"  exact match {figures['test/exact_match']:6.1%},"
         f"  equal to the line above: {is_equal(score, model)}"
     )
@@ -300,17 +336,25 @@ for score, (model, figures) in trained.items():
 # attention differs:
 
 # %%
+# | fig-alt: Four heat maps of attention weights for the same date, one for each score: general,
+# |   dot, additive and scaled dot. Rows are generated characters, columns characters of the source.
 figure, axes = plt.subplots(2, 2, figsize=(8, 7.4), layout="constrained")
 for panel, (score, (model, _)) in zip(axes.flat, trained.items(), strict=True):
     with sl.record(model) as recording:
         model.generate([source])
-    image = panel.imshow(recording.attention[name][0, 0], cmap="magma_r", vmin=0, vmax=1)
+    image = panel.imshow(
+        recording.attention[name][0, 0], cmap="magma_r", vmin=0, vmax=1
+    )
     output_tokens, source_tokens = recording.labels(name)
     panel.set_xticks(
-        range(len(source_tokens)), [c.replace(" ", "␣") for c in source_tokens], fontsize=6
+        range(len(source_tokens)),
+        [c.replace(" ", "␣") for c in source_tokens],
+        fontsize=6,
     )
     panel.set_yticks(
-        range(len(output_tokens)), [c.replace(" ", "␣") for c in output_tokens], fontsize=6
+        range(len(output_tokens)),
+        [c.replace(" ", "␣") for c in output_tokens],
+        fontsize=6,
     )
     panel.set(title=score, xlabel="source", ylabel="generated")
 _ = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)

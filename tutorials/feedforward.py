@@ -54,7 +54,9 @@ for text, language in examples[:3]:
 # to one vector $x$, and applies a hidden layer, $\tanh(H x + d)$. Computed by hand:
 
 # %%
-model = sl.FeedForward(data.spec, window=16, d_model=32, overflow="truncate").eval()
+model = sl.FeedForward(
+    data.spec, window=16, d_model=32, overflow="truncate"
+).eval()
 text = examples[0][0]
 ids = torch.tensor(data.spec.source.encode([text]))
 embedded = model.source_embedding(ids)  # batch time d_model
@@ -62,7 +64,12 @@ embedded = model.source_embedding(ids)  # batch time d_model
 _, hidden_layer, *_ = model.encoder.hidden
 side_by_side = (embedded * model.d_model**0.5).flatten(1)
 by_hand = torch.tanh(hidden_layer(side_by_side))
-print("embedded", tuple(embedded.shape), " side by side", tuple(side_by_side.shape))
+print(
+    "embedded",
+    tuple(embedded.shape),
+    " side by side",
+    tuple(side_by_side.shape),
+)
 
 real = torch.ones_like(ids, dtype=torch.bool)
 pooled = model.encoder(embedded, real).pooled
@@ -76,7 +83,8 @@ print("equal to the encoder:", torch.allclose(by_hand, pooled, atol=1e-6))
 # %%
 for window in (16, 32, 64, 1024):
     encoder = sl.FeedForward(data.spec, window=window, d_model=32).encoder
-    print(f"window {window:5}: {sum(p.numel() for p in encoder.parameters()):9,} parameters")
+    count = sum(p.numel() for p in encoder.parameters())
+    print(f"window {window:5}: {count:9,} parameters")
 
 # %% [markdown]
 # ## Texts longer than the window
@@ -124,12 +132,15 @@ print("another word in the window same bits:", torch.equal(cut, inside))
 # there.
 
 # %%
+# | fig-alt: Bar chart of the size of the gradient at each word of a text. In the shaded part,
+# |   outside the window, all bars are zero.
 ids = torch.tensor(data.spec.source.encode([long_text]))
 embedded = model.source_embedding(ids).detach().requires_grad_()
 pooled = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
 (gradient,) = torch.autograd.grad(pooled.sum(), embedded)
 sizes = gradient[0].norm(dim=-1)
-print("positions with a gradient of exactly zero:", int((sizes == 0).sum()), "of", len(sizes))
+zeros = int((sizes == 0).sum())
+print("positions with a gradient of exactly zero:", zeros, "of", len(sizes))
 
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 axes.bar(range(len(sizes)), sizes)
@@ -147,7 +158,7 @@ _ = axes.legend()
 
 # %%
 def trained(model, data, epochs=3):
-    """Train a model for a few epochs, and measure its accuracy on the test split."""
+    """Train a model for a few epochs; return its accuracy on the test split."""
     trainer = L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -163,17 +174,31 @@ def trained(model, data, epochs=3):
 
 
 recipe = sl.Recipe(lr=3e-3, warmup_steps=20, schedule="cosine")
-settings = {"d_model": 64, "dropout": 0.0, "overflow": "truncate", "recipe": recipe}
+settings = {
+    "d_model": 64,
+    "dropout": 0.0,
+    "overflow": "truncate",
+    "recipe": recipe,
+}
 accuracy = {}
 for distance in (2, 4, 8, 11, 12, 13, 14, 16, 24):
     data = sl.data.Recall(distance, batch_tokens=64 * (distance + 12))
-    accuracy[distance] = trained(sl.FeedForward(data.spec, window=16, **settings), data)
+    accuracy[distance] = trained(
+        sl.FeedForward(data.spec, window=16, **settings), data
+    )
     print(f"distance {distance:3}: {accuracy[distance]:6.1%}")
 
 # %%
+# | fig-alt: Accuracy by distance for a window of 16 words, with the end of the window and the
+# |   level of chance as lines. The accuracy falls to chance at the end of the window.
 chance = 1 / len(data.spec.target.labels)
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-axes.plot(list(accuracy), list(accuracy.values()), "o-", label="FeedForward, window 16")
+axes.plot(
+    list(accuracy),
+    list(accuracy.values()),
+    "o-",
+    label="FeedForward, window 16",
+)
 axes.axvline(12.5, color="0.6", linestyle=":", label="end of the window")
 axes.axhline(chance, color="0.6", linestyle="--", label="chance")
 axes.set(xlabel="distance (filler words)", ylabel="accuracy", ylim=(0, 1.05))
@@ -210,7 +235,10 @@ for distance in (4, 5, 6, 8):
         prediction == language
         for prediction, (_, language) in zip(predictions, examples, strict=True)
     )
-    print(f"trained at distance 4, tested at distance {distance}: {right / len(examples):6.1%}")
+    print(
+        f"trained at distance 4, tested at distance {distance}: "
+        f"{right / len(examples):6.1%}"
+    )
 
 # %% [markdown]
 # All these words are well inside a window of 32, and still the network guesses. A person who knows

@@ -44,7 +44,9 @@ _ = L.seed_everything(0, verbose=False)
 # %%
 data = sl.data.Dates("en", "de", batch_tokens=2048)
 model = sl.AttentionSeq2Seq(
-    data.spec, d_model=96, recipe=sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine")
+    data.spec,
+    d_model=96,
+    recipe=sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine"),
 )
 logs = tempfile.TemporaryDirectory()
 trainer = L.Trainer(
@@ -70,7 +72,11 @@ for path in sorted(Path(logs.name).rglob("*.*")):
 # The output of `SampleLogger` after the last epoch:
 
 # %%
-samples = sorted(path for path in Path(logs.name).rglob("*") if path.suffix in (".md", ".txt"))
+samples = sorted(
+    path
+    for path in Path(logs.name).rglob("*")
+    if path.suffix in (".md", ".txt")
+)
 print(samples[-1].read_text(encoding="utf-8"))
 
 # %% [markdown]
@@ -88,6 +94,8 @@ for kind in ("attention", "states", "gates"):
     print(kind, list(getattr(recording, kind)))
 
 # %%
+# | fig-alt: Heat map of the attention weights: one row for each generated character, one column
+# |   for each character of the source.
 recording.plot("decoder.attentional_hidden.attention")
 
 # %% [markdown]
@@ -99,10 +107,14 @@ layer = "decoder.recurrence.layers.0"
 gates, states = recording.gates[layer], recording.states[layer]
 print(", ".join(f"{name} {tuple(gate.shape)}" for name, gate in gates.items()))
 steps = recording.mask("target")
-difference = (gates["output"] * gates["cell"].tanh() - states)[steps].abs().max()
+difference = (
+    (gates["output"] * gates["cell"].tanh() - states)[steps].abs().max()
+)
 print(f"maximum difference from the states: {difference:.0e}")
 
 # %%
+# | fig-alt: Heat maps of the gates of one LSTM layer: one column for each step, one row for each
+# |   unit.
 recording.plot(layer)
 
 # %% [markdown]
@@ -116,10 +128,13 @@ recording.plot(layer)
 name = "decoder.attentional_hidden.attention"
 weights = recording.attention[name]
 (nats,) = head_entropy(weights, recording.queries(name)).tolist()
-print(f"entropy {nats:.2f} nats: equal to uniform attention over {2.718**nats:.1f} characters")
+print(
+    f"entropy {nats:.2f} nats: equal to uniform attention over "
+    f"{2.718**nats:.1f} characters"
+)
 for gate in ("input", "forget", "output"):
     closed, opened = gate_saturation(gates[gate], steps)
-    print(f"{gate:7} closed {closed.mean():5.1%} of the time, open {opened.mean():5.1%}")
+    print(f"{gate:7} closed {closed.mean():5.1%}, open {opened.mean():5.1%}")
 
 on_month = next_to_month = 0
 keys = hard_alignment(weights)[:, 0]
@@ -130,7 +145,10 @@ for row, (date, output) in enumerate(zip(dates, outputs, strict=True)):
     key = int(keys[row, step])
     on_month += key in month
     next_to_month += key in (month.start - 1, month.stop)
-print(f"first letter of the month: attention on the month {on_month / len(dates):.0%},")
+print(
+    "first letter of the month: "
+    f"attention on the month {on_month / len(dates):.0%},"
+)
 print(f"on the character next to it {next_to_month / len(dates):.0%}")
 
 # %% [markdown]

@@ -48,7 +48,7 @@ inputs = torch.randn(1, 5, 8)  # batch time width
 
 
 def sums(layer, x, h):
-    """The contributions of input and previous state to all gates: W x + b, U h + b'."""
+    """What input and previous state add to all gates: W x + b, U h + b'."""
     w, u, b, b_state = layer.kernel.parameters()
     return x @ w.T + b, h @ u.T + b_state
 
@@ -58,7 +58,10 @@ hidden = cell = torch.zeros(1, 8)
 for t in range(5):
     step = lstm_step(*sums(lstm, inputs[:, t], hidden), cell)
     hidden, cell = step.hidden, step.cell
-    print("forget gate", [round(value, 2) for value in step.forget[0, :6].tolist()])
+    print(
+        "forget gate",
+        [round(value, 2) for value in step.forget[0, :6].tolist()],
+    )
 
 _, (last_hidden, last_cell) = lstm(inputs)
 print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
@@ -88,13 +91,16 @@ print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
 # (Jozefowicz et al. 2015).
 
 # %%
+# | fig-alt: Size of the gradient by distance from the last state, on a logarithmic axis, for
+# |   untrained layers: RNN, GRU, LSTM, and LSTMs with a forget bias of 0 and of 3.
 length, width = 100, 64
 inputs = torch.randn(32, length, width, dtype=torch.float64, requires_grad=True)
 direction = torch.randn(width, dtype=torch.float64)
 kinds = {"rnn": RNNLayer, "gru": GRULayer, "lstm": LSTMLayer}
 layers = {name: kind(width, width).double() for name, kind in kinds.items()}
 for bias in (0, 3):
-    layer = layers[f"lstm, forget bias {bias}"] = LSTMLayer(width, width).double()
+    layer = LSTMLayer(width, width).double()
+    layers[f"lstm, forget bias {bias}"] = layer
     torch.nn.init.constant_(layer.kernel.bias_ih_l0[width : 2 * width], bias)
 
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
@@ -102,9 +108,13 @@ for name, layer in layers.items():
     _, (last, *_) = layer(inputs)
     (gradient,) = torch.autograd.grad((last @ direction).sum(), inputs)
     sizes = gradient.norm(dim=-1).mean(0).flip(0)  # the last input first
-    print(f"{name:20} 10 steps back {sizes[10]:.0e}, 50 steps back {sizes[50]:.0e}")
+    print(f"{name:20} 10 steps back {sizes[10]:.0e}, 50 back {sizes[50]:.0e}")
     axes.plot(sizes, "--" if "bias" in name else "-", label=name)
-axes.set(yscale="log", xlabel="distance from the last state (steps)", ylabel="size of the gradient")
+axes.set(
+    yscale="log",
+    xlabel="distance from the last state (steps)",
+    ylabel="size of the gradient",
+)
 _ = axes.legend()
 
 # %% [markdown]
@@ -145,29 +155,47 @@ def accuracy(model, distance):
     examples = sl.data.Recall(distance, held_out_examples=200).examples("test")
     texts, languages = zip(*examples, strict=True)
     predictions, _ = model.classify(texts)
-    return sum(a == b for a, b in zip(predictions, languages, strict=True)) / len(texts)
+    right = sum(a == b for a, b in zip(predictions, languages, strict=True))
+    return right / len(texts)
 
 
 def draw(curves, title):
     """Plot accuracy by distance, with the distances equally spaced."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for name, curve in curves.items():
-        axes.plot([str(distance) for distance in curve], list(curve.values()), "o-", label=name)
+        axes.plot(
+            [str(distance) for distance in curve],
+            list(curve.values()),
+            "o-",
+            label=name,
+        )
     axes.axhline(0.1, color="0.6", linestyle="--", label="chance")
-    axes.set(xlabel="distance (filler words)", ylabel="accuracy", ylim=(0, 1.05), title=title)
+    axes.set(
+        xlabel="distance (filler words)",
+        ylabel="accuracy",
+        ylim=(0, 1.05),
+        title=title,
+    )
     figure.legend(loc="outside right upper")
 
 
 # %%
+# | fig-alt: Accuracy by the number of filler words, for RNN, GRU and LSTM, each trained for one
+# |   distance at a time, with the level of chance.
 architectures = {"RNN": sl.RNN, "GRU": sl.GRU, "LSTM": sl.LSTM}
 curves = {}
 for name, architecture in architectures.items():
     curves[name] = {}
     for distance in (5, 10, 20, 30):
-        data = sl.data.Recall(distance, held_out_examples=200, batch_tokens=64 * (distance + 12))
+        data = sl.data.Recall(
+            distance, held_out_examples=200, batch_tokens=64 * (distance + 12)
+        )
         model = trained(architecture(data.spec, **settings), data)
         curves[name][distance] = accuracy(model, distance)
-    print(f"{name:5}", *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()))
+    print(
+        f"{name:5}",
+        *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()),
+    )
 draw(curves, "trained for each distance")
 
 # %% [markdown]
@@ -188,8 +216,12 @@ class Recalls(sl.data.SequenceDataModule):
     """`Recall` at several distances."""
 
     def __init__(self, distances, texts_each):
-        super().__init__(sl.data.Text("word"), sl.data.Classes(), batch_tokens=2048)
-        self.parts = [sl.data.Recall(d, train_examples=texts_each) for d in distances]
+        super().__init__(
+            sl.data.Text("word"), sl.data.Classes(), batch_tokens=2048
+        )
+        self.parts = [
+            sl.data.Recall(d, train_examples=texts_each) for d in distances
+        ]
 
     def examples(self, split):
         for part in self.parts:
@@ -198,7 +230,10 @@ class Recalls(sl.data.SequenceDataModule):
 
 def curve_of(model):
     """Accuracy by distance."""
-    return {distance: accuracy(model, distance) for distance in (0, 1, 10, 30, 100, 300, 1000)}
+    return {
+        distance: accuracy(model, distance)
+        for distance in (0, 1, 10, 30, 100, 300, 1000)
+    }
 
 
 data = Recalls((0, 10, 20, 30), texts_each=2_000)
@@ -206,7 +241,10 @@ models, curves = {}, {}
 for name, architecture in architectures.items():
     models[name] = trained(architecture(data.spec, **settings), data)
     curves[name] = curve_of(models[name])
-    print(f"{name:5}", *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()))
+    print(
+        f"{name:5}",
+        *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()),
+    )
 
 # %% [markdown]
 # GRU and LSTM now remember over many times the distances of the training, at least a hundred words.
@@ -218,8 +256,13 @@ for name, architecture in architectures.items():
 # epochs:
 
 # %%
+# | fig-alt: Accuracy by the number of filler words, from 0 to 1,000, for RNN, GRU and LSTM
+# |   trained at several distances together, and for an RNN trained with distances that grow in
+# |   small steps.
 data = Recalls((0, 1, 2, 3, 5, 8, 13, 21, 34), texts_each=1_000)
-curves["RNN, small steps"] = curve_of(trained(sl.RNN(data.spec, **settings), data, epochs=8))
+curves["RNN, small steps"] = curve_of(
+    trained(sl.RNN(data.spec, **settings), data, epochs=8)
+)
 share = curves["RNN, small steps"]
 print("RNN, small steps", *(f"{d} words: {share[d]:.1%}  " for d in share))
 draw(curves, "trained at several distances")
@@ -237,20 +280,31 @@ draw(curves, "trained at several distances")
 # curve is relative to its last word.
 
 # %%
+# | fig-alt: Size of the gradient, relative to the last word, by the number of words before it, on
+# |   a logarithmic axis, for RNN, GRU and LSTM. A line marks the country, 53 words before the last
+# |   one.
 examples = list(sl.data.Recall(50).examples("test"))[:64]
-ids = torch.tensor(models["LSTM"].spec.source.encode([text for text, _ in examples]))
+ids = torch.tensor(
+    models["LSTM"].spec.source.encode([text for text, _ in examples])
+)
 real = torch.ones_like(ids, dtype=torch.bool)
-place = ids.shape[1] - 1 - torch.arange(ids.shape[1])  # words before the last one
+# Words before the last one
+place = ids.shape[1] - 1 - torch.arange(ids.shape[1])
 
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 for name, model in models.items():
     embedded = model.source_embedding(ids).detach().requires_grad_()
-    log_probabilities = model.head(model.encoder(embedded, real).pooled).log_softmax(-1)
-    (gradient,) = torch.autograd.grad(log_probabilities.amax(-1).sum(), embedded)
+    logits = model.head(model.encoder(embedded, real).pooled)
+    best = logits.log_softmax(-1).amax(-1)
+    (gradient,) = torch.autograd.grad(best.sum(), embedded)
     sizes = gradient.norm(dim=-1).mean(0)
     axes.plot(place, sizes / sizes[-1], label=name)
 axes.axvline(53, color="0.6", linestyle=":", label="the country")
-axes.set(yscale="log", xlabel="words before the last one", ylabel="size of the gradient, relative")
+axes.set(
+    yscale="log",
+    xlabel="words before the last one",
+    ylabel="size of the gradient, relative",
+)
 axes.invert_xaxis()
 _ = axes.legend()
 
@@ -263,16 +317,18 @@ _ = axes.legend()
 # texts and cells.
 
 # %%
+# | fig-alt: Means of the forget gate and of the input gate at each word of a text: four filler
+# |   words, "I grew up in COUNTRY", and seven filler words.
 lstm = models["LSTM"].encoder.layers[0]
 with torch.no_grad():
     x = models["LSTM"].source_embedding(ids) * models["LSTM"].d_model ** 0.5
     hidden, _ = lstm(x)
-    before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], 1)  # h at t - 1
+    # h at t - 1
+    before = torch.cat([torch.zeros_like(hidden[:, :1]), hidden[:, :-1]], 1)
     step = lstm_step(*sums(lstm, x, before), torch.zeros_like(hidden))
 forget_gate, input_gate = step.forget.mean((0, 2)), step.input.mean((0, 2))
 
-words = ["filler", "filler", "filler", "filler", "I", "grew", "up", "in", "COUNTRY"]
-words += ["filler"] * 7
+words = [*["filler"] * 4, "I", "grew", "up", "in", "COUNTRY", *["filler"] * 7]
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 axes.plot(forget_gate[: len(words)], "o-", label="forget gate")
 axes.plot(input_gate[: len(words)], "o-", label="input gate")
@@ -281,7 +337,10 @@ axes.set(ylabel="mean of the gate", ylim=(0, 1))
 _ = axes.legend()
 open_cells = (step.forget[:, 9:59] > 0.95).float().mean()
 filler = forget_gate[9:59].mean()
-print(f"forget gate over the filler words: mean {filler:.2f}; above 0.95: {open_cells:.0%}")
+print(
+    f"forget gate over the filler words: mean {filler:.2f}; "
+    f"above 0.95: {open_cells:.0%}"
+)
 
 # %% [markdown]
 # At "grew up in" the model lowers the forget gate, which clears the cells. At the country it opens

@@ -51,7 +51,10 @@ inputs = torch.randn(1, 5, 8)  # batch time width
 state = torch.zeros(1, 8)
 for t in range(5):
     state = rnn_step(inputs[:, t] @ W.T + b, state @ U.T + b_state).hidden
-    print(f"h_{t + 1} begins with", [round(value, 2) for value in state[0, :4].tolist()])
+    print(
+        f"h_{t + 1} begins with",
+        [round(value, 2) for value in state[0, :4].tolist()],
+    )
 
 states, (last,) = layer(inputs)
 print("equal to the layer:", torch.allclose(state, last, atol=1e-6))
@@ -81,7 +84,10 @@ for length in (1, 10, 1000):
 
 # %%
 tasks = ("sequence-to-vector", "vector-to-sequence", "sequence-to-sequence")
-data = {task: sl.data.Dates("en", "de", task=task, batch_tokens=4096) for task in tasks}
+data = {
+    task: sl.data.Dates("en", "de", task=task, batch_tokens=4096)
+    for task in tasks
+}
 for task in tasks:
     source, target = next(iter(data[task].examples("test")))
     source = source if isinstance(source, str) else f"{len(source)} numbers"
@@ -109,18 +115,26 @@ recipe = sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine")
 settings = {"d_model": 64, "dropout": 0.0, "recipe": recipe}
 models = {}
 for task, epochs in zip(tasks, (4, 2, 2), strict=True):
-    models[task] = trained(sl.RNN(data[task].spec, **settings), data[task], epochs)
+    models[task] = trained(
+        sl.RNN(data[task].spec, **settings), data[task], epochs
+    )
 
 # %% [markdown]
 # The language is recognized after a short training, because every part of the text shows it:
 
 # %%
-texts, languages = zip(*data["sequence-to-vector"].examples("test"), strict=True)
+texts, languages = zip(
+    *data["sequence-to-vector"].examples("test"), strict=True
+)
 predictions, _ = models["sequence-to-vector"].classify(texts)
 right = sum(
-    prediction == language for prediction, language in zip(predictions, languages, strict=True)
+    prediction == language
+    for prediction, language in zip(predictions, languages, strict=True)
 )
-print(f"languages recognized: {right / len(texts):.1%} (chance: one in {len(set(languages))})")
+print(
+    f"languages recognized: {right / len(texts):.1%} "
+    f"(chance: one in {len(set(languages))})"
+)
 
 # %% [markdown]
 # The generated texts look like dates. Are they the right ones?
@@ -131,7 +145,8 @@ for task in tasks[1:]:
     sources, targets = zip(*data[task].examples("test"), strict=True)
     generated[task] = models[task].generate(sources)
     print(task)
-    for target, prediction in list(zip(targets, generated[task], strict=True))[:3]:
+    pairs = list(zip(targets, generated[task], strict=True))
+    for target, prediction in pairs[:3]:
         print(f"    {prediction:30} target: {target}")
 
 # %% [markdown]
@@ -154,18 +169,28 @@ recording
 # source. *Guess* is the accuracy of always predicting the most frequent value.
 
 # %%
-both_ways = sl.RNN(data["sequence-to-sequence"].spec, bidirectional=True, **settings)
+# | fig-alt: Bar chart of the accuracy of weekday, day, month and year for three tasks, with the
+# |   accuracy of always guessing the most frequent value as dashed lines.
+both_ways = sl.RNN(
+    data["sequence-to-sequence"].spec, bidirectional=True, **settings
+)
 models["both ways"] = trained(both_ways, data["sequence-to-sequence"], epochs=2)
 generated["both ways"] = both_ways.generate(sources)
 
 parts = ["weekday", "day", "month", "year"]
-columns = list(zip(*(target.split() for target in targets), strict=True))  # one for each part
-guess = [Counter(column).most_common(1)[0][1] / len(targets) for column in columns]
+# One column for each part
+columns = list(zip(*(target.split() for target in targets), strict=True))
+guess = [
+    Counter(column).most_common(1)[0][1] / len(targets) for column in columns
+]
 
 
 def accuracy_by_part(predictions):
     """Of each part, and of whole dates, the share that is right."""
-    rows = [(a.split() + [""] * 4, t.split()) for a, t in zip(predictions, targets, strict=True)]
+    rows = [
+        (a.split() + [""] * 4, t.split())
+        for a, t in zip(predictions, targets, strict=True)
+    ]
     right = [sum(a[i] == t[i] for a, t in rows) / len(rows) for i in range(4)]
     return right, sum(a[:4] == t for a, t in rows) / len(rows)
 
@@ -178,7 +203,9 @@ for offset, (name, predictions) in enumerate(generated.items(), -1):
     axes.bar([i + 0.27 * offset for i in range(4)], right, 0.25, label=name)
 print(f"{'guess':20}", *(f"{share:9.1%}" for share in guess))
 for i, share in enumerate(guess):
-    axes.hlines(share, i - 0.42, i + 0.42, "black", "dashed", label="" if i else "guess")
+    axes.hlines(
+        share, i - 0.42, i + 0.42, "black", "dashed", label="" if i else "guess"
+    )
 axes.set_xticks(range(4), parts)
 axes.set(ylabel="accuracy", ylim=(0, 1.05))
 _ = axes.legend()
@@ -202,6 +229,8 @@ _ = axes.legend()
 # lengths; we also scale it up and down.
 
 # %%
+# | fig-alt: Size of the gradient by distance from the last state, on a logarithmic axis, for U
+# |   scaled by 0.5, 1, 2 and 4.
 length, width = 60, 64
 inputs = torch.randn(32, length, width, dtype=torch.float64, requires_grad=True)
 direction = torch.randn(width, dtype=torch.float64)
@@ -214,9 +243,13 @@ for factor in (0.5, 1, 2, 4):
     _, (last,) = layer(inputs)
     (gradient,) = torch.autograd.grad((last @ direction).sum(), inputs)
     sizes = gradient.norm(dim=-1).mean(0).flip(0)  # the last input first
-    print(f"U × {factor:3}: 10 steps back {sizes[10]:.0e}, 50 steps back {sizes[50]:.0e}")
+    print(f"U × {factor:3}: 10 steps back {sizes[10]:.0e}, 50 {sizes[50]:.0e}")
     axes.plot(sizes, label=f"U × {factor}")
-axes.set(yscale="log", xlabel="distance from the last state (steps)", ylabel="size of the gradient")
+axes.set(
+    yscale="log",
+    xlabel="distance from the last state (steps)",
+    ylabel="size of the gradient",
+)
 _ = axes.legend()
 
 # %% [markdown]
@@ -229,16 +262,25 @@ _ = axes.legend()
 # of a date?
 
 # %%
+# | fig-alt: Size of the gradient at each character of a date, on a logarithmic axis, for an
+# |   encoder that reads from left to right and for one that reads both ways.
 text = "Sunday, November 22, 2026"
 ids = torch.tensor(both_ways.spec.source.encode([text]))
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 for name in ("sequence-to-sequence", "both ways"):
     embedded = models[name].source_embedding(ids).detach().requires_grad_()
-    pooled = models[name].encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
-    (gradient,) = torch.autograd.grad((pooled @ direction.float()).sum(), embedded)
+    real = torch.ones_like(ids, dtype=torch.bool)
+    pooled = models[name].encoder(embedded, real).pooled
+    (gradient,) = torch.autograd.grad(
+        (pooled @ direction.float()).sum(), embedded
+    )
     axes.plot(gradient[0].norm(dim=-1), "o-", label=name)
 axes.set_xticks(range(len(text)), list(text.replace(" ", "␣")))
-axes.set(yscale="log", xlabel="source, character by character", ylabel="size of the gradient")
+axes.set(
+    yscale="log",
+    xlabel="source, character by character",
+    ylabel="size of the gradient",
+)
 _ = axes.legend()
 
 # %% [markdown]
@@ -265,7 +307,8 @@ with torch.no_grad():
     print("CPU time per token in microseconds")
     for length in (1, 10, 100, 1000):
         inputs = torch.randn(1, length, 256)
-        recurrent, parallel = microseconds(layer, inputs), microseconds(linear, inputs)
+        recurrent = microseconds(layer, inputs)
+        parallel = microseconds(linear, inputs)
         print(
             f"length {length:5}: recurrent {recurrent / length:7.2f}, "
             f"all at once {parallel / length:7.2f}"

@@ -54,7 +54,8 @@ class MinGRU(nn.Module):
     def __init__(self, d_model):
         super().__init__()
         self.project = nn.Linear(d_model, 2 * d_model)
-        nn.init.constant_(self.project.bias[:d_model], -2.0)  # z starts at 0.12: nearly closed
+        # z starts at 0.12: nearly closed
+        nn.init.constant_(self.project.bias[:d_model], -2.0)
 
     def forward(self, x, h, mask=None):
         gate, candidate = self.project(x).chunk(2, -1)
@@ -65,7 +66,9 @@ class MinGRU(nn.Module):
         b = torch.cat([b[:, :1] + a[:, :1] * h[:, None], b[:, 1:]], 1)
         offset = 1
         while offset < x.shape[1]:
-            before_a, before_b = (functional.pad(s, (0, 0, offset, -offset)) for s in (a, b))
+            before_a, before_b = (
+                functional.pad(s, (0, 0, offset, -offset)) for s in (a, b)
+            )
             a, b = a * before_a, b + a * before_b
             offset *= 2
         return b, torch.cat([h[:, None], b], 1)[:, -1]
@@ -84,7 +87,8 @@ class MinGRU(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, d_model):
         super().__init__()
-        self.forward_layer, self.backward_layer = MinGRU(d_model), MinGRU(d_model)
+        self.forward_layer = MinGRU(d_model)
+        self.backward_layer = MinGRU(d_model)
         self.join = nn.Linear(2 * d_model, d_model)
 
     def reverse(self, x, mask):
@@ -93,7 +97,9 @@ class Encoder(nn.Module):
     def forward(self, inputs, mask):
         zeros = inputs.new_zeros(inputs.shape[0], inputs.shape[2])
         one, last = self.forward_layer(inputs, zeros, mask)
-        other, first = self.backward_layer(self.reverse(inputs, mask), zeros, mask)
+        other, first = self.backward_layer(
+            self.reverse(inputs, mask), zeros, mask
+        )
         states = self.join(torch.cat([one, self.reverse(other, mask)], -1))
         pooled = self.join(torch.cat([last, first], -1)).tanh()
         return sl.Memory(states, mask, pooled * mask.any(1, keepdim=True))
@@ -146,7 +152,8 @@ def accuracy(model, data):
     """The accuracy on unseen texts."""
     texts, labels = zip(*data.examples("test"), strict=True)
     predictions, _ = model.classify(texts)
-    return sum(a == b for a, b in zip(predictions, labels, strict=True)) / len(texts)
+    right = sum(a == b for a, b in zip(predictions, labels, strict=True))
+    return right / len(texts)
 
 
 recipe = sl.Recipe(lr=1e-2, warmup_steps=20, schedule="cosine")
@@ -183,7 +190,10 @@ date = "Dec 25, 2026"
 alone = draft.classify([date])[1]
 batched = draft.classify([date, "Donnerstag, 31. Dezember 2026"])[1][:1]
 for how, probabilities in (("alone", alone), ("in a batch", batched)):
-    print(f"{date} {how:10}: " + ", ".join(f"{p:.4f}" for p in probabilities[0].tolist()))
+    print(
+        f"{date} {how:10}: "
+        + ", ".join(f"{p:.4f}" for p in probabilities[0].tolist())
+    )
 
 # %% [markdown]
 # The output for a text depends on the other texts in the batch. Test accuracy does not show this,
@@ -235,7 +245,8 @@ for name, (architecture, arguments) in networks.items():
     _ = L.seed_everything(0, verbose=False)
     network = architecture(recall.spec, d_model=64, recipe=recipe, **arguments)
     network, seconds = trained(network, recall, epochs=4)
-    print(f"{name:16} accuracy {accuracy(network, recall):6.1%} after {seconds:3.0f} s")
+    right = accuracy(network, recall)
+    print(f"{name:16} accuracy {right:6.1%} after {seconds:3.0f} s")
 
 # %% [markdown]
 # Chance is one in ten. The figures are those of this recipe, this number of texts and this seed;

@@ -60,13 +60,22 @@ print(f"padding on the source side: {padding:.1%}")
 # %%
 from seqlearn.nn import attend, attention_scores, attention_weights
 
-query, key, value = torch.randn(3, 1, 1, 4, 8).unbind(0)  # batch heads time d_head
+# batch heads time d_head
+query, key, value = torch.randn(3, 1, 1, 4, 8).unbind(0)
 scores = attention_scores(query, key)
 weights = attention_weights(query, key)
 context = weights @ value
 print("scores \n", scores[0, 0].round(decimals=2))
-print("weights\n", weights[0, 0].round(decimals=2), "\nrows sum to", weights.sum(-1)[0, 0])
-print("equal to the fast path:", torch.allclose(context, attend(query, key, value), atol=1e-6))
+print(
+    "weights\n",
+    weights[0, 0].round(decimals=2),
+    "\nrows sum to",
+    weights.sum(-1)[0, 0],
+)
+print(
+    "equal to the fast path:",
+    torch.allclose(context, attend(query, key, value), atol=1e-6),
+)
 
 # %% [markdown]
 # ## The model
@@ -128,6 +137,8 @@ for name, weights in recording.attention.items():
 # attend to the month in the source, rows of the day to the day.
 
 # %%
+# | fig-alt: Heat maps of the cross-attention of the last layer, one for each head: rows are
+# |   generated characters, columns characters of the source.
 recording.plot("decoder.layers.1.cross_attention")
 
 # %% [markdown]
@@ -145,7 +156,7 @@ recording
 # many steps as it has layers, however long the text is. But its attention compares each token with
 # every other. Per layer of width $d$ (Vaswani et al. 2017, table 1):
 #
-# | | operations | sequential steps |
+# | layer | operations | sequential steps |
 # |---|---|---|
 # | recurrent | $n \cdot d^2$ | $n$ |
 # | self-attention | $n^2 \cdot d$ | 1 |
@@ -159,11 +170,22 @@ text = sl.TextSpec(vocab_size=64, max_length=1024)
 spec = sl.SequenceSpec(source=None, target=text)
 models = {
     "LSTM": sl.LSTM(spec, d_model=128, num_layers=3, dropout=0.0),
-    "Transformer": sl.Transformer(spec, d_model=128, num_layers=2, num_heads=4, dropout=0.0),
+    "Transformer": sl.Transformer(
+        spec, d_model=128, num_layers=2, num_heads=4, dropout=0.0
+    ),
 }
 for name, language_model in models.items():
-    parts = (language_model.target_embedding, language_model.decoder, language_model.head)
-    used = sum(p.numel() for part in parts for p in part.parameters() if p.requires_grad)
+    parts = (
+        language_model.target_embedding,
+        language_model.decoder,
+        language_model.head,
+    )
+    used = sum(
+        p.numel()
+        for part in parts
+        for p in part.parameters()
+        if p.requires_grad
+    )
     print(f"{name:12} {used:,} parameters")  # a language model uses no encoder
 
 # %% [markdown]
@@ -183,13 +205,17 @@ def step_time(model, batch_size, length):
 
 
 def compare(tokens, repeats=5):
-    """Microseconds per token, by model and length; with at least this many tokens in a batch."""
+    """Microseconds per token, by model and length.
+
+    A batch has at least this many tokens.
+    """
     times = {name: {} for name in models}
     for length in (16, 32, 64, 128, 256, 512, 1024):
         for _ in range(repeats):
             for name, model in models.items():
                 batch_size = max(1, tokens // length)
-                taken = step_time(model, batch_size, length) / (batch_size * length) * 1e6
+                taken = step_time(model, batch_size, length) * 1e6
+                taken /= batch_size * length
                 times[name][length] = min(taken, times[name].get(length, taken))
     return times
 
@@ -207,12 +233,21 @@ for title, times in series.items():
     print(f"{title}: microseconds for each token")
     print("length      ", *(f"{length:6}" for length in times["LSTM"]))
     for name in models:
-        print(f"{name:12}", *(f"{taken:6.1f}" for taken in times[name].values()))
-    ratios = (times["LSTM"][length] / times["Transformer"][length] for length in times["LSTM"])
+        print(
+            f"{name:12}", *(f"{taken:6.1f}" for taken in times[name].values())
+        )
+    ratios = (
+        times["LSTM"][length] / times["Transformer"][length]
+        for length in times["LSTM"]
+    )
     print("LSTM / Tr.  ", *(f"{ratio:6.2f}" for ratio in ratios), "\n")
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True, layout="constrained")
+# | fig-alt: Two plots of the CPU time for each token by length, for LSTM and Transformer. The
+# |   titles say how the batches were made.
+figure, axes = plt.subplots(
+    1, 2, figsize=(9, 3.6), sharex=True, layout="constrained"
+)
 for panel, (title, times) in zip(axes, series.items(), strict=True):
     for (name, taken), style in zip(times.items(), ("o-", "s--"), strict=True):
         panel.plot(list(taken), list(taken.values()), style, label=name)
@@ -244,7 +279,8 @@ _ = axes[0].legend()
 # %%
 times = series["2,048 tokens in a batch"]
 for name, taken in times.items():
-    print(f"{name:12} a token among 1,024 costs {taken[1024] / taken[16]:.1f} × one among 16")
+    ratio = taken[1024] / taken[16]
+    print(f"{name:12} a token among 1,024 costs {ratio:.1f} × one among 16")
 
 # %% [markdown]
 # Each token of a longer text costs more, and there are more of them: the cost of the whole text
@@ -253,7 +289,10 @@ for name, taken in times.items():
 
 # %%
 for length in (100, 1_000, 10_000):
-    print(f"{length:6} tokens: {4 * length**2 * 4 / 2**20:8.1f} MiB of weights for 4 heads")
+    print(
+        f"{length:6} tokens: {4 * length**2 * 4 / 2**20:8.1f} MiB "
+        "of weights for 4 heads"
+    )
 
 # %% [markdown]
 # (The fused kernel, which is used for longer texts, computes this matrix in blocks and never stores

@@ -48,7 +48,9 @@ data = {
 for name, module in data.items():
     text, language = next(iter(module.examples("test")))
     words = text.split()
-    shown = text if len(words) < 16 else " ".join([*words[:11], "…", *words[-5:]])
+    shown = (
+        text if len(words) < 16 else " ".join([*words[:11], "…", *words[-5:]])
+    )
     print(f"{name:5} {shown} → {language}")
 
 # %% [markdown]
@@ -89,14 +91,18 @@ def accuracy(model, data):
     """The accuracy on unseen texts."""
     texts, languages = zip(*data.examples("test"), strict=True)
     predictions, _ = model.classify(texts)
-    return sum(a == b for a, b in zip(predictions, languages, strict=True)) / len(texts)
+    right = sum(a == b for a, b in zip(predictions, languages, strict=True))
+    return right / len(texts)
 
 
 flows = {}
 for name, module in data.items():
     model, flow = trained(sl.RNN, module, epochs=4)
     flows[name] = flow
-    print(f"RNN, {name:5} {accuracy(model, module):6.1%} right; the gradient is {flow.flow_class}")
+    print(
+        f"RNN, {name:5} {accuracy(model, module):6.1%} right; "
+        f"the gradient is {flow.flow_class}"
+    )
 
 # %% [markdown]
 # With one filler word the network learns; with forty it guesses one language in ten. The callback
@@ -105,12 +111,16 @@ for name, module in data.items():
 
 
 # %%
+# | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
+# |   axis, for the RNN trained at a short and at a long distance.
 def last_curve(flow):
     """The curve of the last epoch."""
     return flow.curves[max(flow.curves)]
 
 
-figure = gradient_curves({f"RNN, {name}": last_curve(flow) for name, flow in flows.items()})
+figure = gradient_curves(
+    {f"RNN, {name}": last_curve(flow) for name, flow in flows.items()}
+)
 figure
 
 # %% [markdown]
@@ -129,6 +139,8 @@ figure
 # The same long-distance texts, the same number of epochs, the same measurement:
 
 # %%
+# | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
+# |   axis, for RNN, GRU, LSTM, attention and Transformer at the long distance.
 architectures = {
     "GRU": (sl.GRU, {}),
     "LSTM": (sl.LSTM, {}),

@@ -256,7 +256,7 @@ def _samples(content: Content) -> Iterator[Block]:
                 said = samples[at][2]
                 right = said == expected
                 rows.append(Row([Cell(label), Cell(said, strong=right, tokens=True)]))
-            yield Table(["", f"example {at + 1}"], rows, [False, False])
+            yield Table(["from", f"example {at + 1}"], rows, [False, False])
     yield from _errors(content, "samples")
 
 

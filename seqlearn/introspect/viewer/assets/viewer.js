@@ -98,8 +98,11 @@ class Viewer {
 
   build(shadow) {
     const text = (className, textContent) => element("p", {className, textContent});
+    const title = text("title", this.title);
+    title.setAttribute("role", "heading");
+    title.setAttribute("aria-level", document.querySelector("h1") ? "2" : "1");
     this.root = element("section", {className: "sqv"},
-      element("div", {className: "top"}, text("title", this.title), this.pictures),
+      element("div", {className: "top"}, title, this.pictures),
       element("div", {className: "choices"}, this.exampleChoice, this.choiceChoice, this.headChoice),
       this.stage, this.words, this.player, this.small,
       element("div", {className: "bottom"}, text("hint", HINT),
