@@ -38,6 +38,9 @@ PACKAGES = {
 ALSO = {"export": ("seqlearn.core.exporting.register_format",)}
 """Public names that are imported from a module of their own."""
 
+SEARCH = "---\nsearch:\n  boost: 0.5\n---\n\n"
+"""Guides come before the reference among the results of a search."""
+
 FIRST = "0.1"
 SINCE: dict[str, str] = {}
 """The version in which a name was added, by its path, if it is not the first one."""
@@ -67,11 +70,11 @@ def main(folder: Path = PAGES) -> None:
     for package, title in PACKAGES.items():
         own = [name for name in public[package] if paths[id(name.value)] == name.path]
         page = package_page(title, importlib.import_module(f"seqlearn.{package}"), own)
-        (folder / f"{package}.md").write_text(page, encoding="utf-8")
+        (folder / f"{package}.md").write_text(SEARCH + page, encoding="utf-8")
         for name in own:
             if name.has_page:
                 file = names / f"{name.path.removeprefix('seqlearn.')}.md"
-                file.write_text(name_page(name, paths), encoding="utf-8")
+                file.write_text(SEARCH + name_page(name, paths), encoding="utf-8")
 
 
 def public_names(package: str) -> list[Name]:
@@ -166,7 +169,7 @@ def row(title: str, path: str, value: object) -> str:
 
 def table(rows: list[str]) -> str:
     """A table of names."""
-    return "\n".join(["| name | |", "|---|---|", *rows])
+    return "\n".join(["| name | description |", "|---|---|", *rows])
 
 
 if __name__ == "__main__":
