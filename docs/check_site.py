@@ -45,7 +45,7 @@ SEARCHES = {
     "multi gpu": "many_gpus/",
     "wandb": "callbacks/",
     "teacher forcing": "glossary/",
-    "KV cache": "decoding/",
+    "KV cache": "glossary/",
     "beam search": "decoding/",
     "out of memory": "troubleshooting/",
 }
@@ -55,7 +55,7 @@ SEARCH = """(async words => {
     const field = document.querySelector("[data-md-component=search-query]")
     const results = () => [...document.querySelectorAll(".md-search-result__item")]
     const until = async isTrue => {
-        for (let i = 0; i < 400 && !isTrue(); i++) await new Promise(r => setTimeout(r, 50))
+        for (let i = 0; i < 1000 && !isTrue(); i++) await new Promise(r => setTimeout(r, 50))
     }
     if (!document.querySelector("#__search").checked) document.querySelector("#__search").click()
     const type = text => {

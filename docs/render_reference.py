@@ -38,7 +38,7 @@ PACKAGES = {
 ALSO = {"export": ("seqlearn.core.exporting.register_format",)}
 """Public names that are imported from a module of their own."""
 
-SEARCH = "---\nsearch:\n  boost: 0.5\n---\n\n"
+SEARCH = "---\nsearch:\n  boost: 0.2\n---\n\n"
 """Guides come before the reference among the results of a search."""
 
 FIRST = "0.1"

@@ -285,7 +285,7 @@ print("all states            ", greedy(other._replace(pooled=one.pooled)))
 # %% [markdown]
 # ## Four scores
 #
-# | score | $\operatorname{score}(s, h_i)$ | source |
+# | score | formula | source |
 # |---|---|---|
 # | `dot` | $s \cdot h_i$ | Luong et al. 2015 |
 # | `general` | $s \cdot W h_i$ | Luong et al. 2015 |
