@@ -17,6 +17,7 @@ from seqlearn.introspect.measures.gradient import classify_gradient_flow as clas
 from seqlearn.introspect.measures.gradient import gradient_flow as gradient_flow
 from seqlearn.introspect.plots.attention import attention_heads as attention_heads
 from seqlearn.introspect.plots.attention import attention_map as attention_map
+from seqlearn.introspect.plots.confusion import confusion_heatmap as confusion_heatmap
 from seqlearn.introspect.plots.curves import distance_curve as distance_curve
 from seqlearn.introspect.plots.curves import gradient_curves as gradient_curves
 from seqlearn.introspect.plots.heatmaps import state_heatmap as state_heatmap
