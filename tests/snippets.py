@@ -46,6 +46,7 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     if not {"tutorials", "results"} & {*path.relative_to(ROOT).parts}  # made by `make docs`
+    and ("reference" not in path.relative_to(ROOT).parts or path.name in ("index.md", "cli.md"))
 )
 FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\w*) *(?P<attributes>.*)")
 INCLUDED = re.compile(r'--8<-- "(.*)"')

@@ -25,6 +25,8 @@ FOLDERS = ("seqlearn", "tests", "docs", "tutorials", "benchmarks")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 ENCODING_PLACE = {"read_text": 0, "write_text": 1}
 """By method, which positional argument is the encoding."""
+SCRIPTS = {path.stem for name in ("docs", "tests") for path in (ROOT / name).glob("*.py")}
+"""Modules that scripts and tests import from the folder beside them."""
 
 
 # Encodings
@@ -106,7 +108,7 @@ def missing_packages(source: str, *extras: str) -> list[str]:
             top = name.partition(".")[0]
             if name.startswith("seqlearn.testing"):
                 found = {"hypothesis"}  # which seqlearn.testing imports
-            elif top == "seqlearn" or top in sys.stdlib_module_names:
+            elif top == "seqlearn" or top in sys.stdlib_module_names or top in SCRIPTS:
                 continue
             else:
                 found = {canonicalize_name(each) for each in distributions().get(top, [top])}
@@ -129,6 +131,7 @@ def extras_of(target: str) -> list[str]:
 @pytest.mark.parametrize("target", ["docs", "docs-quick"])
 def test_the_docs_install_all_that_tutorials_and_scripts_import(target: str) -> None:
     scripts = [*(ROOT / "tutorials").glob("*.py"), *(ROOT / "docs").glob("*.py")]
+    scripts.append(ROOT / "tests" / "chromium.py")  # which scripts of docs/ import
     assert len(scripts) > 9
     missing = {
         path.name: names

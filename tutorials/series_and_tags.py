@@ -50,7 +50,7 @@ examples = list(data.examples("test"))
 
 
 def in_short(tags):
-    """One letter for each tag: D or d for a day, W or w for a weekday, and so on."""
+    """One letter for each tag: D or d for a day, W or w for a weekday."""
     letters = {"B": str.upper, "I": str.lower}
     return "".join(
         "·" if tag == "O" else letters[tag[0]](tag[2]) for tag in tags
@@ -76,7 +76,7 @@ for _, (text, tags) in sorted(shown.items())[::3]:
 
 # %%
 def ceiling(examples, ahead=0):
-    """The most characters that can be right, if a tag depends on the text up to its character."""
+    """The best accuracy if a tag depends on the text up to its character."""
     counts = defaultdict(Counter)
     for text, tags in examples:
         for place, tag in enumerate(tags):
@@ -103,7 +103,7 @@ assert limit < 0.985
 
 # %%
 def trained(architecture, data, epochs, callbacks=(), **arguments):
-    """Train an architecture; return the model and its figures on the test split."""
+    """Train an architecture; return it and its figures on the test split."""
     L.seed_everything(0, verbose=False)
     recipe = sl.Recipe(lr=3e-3, warmup_steps=20, schedule="cosine")
     settings = {"d_model": 64, "dropout": 0.0, "recipe": recipe}
@@ -177,7 +177,7 @@ rows = ("outside", *parts)
 
 
 def by_part(probabilities):
-    """The probability of each part, whether the character begins it or is inside."""
+    """The probability of each part, at its first character or inside."""
     part_of = {"outside" if label == "O" else label[2:]: [] for label in labels}
     for number, label in enumerate(labels):
         part_of["outside" if label == "O" else label[2:]].append(number)
