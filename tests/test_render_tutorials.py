@@ -86,7 +86,7 @@ def test_code_fits_the_column_and_each_figure_is_described(
             continue
         text, code = rendering.figure_text(cell.source)
         assert max(map(len, code.splitlines())) <= 80, code
-        draws = r"^(\w+\.plot\(|figure, .*= plt\.subplots|figure$|draw\()"
+        draws = r"^(\w+\.plot\(|figure, .*= plt\.subplots|figure$|draw\(|confusion_heatmap\()"
         assert bool(re.search(draws, code, re.MULTILINE)) == bool(text), code
 
 

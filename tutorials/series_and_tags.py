@@ -171,6 +171,8 @@ assert min(both[f"f1/{part}"] for part in parts) > 0.99
 # characters are the predicted tags.
 
 # %%
+# | fig-alt: The probability of each part for the characters of two dates that begin with 20, from
+# |   left to right and in both directions, with the predicted tags below the characters.
 pair = ["20 novembre 2026", "2026-11-20"]
 labels = data.spec.target.labels
 rows = ("outside", *parts)
@@ -275,6 +277,7 @@ recording
 # differ from series to series.
 
 # %%
+# | fig-alt: One series of each form: sawtooth, sine, square and triangle, with noise.
 waves = sl.data.Waveforms("form", batch_tokens=2048)
 some = {form: series for series, form in list(waves.examples("test"))[:8]}
 figure, axes = plt.subplots(
@@ -290,6 +293,7 @@ for panel, form in zip(axes, sorted(some), strict=True):
 # the data determines both.
 
 # %%
+# | fig-alt: Confusion matrix of the four forms: most errors are between sine and triangle.
 folder = tempfile.TemporaryDirectory()
 confusion = sl.callbacks.ConfusionMatrix(directory=folder.name)
 arguments = {"num_layers": 1, "bidirectional": True}
@@ -354,6 +358,7 @@ assert errors["GRU"] < 0.7 * np.abs(repeated - targets).mean()
 assert forecasters["window of 24"][1]["r2"] > 0.6
 
 # %%
+# | fig-alt: Four series with the true continuation and the forecast; the window is gray.
 model = forecasters["window of 24"][0]
 forecasts = model.predict(list(series[:4]))
 figure, axes = plt.subplots(
