@@ -28,7 +28,7 @@ PAGES = sorted(
     + [
         path
         for path in (ROOT / "docs").rglob("*.md")
-        if not {"tutorials", "results"} & {*path.relative_to(ROOT).parts}  # made by `make docs`
+        if not {"tutorials", "results", "reference"} & {*path.relative_to(ROOT).parts}  # made
         and path.name not in {"glossary.md", "changelog.md"}
     ]
 )
