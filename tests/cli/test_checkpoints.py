@@ -140,6 +140,7 @@ def test_keywords_of_other_commands_are_errors(
     assert not Path("lightning_logs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_between_two_validations_can_be_continued(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
