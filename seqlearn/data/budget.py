@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STEPS_PER_EPOCH = 500
+STEPS_PER_EPOCH = 1_000
 """Optimizer steps of an epoch with the default budget, within the two limits."""
 
 MIN_BATCH_TOKENS = 128
@@ -15,7 +15,7 @@ MIN_ROWS = 2
 def default_batch_tokens(total: int, longest: int) -> int:
     """Compute the default budget of a batch.
 
-    An epoch of the training split has about 500 steps. The budget is between 128 and 4,096 tokens,
+    An epoch of the training split has about 1,000 steps. The budget is between 128 and 4,096 tokens,
     with room for two of the longest examples. It depends only on the data, not on the machine or
     the number of processes.
 
@@ -26,7 +26,7 @@ def default_batch_tokens(total: int, longest: int) -> int:
     Example::
 
         >>> [default_batch_tokens(total, longest=30) for total in (6_000, 500_000, 50_000_000)]
-        [128, 1000, 4096]
+        [128, 500, 4096]
     """
     least = max(MIN_BATCH_TOKENS, MIN_ROWS * longest)
     return min(MAX_BATCH_TOKENS, max(least, total // STEPS_PER_EPOCH))

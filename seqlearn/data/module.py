@@ -52,7 +52,7 @@ class SequenceDataModule(TakesSpec, ABC):
         target: Field of the second half: `Text`, `Classes`, `Tags` or `Vector`. The same `Text`
             *instance* on both sides makes one joint vocabulary.
         batch_tokens: Token budget of a batch on each rank: number of examples times the longest
-            length of the longer side, start and end included. By default an epoch has about 500
+            length of the longer side, start and end included. By default an epoch has about 1,000
             steps on one process, with a budget between 128 and 4,096 (`default_batch_tokens`).
         seed: Determines, with the epoch, the order of the training batches.
         num_workers: Number of worker processes that slice batches; 0 uses the main process.

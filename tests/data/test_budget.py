@@ -16,7 +16,7 @@ from seqlearn.data.budget import default_batch_tokens
 def test_the_budget_is_within_its_limits(total: int, longest: int) -> None:
     budget = default_batch_tokens(total, longest)
     assert min(4096, max(128, 2 * longest)) <= budget <= 4096
-    assert budget <= max(128, 2 * longest, total // 500)
+    assert budget <= max(128, 2 * longest, total // 1000)
     assert budget <= default_batch_tokens(total + 1000, longest)
 
 
@@ -56,10 +56,10 @@ def test_the_longest_example_of_any_split_fits() -> None:
 
 
 def test_more_data_has_larger_batches() -> None:
-    data = sl.data.Synthetic("sort", length=6, train_examples=20_000)
+    data = sl.data.Synthetic("sort", length=6, train_examples=40_000)
     longer = data.dataset("train").target_lengths
-    assert data.batch_tokens == int(longer.sum()) // 500 > 128
-    assert len(data.train_dataloader()) == pytest.approx(500, rel=0.15)
+    assert data.batch_tokens == int(longer.sum()) // 1000 > 128
+    assert len(data.train_dataloader()) == pytest.approx(1000, rel=0.15)
 
 
 def test_streams_count_windows(tmp_path: Path) -> None:
