@@ -15,9 +15,9 @@ MIN_ROWS = 2
 def default_batch_tokens(total: int, longest: int) -> int:
     """Compute the default budget of a batch.
 
-    An epoch of the training split has about 1,000 steps. The budget is between 128 and 4,096 tokens,
-    with room for two of the longest examples. It depends only on the data, not on the machine or
-    the number of processes.
+    An epoch of the training split has about 1,000 steps. The budget is between 128 and 4,096
+    tokens, with room for two of the longest examples. It depends only on the data, not on the
+    machine or the number of processes.
 
     Args:
         total: Number of tokens in the training split, counting the longer side of each example.
