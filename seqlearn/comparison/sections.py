@@ -230,6 +230,8 @@ def _times(content: Content) -> Iterator[Block]:
         f"Median time of {times['rounds']} training steps (forward and backward pass, without the "
         f"optimizer) of {times['tokens']:,} tokens in rows of each length, in turn with the other "
         f"models; {times['device'].upper()}, {threads}, {content['machine']['processor']}."
+        + " Numbers below 1.2e-38 (denormal) count as zero."
+        * times["denormals_are_zero"]
     )
     for label, rows in times["times"].items():
         for each in rows:

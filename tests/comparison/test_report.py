@@ -60,7 +60,13 @@ def content(seeds: int = 2, **changes: Any) -> dict[str, Any]:
         size = {"parameters": 100, "note": "", "init_args": {"d_model": 8}}
         models.append({"label": name, "class_path": name, "runs": runs} | size)
     times = {name: [[8, 10.0, 9.0, 11.0], [64, 10.0 * g, 9.0, 40.0]] for name, g in GROWTH.items()}
-    about_times = {"threads": 1, "device": "cpu", "tokens": 2048, "rounds": 7}
+    about_times = {
+        "threads": 1,
+        "device": "cpu",
+        "tokens": 2048,
+        "rounds": 7,
+        "denormals_are_zero": True,
+    }
     settings = {"parameters": "first", "budget": None, "seeds": [*range(seeds)], "jobs": 1}
     machine = {"processor": "P", "accelerator": "", "cores": 2, "capability": "AVX2"}
     machine |= {"system": "Linux", "python": "3.11", "versions": {"torch": "2"}, "date": "today"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
@@ -177,6 +177,27 @@ def test_times_of_all_models_and_why_one_is_missing(tmp_path: Path) -> None:
     assert reason.startswith("ValueError: FeedForward reads at most window=8 tokens")
     assert found == read_json(tmp_path / "times.json")
     assert measure_times(timing, lambda _: None) == found
+
+
+class Denormal(sl.GRU):
+    """Asks whether the product of two small numbers is zero."""
+
+    zeros: ClassVar[list[bool]] = []
+
+    def compute_loss(self, batch: sl.SequenceBatch) -> Any:
+        self.zeros.append(not bool(torch.full((), 2e-38) * 0.5))
+        return super().compute_loss(batch)
+
+
+def test_a_vanished_gradient_does_not_make_steps_slow(tmp_path: Path) -> None:
+    can = torch.set_flush_denormal(True)
+    torch.set_flush_denormal(False)
+    path = tmp_path / "model.ckpt"
+    save(Denormal(Letters().spec, d_model=4), path)
+    timing = Timing((("GRU", Denormal, str(path)),), (8,), 1, "cpu", tmp_path / "times.json")
+    assert measure_times(timing, lambda _: None)["denormals_are_zero"] == can
+    assert set(Denormal.zeros) == {can}
+    assert bool(torch.full((), 2e-38) * 0.5)  # as before
 
 
 def save(model: sl.SequenceModule, path: Path) -> None:
