@@ -83,7 +83,7 @@ def main() -> None:
             data: sl.data.SequenceDataModule = captions(options.root)
         else:
             task = "sequence-to-vector" if name == "rnn" else "sequence-to-sequence"
-            data = sl.data.Dates("en", "de", task=task)
+            data = sl.data.Dates("en", "de", task=task, batch_tokens=956)
         data.setup("fit")
         data.setup("test")
         saved = None if options.models is None else options.models / name

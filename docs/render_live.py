@@ -63,7 +63,7 @@ MODELS = {
     "transformer": Live(
         sl.Transformer,
         {"d_model": 64, "num_layers": 2, "num_heads": 4},
-        {"source_locale": "en", "target_locale": "de"},
+        {"source_locale": "en", "target_locale": "de", "batch_tokens": 1_046},
         4,
         ("test/exact_match", 0.9),
         "A Transformer",
@@ -74,7 +74,7 @@ MODELS = {
     "attention": Live(
         sl.AttentionSeq2Seq,
         {"d_model": 64, "cell": "lstm"},
-        {"source_locale": "en", "target_locale": "de"},
+        {"source_locale": "en", "target_locale": "de", "batch_tokens": 1_046},
         4,
         ("test/exact_match", 0.9),
         "LSTM with attention",
@@ -85,7 +85,7 @@ MODELS = {
     "lstm": Live(
         sl.LSTM,
         {"d_model": 32},
-        {"task": "sequence-to-vector"},
+        {"task": "sequence-to-vector", "batch_tokens": 956},
         1,
         ("test/accuracy", 0.9),
         "An LSTM that reads",

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from seqlearn.comparison.blocks import Section, Table, Text
 from seqlearn.comparison.figures import (
     Content,
-    Metric,
     by_length,
     curve,
     gradient_classes,
@@ -174,47 +173,39 @@ def one_context_vector(content: Content, models: Sequence[Content]) -> Section:
             else "the data has no texts to be generated from a source"
         )
         return Section(title, [Text(f"{claim} Not tested: {reason}.", "open")])
-    drops: dict[str, float] = {}
+    left: dict[str, float] = {}
     rows = []
     for model in models:
         means = by_length(model, metric.key)
         first, last = (means[0], means[-1]) if means else (None, None)
-        drop = None if first is None or last is None else first.mean - last.mean
-        if drop is not None and first is not None and first.mean >= LEAST[metric.key]:
-            drops[model["label"]] = drop
+        share = last.mean / first.mean if first and last and first.mean else None
+        if share is not None and first is not None and first.mean >= LEAST[metric.key]:
+            left[model["label"]] = share
         texts = [str(model["label"]), "yes" if role(model, "attention") else "no"]
         texts += [of_metric(first, metric), of_metric(last, metric)]
-        rows.append(row(*texts, ABSENT if drop is None else _points(drop, metric)))
+        rows.append(row(*texts, ABSENT if share is None else f"{share:.0%}"))
     ends = [f"{low} to {high}" for low, high in (groups[0], groups[-1])]
-    head = ["model", "attention", f"length {ends[0]}", f"length {ends[1]}", "fall"]
+    head = ["model", "attention", f"length {ends[0]}", f"length {ends[1]}", "left"]
     table = Table(
         head, rows, [False, False, True, True, True], f"{metric.name[0].upper()}{metric.name[1:]}."
     )
-    with_it = [drops[m["label"]] for m in models if role(m, "attention") and m["label"] in drops]
-    without = [m for m in models if not role(m, "attention") and m["label"] in drops]
+    with_it = [left[m["label"]] for m in models if role(m, "attention") and m["label"] in left]
+    without = [m for m in models if not role(m, "attention") and m["label"] in left]
     if not with_it or not without:
         missing = "with attention" if without else "with one context vector"
         return Section(
             title,
             [Text(f"{claim} Not tested: no model {missing} has learned the task.", "open"), table],
         )
-    falls = [drops[m["label"]] for m in without]
-    one, several = (_range([_scaled(d, metric) for d in group]) for group in (falls, with_it))
+    shares = [left[m["label"]] for m in without]
+    one, several = (_range([100 * share for share in group]) for group in (shares, with_it))
     measured = (
-        f"Rule: the fall in {metric.name} from the shortest to the longest sources, of models that "
-        f"have learned the task. It is {one} points with one context vector ({_labels(without)}), "
-        f"and {several} with attention."
+        f"Rule: the share of {metric.name} on the shortest sources that is left on the longest, "
+        f"of models that have learned the task. It is {one}% with one context vector "
+        f"({_labels(without)}), and {several}% with attention."
     )
-    holds, fails = min(falls) > max(with_it), max(falls) <= min(with_it)
+    holds, fails = max(shares) < min(with_it), min(shares) >= max(with_it)
     return Section(title, [_verdict(claim, holds=holds, fails=fails, measured=measured), table])
-
-
-def _scaled(value: float, metric: Metric) -> float:
-    return 100 * value if metric.percent else value
-
-
-def _points(value: float, metric: Metric) -> str:
-    return f"{_scaled(value, metric):.1f}"
 
 
 def parallel(content: Content, models: Sequence[Content]) -> Section:

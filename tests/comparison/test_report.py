@@ -89,7 +89,7 @@ def test_claims_that_hold() -> None:
     texts = [section.blocks[0].text for section in claims(found)]  # type: ignore[union-attr]
     assert "RNN and Attention took 3,000 to 4,000 µs per token, Transformer 1,000 µs" in texts[0]
     assert "It vanishes in RNN. Of the other models it vanishes in none." in texts[1]
-    assert "It is 50 points with one context vector (RNN), and 10 to 20 with attention" in texts[2]
+    assert "It is 44.4% with one context vector (RNN), and 77.8 to 88.9% with attention" in texts[2]
     assert "It grows by × 2 to 3 for RNN and Attention, and by × 1.1 for Transformer" in texts[3]
 
 
@@ -111,6 +111,18 @@ def test_claims_without_models_are_not_tested() -> None:
     assert verdicts(found) == ["open"] * 4
     found["models"][0]["runs"] = [{"seed": 0, "failed": "no"}]
     assert verdicts(found) == ["open"] * 4
+
+
+def test_a_low_start_does_not_hide_the_bottleneck() -> None:
+    """From 48% to 0% is a smaller fall than from 94% to 32%, and it is everything."""
+    found = content()
+    for model, ends in zip(found["models"], [(0.48, 0.0), (0.94, 0.32), (0.9, 0.4)], strict=True):
+        for run in model["runs"]:
+            for group, right in zip(run["by_length"]["groups"], ends, strict=True):
+                group["right"] = right
+    section = claims(found)[2]
+    assert verdicts(found)[2] == "holds"
+    assert "It is 0% with one context vector (RNN), and 34 to 44.4%" in section.blocks[0].text  # type: ignore[union-attr]
 
 
 def test_a_model_that_has_learned_nothing_does_not_test_the_bottleneck() -> None:
