@@ -77,7 +77,7 @@ def main() -> None:
     held_out = (rows[:HELD_OUT], rows[HELD_OUT : 2 * HELD_OUT])
     val, test = ([row for row in split if known.issuperset(row[1])] for split in held_out)
     text = sl.data.Text("bpe", vocab_size=8_000)
-    data = sl.data.TaggedText(train, val, test, text)
+    data = sl.data.TaggedText(train, val, test, text, batch_tokens=1_024)
     data.setup("fit")
     names = ["architecture", "trained weights", "CPU time", "words right", "mean F1"]
     table = Table(args.out, [*names, *(f"`{tag}`" for tag in TAGS)])
