@@ -66,6 +66,8 @@ for t in range(5):
 _, (last_hidden, last_cell) = lstm(inputs)
 print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
 print("c equal to the layer:", torch.allclose(cell, last_cell, atol=1e-6))
+assert torch.allclose(hidden, last_hidden, atol=1e-6)
+assert torch.allclose(cell, last_cell, atol=1e-6)
 
 # %% [markdown]
 # The GRU (Cho et al. 2014) has two gates and no cell. The update gate $z_t$ mixes the old state
@@ -81,6 +83,7 @@ for t in range(5):
 
 _, (last_hidden,) = gru(inputs)
 print("h equal to the layer:", torch.allclose(hidden, last_hidden, atol=1e-6))
+assert torch.allclose(hidden, last_hidden, atol=1e-6)
 
 # %% [markdown]
 # ## The gradient through time
@@ -103,11 +106,13 @@ for bias in (0, 3):
     layers[f"lstm, forget bias {bias}"] = layer
     torch.nn.init.constant_(layer.kernel.bias_ih_l0[width : 2 * width], bias)
 
+left = {}
 figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
 for name, layer in layers.items():
     _, (last, *_) = layer(inputs)
     (gradient,) = torch.autograd.grad((last @ direction).sum(), inputs)
     sizes = gradient.norm(dim=-1).mean(0).flip(0)  # the last input first
+    left[name] = float(sizes[50] / sizes[0])
     print(f"{name:20} 10 steps back {sizes[10]:.0e}, 50 back {sizes[50]:.0e}")
     axes.plot(sizes, "--" if "bias" in name else "-", label=name)
 axes.set(
@@ -116,6 +121,9 @@ axes.set(
     ylabel="size of the gradient",
 )
 _ = axes.legend()
+
+assert max(left["rnn"], left["gru"], left["lstm, forget bias 0"]) < 1e-4
+assert 1e-4 < left["lstm"] < 0.1 < left["lstm, forget bias 3"]
 
 # %% [markdown]
 # The gradient is preserved by an *open* gate, not by the architecture as such. With a half-open
@@ -198,6 +206,14 @@ for name, architecture in architectures.items():
     )
 draw(curves, "trained for each distance")
 
+reach = {
+    name: max((d for d, share in curve.items() if share > 0.9), default=0)
+    for name, curve in curves.items()
+}
+assert reach["RNN"] < reach["GRU"] <= reach["LSTM"]
+assert reach["LSTM"] > 10
+assert max(curves["RNN"][20], curves["GRU"][30]) < 0.5
+
 # %% [markdown]
 # They fail one after another: first the RNN, then the GRU, and last the LSTM, whose gradient
 # reached furthest in the untrained network. But all of this happens within some tens of words,
@@ -246,6 +262,10 @@ for name, architecture in architectures.items():
         *(f"{d} words: {share:6.1%}  " for d, share in curves[name].items()),
     )
 
+assert min(curves[name][100] for name in ("GRU", "LSTM")) > 0.9
+assert curves["RNN"][0] > 0.9
+assert max(curves["RNN"][distance] for distance in (10, 30, 100)) < 0.4
+
 # %% [markdown]
 # GRU and LSTM now remember over many times the distances of the training, at least a hundred words.
 # Towards a thousand most runs get worse; how much depends on the seed. So the memory was not too
@@ -266,6 +286,8 @@ curves["RNN, small steps"] = curve_of(
 share = curves["RNN, small steps"]
 print("RNN, small steps", *(f"{d} words: {share[d]:.1%}  " for d in share))
 draw(curves, "trained at several distances")
+
+assert min(share[distance] for distance in (1, 10)) > 0.5
 
 # %% [markdown]
 # Now it is far above chance at distances at which it had learned nothing; how far depends on the
@@ -291,6 +313,7 @@ real = torch.ones_like(ids, dtype=torch.bool)
 # Words before the last one
 place = ids.shape[1] - 1 - torch.arange(ids.shape[1])
 
+relative = {}
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 for name, model in models.items():
     embedded = model.source_embedding(ids).detach().requires_grad_()
@@ -298,6 +321,7 @@ for name, model in models.items():
     best = logits.log_softmax(-1).amax(-1)
     (gradient,) = torch.autograd.grad(best.sum(), embedded)
     sizes = gradient.norm(dim=-1).mean(0)
+    relative[name] = (sizes / sizes[-1]).flip(0)  # by words before the last
     axes.plot(place, sizes / sizes[-1], label=name)
 axes.axvline(53, color="0.6", linestyle=":", label="the country")
 axes.set(
@@ -307,6 +331,13 @@ axes.set(
 )
 axes.invert_xaxis()
 _ = axes.legend()
+
+for name in ("GRU", "LSTM"):
+    country, fillers = relative[name][53], relative[name][5:53]
+    assert country > 0.1 * fillers.mean()
+    assert relative[name][54:].mean() < 0.5 * country
+assert relative["RNN"][53] < 1e-3
+assert relative["RNN"][53] < 2 * relative["RNN"][50:53].max()  # no peak
 
 # %% [markdown]
 # The curve of the RNN is still a straight line without a peak at the country. Those of GRU and LSTM
@@ -341,6 +372,9 @@ print(
     f"forget gate over the filler words: mean {filler:.2f}; "
     f"above 0.95: {open_cells:.0%}"
 )
+assert input_gate[: len(words)].argmax() == words.index("COUNTRY")
+assert forget_gate[5:8].max() < min(forget_gate[:4].min(), filler)
+assert 0 < open_cells < 0.9
 
 # %% [markdown]
 # At "grew up in" the model lowers the forget gate, which clears the cells. At the country it opens
@@ -364,6 +398,73 @@ recording
 # Two limitations remain. The steps are still sequential, and slower, because an LSTM has four times
 # as many weights. And everything that was read has to fit into one state of fixed size. Here that
 # was one fact. What if it is a whole sentence?
+#
+# ## Exercises
+#
+# **1.** How many parameters have an RNN, a GRU and an LSTM layer of the same width, relative to
+# each other, and why?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+counts = {
+    name: sum(p.numel() for p in kind(8, 8).parameters())
+    for name, kind in kinds.items()
+}
+print(counts)
+assert counts["gru"] == 3 * counts["rnn"]
+assert counts["lstm"] == 4 * counts["rnn"]
+
+# %% [markdown]
+# One, three and four times as many: each gate has its own $W$, $U$ and $b$, and so has the
+# candidate.
+#
+# </details>
+#
+# **2.** With which bias does a forget gate, whose weights are zero, keep half of the cell over 100
+# steps? Check it with `lstm_step`.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+gate = 0.5 ** (1 / 100)
+bias = torch.tensor(gate / (1 - gate)).log()
+zeros = torch.zeros(1, 4)  # the sums of input, forget, candidate and output
+cell = torch.ones(1, 1)
+for _ in range(100):
+    cell = lstm_step(torch.tensor([[-50.0, bias, 0, 0]]), zeros, cell).cell
+print(
+    f"bias {bias:.2f}, gate {gate:.3f}: {cell.item():.2f} of the cell is left"
+)
+assert abs(cell.item() - 0.5) < 0.01
+
+# %% [markdown]
+# The gate has to be $0.5^{1/100} = 0.993$, and the inverse of the sigmoid of that is 4.97. The
+# input gate is closed (-50), so nothing is added.
+#
+# </details>
+#
+# **3.** The GRU could not be trained at a distance of 30. Which one of its arguments changes that,
+# without more training and without shorter texts? Find it in the
+# [reference](../reference/models.md).
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+data = sl.data.Recall(30, held_out_examples=200, batch_tokens=64 * 42)
+opened = trained(sl.GRU(data.spec, update_bias=3.0, **settings), data)
+print(f"update_bias=3: {accuracy(opened, 30):.1%}")
+assert accuracy(opened, 30) > 0.9
+
+# %% [markdown]
+# `update_bias`: with 3, the update gate starts at $\sigma(3) = 0.95$ and keeps the state, and the
+# gradient reaches the country from the first step of training on. `forget_bias=3` does the same
+# for the LSTM.
+#
+# </details>
 #
 # ## Next
 #
