@@ -147,10 +147,13 @@ def vanishing_gradient(models: Sequence[Content]) -> Section:
     vanishing = [model for model in known if "vanishing" in gradient_classes(model, "gradient")]
     other = [model for model in others if "vanishing" in gradient_classes(model, "gradient")]
     measured = "Rule: the class of the gradient flow after training. "
-    measured += f"It vanishes in {_labels(vanishing) or 'no recurrent model'}"
-    if len(vanishing) < len(known):
-        measured += f", and not in {_labels([m for m in known if m not in vanishing])}"
-    measured += "."
+    spared = [m for m in known if m not in vanishing]
+    if vanishing and spared:
+        measured += f"It vanishes in {_labels(vanishing)}, and not in {_labels(spared)}."
+    elif vanishing:
+        measured += f"It vanishes in {_labels(vanishing)}."
+    else:
+        measured += f"It does not vanish in {_labels(spared)}."
     if others:
         measured += f" Of the other models it vanishes in {_labels(other) or 'none'}."
     holds, fails = len(vanishing) == len(known), not vanishing

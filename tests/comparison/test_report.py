@@ -97,6 +97,8 @@ def test_claims_that_do_not_hold() -> None:
     found = content(RNN={"rate": 1e-4, "flow": "stable", "fall": 0.0}, Attention={"rate": 1e-4})
     found["times"]["times"]["Transformer"][1][1] = 40.0
     assert verdicts(found) == ["fails"] * 4
+    text = claims(found)[1].blocks[0].text  # type: ignore[union-attr]
+    assert "It does not vanish in RNN. Of the other models it vanishes in none." in text
 
 
 def test_claims_that_hold_for_some() -> None:
