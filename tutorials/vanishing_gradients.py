@@ -18,14 +18,16 @@
 
 # %%
 import logging
+import math
 import tempfile
 import warnings
 
 import lightning as L
+import numpy as np
 import torch
 
 import seqlearn as sl
-from seqlearn.introspect import gradient_curves
+from seqlearn.introspect import classify_gradient_flow, gradient_curves
 
 warnings.filterwarnings("ignore", module="lightning")
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -52,6 +54,10 @@ for name, module in data.items():
         text if len(words) < 16 else " ".join([*words[:11], "…", *words[-5:]])
     )
     print(f"{name:5} {shown} → {language}")
+
+short_spec, long_spec = (module.spec for module in data.values())
+assert short_spec.target.labels == long_spec.target.labels
+assert short_spec.source.vocab_size == long_spec.source.vocab_size
 
 # %% [markdown]
 # ## The callback
@@ -95,14 +101,18 @@ def accuracy(model, data):
     return right / len(texts)
 
 
-flows = {}
+flows, right = {}, {}
 for name, module in data.items():
     model, flow = trained(sl.RNN, module, epochs=4)
-    flows[name] = flow
+    flows[name], right[name] = flow, accuracy(model, module)
     print(
-        f"RNN, {name:5} {accuracy(model, module):6.1%} right; "
+        f"RNN, {name:5} {right[name]:6.1%} right; "
         f"the gradient is {flow.flow_class}"
     )
+
+assert right["short"] > 0.9
+assert right["long"] < 0.2
+assert all(len(flow.curves) == 4 for flow in flows.values())
 
 # %% [markdown]
 # With one filler word the network learns; with forty it guesses one language in ten. The callback
@@ -123,6 +133,19 @@ figure = gradient_curves(
 )
 figure
 
+# %%
+near, far = last_curve(flows["short"]), last_curve(flows["long"])
+per_step = (far[40] / far[5]) ** (1 / 35)
+print(f"long: multiplied by {per_step:.2f} at each step back, on average")
+print(f"country / last word: short {near[4] / near[0]:.0e}", end=", ")
+print(f"long {far[43] / far[0]:.0e}")
+fitted = np.polynomial.Polynomial.fit(range(5, 44), np.log(far[5:44]), 1)
+residual = np.log(far[5:44]) - fitted(np.arange(5, 44))
+assert residual.var() < 0.05 * np.log(far[5:44]).var()  # a straight line
+assert per_step < 0.95
+assert near[4] > 0.01 * near[0]
+assert far[43] < 1e-4 * far[0]
+
 # %% [markdown]
 # On a logarithmic axis this is a straight line: at every step back, the gradient is multiplied by
 # about the same factor below one. At the short distance, the country is four steps from the end and
@@ -132,7 +155,8 @@ figure
 #
 # The callback classifies the curve by a rule: it fits a straight line to the logarithm of the
 # norms. If the line falls by more than a factor of ten over the text, the gradient is vanishing; if
-# it rises by more than that, it is exploding.
+# it rises by more than that, it is exploding. Both RNNs have a vanishing gradient. It prevents
+# learning only where the needed word is out of its reach (exercise 2).
 #
 # ## Five architectures
 #
@@ -147,20 +171,113 @@ architectures = {
     "attention": (sl.AttentionSeq2Seq, {"bidirectional": False}),
     "Transformer": (sl.Transformer, {"num_layers": 2, "num_heads": 4}),
 }
-curves = {"RNN": last_curve(flows["long"])}
+curves, shares = {"RNN": far}, {"RNN": right["long"]}
 for name, (architecture, arguments) in architectures.items():
     model, flow = trained(architecture, data["long"], epochs=4, **arguments)
-    curves[name] = last_curve(flow)
-    right = accuracy(model, data["long"])
-    print(f"{name:12} {right:6.1%} right; the gradient is {flow.flow_class}")
+    curves[name], shares[name] = last_curve(flow), accuracy(model, data["long"])
+    print(
+        f"{name:12} {shares[name]:6.1%} right; "
+        f"the gradient is {flow.flow_class}"
+    )
 figure = gradient_curves(curves)
 figure
+
+# %%
+left = {name: curve[43] / curve[0] for name, curve in curves.items()}
+for name, share in left.items():
+    peak = int(curves[name].argmax())
+    print(
+        f"{name:12} peak {peak:2} steps back; country / last word {share:.0e}"
+    )
+
+for name in ("attention", "Transformer"):
+    assert curves[name].argmax() == 43  # the country
+    assert shares[name] > 0.9
+assert left["RNN"] < 0.3 * left["GRU"]
+assert left["RNN"] < 1e-3 * left["LSTM"]
 
 # %% [markdown]
 # With attention and in the Transformer, a distant word is as close as any other: the loss reaches
 # it in one step, and the curve has its peak at the country, wherever that is. Gates preserve the
 # gradient better than the plain network does, to the extent that they are open ([LSTM and
 # GRU](lstm_gru.md) shows when they are).
+#
+# ## Exercises
+#
+# **1.** At the long distance, after how many steps back is a thousandth of the gradient left?
+# Compute it from the factor per step that is printed above, and compare with the curve.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+computed = math.log(1e-3) / math.log(per_step)
+measured = int((far[5:] < 1e-3 * far[5]).argmax())
+print(f"computed {computed:.0f} steps, measured {measured} (from the fifth on)")
+assert abs(computed - measured) < 0.35 * computed
+
+# %% [markdown]
+# After $k$ steps $f^k$ is left of the gradient, so $k = \ln 0.001 / \ln f$. We count from the fifth
+# step, because the last words are a part of the question and their embeddings differ from those of
+# the filler words.
+#
+# </details>
+#
+# **2.** The callback calls the gradient of both RNNs vanishing, but one of them learns. Is the rule
+# wrong? Apply `classify_gradient_flow` to the steps from the country to the end only.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+for name, curve, steps in (("short", near, 5), ("long", far, 44)):
+    # A batch of one curve, in the order of time
+    norms = torch.tensor(curve[:steps][::-1].copy())[None]
+    found = classify_gradient_flow(norms)
+    print(
+        f"{name:5} whole text: {flows[name].flow_class}; needed part: {found}"
+    )
+    assert flows[name].flow_class == "vanishing"
+    assert (found == "vanishing") == (name == "long")
+
+# %% [markdown]
+# The rule describes the whole text: over it, both gradients fall by more than a factor of ten. It
+# does not know which words the task needs. At the short distance the needed word is four steps
+# back, and over these steps little is lost. A vanishing gradient is harmful only if what must be
+# learned lies beyond its reach.
+#
+# </details>
+#
+# **3.** The forget gate of an LSTM starts at $\sigma(1) = 0.73$. What is left of a cell after 43
+# steps? Choose a bias so that at least a third is left, train an LSTM with it (`forget_bias=…`),
+# and compare with the LSTM above.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+# | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
+# |   axis, for the LSTM with a forget bias of 1 and with a forget bias of 4.
+for bias in (1, 2, 3, 4):
+    gate = 1 / (1 + math.exp(-bias))
+    print(
+        f"bias {bias}: gate {gate:.3f}, after 43 steps {gate**43:.1e} is left"
+    )
+model, flow = trained(sl.LSTM, data["long"], epochs=4, forget_bias=4.0)
+share = accuracy(model, data["long"])
+print(f"forget_bias=4: {share:.1%} right; the gradient is {flow.flow_class}")
+assert (1 + math.exp(-3)) ** -43 < 1 / 3 < (1 + math.exp(-4)) ** -43
+assert share > 0.9
+curve = last_curve(flow)
+assert curve[43] / curve[0] > 10 * left["LSTM"]
+gradient_curves({"LSTM, bias 1": curves["LSTM"], "LSTM, bias 4": curve})
+
+# %% [markdown]
+# The gradient of the cell is multiplied by the forget gate at each step. With a bias of 4 nearly
+# half of it is left at the country before the first training step, and the same architecture learns
+# in four epochs what it did not learn before.
+#
+# </details>
 #
 # ## Next
 #
