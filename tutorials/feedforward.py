@@ -44,6 +44,12 @@ examples = list(data.examples("test"))
 for text, language in examples[:3]:
     print(f"{text}  ->  {language}")
 
+for text, language in examples:
+    words = text.split()
+    assert len(words) == 16
+    assert words[-(data.distance + 4)] in data.countries[language]
+assert len(data.spec.target.labels) == len(data.countries) == 10
+
 # %% [markdown]
 # The question has three words, so the country is the word at position `distance + 4` from the end
 # of the text, here position 8.
@@ -74,6 +80,7 @@ print(
 real = torch.ones_like(ids, dtype=torch.bool)
 pooled = model.encoder(embedded, real).pooled
 print("equal to the encoder:", torch.allclose(by_hand, pooled, atol=1e-6))
+assert torch.allclose(by_hand, pooled, atol=1e-5)
 
 # %% [markdown]
 # (The embedding is scaled by $\sqrt{d}$, because its entries are initialized with small values.)
@@ -81,10 +88,12 @@ print("equal to the encoder:", torch.allclose(by_hand, pooled, atol=1e-6))
 # Each position of the window has its own weights, so a wider window needs more weights:
 
 # %%
+counts = {}
 for window in (16, 32, 64, 1024):
     encoder = sl.FeedForward(data.spec, window=window, d_model=32).encoder
-    count = sum(p.numel() for p in encoder.parameters())
-    print(f"window {window:5}: {count:9,} parameters")
+    counts[window] = sum(p.numel() for p in encoder.parameters())
+    print(f"window {window:5}: {counts[window]:9,} parameters")
+assert list(counts.values()) == sorted(set(counts.values()))
 
 # %% [markdown]
 # ## Texts longer than the window
@@ -101,6 +110,8 @@ try:
     strict.classify([long_text])
 except ValueError as error:
     print(error)
+else:
+    raise AssertionError("a text longer than the window is an error")
 
 # %% [markdown]
 # With `overflow="truncate"` the model gives a warning and reads the last words of the text:
@@ -125,6 +136,10 @@ _, inside = model.classify([f"{in_front[0]} {text.replace('grew', 'speak')}"])
 print("nothing in front           same bits:", torch.equal(cut, short))
 print("other words in front       same bits:", torch.equal(cut, other))
 print("another word in the window same bits:", torch.equal(cut, inside))
+assert in_front[0] != in_front[1]
+assert torch.equal(cut, short)
+assert torch.equal(cut, other)
+assert not torch.equal(cut, inside)
 
 # %% [markdown]
 # Training uses the gradient: how much does the output change with a small change of an input?
@@ -141,6 +156,7 @@ pooled = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
 sizes = gradient[0].norm(dim=-1)
 zeros = int((sizes == 0).sum())
 print("positions with a gradient of exactly zero:", zeros, "of", len(sizes))
+assert (sizes == 0).tolist() == [True] * 4 + [False] * 16
 
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 axes.bar(range(len(sizes)), sizes)
@@ -188,6 +204,9 @@ for distance in (2, 4, 8, 11, 12, 13, 14, 16, 24):
     )
     print(f"distance {distance:3}: {accuracy[distance]:6.1%}")
 
+assert min(share for d, share in accuracy.items() if d <= 12) > 0.95
+assert max(share for d, share in accuracy.items() if d > 12) < 0.2
+
 # %%
 # | fig-alt: Accuracy by distance for a window of 16 words, with the end of the window and the
 # |   level of chance as lines. The accuracy falls to chance at the end of the window.
@@ -213,9 +232,13 @@ _ = axes.legend()
 
 # %%
 data = sl.data.Recall(13, batch_tokens=64 * 25)
+by_window = {}
 for window in (16, 17):
     model = sl.FeedForward(data.spec, window=window, **settings)
-    print(f"distance 13, window {window}: {trained(model, data):6.1%}")
+    by_window[window] = trained(model, data)
+    print(f"distance 13, window {window}: {by_window[window]:6.1%}")
+assert by_window[16] < 0.2
+assert by_window[17] > 0.95
 
 # %% [markdown]
 # ## Limitations inside the window
@@ -228,21 +251,106 @@ for window in (16, 17):
 data = sl.data.Recall(4, batch_tokens=64 * 16)
 model = sl.FeedForward(data.spec, window=32, **settings)
 trained(model, data)
-for distance in (4, 5, 6, 8):
-    examples = list(sl.data.Recall(distance).examples("test"))
-    predictions, _ = model.classify([text for text, _ in examples])
-    right = sum(
-        prediction == language
-        for prediction, (_, language) in zip(predictions, examples, strict=True)
-    )
-    print(
-        f"trained at distance 4, tested at distance {distance}: "
-        f"{right / len(examples):6.1%}"
-    )
+
+
+def accuracy_at(model, distance):
+    """The share of right answers at a distance."""
+    texts, answers = zip(*data.at_distance(distance), strict=True)
+    predictions, _ = model.classify(texts)
+    right = sum(a == b for a, b in zip(predictions, answers, strict=True))
+    return right / len(texts)
+
+
+moved = {distance: accuracy_at(model, distance) for distance in (4, 5, 6, 8)}
+for distance, share in moved.items():
+    print(f"trained at distance 4, tested at distance {distance}: {share:6.1%}")
+assert moved[4] > 0.95
+assert max(moved[5], moved[6], moved[8]) < 0.3
 
 # %% [markdown]
 # All these words are well inside a window of 32, and still the network guesses. A person who knows
 # the word "Germany" does not have to learn it again for each position in a sentence.
+#
+# ## Exercises
+#
+# **1.** By how much does the number of parameters grow with each position of the window? Derive it
+# from the equation and check it with the figures above.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+for_each = (counts[1024] - counts[16]) / (1024 - 16)
+print(f"{for_each:.0f} parameters for each position; 32 × 32 = {32 * 32}")
+assert for_each == 32 * 32
+
+# %% [markdown]
+# $H$ has a column for each number of $x$, and a row for each of the 32 hidden units. A position
+# adds 32 numbers to $x$, hence 32 × 32 weights. With the 1,024 positions of a page of text, that
+# is a million of them for one layer.
+#
+# </details>
+#
+# **2.** A text at distance 13, a network with a window of 16, untrained: replace its country by one
+# of each other language. How many different outputs are there? How many with a window of 17?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+data = sl.data.Recall(13)
+words = next(iter(data.examples("test")))[0].split()
+variants = []
+for names in data.countries.values():
+    words[-17] = names[0]
+    variants.append(" ".join(words))
+different = {}
+for window in (16, 17):
+    model = sl.FeedForward(data.spec, window=window, **settings)
+    _, outputs = model.classify(variants)
+    different[window] = len({tuple(output.tolist()) for output in outputs})
+print(different)
+assert different == {16: 1, 17: 10}
+
+# %% [markdown]
+# One: the country is the 17th word from the end, so the first network reads ten times the same
+# text. The second has ten outputs, even though it has learned nothing yet.
+#
+# </details>
+#
+# **3.** A network trained at distance 4 fails at distance 5. Train one on texts of distance 4 and
+# of distance 6. At which distances does it answer? Does it find the country in between, at 5?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+
+# %%
+class TwoDistances(sl.data.SequenceDataModule):
+    """Texts of two distances."""
+
+    def __init__(self):
+        words, classes = sl.data.Text("word"), sl.data.Classes()
+        super().__init__(words, classes, batch_tokens=64 * 18)
+
+    def examples(self, split):
+        for distance in (4, 6):
+            yield from sl.data.Recall(distance).examples(split)
+
+
+mixed = TwoDistances()
+model = sl.FeedForward(mixed.spec, window=32, **settings)
+trained(model, mixed, epochs=2)
+found = {distance: accuracy_at(model, distance) for distance in (4, 5, 6)}
+print(*(f"distance {d}: {share:.1%}  " for d, share in found.items()))
+assert min(found[4], found[6]) > 0.95
+assert found[5] < 0.3
+
+# %% [markdown]
+# It answers at 4 and at 6, where it was trained, and guesses at 5: the weights of that position
+# have never seen a country. Every word would have to occur at every position of the training texts.
+#
+# </details>
 #
 # ## Next
 #
