@@ -18,6 +18,7 @@
 
 # %%
 import logging
+import math
 import tempfile
 import warnings
 from pathlib import Path
@@ -68,6 +69,10 @@ trainer.fit(model, data)
 for path in sorted(Path(logs.name).rglob("*.*")):
     print(path.relative_to(logs.name))
 
+written = [str(path) for path in Path(logs.name).rglob("*.*")]
+for kind in ("attention", "state", "sample"):
+    assert any(kind in path for path in written), kind
+
 # %% [markdown]
 # The output of `SampleLogger` after the last epoch:
 
@@ -92,6 +97,21 @@ with sl.record(model.eval()) as recording:
 print(dates[0], "→", outputs[0])
 for kind in ("attention", "states", "gates"):
     print(kind, list(getattr(recording, kind)))
+    assert getattr(recording, kind)
+
+# %% [markdown]
+# The output is the same as without a recording, to the last bit of the loss:
+
+# %%
+data.setup("test")
+batch = next(iter(data.test_dataloader()))
+with torch.no_grad():
+    plain = model.compute_loss(batch).loss
+    with sl.record(model):
+        recorded = model.compute_loss(batch).loss
+print("same bits:", torch.equal(plain, recorded))
+assert torch.equal(plain, recorded)
+assert model.generate(dates) == outputs
 
 # %%
 # | fig-alt: Heat map of the attention weights: one row for each generated character, one column
@@ -111,6 +131,7 @@ difference = (
     (gates["output"] * gates["cell"].tanh() - states)[steps].abs().max()
 )
 print(f"maximum difference from the states: {difference:.0e}")
+assert difference < 1e-5
 
 # %%
 # | fig-alt: Heat maps of the gates of one LSTM layer: one column for each step, one row for each
@@ -130,8 +151,9 @@ weights = recording.attention[name]
 (nats,) = head_entropy(weights, recording.queries(name)).tolist()
 print(
     f"entropy {nats:.2f} nats: equal to uniform attention over "
-    f"{2.718**nats:.1f} characters"
+    f"{math.exp(nats):.1f} characters"
 )
+assert 0 < nats < math.log(min(map(len, dates)))
 for gate in ("input", "forget", "output"):
     closed, opened = gate_saturation(gates[gate], steps)
     print(f"{gate:7} closed {closed.mean():5.1%}, open {opened.mean():5.1%}")
@@ -150,6 +172,7 @@ print(
     f"attention on the month {on_month / len(dates):.0%},"
 )
 print(f"on the character next to it {next_to_month / len(dates):.0%}")
+assert on_month + next_to_month > 0.5 * len(dates)
 
 # %% [markdown]
 # Attention next to the month is not an error: the encoder is bidirectional, so the state at a comma
@@ -178,10 +201,88 @@ encoder = torch.nn.TransformerEncoder(layer, 2).eval()
 with torch.no_grad(), sl.record(encoder) as other:
     encoder(torch.randn(1, 6, 32))
 print({name: tuple(weights.shape) for name, weights in other.attention.items()})
+assert [tuple(each.shape) for each in other.attention.values()] == [
+    (1, 4, 6, 6)
+] * 2
 
 # %% [markdown]
 # To record a softmax of your own, add one line: `weights = sl.probe("mixer.0", weights,
 # axes=("target", "source"))`.
+#
+# ## Exercises
+#
+# **1.** Between which values can the entropy of attention over $n$ characters be, and when does it
+# have them? Check your answer with `head_entropy` and $n = 25$.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+one_query = torch.ones(1, 1, dtype=torch.bool)
+least = float(head_entropy(torch.eye(25)[None, None, :1], one_query))
+most = float(head_entropy(torch.full((1, 1, 1, 25), 1 / 25), one_query))
+print(f"all on one: {least:.2f} nats; uniform: {most:.2f} nats")
+assert abs(least) < 1e-4
+assert math.isclose(most, math.log(25), rel_tol=1e-4)
+
+# %% [markdown]
+# It is 0 if one character has all the weight, and $\ln n$ if all have the same weight. So
+# $e^{\text{entropy}}$ is a number of characters, between 1 and $n$.
+#
+# </details>
+#
+# **2.** Show from the recording that the cell follows
+# $c_t = f_t \odot c_{t-1} + i_t \odot g_t$. The recording has the candidate $g_t$, too.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+cell = gates["cell"]
+kept = gates["forget"][:, 1:] * cell[:, :-1]
+added = gates["input"][:, 1:] * gates["candidate"][:, 1:]
+difference = (kept + added - cell[:, 1:])[steps[:, 1:]].abs().max()
+print(f"maximum difference from the cell: {difference:.0e}")
+assert difference < 1e-4
+
+# %% [markdown]
+# The first step is left out, because the cell before it comes from the context vector of the
+# encoder.
+#
+# </details>
+#
+# **3.** Write a module with a softmax of its own, in which each position attends to all positions
+# by the dot product with them. Record its weights.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+
+# %%
+class Mixer(torch.nn.Module):
+    """Attention without weights of its own."""
+
+    def forward(self, x):
+        weights = (x @ x.mT).softmax(-1)
+        weights = sl.probe("mixer", weights, axes=("source", "source"))
+        return weights @ x
+
+
+x = torch.randn(1, 6, 32)
+mixer = Mixer()
+with sl.record(mixer) as own:
+    mixer(x)
+(weights,) = own.attention.values()
+print(list(own.attention), tuple(weights.shape))
+assert list(own.attention) == ["mixer"]
+assert torch.allclose(weights.squeeze(1), (x @ x.mT).softmax(-1))
+assert (weights.argmax(-1) == torch.arange(6)).all()
+
+# %% [markdown]
+# Without a recording, `sl.probe` returns its tensor and does nothing else, so it can stay in the
+# module. Each position attends most to itself: no other random vector is as similar to it.
+#
+# </details>
 #
 # ## Next
 #
