@@ -18,7 +18,9 @@
 # minutes on two cores and downloads nothing.
 
 # %%
+import math
 import warnings
+from collections import Counter
 
 import lightning as L
 import matplotlib.pyplot as plt
@@ -39,6 +41,15 @@ warnings.filterwarnings("ignore", module="lightning")
 data = sl.data.Synthetic("copy", length=20, min_length=3, batch_tokens=2048)
 for source, target in list(data.examples("train"))[:3]:
     print(f"{source:40} → {target}")
+
+splits = {
+    split: [source for source, _ in data.examples(split)]
+    for split in ("train", "test")
+}
+lengths = Counter(len(source.split()) for source in splits["test"])
+assert sorted(lengths) == list(range(3, 21))
+assert max(lengths.values()) < 2 * min(lengths.values())
+assert not set(splits["train"]) & set(splits["test"])
 
 # %% [markdown]
 # ## Encoder and decoder
@@ -81,6 +92,7 @@ def train(architecture, d_model):
 
 lstm = train(sl.LSTM, d_model=70)
 print(lstm.generate(["3 1 4", "2 7 1 8"]))
+assert lstm.generate(["3 1 4", "2 7 1 8"]) == ["3 1 4", "2 7 1 8"]
 
 # %% [markdown]
 # ## The memory
@@ -105,6 +117,8 @@ for text in (first, second):
         f"{text:12} states {tuple(memory.states.shape)}"
         f"  pooled {tuple(memory.pooled.shape)}"
     )
+    assert memory.states.shape[1] == len(text.split())
+    assert memory.pooled.shape == (1, 70)
 
 # %% [markdown]
 # The decoder generates one token after another. Each step takes the previous token and the
@@ -123,6 +137,7 @@ def greedy(model, memory):
 
 
 print(greedy(lstm, encode(lstm, first)))
+assert greedy(lstm, encode(lstm, first)) == first
 
 # %% [markdown]
 # Two experiments follow. First we replace all encoder states by noise and keep the context vector:
@@ -141,6 +156,9 @@ print(
     "|",
     greedy(lstm, swapped[1]),
 )
+assert greedy(lstm, a._replace(states=noise)) == greedy(lstm, a)
+assert greedy(lstm, swapped[0]) == greedy(lstm, b)
+assert greedy(lstm, swapped[1]) == greedy(lstm, a) != greedy(lstm, b)
 
 # %% [markdown]
 # In the last line, the decoder gets the states of one source and the context vector of the other,
@@ -189,6 +207,19 @@ for name, model in models.items():
     print(*(f"{length:5}" for length in figures[name]))
     print(*(f"{share:5.0%}" for share in figures[name].values()))
 
+wide, narrow, attention = (list(shares.values()) for shares in figures.values())
+sizes = [
+    sum(p.numel() for p in model.parameters()) for model in models.values()
+]
+assert sizes[1] < sizes[0]
+assert abs(sizes[2] / sizes[0] - 1) < 0.15
+assert wide[0] > 0.9
+assert narrow[0] > 0.7
+assert max(wide[-1], narrow[-1]) < 0.3
+assert sum(narrow) < sum(wide) - 1  # it falls at shorter sources
+assert min(attention) > 0.8
+assert attention[0] - attention[-1] < 0.2
+
 # %%
 # | fig-alt: Share of sequences copied without an error by their length, for two LSTMs with a
 # |   context of 70 and of 36 numbers and for an LSTM with attention.
@@ -218,6 +249,7 @@ longest = max((source for source, _ in data.examples("test")), key=len)
 print(f"{'source':29} {longest}")
 for name, model in models.items():
     print(f"{name:29} {model.generate([longest])[0]}")
+assert lstm.generate([longest]) != [longest]
 
 # %% [markdown]
 # The figure does not show that 20 digits do not *fit* into 70 numbers. They would, many times over.
@@ -239,12 +271,95 @@ print(
     "|",
     greedy(attentive, swapped[1]),
 )
+for memory, source in zip(swapped, (first, second), strict=True):
+    written, expected = greedy(attentive, memory).split(), source.split()
+    both = min(len(written), len(expected))
+    assert both >= 3
+    assert written[:both] == expected[:both]
+assert greedy(attentive, swapped[0]) != first
 
 # %% [markdown]
 # Now the digits come from the states. The context vector, which is still the initial state of the
 # decoder, has some influence on their number.
 
 # %% [markdown]
+# ## Exercises
+#
+# **1.** How many bits are needed to store 20 digits? How many has a context vector of 70 numbers in
+# single precision, and how many would each of its elements have to hold?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+needed, available = 20 * math.log2(10), 70 * 32
+print(f"{needed:.0f} bits needed, {available} available")
+print(f"{needed / 70:.2f} bits for each element")
+assert needed < 70 < available / 30
+
+# %% [markdown]
+# Less than one bit for each element: the sign of each of them would be enough. The capacity is not
+# the bottleneck, but what gradient descent finds of it.
+#
+# </details>
+#
+# **2.** How much of its 32 bits does the network use? Round the elements of the context vector,
+# which are between -1 and 1, to multiples of a step, and count how many sources of six digits are
+# still copied without an error. At which step does it fail?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+six = [source for source in splits["test"] if len(source.split()) == 6][:30]
+kept = {}
+for step in (0.0, 0.01, 0.1, 0.5, 1.0, 2.0):
+    copied = []
+    for source in six:
+        memory = encode(lstm, source)
+        if step:
+            rounded = (memory.pooled / step).round() * step
+            memory = memory._replace(pooled=rounded)
+        copied.append(greedy(lstm, memory) == source)
+    kept[step] = sum(copied) / len(six)
+    print(f"step {step:4}: {kept[step]:4.0%} copied without an error")
+assert kept[0.0] > 0.8
+assert kept[0.01] > kept[0.0] - 0.1
+assert kept[1.0] < kept[0.01]
+assert kept[2.0] < 0.1
+
+# %% [markdown]
+# Two decimal places are enough, so most of the bits are not used. With a step of 2 all elements are
+# zero, and nothing of the source is left.
+#
+# </details>
+#
+# **3.** Where in a long sequence are the errors? For the sources of 20 digits and the first LSTM,
+# compute the share of right digits by position.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+long = [source for source in splits["test"] if len(source.split()) == 20]
+right = torch.zeros(20)
+for source, output in zip(long, lstm.generate(long), strict=True):
+    pairs = zip(source.split(), output.split(), strict=False)
+    for place, (digit, written) in enumerate(pairs):
+        right[place] += digit == written
+right /= len(long)
+print(*(f"{share:.0%}" for share in right.tolist()))
+assert right[0] > 0.6
+assert right[:3].mean() > right[10:].mean() + 0.2
+assert right[10:].mean() < 0.4
+
+# %% [markdown]
+# The first digit is right in most of them, and the shares fall from digit to digit. In the second
+# half they are not far above the 10% of a guess. Every wrong digit is also the input of the next
+# step.
+#
+# </details>
+#
 # ## Next
 #
 # A decoder that can attend to every state of the encoder needs to determine which ones to attend
