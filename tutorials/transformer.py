@@ -17,6 +17,7 @@
 # the length grows. It takes about two minutes on two cores and downloads nothing.
 
 # %%
+import re
 import time
 import warnings
 
@@ -40,6 +41,10 @@ for source, target in list(data.examples("train"))[:3]:
     print(f"{source:35} {target}")
 print(data.spec.source)
 
+splits = {s: set(data.examples(s)) for s in ("train", "val", "test")}
+assert not splits["test"] & (splits["train"] | splits["val"])
+assert not splits["train"] & splits["val"]
+
 # %% [markdown]
 # Batches are planned before they are built: examples of similar length are put together, so that a
 # batch has little padding.
@@ -50,6 +55,7 @@ batch = next(iter(data.train_dataloader()))
 print("source", tuple(batch.source.shape), "target", tuple(batch.target.shape))
 padding = 1 - batch.source_lengths.sum() / batch.source.numel()
 print(f"padding on the source side: {padding:.1%}")
+assert padding < 0.1
 
 # %% [markdown]
 # ## Attention, step by step
@@ -76,6 +82,8 @@ print(
     "equal to the fast path:",
     torch.allclose(context, attend(query, key, value), atol=1e-6),
 )
+assert torch.allclose(context, attend(query, key, value), atol=1e-5)
+assert torch.allclose(weights.sum(-1), torch.ones(4), atol=1e-5)
 
 # %% [markdown]
 # ## The model
@@ -112,6 +120,7 @@ trainer.fit(model, data)
 # %%
 (figures,) = trainer.test(model, data, verbose=False)
 print(f"exact match on unseen dates: {figures['test/exact_match']:.1%}")
+assert figures["test/exact_match"] > 0.9
 examples = list(data.examples("test"))[:4]
 outputs = model.generate([source for source, _ in examples])
 for (source, _), output in zip(examples, outputs, strict=True):
@@ -128,6 +137,7 @@ source = examples[0][0]
 with sl.record(model) as recording:
     output = model.generate([source])
 print(output[0])
+assert output == outputs[:1]
 for name, weights in recording.attention.items():
     print(f"{name:30} {tuple(weights.shape)}")
 
@@ -140,6 +150,40 @@ for name, weights in recording.attention.items():
 # | fig-alt: Heat maps of the cross-attention of the last layer, one for each head: rows are
 # |   generated characters, columns characters of the source.
 recording.plot("decoder.layers.1.cross_attention")
+
+# %% [markdown]
+# One picture is one date. Over fifty dates: how much of the attention, of all heads together, is on
+# the month and on the day of the source, with one character on each side of them?
+
+# %%
+dates = [str(source) for source, _ in data.examples("test")][:50]
+with sl.record(model) as fifty:
+    translated = model.generate(dates)
+heads = fifty.attention["decoder.layers.1.cross_attention"].mean(1)
+
+
+def spans(text, start):
+    """Two parts of a date, separated by one character or two."""
+    first, second = re.findall(r"\w+", text[start:])[:2]
+    end = start + len(first)
+    other = text.index(second, end)
+    return slice(start, end), slice(other, other + len(second))
+
+
+on = {(row, part): [] for row in ("month", "day") for part in ("month", "day")}
+for each, date, german in zip(heads, dates, translated, strict=True):
+    source_month, source_day = spans(date, date.index(", ") + 2)
+    first = re.search(r"\d", german).start()
+    target_day, target_month = spans(german, first)
+    for row, steps in (("month", target_month), ("day", target_day)):
+        for part, place in (("month", source_month), ("day", source_day)):
+            near = slice(place.start - 1, place.stop + 1)
+            on[row, part].append(float(each[steps, near].sum(-1).mean()))
+on = {pair: sum(shares) / len(shares) for pair, shares in on.items()}
+for (row, part), share in on.items():
+    print(f"rows of the {row:5}: {share:4.0%} on the {part}")
+assert on["month", "month"] > 2 * on["day", "month"]
+assert on["day", "day"] > 2 * on["month", "day"]
 
 # %% [markdown]
 # The viewer shows all heads for each generated character: above their attention to the source,
@@ -174,6 +218,7 @@ models = {
         spec, d_model=128, num_layers=2, num_heads=4, dropout=0.0
     ),
 }
+sizes = []
 for name, language_model in models.items():
     parts = (
         language_model.target_embedding,
@@ -186,7 +231,9 @@ for name, language_model in models.items():
         for p in part.parameters()
         if p.requires_grad
     )
+    sizes.append(used)
     print(f"{name:12} {used:,} parameters")  # a language model uses no encoder
+assert max(sizes) < 1.1 * min(sizes)
 
 # %% [markdown]
 # Other processes disturb wall-clock time. We therefore measure CPU time, alternate between the
@@ -229,6 +276,7 @@ series = {
 torch.set_num_threads(threads)
 
 # %%
+ratios = {}
 for title, times in series.items():
     print(f"{title}: microseconds for each token")
     print("length      ", *(f"{length:6}" for length in times["LSTM"]))
@@ -236,11 +284,17 @@ for title, times in series.items():
         print(
             f"{name:12}", *(f"{taken:6.1f}" for taken in times[name].values())
         )
-    ratios = (
-        times["LSTM"][length] / times["Transformer"][length]
+    ratios[title] = {
+        length: times["LSTM"][length] / times["Transformer"][length]
         for length in times["LSTM"]
-    )
-    print("LSTM / Tr.  ", *(f"{ratio:6.2f}" for ratio in ratios), "\n")
+    }
+    shown = (f"{ratio:6.2f}" for ratio in ratios[title].values())
+    print("LSTM / Tr.  ", *shown, "\n")
+
+full, single = ratios.values()
+assert max(full.values()) < 1.5
+assert 1 / 3 < single[16] < 3
+assert max(single.values()) > 1.5 * max(full.values())
 
 # %%
 # | fig-alt: Two plots of the CPU time for each token by length, for LSTM and Transformer. The
@@ -278,14 +332,15 @@ _ = axes[0].legend()
 
 # %%
 times = series["2,048 tokens in a batch"]
-for name, taken in times.items():
-    ratio = taken[1024] / taken[16]
+growth = {name: taken[1024] / taken[16] for name, taken in times.items()}
+for name, ratio in growth.items():
     print(f"{name:12} a token among 1,024 costs {ratio:.1f} × one among 16")
+assert growth["Transformer"] > 1.3 * growth["LSTM"]
 
 # %% [markdown]
-# Each token of a longer text costs more, and there are more of them: the cost of the whole text
-# grows with the square of its length. So does memory. The matrix of weights alone has `heads ×
-# length²` entries:
+# Each token of a longer text costs more, and there are more of them: the part of the cost that
+# attention has grows with the square of the length. So does memory. The matrix of weights alone has
+# `heads × length²` entries:
 
 # %%
 for length in (100, 1_000, 10_000):
@@ -297,6 +352,88 @@ for length in (100, 1_000, 10_000):
 # %% [markdown]
 # (The fused kernel, which is used for longer texts, computes this matrix in blocks and never stores
 # all of it. That saves memory, not operations.)
+#
+# ## Exercises
+#
+# **1.** By the table above, from which length on does self-attention need more operations than a
+# recurrent layer of width 128? And from which length on is attention more than half of the work of
+# a Transformer layer? Each token passes through the matrices of the layer once; scores and weighted
+# sum need $2 n d$ multiplications for each token.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+width = 128
+layer = models["Transformer"].decoder.layers[0]
+matrices = sum(
+    p.numel() for p in layer.parameters() if p.requires_grad and p.dim() == 2
+)
+print(f"the matrices of one layer: {matrices / width**2:.0f} d² weights")
+half = matrices / (2 * width)
+print(f"attention is half of the work at {half:.0f} tokens")
+assert matrices == 12 * width**2
+assert half == 6 * width
+
+# %% [markdown]
+# By the table, from $n = d$ on, which is 128. But the matrices of the layer (queries, keys, values,
+# output, and the feed-forward part) have $12\, d^2$ weights, whose cost for a token does not depend
+# on the length. $2 n d = 12\, d^2$ at $n = 6 d = 768$. So the square is seen late in the measured
+# times.
+#
+# </details>
+#
+# **2.** What tells attention the order of its keys? Show with `attend` that nothing does: with keys
+# and values in another order, the output is the same.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+query, key, value = torch.randn(3, 1, 1, 6, 8).unbind(0)
+order = torch.tensor([3, 1, 5, 0, 4, 2])
+usual = attend(query, key, value)
+mixed = attend(query, key[:, :, order], value[:, :, order])
+print("largest difference:", f"{float((usual - mixed).abs().max()):.0e}")
+assert torch.allclose(usual, mixed, atol=1e-5)
+only_keys = attend(query, key[:, :, order], value)
+assert not torch.allclose(usual, only_keys, atol=1e-2)
+
+# %% [markdown]
+# A weighted sum has no order. The Transformer knows positions only because their encodings are
+# added to the embeddings, and, in a decoder, because of the causal mask.
+#
+# </details>
+#
+# **3.** Write causal attention, in which no position attends to a later one, and compare it with
+# `attend(…, causal=True)`. Then change the last key and value: which outputs change? What has this
+# to do with training in parallel?
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+scores = attention_scores(query, key).masked_fill(later, -torch.inf)
+weights = scores.softmax(-1)
+print(weights[0, 0].round(decimals=2))
+causal = attend(query, key, value, causal=True)
+assert torch.allclose(weights @ value, causal, atol=1e-5)
+assert (weights[0, 0].triu(1) == 0).all()
+
+key[:, :, -1] += 1
+value[:, :, -1] += 1
+changed = attend(query, key, value, causal=True) - causal
+changed = changed.abs().amax((0, 1, 3)) > 1e-5
+print("changed:", changed.tolist())
+assert changed.tolist() == [False] * 5 + [True]
+
+# %% [markdown]
+# $e^{-\infty} = 0$, so the softmax divides the weight among the positions that are left. Only the
+# last output changes. Each position is computed as if the text ended there; that is why one pass
+# over the whole target trains all of its positions.
+#
+# </details>
 #
 # ## Next
 #
