@@ -144,7 +144,7 @@ for name, weights in recording.attention.items():
 # %% [markdown]
 # Each row is a generated character, each column a source character. This is the
 # [cross-attention](../glossary.md#cross-attention) of the last layer: rows of the month's name
-# attend to the month in the source, rows of the day to the day.
+# attend more to the month in the source than to the day, rows of the day to the day.
 
 # %%
 # | fig-alt: Heat maps of the cross-attention of the last layer, one for each head: rows are
@@ -182,6 +182,7 @@ for each, date, german in zip(heads, dates, translated, strict=True):
 on = {pair: sum(shares) / len(shares) for pair, shares in on.items()}
 for (row, part), share in on.items():
     print(f"rows of the {row:5}: {share:4.0%} on the {part}")
+assert on["month", "month"] > 1.3 * on["month", "day"]
 assert on["month", "month"] > 2 * on["day", "month"]
 assert on["day", "day"] > 2 * on["month", "day"]
 
@@ -218,22 +219,6 @@ models = {
         spec, d_model=128, num_layers=2, num_heads=4, dropout=0.0
     ),
 }
-sizes = []
-for name, language_model in models.items():
-    parts = (
-        language_model.target_embedding,
-        language_model.decoder,
-        language_model.head,
-    )
-    used = sum(
-        p.numel()
-        for part in parts
-        for p in part.parameters()
-        if p.requires_grad
-    )
-    sizes.append(used)
-    print(f"{name:12} {used:,} parameters")  # a language model uses no encoder
-assert max(sizes) < 1.1 * min(sizes)
 
 # %% [markdown]
 # Other processes disturb wall-clock time. We therefore measure CPU time, alternate between the
@@ -267,6 +252,17 @@ def compare(tokens, repeats=5):
     return times
 
 
+sizes = []
+for name, language_model in models.items():
+    step_time(language_model, 1, 16)
+    # Those in use have a gradient: a language model uses no encoder
+    used = [
+        p.numel() for p in language_model.parameters() if p.grad is not None
+    ]
+    sizes.append(sum(used))
+    print(f"{name:12} {sum(used):,} parameters")
+assert max(sizes) < 1.1 * min(sizes)
+
 threads = torch.get_num_threads()
 torch.set_num_threads(1)
 series = {
@@ -294,7 +290,8 @@ for title, times in series.items():
 full, single = ratios.values()
 assert max(full.values()) < 1.5
 assert 1 / 3 < single[16] < 3
-assert max(single.values()) > 1.5 * max(full.values())
+assert max(single.values()) > 1.1 * max(full.values())
+assert single[1024] < max(single.values())
 
 # %%
 # | fig-alt: Two plots of the CPU time for each token by length, for LSTM and Transformer. The
@@ -321,6 +318,7 @@ _ = axes[0].legend()
 # texts is a matrix product large enough to keep the thread busy. With one text at a time (right), a
 # step of the LSTM is a matrix–vector product, while the Transformer still multiplies the whole text
 # at once. There the two are close for short texts, where the fixed overhead of a call dominates.
+# The Transformer is ahead for texts of medium length, and loses this lead towards the longest ones.
 #
 # So "the Transformer is faster" holds for hardware that computes thousands of numbers in parallel,
 # where the second column of the table matters. A single thread shows the first column.
@@ -335,7 +333,7 @@ times = series["2,048 tokens in a batch"]
 growth = {name: taken[1024] / taken[16] for name, taken in times.items()}
 for name, ratio in growth.items():
     print(f"{name:12} a token among 1,024 costs {ratio:.1f} × one among 16")
-assert growth["Transformer"] > 1.3 * growth["LSTM"]
+assert growth["Transformer"] > 1.1 * growth["LSTM"]
 
 # %% [markdown]
 # Each token of a longer text costs more, and there are more of them: the part of the cost that
@@ -367,7 +365,7 @@ for length in (100, 1_000, 10_000):
 width = 128
 layer = models["Transformer"].decoder.layers[0]
 matrices = sum(
-    p.numel() for p in layer.parameters() if p.requires_grad and p.dim() == 2
+    p.numel() for p in layer.parameters() if p.grad is not None and p.dim() == 2
 )
 print(f"the matrices of one layer: {matrices / width**2:.0f} d² weights")
 half = matrices / (2 * width)
