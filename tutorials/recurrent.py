@@ -340,20 +340,15 @@ def microseconds(module, inputs):
 
 
 with torch.no_grad():
-    times = {}
     print("CPU time per token in microseconds")
     for length in (1, 10, 100, 1000):
         inputs = torch.randn(1, length, 256)
         recurrent = microseconds(layer, inputs)
         parallel = microseconds(linear, inputs)
-        times[length] = recurrent / length, parallel / length
         print(
             f"length {length:5}: recurrent {recurrent / length:7.2f}, "
             f"all at once {parallel / length:7.2f}"
         )
-assert times[1000][1] < times[1][1] / 3  # the cost per token falls
-assert times[1000][0] > times[100][0] / 5  # the cost per token stays
-assert times[1000][0] > 2 * times[1000][1]
 
 # %% [markdown]
 # In the parallel layer, the cost per token falls with the number of tokens. In the recurrent layer
