@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+HYPOTHESIS = "HYPOTHESIS_STORAGE_DIRECTORY"  # of constants of local modules, otherwise the cwd
 TUTORIALS = sorted((ROOT / "tutorials").glob("*.py"))
 
 
@@ -20,7 +21,7 @@ def test_a_tutorial_runs(script, tmp_path):
     done = subprocess.run(
         [sys.executable, script],
         cwd=tmp_path,
-        env={**os.environ, "MPLBACKEND": "agg"},
+        env={**os.environ, "MPLBACKEND": "agg"} | {HYPOTHESIS: str(tmp_path.parent / "hypothesis")},
         capture_output=True,
         encoding="utf-8",
         timeout=900,

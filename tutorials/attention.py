@@ -28,6 +28,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.batch import END, START
+from seqlearn.introspect import head_entropy
 
 warnings.filterwarnings("ignore", module="lightning")
 
@@ -69,11 +70,14 @@ def train(score):
 
 model, figures = train("general")
 print(f"exact match on unseen dates: {figures['test/exact_match']:.1%}")
+assert figures["test/exact_match"] > 0.9
 
 # %%
 source = "Sunday, November 22, 2026"
 (target,) = model.generate([source])
 print(source, "→", target)
+assert target == "Sonntag, 22. November 2026"
+assert source.count("2") == 4
 
 # %% [markdown]
 # ## Encoder and decoder states
@@ -91,6 +95,8 @@ with torch.no_grad():
     )
 print("encoder states", tuple(memory.states.shape))
 print("decoder states", tuple(states.shape))
+assert memory.states.shape[1] == len(source)
+assert states.shape[1] == len(target) + 1  # START is read, END is not
 
 # %% [markdown]
 # We compute one step by hand: the one that generates the first digit of the day. The source has a 2
@@ -124,6 +130,10 @@ weights = scores.exp() / scores.exp().sum()
 print(f"their sum: {weights.sum():.3f}")
 for weight, place in zip(*weights.topk(3), strict=True):
     print(f"character {int(place):2}, {source[place]!r}: {weight:6.1%}")
+day = [source.index("22"), source.index("22") + 1]
+assert math.isclose(float(weights.sum()), 1, rel_tol=1e-5)
+assert int(weights.argmax()) in day
+assert int((weights < 0.05).sum()) >= len(source) - 5
 
 # %%
 # | fig-alt: Two bar charts over the characters of the source: above the score of each encoder
@@ -152,6 +162,7 @@ weighted = weights[:, None] * h
 context = weighted.sum(0)
 print("weighted states", tuple(weighted.shape))
 print("context", tuple(context.shape))
+assert context.shape == s.shape
 
 # %%
 # | fig-alt: Three heat maps: the encoder states, one column for each character; the same
@@ -199,6 +210,8 @@ for token, probability in zip(
     model.spec.target.tokens(best.indices), best.values, strict=True
 ):
     print(f"{token!r:8} {probability:7.2%}")
+assert model.spec.target.tokens(best.indices)[0] == target[step]
+assert best.values[0] > 0.5
 
 # %% [markdown]
 # ## Is this what the model computes?
@@ -211,6 +224,7 @@ with torch.no_grad():
     outputs, _ = model.decode(decoder_input, memory)
 print("largest difference", float((outputs[0, step] - output).abs().max()))
 print("equal:", torch.allclose(outputs[0, step], output, atol=1e-5))
+assert torch.allclose(outputs[0, step], output, atol=1e-5)
 
 # %% [markdown]
 # ## The attention map
@@ -227,11 +241,21 @@ print(
     "equal:",
     torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5),
 )
+assert torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5)
 
 # %%
 # | fig-alt: Heat map of the attention weights: one row for each generated character, one column
 # |   for each character of the source.
 recording.plot(name)
+
+# %%
+for row, character in zip(
+    recording.attention[name][0, 0], target, strict=False
+):
+    place = int(row.argmax())
+    print(
+        f"{character!r} attends to {source[place]!r} at {place}: {row[place]:.0%}"
+    )
 
 # %% [markdown]
 # Digits are copied: each row of a digit attends to the same digit in the source, out of order,
@@ -274,13 +298,21 @@ def greedy(memory):
 
 one = encode("Sunday, November 22, 2026")
 other = encode("Monday, February 15, 2027")
-day = [source.index("22"), source.index("22") + 1]
 patched = one.states.clone()
 patched[:, day] = encode("Sunday, November 15, 2026").states[:, day]
-print("unchanged             ", greedy(one))
-print("the day's two states  ", greedy(one._replace(states=patched)))
-print("the context vector    ", greedy(one._replace(pooled=other.pooled)))
-print("all states            ", greedy(other._replace(pooled=one.pooled)))
+experiments = {
+    "unchanged": one,
+    "the day's two states": one._replace(states=patched),
+    "the context vector": one._replace(pooled=other.pooled),
+    "all states": other._replace(pooled=one.pooled),
+}
+outputs = {what: greedy(memory) for what, memory in experiments.items()}
+for what, output in outputs.items():
+    print(f"{what:22} {output}")
+
+assert outputs["unchanged"] == outputs["the context vector"] == target
+assert outputs["the day's two states"] == target.replace("22", "15")
+assert outputs["all states"] == "Montag, 15. Februar 2027"
 
 # %% [markdown]
 # ## Four scores
@@ -330,6 +362,8 @@ for score, (model, figures) in trained.items():
         f"  exact match {figures['test/exact_match']:6.1%},"
         f"  equal to the line above: {is_equal(score, model)}"
     )
+    assert is_equal(score, model)
+    assert figures["test/exact_match"] > 0.9
 
 # %% [markdown]
 # All four learn the task; one run of each, tested on 1,000 dates, is not a ranking. But their
@@ -339,9 +373,14 @@ for score, (model, figures) in trained.items():
 # | fig-alt: Four heat maps of attention weights for the same date, one for each score: general,
 # |   dot, additive and scaled dot. Rows are generated characters, columns characters of the source.
 figure, axes = plt.subplots(2, 2, figsize=(8, 7.4), layout="constrained")
+entropy = {}
 for panel, (score, (model, _)) in zip(axes.flat, trained.items(), strict=True):
     with sl.record(model) as recording:
-        model.generate([source])
+        generated = model.generate([source])
+    assert generated == [target]
+    entropy[score] = float(
+        head_entropy(recording.attention[name], recording.queries(name))
+    )
     image = panel.imshow(
         recording.attention[name][0, 0], cmap="magma_r", vmin=0, vmax=1
     )
@@ -359,6 +398,11 @@ for panel, (score, (model, _)) in zip(axes.flat, trained.items(), strict=True):
     panel.set(title=score, xlabel="source", ylabel="generated")
 _ = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)
 
+# %%
+for score, nats in entropy.items():
+    print(f"{score:10} mean entropy of the weights {nats:.2f} nats")
+assert max(entropy, key=entropy.get) == "scaled_dot"
+
 # %% [markdown]
 # The map of `scaled_dot` is the least sharp. Elements of a state are between −1 and 1, so
 # $s \cdot h_i$ is at most $d$ and its score at most $\sqrt d$, which is about 7 here. The softmax
@@ -371,6 +415,82 @@ _ = figure.colorbar(image, ax=axes, label="attention weight", shrink=0.6)
 # The context vector is no longer a bottleneck. But encoder and decoder are still sequential: $h_i$
 # needs $h_{i-1}$, and $s_t$ needs $s_{t-1}$. Attention itself needs no order: it uses all states at
 # once.
+#
+# ## Exercises
+#
+# **1.** Multiply the scores of our step by 0.25 and by 4 before the softmax, and add 100 to all of
+# them. What changes? Predict it first.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+# %%
+for what, changed in {
+    "scores": scores,
+    "× 0.25": 0.25 * scores,
+    "× 4": 4 * scores,
+    "+ 100": scores + 100,
+}.items():
+    softmax = changed.softmax(0)
+    print(f"{what:7} largest weight {softmax.max():6.1%}")
+
+assert (0.25 * scores).softmax(0).max() < weights.max()
+assert (4 * scores).softmax(0).max() > weights.max()
+assert torch.allclose((scores + 100).softmax(0), weights, atol=1e-4)
+assert not (scores + 100).exp().isfinite().all()
+
+# %% [markdown]
+# A factor makes the weights sharper or flatter, as the factor $1 / \sqrt d$ of `scaled_dot` does. A
+# constant cancels out: $e^{x + c} = e^c e^x$ is in numerator and denominator. Our own line
+# `scores.exp() / scores.exp().sum()` would nevertheless fail, because $e^{100}$ is too large for
+# single precision. This is why libraries subtract the largest score first.
+#
+# </details>
+#
+# **2.** How many states does the model need at a step? Keep only the $k$ largest weights of each
+# step, scale them to a sum of one, and measure how many characters of 100 test dates are still
+# predicted rightly, with teacher forcing.
+#
+# <details markdown>
+# <summary>Solution</summary>
+
+
+# %%
+@torch.no_grad()
+def right_characters(k):
+    """The share of characters that is right with the k largest weights."""
+    general, _ = trained["general"]
+    layer = general.decoder.attentional_hidden
+    right = total = 0
+    for text, answer in pairs:
+        ids = torch.tensor(general.spec.source.encode([text]))
+        wanted = torch.tensor(general.spec.target.encode([answer]))
+        read = torch.cat([torch.tensor([[START]]), wanted[:, :-1]], 1)
+        memory = general.encode(ids, torch.tensor([ids.shape[1]]))
+        states, _ = general.decoder.recurrence(
+            general.target_embedding(read), memory
+        )
+        h, s = memory.states[0], states[0]
+        kept = (s @ layer.attention.key.weight @ h.T).topk(k)
+        contexts = (kept.values.softmax(1)[..., None] * h[kept.indices]).sum(1)
+        output = layer.feedforward(torch.cat([contexts, s], 1)).tanh()
+        right += int((general.head(output).argmax(1) == wanted[0]).sum())
+        total += wanted.numel()
+    return right / total
+
+
+pairs = list(data.examples("test"))[:100]
+kept = {k: right_characters(k) for k in (1, 2, 4, 8)}
+for k, share in kept.items():
+    print(f"{k} states: {share:.1%} of the characters")
+
+assert min(kept.values()) > 0.95
+
+# %% [markdown]
+# One is enough here: a date is copied and translated part by part, and the state with the largest
+# weight holds what the step needs. A state of a bidirectional encoder holds its neighbours too.
+#
+# </details>
 #
 # ## Next
 #
