@@ -253,9 +253,8 @@ assert lstm.generate([longest]) != [longest]
 
 # %% [markdown]
 # The figure does not show that 20 digits do not *fit* into 70 numbers. They would, many times over.
-# It shows how much a decoder learns to extract from one vector with a given amount of training.
-# Longer training moves the drop to the right (four times as long: by about four digits, in our
-# experiment), and so does a wider vector; longer sources are then beyond it again.
+# It shows how much a decoder learns to extract from one vector with a given amount of training. A
+# wider vector moves the drop to the right; longer sources are then beyond it again.
 #
 # With attention, is the context vector still needed? We swap the context vectors of two sources
 # once more:

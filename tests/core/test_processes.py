@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-CASES = ["text", "short groups", "limited", "scheduled", "classes", "vectors", "stream"]
+CASES = [
+    "text",
+    "short groups",
+    "limited",
+    "scheduled",
+    "classes",
+    "vectors",
+    "tags",
+    "series",
+    "stream",
+]
 
 Found = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 

@@ -44,10 +44,13 @@ class InTurn:
 
 
 class Pairs(sl.data.SequenceDataModule):
-    """Texts of unequal lengths, and what is made of them."""
+    """Texts or series of unequal lengths, and what is made of them."""
 
-    def __init__(self, target: Any, examples: int = 60, num_workers: int = 0) -> None:
-        super().__init__(sl.data.Text(), target, batch_tokens=24, num_workers=num_workers)
+    def __init__(
+        self, target: Any, examples: int = 60, num_workers: int = 0, source: Any = None
+    ) -> None:
+        source = source or sl.data.Text()
+        super().__init__(source, target, batch_tokens=24, num_workers=num_workers)
         self.number = examples
 
     def plan_batches(self, split: str, *, world_size: int, **options: Any) -> BatchPlan:
@@ -58,6 +61,11 @@ class Pairs(sl.data.SequenceDataModule):
     def examples(self, split: str) -> list[tuple[str, Any]]:
         count = {"train": self.number, "val": 5, "test": 37}[split]
         texts = ["abcdefgh"[i % 5 : i % 5 + 1 + i % 4] for i in range(count)]
+        if isinstance(self.source, sl.data.Series):
+            series = [[[ord(letter) - 100.0, len(text)] for letter in text] for text in texts]
+            return [(each, "ab"[len(each) % 2]) for each in series]
+        if isinstance(self.target, sl.data.CharacterTags):
+            return [(text, ["ab"[ord(letter) % 2] for letter in text]) for text in texts]
         if isinstance(self.target, sl.data.Classes):
             return [(text, "ab"[len(text) % 2]) for text in texts]
         if isinstance(self.target, sl.data.Vector):
@@ -206,6 +214,15 @@ def main(folder: Path) -> None:
         "scheduled": trained(folder, sl.GRU, Pairs(text), callbacks=[schedule]),
         "classes": trained(folder, sl.GRU, Pairs(sl.data.Classes()), accumulate_grad_batches=each),
         "vectors": trained(folder, sl.GRU, Pairs(sl.data.Vector(2)), accumulate_grad_batches=each),
+        "tags": trained(
+            folder, sl.GRU, Pairs(sl.data.CharacterTags()), accumulate_grad_batches=each
+        ),
+        "series": trained(
+            folder,
+            sl.GRU,
+            Pairs(sl.data.Classes(), source=sl.data.Series(2)),
+            accumulate_grad_batches=each,
+        ),
         "stream": trained(folder, sl.GRU, lines, accumulate_grad_batches=3),
     }
     found["predicted"] = predicted(folder)
