@@ -260,9 +260,8 @@ for name, curve, steps in (("short", near, 5), ("long", far, 44)):
 # |   axis, for the LSTM with a forget bias of 1 and with a forget bias of 4.
 for bias in (1, 2, 3, 4):
     gate = 1 / (1 + math.exp(-bias))
-    print(
-        f"bias {bias}: gate {gate:.3f}, after 43 steps {gate**43:.1e} is left"
-    )
+    left_of_it = f"after 43 steps {gate**43:.1e} is left"
+    print(f"bias {bias}: gate {gate:.3f}, {left_of_it}")
 model, flow = trained(sl.LSTM, data["long"], epochs=4, forget_bias=4.0)
 share = accuracy(model, data["long"])
 print(f"forget_bias=4: {share:.1%} right; the gradient is {flow.flow_class}")
