@@ -269,7 +269,10 @@ assert (1 + math.exp(-3)) ** -43 < 1 / 3 < (1 + math.exp(-4)) ** -43
 assert share > 0.9
 curve = last_curve(flow)
 assert curve[43] / curve[0] > 10 * left["LSTM"]
-gradient_curves({"LSTM, bias 1": curves["LSTM"], "LSTM, bias 4": curve})
+figure = gradient_curves(
+    {"LSTM, bias 1": curves["LSTM"], "LSTM, bias 4": curve}
+)
+figure
 
 # %% [markdown]
 # The gradient of the cell is multiplied by the forget gate at each step. With a bias of 4 nearly
