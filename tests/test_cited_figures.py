@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FIGURE = re.compile(r"(?<![\w.,])(?:\d[\d,]*(?:\.\d+)?(?=%| s\b| MB\b| M\b)|\d+\.\d{2,}\b)")
-"""A percentage, a time, a size or a number with two decimals or more."""
+FIGURE = re.compile(
+    r"(?<![\w.,])(?:\d[\d,]*(?:\.\d+)?(?=%| s\b| MB\b| M\b)|\d+\.\d+(?:e[+-]?\d+)?\b)"
+)
+"""A percentage, a time, a size, or a number with decimals."""
 
 
 def unknown(page: str, results: str) -> list[str]:
@@ -25,13 +27,13 @@ def unknown(page: str, results: str) -> list[str]:
 @pytest.mark.parametrize("name", ["choosing", "claims"])
 def test_each_figure_is_in_a_linked_result(name: str) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    linked = [
-        ROOT / folder / f"{name}.md"
+    sources = [
+        ROOT / folder / f"{linked}.md"
         for kind, folder in (("results", "benchmarks/results"), ("reports", "docs/reports"))
-        for name in sorted(set(re.findall(rf"\({kind}/([\w-]+)\.md\)", page)))
+        for linked in sorted(set(re.findall(rf"\({kind}/([\w-]+)\.md\)", page)))
     ]
     assert len(FIGURE.findall(page)) > 20
-    assert unknown(page, "\n".join(path.read_text(encoding="utf-8") for path in linked)) == []
+    assert unknown(page, "\n".join(path.read_text(encoding="utf-8") for path in sources)) == []
 
 
 def test_the_gallery_has_the_figures_of_its_models() -> None:

@@ -448,7 +448,7 @@ assert not (scores + 100).exp().isfinite().all()
 #
 # **2.** How many states does the model need at a step? Keep only the $k$ largest weights of each
 # step, scale them to a sum of one, and measure how many characters of 100 test dates are still
-# predicted rightly, with teacher forcing.
+# predicted correctly, with teacher forcing.
 #
 # <details markdown>
 # <summary>Solution</summary>

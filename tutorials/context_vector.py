@@ -353,7 +353,7 @@ assert right[:3].mean() > right[10:].mean() + 0.2
 assert right[10:].mean() < 0.4
 
 # %% [markdown]
-# The first digit is right in most of them, and the shares fall from digit to digit. In the second
+# The first digit is right in most of them, and the shares fall along the sequence. In the second
 # half they are not far above the 10% of a guess. Every wrong digit is also the input of the next
 # step.
 #

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from seqlearn.comparison import Comparison
+from seqlearn.comparison.blocks import Text
 from seqlearn.comparison.claims import claims
 from seqlearn.comparison.sections import sections
 
@@ -79,14 +80,22 @@ def content(seeds: int = 2, **changes: Any) -> dict[str, Any]:
     }
 
 
+def stated(found: dict[str, Any]) -> list[Text]:
+    """What is said of each claim: the first block of its section."""
+    blocks = [section.blocks[0] for section in claims(found)]
+    texts = [block for block in blocks if isinstance(block, Text)]
+    assert len(texts) == len(blocks)
+    return texts
+
+
 def verdicts(found: dict[str, Any]) -> list[str]:
-    return [section.blocks[0].verdict for section in claims(found)]  # type: ignore[union-attr]
+    return [text.verdict for text in stated(found)]
 
 
 def test_claims_that_hold() -> None:
     found = content()
     assert verdicts(found) == ["holds"] * 4
-    texts = [section.blocks[0].text for section in claims(found)]  # type: ignore[union-attr]
+    texts = [text.text for text in stated(found)]
     assert "RNN and Attention took 3,000 to 4,000 µs per token, Transformer 1,000 µs" in texts[0]
     assert "It vanishes in RNN. Of the other models it vanishes in none." in texts[1]
     assert "It is 44.4% with one context vector (RNN), and 77.8 to 88.9% with attention" in texts[2]
@@ -97,7 +106,7 @@ def test_claims_that_do_not_hold() -> None:
     found = content(RNN={"rate": 1e-4, "flow": "stable", "fall": 0.0}, Attention={"rate": 1e-4})
     found["times"]["times"]["Transformer"][1][1] = 40.0
     assert verdicts(found) == ["fails"] * 4
-    text = claims(found)[1].blocks[0].text  # type: ignore[union-attr]
+    text = stated(found)[1].text
     assert "It does not vanish in RNN. Of the other models it vanishes in none." in text
 
 
@@ -122,9 +131,9 @@ def test_a_low_start_does_not_hide_the_bottleneck() -> None:
         for run in model["runs"]:
             for group, right in zip(run["by_length"]["groups"], ends, strict=True):
                 group["right"] = right
-    section = claims(found)[2]
-    assert verdicts(found)[2] == "holds"
-    assert "It is 0% with one context vector (RNN), and 34 to 44.4%" in section.blocks[0].text  # type: ignore[union-attr]
+    bottleneck = stated(found)[2]
+    assert bottleneck.verdict == "holds"
+    assert "It is 0% with one context vector (RNN), and 34 to 44.4%" in bottleneck.text
 
 
 def test_a_model_that_has_learned_nothing_does_not_test_the_bottleneck() -> None:
@@ -132,10 +141,9 @@ def test_a_model_that_has_learned_nothing_does_not_test_the_bottleneck() -> None
     for run in found["models"][0]["runs"]:
         for group in run["by_length"]["groups"]:
             group["right"] = 0.01
-    section = claims(found)[2]
-    assert "no model with one context vector has learned the task" in section.blocks[0].text  # type: ignore[union-attr]
+    assert "no model with one context vector has learned the task" in stated(found)[2].text
     found["data"]["generated"] = False
-    assert "no texts to be generated" in claims(found)[2].blocks[0].text  # type: ignore[union-attr]
+    assert "no texts to be generated" in stated(found)[2].text
 
 
 def test_intervals_are_shown_or_said_to_be_missing() -> None:
