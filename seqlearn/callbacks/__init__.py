@@ -1,6 +1,7 @@
 """Lightning callbacks: monitor a module, write its predictions, stop a run at a signal."""
 
 from seqlearn.callbacks.attention_monitor import AttentionMonitor as AttentionMonitor
+from seqlearn.callbacks.checkpoint_average import CheckpointAverage as CheckpointAverage
 from seqlearn.callbacks.confusion_matrix import ConfusionMatrix as ConfusionMatrix
 from seqlearn.callbacks.figure_logger import FigureLogger as FigureLogger
 from seqlearn.callbacks.generation_metrics import GenerationMetrics as GenerationMetrics

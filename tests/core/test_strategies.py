@@ -17,6 +17,7 @@ WORKS = ("bf16-mixed", "bf16-true", "observers", "clip by value", "accumulate", 
 DEPENDS = {
     "64-true": "does not support `Fabric(..., precision='64-true')`",
     "16-mixed": "does not support `Fabric(..., precision='16-mixed')`",
+    "average": "CheckpointAverage does not work with ModelParallelStrategy",
     "ema": "EMAWeightAveraging does not work with ModelParallelStrategy",
     "swa": "StochasticWeightAveraging does not work with ModelParallelStrategy",
     "compiled": "a compiled module cannot be sharded",

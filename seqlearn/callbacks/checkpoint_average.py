@@ -1,0 +1,170 @@
+"""`CheckpointAverage`: the mean of the weights at the ends of the last epochs."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from seqlearn.plain_data import check_whole_number
+
+CURRENT_STATE = "current_model_state"
+"""The key of a checkpoint for the weights that are trained; Lightning's averages use it, too."""
+
+
+class CheckpointAverage(L.Callback):
+    """Validate, save and test the mean of the weights at the ends of the last epochs.
+
+    Vaswani et al. 2017 average the last checkpoints of a run before they translate. Here the mean
+    is at hand during training: each epoch ends with a snapshot of the weights, and validation, the
+    `state_dict` of each checkpoint and the module after `fit` have the mean of the last `last`
+    snapshots. Training itself goes on with the current weights, and is not affected.
+
+    A checkpoint also holds the current weights and the snapshots, so that a resumed run equals an
+    uninterrupted one; it is larger by `last` times the size of the weights. The snapshots are in
+    the memory of the CPU. Before the first snapshot the current weights are used.
+
+    Args:
+        last: Number of snapshots in the mean.
+        every_n_steps: Take a snapshot after so many optimizer steps; `None` is at the end of each
+            epoch, before its validation.
+
+    Raises:
+        TypeError: If a number is not a whole number.
+        ValueError: If a number is below 1; when `fit` starts, if the strategy shards the module.
+
+    Warns:
+        UserWarning: If a run ends with fewer snapshots than `last`. Their mean then contains
+            weights from the beginning of the run, and is often worse than the current ones.
+
+    Example:
+        >>> from lightning.pytorch.callbacks import ModelCheckpoint
+        >>> callbacks = [CheckpointAverage(last=5), ModelCheckpoint(monitor="val/loss")]
+    """
+
+    def __init__(self, last: int = 10, every_n_steps: int | None = None) -> None:
+        self.last = check_whole_number(last, "CheckpointAverage.last", 1)
+        self.every_n_steps = every_n_steps
+        if every_n_steps is not None:
+            self.every_n_steps = check_whole_number(
+                every_n_steps, "CheckpointAverage.every_n_steps", 1
+            )
+        self._snapshots: deque[dict[str, Tensor]] = deque(maxlen=self.last)
+        self._other: dict[str, Tensor] = {}  # the mean; the current weights while it is in use
+        self._in_use, self._latest_step = False, 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Start without snapshots when `fit` begins."""
+        if stage != "fit":
+            return
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise ValueError(  # noqa: TRY004 -- a Trainer with an unsupported option
+                "CheckpointAverage does not work with ModelParallelStrategy, because it copies the "
+                "whole module; use strategy='ddp', or leave the callback out"
+            )
+        self._snapshots.clear()
+        self._other, self._in_use, self._latest_step = {}, False, 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """Take a snapshot if one is due: before the validation and checkpoints of this step."""
+        if self.every_n_steps is None:
+            due = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        else:
+            due = trainer.global_step % self.every_n_steps == 0
+        if due and trainer.global_step > self._latest_step:
+            self._latest_step = trainer.global_step
+            self._snapshots.append(
+                {name: each.detach().cpu().clone() for name, each in _weights(pl_module)}
+            )
+            self._other = _mean(self._snapshots)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Use the mean, unless it stays in use since the end of the run."""
+        if self._snapshots and not self._in_use:
+            self._exchange(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the current weights, if the run does."""
+        if self._in_use and trainer.state.fn == TrainerFn.FITTING:
+            self._exchange(pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the mean in the module."""
+        if len(self._snapshots) < self.last:
+            rank_zero_warn(
+                f"CheckpointAverage: expected {self.last} snapshots by the end of the run, got "
+                f"{len(self._snapshots)}, so the mean contains weights from its beginning; lower "
+                "last= (a fourth of the epochs is usual), or set every_n_steps="
+            )
+        if self._snapshots:
+            self._exchange(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The snapshots, for a run that is resumed."""
+        return {"snapshots": list(self._snapshots), "latest_step": self._latest_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the snapshots of a run; only the last ones, if `last` is smaller now."""
+        self._snapshots = deque(state_dict["snapshots"], maxlen=self.last)
+        self._latest_step = state_dict["latest_step"]
+        self._other = _mean(self._snapshots)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the mean as the `state_dict`, and the current weights beside it."""
+        if not self._snapshots:
+            return
+        in_use = checkpoint["state_dict"]
+        self._exchange(pl_module)
+        other = {name: each.detach().clone() for name, each in pl_module.state_dict().items()}
+        self._exchange(pl_module)
+        mean, current = (in_use, other) if self._in_use else (other, in_use)
+        checkpoint["state_dict"], checkpoint[CURRENT_STATE] = mean, current
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Resume training with the current weights, not with the mean."""
+        if trainer.state.fn == TrainerFn.FITTING and CURRENT_STATE in checkpoint:
+            pl_module.load_state_dict(checkpoint[CURRENT_STATE])
+
+    def _exchange(self, module: L.LightningModule) -> None:
+        """Exchange the current weights and their mean."""
+        with torch.no_grad():
+            for name, weight in _weights(module):
+                before = weight.detach().cpu().clone()
+                weight.copy_(self._other[name])
+                self._other[name].copy_(before)
+        self._in_use = not self._in_use
+
+
+def _weights(module: L.LightningModule) -> Iterator[tuple[str, Tensor]]:
+    """The parameters and buffers of floating point; a tied one once."""
+    for name, each in itertools.chain(module.named_parameters(), module.named_buffers()):
+        if each.is_floating_point():
+            yield name, each
+
+
+def _mean(snapshots: Collection[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each weight, in double precision before it is rounded."""
+    if not snapshots:
+        return {}
+    first = next(iter(snapshots))
+    means = {}
+    for name, weight in first.items():
+        total = torch.zeros_like(weight, dtype=torch.float64)
+        for each in snapshots:
+            total += each[name]
+        means[name] = (total / len(snapshots)).to(weight.dtype)
+    return means
