@@ -1,12 +1,15 @@
 """Generation, relative to Hugging Face `generate` or the search of JoeyNMT.
 
     python -m benchmarks decode [--model transformer|attention] [--size tiny|base] [--beam-size 5]
+                                [--precision bf16|int8]
 
 Greedy search without `--beam-size`. A Transformer and Hugging Face's `MarianMTModel` have the same
 weights; `AttentionSeq2Seq` (two LSTM layers, score "general") is compared with a model of JoeyNMT
 of the same sizes. Weights are random, and no text ends before `--new-tokens`; with `--checkpoint
 FOLDER`, a Transformer that was trained, texts end where they end. An item is a number of sentences
-of mixed lengths; the peers get them sorted by length, `--peer-batch` at a time.
+of mixed lengths; the peers get them sorted by length, `--peer-batch` at a time. With
+`--precision`, seqlearn's contender is a copy by `for_inference`; the peer stays in float32, and for
+`bf16` it is also measured in bfloat16.
 """
 
 from __future__ import annotations
@@ -43,13 +46,18 @@ def without_end(model: sl.SequenceModule) -> sl.SequenceModule:
     return model.eval()
 
 
+def in_precision(model: sl.SequenceModule, options: argparse.Namespace) -> sl.SequenceModule:
+    """The model, or a copy of it in the precision that is measured."""
+    return model if options.precision is None else model.for_inference(options.precision)
+
+
 def attention(work: Workload, options: argparse.Namespace, name: str, search: Search) -> Work:
     """Generation by a model of `benchmarks.peers.recurrent`."""
     size = SIZES[options.size]._replace(num_layers=LAYERS_OF_ATTENTION)
     torch.manual_seed(0)
     model, _ = getattr(recurrent, name)(work.data.spec, size, feeding=options.input_feeding)
     if name == "seqlearn":
-        return decoders.seqlearn(without_end(model), search)
+        return decoders.seqlearn(in_precision(without_end(model), options), search)
     return decoders.joeynmt(model.eval(), search)
 
 
@@ -81,6 +89,7 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=500, help="of an item")
     parser.add_argument("--peer-batch", type=int, default=64, help="sentences of peers at a time")
     parser.add_argument("--checkpoint", metavar="FOLDER", help="of save_pretrained")
+    parser.add_argument("--precision", choices=["bf16", "int8"], help="of seqlearn's contender")
     parser.add_argument("--input-feeding", action="store_true", help="of --model attention")
     options = parser.parse_args()
     work = load(options.multi30k, options.batch_tokens, count=40)
@@ -98,17 +107,22 @@ def main() -> int:
         spec, marian = model.spec, partial(decoders.hugging_face, model, search)
         contenders = [
             Contender("Hugging Face generate", marian, ("transformers",)),
-            Contender("seqlearn", partial(decoders.seqlearn, model, search)),
+            Contender("seqlearn", partial(decoders.seqlearn, in_precision(model, options), search)),
         ]
+        if options.precision == "bf16":
+            marian = partial(decoders.hugging_face, model, search, dtype=torch.bfloat16)
+            contenders.insert(1, Contender("Hugging Face, bf16", marian, ("transformers",)))
+    precision = f"-{options.precision}" if options.precision else ""
     name = "greedy" if options.beam_size == 1 else f"beam{options.beam_size}"
     trained = "trained" if options.checkpoint else "random, without an end"
     comparison = Comparison(
         "decode",
-        f"decode-{options.model}-{options.size}-{name}",
+        f"decode-{options.model}-{options.size}-{name}{precision}",
         contenders,
         items_of(work, spec, options.sentences),
         work.description
         | {"size": options.size, "weights": trained, "sentences": options.sentences}
+        | {"precision": options.precision or "float32"}
         | search._asdict(),
     )
     return compare(comparison, options)

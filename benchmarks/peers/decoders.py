@@ -51,9 +51,11 @@ def seqlearn(model: sl.SequenceModule, search: Search) -> Generate:
     return lambda sentences: model.generate(sentences, **options)
 
 
-def hugging_face(model: sl.Transformer, search: Search) -> Generate:
+def hugging_face(
+    model: sl.Transformer, search: Search, dtype: torch.dtype = torch.float32
+) -> Generate:
     """`MarianMTModel.generate` with the weights of a post-norm Transformer and the KV cache."""
-    theirs = as_marian(model)
+    theirs = as_marian(model).to(dtype)
 
     @torch.no_grad()
     def generate(sentences: Sentences) -> list[Tensor]:

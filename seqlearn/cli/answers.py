@@ -14,6 +14,7 @@ from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.decoding_options import as_options
 from seqlearn.cli.inputs import Item
 from seqlearn.core import SequenceModule
+from seqlearn.core.inference_precision import InferencePrecision
 from seqlearn.spec import MultiLabelSpec
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
@@ -57,6 +58,7 @@ class Request:
         details: Whether to write scores (of texts) or probabilities (of classes) too.
         batch_tokens: Most tokens of a batch; `None` is the default of the model.
         seed: Determines, with the number of a chunk, the texts that are drawn.
+        precision: What `for_inference` is given; `None` is the precision of the checkpoint.
     """
 
     checkpoint: str
@@ -67,6 +69,7 @@ class Request:
     details: bool = False
     batch_tokens: int | None = None
     seed: int = 0
+    precision: InferencePrecision | None = None
 
 
 def method_of(module: SequenceModule) -> Task:

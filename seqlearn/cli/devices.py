@@ -22,6 +22,7 @@ import torch
 from seqlearn.cli.answers import Chunk, Request, answer
 from seqlearn.cli.loading import load_module
 from seqlearn.core import SequenceModule
+from seqlearn.core.inference_precision import InferencePrecision
 
 AHEAD = 2
 """Number of chunks for each device that are read before their turn to be written."""
@@ -154,18 +155,24 @@ def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list
 def _answer_in_worker(
     request: Request, device: torch.device, threads: int, chunk: Chunk
 ) -> list[str]:
-    return answer(_loaded(request.checkpoint, request.model, device, threads), chunk, request)
+    loaded = _loaded(request.checkpoint, request.model, request.precision, device, threads)
+    return answer(loaded, chunk, request)
 
 
 @functools.cache
 def _loaded(
-    checkpoint: str, model: str | None, device: torch.device, threads: int
+    checkpoint: str,
+    model: str | None,
+    precision: InferencePrecision | None,
+    device: torch.device,
+    threads: int,
 ) -> SequenceModule:
     """The module of a worker, loaded with its first chunk."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C also reaches the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    return load_module(checkpoint, model).to(device)
+    module = load_module(checkpoint, model).to(device)
+    return module if precision is None else module.for_inference(precision)
 
 
 def _end_with_parent() -> None:

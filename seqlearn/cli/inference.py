@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -21,6 +21,7 @@ from seqlearn.cli.decoding_options import add_decoding_options, check_decoding, 
 from seqlearn.cli.devices import answer_in_order, devices_of
 from seqlearn.cli.inputs import InputOptions, Item, kind_of, open_input, read_items
 from seqlearn.cli.loading import SAVED, load_module
+from seqlearn.core.inference_precision import InferencePrecision
 from seqlearn.introspect import DETAILED, record
 from seqlearn.spec import AlignedSpec
 
@@ -137,6 +138,12 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         help="number of GPUs (of processes on the CPU); each answers a share of the inputs",
     )
     parser.add_argument(
+        "--precision",
+        choices=get_args(InferencePrecision),
+        help="compute in bf16, or with weights of eight bits (on the CPU), which is faster; texts "
+        "may differ slightly",
+    )
+    parser.add_argument(
         "--batch-tokens",
         type=int,
         help="most tokens of a batch, padding included; fewer need less memory",
@@ -176,6 +183,10 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
     if options.batch_tokens is not None and options.batch_tokens < 1:
         raise ValueError(f"--batch-tokens: expected at least 1, got {options.batch_tokens}")
     module = load_module(options.checkpoint, options.model)
+    if options.precision == "int8" and devices[0].type != "cpu":
+        raise ValueError(f"--precision int8 is for the CPU, not {devices[0]}; use bf16")
+    if options.precision is not None:
+        module = module.to(devices[0]).for_inference(options.precision)
     generating = {}
     if task != "classify":
         generating = decoding_options(options)
@@ -188,6 +199,7 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
         options.details,
         options.batch_tokens,
         getattr(options, "seed", None) or 0,
+        options.precision,
     )
     check_task(module, request)
     target = module.spec.target

@@ -23,6 +23,7 @@ from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.hooks import complete_hooks, record_hooks
 from seqlearn.core.hparams import check_spec
 from seqlearn.core.inference import GenerationMixin
+from seqlearn.core.inference_precision import ReducedPrecision
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.prediction import PredictionMixin
 from seqlearn.core.recipe import Recipe, check_smoothing
@@ -39,6 +40,7 @@ class SequenceModule(
     GenerationMixin,
     PredictionMixin,
     Exports,
+    ReducedPrecision,
     FineTuning,
     TrainingSteps,
     Sharded,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from seqlearn.class_methods import class_only_method
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
+from seqlearn.core.inference_precision import check_trainable
 from seqlearn.core.pretrained import Pretrained
 from seqlearn.core.stored_sizes import stored_in_checkpoint
 from seqlearn.core.tbptt import CarriedState
@@ -29,6 +30,7 @@ class Checkpointed(Pretrained):
 
         A checkpoint that is saved within an accumulation group resumes at the start of the group.
         """
+        check_trainable(self, "saving a checkpoint")
         trainer = self._trainer
         start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
         checkpoint[checkpoints.KEY] = {

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from seqlearn.core.inference_precision import check_trainable
 from seqlearn.core.sharding import is_sharded
 
 Exporter = Callable[..., None]
@@ -74,6 +75,7 @@ class Exports:
             FileExistsError: If the folder contains other files.
             ModuleNotFoundError: If a package of the extra `export` is not installed.
         """
+        check_trainable(cast(nn.Module, self), "export")
         if is_sharded(cast(nn.Module, self)):
             raise ValueError(
                 "export needs a whole module, and this one is sharded; call save_pretrained on all "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -92,7 +93,8 @@ def generate(
 
     def logits(tokens: Tensor, memory: Memory | None, state: State | None) -> tuple[Tensor, State]:
         hidden, state = module.decode(tokens, memory, state)
-        return module.head(hidden[:, -1]), state
+        logits: Tensor = module.head(hidden[:, -1])
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)), state
 
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(
@@ -206,6 +208,14 @@ def batch_sources(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
     return sources
 
 
+def float_dtype(module: SupportsGeneration) -> torch.dtype:
+    """The type of the parameters, and so of inputs that are numbers."""
+    weights = itertools.chain(
+        cast(nn.Module, module).parameters(), cast(nn.Module, module).buffers()
+    )
+    return next((each.dtype for each in weights if each.is_floating_point()), torch.float32)
+
+
 def references(spec: SequenceSpec, batch: SequenceBatch) -> list[Any]:
     """The expected targets of a batch: its raw references, or else its decoded labels."""
     return list(batch.references or spec.target.decode_labels(batch.target))
@@ -270,4 +280,4 @@ def collate(
     """Pad the sources of a batch; also return their lengths if they are ids."""
     if module.spec.source is None:
         return None, None
-    return module.spec.source.collate(source_ids, module.device, module.head.weight.dtype)
+    return module.spec.source.collate(source_ids, module.device, float_dtype(module))

@@ -29,6 +29,7 @@ from seqlearn.core.checkpoint import (
     read_spec,
 )
 from seqlearn.core.hparams import InitArgsMixin
+from seqlearn.core.inference_precision import check_trainable
 from seqlearn.core.sharding import Gathered, gather_weights, is_sharded
 from seqlearn.core.stored_sizes import stored_in_safetensors
 from seqlearn.spec import SequenceSpec
@@ -59,6 +60,7 @@ class Pretrained(InitArgsMixin):
         Raises:
             OSError: If the files cannot be written; the existing files are unchanged.
         """
+        check_trainable(self, "save_pretrained")
         if not is_sharded(self):
             self._save_files(Path(folder), "the argument `folder`")
             return

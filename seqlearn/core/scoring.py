@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core.eval_mode import eval_mode
-from seqlearn.core.generation import SupportsGeneration, batches, collate, has_sequences
+from seqlearn.core.generation import (
+    SupportsGeneration,
+    batches,
+    collate,
+    float_dtype,
+    has_sequences,
+)
 from seqlearn.instrumentation import generation
 from seqlearn.spec import AlignedSpec
 from seqlearn.spec.words import EncodedWords
@@ -30,7 +36,7 @@ def log_probabilities(
     Returns:
         In nats, of all tokens after the start symbol, the end symbol included. On the CPU.
     """
-    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    dtype = torch.promote_types(float_dtype(module), torch.float32)
     scores = torch.zeros(len(targets), dtype=dtype)
     sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
@@ -60,7 +66,7 @@ def pooled_outputs(
     module: SupportsGeneration, source_ids: Sequence[Any]
 ) -> Float[Tensor, "source outputs"]:
     """The outputs for each source, for a target that needs no decoder; on the CPU."""
-    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    dtype = torch.promote_types(float_dtype(module), torch.float32)
     outputs = torch.zeros(len(source_ids), module.spec.target.output_size, dtype=dtype)
     sequences = has_sequences(module.spec)
     with eval_mode(cast(nn.Module, module)):
@@ -87,7 +93,7 @@ def word_outputs(
     """The outputs for each word of each sentence, for an `AlignedSpec`; on the CPU."""
     target = module.spec.target
     assert isinstance(target, AlignedSpec)
-    dtype = torch.promote_types(module.head.weight.dtype, torch.float32)
+    dtype = torch.promote_types(float_dtype(module), torch.float32)
     outputs: list[Tensor] = [torch.zeros(0)] * len(sentences)
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(

@@ -19,6 +19,7 @@ from seqlearn.core.atomic_shards import write_atomically
 from seqlearn.core.compilation import check_steps_not_compiled
 from seqlearn.core.finite import FiniteSteps
 from seqlearn.core.generation import batch_sources, references, without_duplicates
+from seqlearn.core.inference_precision import check_trainable
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     check_unfrozen,
@@ -80,6 +81,8 @@ class TrainingSteps(FiniteSteps):
             ValueError: If the spec of the data differs from that of the model.
         """
         check_steps_not_compiled(self)
+        if stage == "fit":
+            check_trainable(self, "fit")
         for other in _specs_of_data(self.trainer, stage):
             if differences := self.spec.diff(other):
                 raise ValueError(

@@ -27,6 +27,7 @@ from seqlearn.nn.fused_recurrent import (
     LSTMLayer,
     RNNLayer,
 )
+from seqlearn.nn.int8_linear import Int8Linear
 from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.loss import TokenLoss, cross_entropy, linear_cross_entropy
 from seqlearn.nn.luong_attention import LuongAttention, ScoreName, additive_scores, dot_scores
@@ -86,6 +87,7 @@ __all__ = [
     "FeedForwardBlock",
     "FusedLayer",
     "GRULayer",
+    "Int8Linear",
     "KeyValue",
     "KeyValueCache",
     "LSTMLayer",

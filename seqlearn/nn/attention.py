@@ -24,6 +24,7 @@ from torch.nn import functional
 from seqlearn.batch import causal_mask
 from seqlearn.instrumentation import Axes, active_listeners, emit
 from seqlearn.nn.dropout_layer import dropout_product
+from seqlearn.nn.int8_linear import Int8Linear
 from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.positions import apply_rotary
 from seqlearn.nn.tensor_parallel import (
@@ -294,9 +295,12 @@ class MultiHeadAttention(nn.Module):
 
     def _linear(self, inputs: Tensor, parts: slice) -> Tensor:
         """Some of queries, keys and values, which are the parts 0, 1 and 2 of the projection."""
+        rows = slice((parts.start or 0) * self.d_model, parts.stop * self.d_model)
+        projection: nn.Module = self.projection
+        if isinstance(projection, Int8Linear):  # of a copy for inference
+            return projection.outputs(inputs, rows)
         weight, bias = self.projection.weight, self.projection.bias
         if self._mesh is None:
-            rows = slice((parts.start or 0) * self.d_model, parts.stop * self.d_model)
             return functional.linear(inputs, weight[rows], bias[rows])
         inputs = copy_to_ranks(inputs, self._mesh)
         return functional.linear(inputs, rows_of_heads(weight, parts), rows_of_heads(bias, parts))

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_ids_without_a_tokenizer(models: dict[str, Any], predict: Any, tmp_path:
     words = ["--decoding", "beam", "--beam-size", 2, "--max-new-tokens", 3, "--batch-tokens", 1]
     assert predict(path, tmp_path / "in.txt", *words) == expected
     assert predict(path, tmp_path / "in.jsonl", *words) == expected
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_lower_precision(
+    models: dict[str, Any], predict: Any, tmp_path: Path, precision: Any
+) -> None:
+    path, model = models["ids"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this CPU may have no instructions for it
+        copied = model.for_inference(precision)
+        expected = [" ".join(map(str, ids)) for ids in copied.generate([[4, 5], [6]])]
+        (tmp_path / "in.txt").write_text("4 5\n6\n", encoding="utf-8")
+        found = predict(path, tmp_path / "in.txt", "--precision", precision, "--device", "cpu")
+    assert found == expected
 
 
 def test_tags(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
