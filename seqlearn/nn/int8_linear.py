@@ -94,7 +94,7 @@ class Int8Linear(nn.Module):
             inputs.reshape(math.prod(inputs.shape[:-1]), self.in_features), LARGEST
         )
         product = torch._int_mm(rows, self._weight[which].t())  # noqa: SLF001 -- there is no public one
-        outputs = (product * scales).mul_(self._scales[which]).add_(self.bias[which])
+        outputs = product.float().mul_(scales).mul_(self._scales[which]).add_(self.bias[which])
         return outputs.view(*inputs.shape[:-1], outputs.shape[1])
 
     def extra_repr(self) -> str:
@@ -106,8 +106,9 @@ def _quantize(
     values: Float[Tensor, "rows width"], largest: int
 ) -> tuple[Int8[Tensor, "rows width"], Float[Tensor, "rows 1"]]:
     """Whole numbers of at most `largest`, and the scale of each row."""
-    scales = values.abs().amax(1, keepdim=True).clamp_(min=1e-30).div_(largest)
-    return (values / scales).round_().to(torch.int8), scales
+    extreme = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
+    scales = extreme.clamp_(min=1e-30).div_(largest)
+    return (values * scales.reciprocal()).round_().to(torch.int8), scales
 
 
 @functools.cache
