@@ -95,9 +95,13 @@ def test_texts_of_lines_and_tables(
     np.testing.assert_allclose(numbers([lines[0], *lines[2:]]), expected, atol=1e-5)
     for table in write_tables(tmp_path).values():
         assert predict(path, table, "--column", "words") == lines, table
-    assert predict(path, tmp_path / "in.csv", "--column", "1")[1:] == lines  # no header: 5 lines
+    # Another size of the batch may change the last bit.
+    more = predict(path, tmp_path / "in.csv", "--column", "1")[1:]  # no header: 5 lines
+    assert more[1] == ""
+    np.testing.assert_allclose(numbers([more[0], *more[2:]]), expected, atol=1e-5)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"words": "two"}\n')))
-    assert predict(path, "--format", "jsonl", "--column", "words") == [lines[2]]
+    alone = predict(path, "--format", "jsonl", "--column", "words")
+    np.testing.assert_allclose(numbers(alone), expected[1:2], atol=1e-5)
     said = [json.loads(line) for line in predict(path, tmp_path / "in.txt", "--output", "json")]
     assert [one["input"] for one in said] == TEXTS
     assert said.pop(TEXTS.index(""))["prediction"] is None
