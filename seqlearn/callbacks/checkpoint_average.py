@@ -14,10 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from seqlearn.core.checkpointed import CURRENT_STATE
 from seqlearn.plain_data import check_whole_number
-
-CURRENT_STATE = "current_model_state"
-"""The key of a checkpoint for the weights that are trained; Lightning's averages use it, too."""
 
 
 class CheckpointAverage(L.Callback):
@@ -49,6 +47,9 @@ class CheckpointAverage(L.Callback):
         >>> from lightning.pytorch.callbacks import ModelCheckpoint
         >>> callbacks = [CheckpointAverage(last=5), ModelCheckpoint(monitor="val/loss")]
     """
+
+    averages_weights = True
+    """Whether a resumed run continues the mean of its checkpoint."""
 
     def __init__(self, last: int = 10, every_n_steps: int | None = None) -> None:
         self.last = check_whole_number(last, "CheckpointAverage.last", 1)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+import lightning as L
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
 from seqlearn.class_methods import class_only_method
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.core.atomic_checkpoint import AtomicCheckpointIO
@@ -18,6 +23,11 @@ Module = TypeVar("Module", bound="Checkpointed")
 
 LOADED = "checkpoint.load_from_checkpoint"
 """The loaded object and the method that loads it, for errors."""
+
+
+CURRENT_STATE = "current_model_state"
+"""The key of a checkpoint for the trained weights, if `state_dict` is a mean of them; Lightning's
+`WeightAveraging` uses it, too."""
 
 
 class Checkpointed(Pretrained):
@@ -69,6 +79,12 @@ class Checkpointed(Pretrained):
         if other and "state_dict" in checkpoint:  # shards are checked where they are read
             checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
         self._carried.resume(kept.get("carried_state"))
+        if self._trainer is not None and _resumes_without_average(self._trainer, checkpoint):
+            rank_zero_info(
+                f"{where} also holds a mean of the weights, and no callback of this run continues "
+                "it; training goes on with the trained weights"
+            )
+            checkpoint["state_dict"] = checkpoint[CURRENT_STATE]
 
     @class_only_method
     def load_from_checkpoint(  # type: ignore[override]
@@ -118,3 +134,14 @@ class Checkpointed(Pretrained):
             lambda: module.load_state_dict(checkpoint["state_dict"], strict=strict),
         )
         return module
+
+
+def _resumes_without_average(trainer: L.Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Whether a run is resumed without the callback that averaged its weights."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    averaging = (
+        getattr(each, "averages_weights", isinstance(each, WeightAveraging)) for each in callbacks
+    )
+    return (
+        trainer.state.fn == TrainerFn.FITTING and CURRENT_STATE in checkpoint and not any(averaging)
+    )

@@ -7,7 +7,7 @@ import warnings
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.swa_utils import AveragedModel
 
@@ -134,6 +134,15 @@ def test_the_end_of_a_run_can_be_resumed(tmp_path):
     )
     expect_equal(again.trained[0], watch.trained[-1])
     expect_equal(weights(model), mean_of(watch.trained[2:], model))
+
+
+@pytest.mark.parametrize("averaging", [lambda: CheckpointAverage(last=2), EMAWeightAveraging])
+def test_a_run_resumed_without_the_callback_continues_the_trained_weights(tmp_path, averaging):
+    watch, again = Watch(), Watch()
+    saving = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(tmp_path, averaging(), watch, saving, epochs=4)
+    fit(tmp_path, again, start=tmp_path / "epoch=2.ckpt", epochs=4)
+    expect_equal(again.trained[0], watch.trained[-1])
 
 
 def test_a_step_counts_once_with_accumulation(tmp_path):
