@@ -10,6 +10,7 @@ from seqlearn.data.sources.labelled_text import LabelledText
 from seqlearn.data.sources.multi30k import Multi30k
 from seqlearn.data.sources.plain_text import PlainText
 from seqlearn.data.sources.recall import Recall
+from seqlearn.data.sources.sentences import Sentences
 from seqlearn.data.sources.series_files import SeriesFiles
 from seqlearn.data.sources.synthetic import Synthetic
 from seqlearn.data.sources.tables import Stream
@@ -32,6 +33,7 @@ __all__ = [
     "MultiLabel",
     "PlainText",
     "Recall",
+    "Sentences",
     "SequenceDataModule",
     "Series",
     "SeriesFiles",
