@@ -24,7 +24,7 @@ NOUNS = {  # with the gender of the translation
 ADJECTIVES = {"big": "groß", "old": "alt", "small": "klein", "young": "jung"}
 VERBS = {  # infinitive and third person
     "find": ("finds", "finden", "findet"),
-    "hear": ("hears", "hören", "hört"),
+    "know": ("knows", "kennen", "kennt"),
     "see": ("sees", "sehen", "sieht"),
     "seek": ("seeks", "suchen", "sucht"),
 }
@@ -52,7 +52,7 @@ class Sentences(SequenceDataModule):
     | the dog sees a mouse | der Hund sieht eine Maus |
     | the dog can see a mouse | der Hund kann eine Maus sehen |
     | today the dog sees a mouse | heute sieht der Hund eine Maus |
-    | a young mouse must hear the old dog | eine junge Maus muss den alten Hund hören |
+    | a young mouse must know the old dog | eine junge Maus muss den alten Hund kennen |
 
     A grammar makes them, so every translation is right and the only right one. Still they show what
     makes translation more than a dictionary: with a modal verb the German verb moves to the end,
