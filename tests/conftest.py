@@ -28,9 +28,13 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+THREADS = int(os.environ.get("SEQLEARN_TEST_THREADS", "1"))
+torch.set_num_threads(THREADS)  # before the fixtures of modules, whose results tests compare
+
+
 @pytest.fixture(autouse=True)
 def _threads_and_seed() -> None:
-    torch.set_num_threads(int(os.environ.get("SEQLEARN_TEST_THREADS", "1")))
+    torch.set_num_threads(THREADS)
     torch.manual_seed(0)
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -79,6 +80,10 @@ class Checkpointed(Pretrained):
         if other and "state_dict" in checkpoint:  # shards are checked where they are read
             checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
         self._carried.resume(kept.get("carried_state"))
+        if self._trainer is not None and isinstance(
+            self._trainer.precision_plugin, DoublePrecision
+        ):
+            self.double()  # Lightning does so only after loading, which would round the weights
         if self._trainer is not None and _resumes_without_average(self._trainer, checkpoint):
             rank_zero_info(
                 f"{where} also holds a mean of the weights, and no callback of this run continues "

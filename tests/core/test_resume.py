@@ -23,7 +23,11 @@ RECIPE = sl.Recipe(lr=1e-2, warmup_steps=3, schedule="cosine")
 
 
 def parts(
-    folder: Path, *callbacks: L.Callback, recipe: sl.Recipe = RECIPE, epochs: int = 3
+    folder: Path,
+    *callbacks: L.Callback,
+    recipe: sl.Recipe = RECIPE,
+    epochs: int = 3,
+    **options: Any,
 ) -> tuple[L.Trainer, sl.Transformer, sl.data.TextPairs]:
     chars = sl.data.Text("char")
     data = sl.data.TextPairs(
@@ -45,6 +49,7 @@ def parts(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
+        **options,
     )
     return trainer, model, data
 
@@ -79,6 +84,20 @@ def test_resumed_at_the_end_of_an_epoch(
     trainer, model, data = parts(tmp_path)
     trainer.fit(model, data, ckpt_path=folder / f"step={steps // 3}.ckpt")
     assert all(torch.equal(w, weights[name]) for name, w in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_resumed_in_another_precision(tmp_path: Path, precision: Any) -> None:
+    """Also in double precision, which Lightning sets only after it has loaded the weights."""
+    keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    whole_run, whole_model, data = parts(tmp_path, keep, epochs=2, precision=precision)
+    whole_run.fit(whole_model, data)
+    middle = whole_run.global_step // 2 + 1
+    trainer, model, data = parts(tmp_path / "second", epochs=2, precision=precision)
+    trainer.fit(model, data, ckpt_path=tmp_path / f"step={middle}.ckpt")
+    assert trainer.global_step == whole_run.global_step
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, whole_model.state_dict()[name]), name
 
 
 def test_resumed_with_the_default_warm_up(tmp_path: Path) -> None:
