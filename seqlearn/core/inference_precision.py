@@ -75,7 +75,7 @@ class ReducedPrecision:
         if precision == "bf16":
             made = made.to(torch.bfloat16)
         else:
-            _quantize(made)
+            _quantize(made.float())
         _warn_of_slow(precision, next(module.parameters()).device)
         made.inference_precision = precision
         copied: Copied = made

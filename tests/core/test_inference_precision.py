@@ -136,6 +136,23 @@ def test_a_copy_is_not_trained_saved_or_exported(precision, tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_module_of_another_precision_is_converted(dtype, precision):
+    module = build("Transformer", "sequence-to-sequence")
+    expected = module.score(SOURCES, TARGETS)
+    found = fast(module.to(dtype), precision).score(SOURCES, TARGETS)
+    torch.testing.assert_close(found, expected, atol=0.2, rtol=0.05)
+
+
+def test_a_compiled_module_has_copies():
+    module = build("Transformer", "sequence-to-sequence")
+    module.compile(backend="eager")
+    expected = module.score(SOURCES, TARGETS)
+    found = fast(module, "int8").score(SOURCES, TARGETS)
+    torch.testing.assert_close(found, expected, atol=0.2, rtol=0.05)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_a_wrong_precision_is_named():
     with pytest.raises(ValueError, match="'bf16' or 'int8', got 'fp8'"):
