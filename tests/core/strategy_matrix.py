@@ -150,7 +150,7 @@ def main(folder: Path, strategy: str, others: list[Path]) -> None:
         "recomputed": attempt(recompute),
         "compiled": attempt(lambda model: model.compile(backend="eager")),
         "ema": attempt(callbacks=[EMAWeightAveraging()]),
-        "average": attempt(callbacks=[callbacks.CheckpointAverage(last=1, every_n_steps=1)]),
+        "average": attempt(callbacks=[sl.callbacks.CheckpointAverage(last=1, every_n_steps=1)]),
         "swa": attempt(callbacks=[swa], max_epochs=3, max_steps=-1, limit_train_batches=2),
         "fused": attempt(kind=Fused),
         "not fused": attempt(kind=Plain),
