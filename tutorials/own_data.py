@@ -599,4 +599,4 @@ assert figures["test/accuracy"] > 0.95
 #
 # [Data](../data.md) describes all sources and fields, among them limits of length and weights of
 # classes. [Fine-tuning](../fine-tuning.md) continues the training of a model with other data, and
-# [the command line](../get-started.md#command-line) does all of this without Python.
+# [the command line](command_line.md) does all of this without Python.
