@@ -42,6 +42,7 @@ import seqlearn as sl
 temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 environment = {**os.environ, "COLUMNS": "72", "OMP_NUM_THREADS": "1"}
+environment.pop("FORCE_COLOR", None)  # which a notebook sets
 
 
 def words_of(command):
@@ -158,7 +159,7 @@ assert recipe["beta2"] == 0.98  # a default
 # A name that does not exist is an error before anything is trained, on one line:
 
 # %%
-terminal("seqlearn fit --config run.yaml --model.width 128", status=2)
+_ = terminal("seqlearn fit --config run.yaml --model.width 128", status=2)
 
 # %% [markdown]
 # ## Training
@@ -227,9 +228,9 @@ assert continued["global_step"] == whole["global_step"]
 assert all(same)
 
 # %% [markdown]
-# Not only the weights continue: the state of the optimizer, the learning rate, the random numbers
-# and the position within the epoch are in the checkpoint. [Interruption](../interruption.md) has
-# the other cases, Slurm among them.
+# The continued run has a folder of its own, `version_1`. Not only the weights continue: the state
+# of the optimizer, the learning rate, the random numbers and the position within the epoch are in
+# the checkpoint. [Interruption](../interruption.md) has the other cases, Slurm among them.
 #
 # ## A test
 #
@@ -293,6 +294,20 @@ model = sl.AttentionSeq2Seq.load_from_checkpoint(checkpoint)
 with sl.record(model) as recording:
     model.generate(lines[:1])
 recording.plot("decoder.attentional_hidden.attention")
+
+# %% [markdown]
+# Each digit attends to its number word, *seven* for the first and *three* for the second, or to
+# the word next to it: the encoder reads in both directions, so the state at a word also contains
+# its neighbors.
+
+# %%
+weights = recording.attention["decoder.attentional_hidden.attention"]
+attended = weights[0, 0, :4].argmax(-1).tolist()
+print([lines[0].split()[place] for place in attended])
+assert all(
+    abs(place - expected) <= 1
+    for place, expected in zip(attended, (0, 2, 4, 5), strict=True)
+)
 
 # %% [markdown]
 # ## Export
