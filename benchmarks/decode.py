@@ -104,10 +104,11 @@ def main() -> int:
         ]
     else:
         model = transformer(work, options)
+        ours = f"seqlearn, {options.precision}" if options.precision else "seqlearn"
         spec, marian = model.spec, partial(decoders.hugging_face, model, search)
         contenders = [
             Contender("Hugging Face generate", marian, ("transformers",)),
-            Contender("seqlearn", partial(decoders.seqlearn, in_precision(model, options), search)),
+            Contender(ours, partial(decoders.seqlearn, in_precision(model, options), search)),
         ]
         if options.precision == "bf16":
             marian = partial(decoders.hugging_face, model, search, dtype=torch.bfloat16)

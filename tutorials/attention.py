@@ -272,9 +272,9 @@ recording
 # ## Words in another order
 #
 # On words the map can be read like a sentence. The pairs of `Sentences` come from a small grammar.
-# After a modal verb such as "can", the German verb is the last word; after an adverb such as
-# "today", the conjugated verb comes before the subject. So the translation cannot follow the source
-# from left to right. The same architecture learns it in seconds.
+# With a modal verb such as "can", the German infinitive is the last word; if the sentence begins
+# with an adverb such as "today", the conjugated verb comes before the subject. So the translation
+# cannot follow the source from left to right. The same architecture learns it in seconds.
 
 # %%
 sentences = sl.data.Sentences(batch_tokens=1024)
@@ -302,7 +302,7 @@ for word, read in {"kann": "can", "sehen": "see", "Maus": "mouse"}.items():
 
 # %% [markdown]
 # "kann" is generated second and attends to the fifth word of the source; "sehen" is generated last
-# and attends to the sixth. The form of an article depends on its noun ("der Hund", but "eine
+# and attends to the sixth. The form of an article depends on its noun ("der Hund", but "die
 # Maus"), which comes later. The encoder has read in both directions, so the state at an article can
 # hold the gender of the noun.
 

@@ -8,13 +8,14 @@
 # %% [markdown]
 # # The command line
 #
-# **Claim.** A file of settings and a few commands take you from a file of data to a trained,
-# tested and exported model, without any code. The file holds everything on which the result
-# depends. And a run that is interrupted and continued with the same command ends with the same
-# weights as one that was not interrupted, to the bit.
+# **Claim.** A configuration file and a few commands take you from a file of data to a trained,
+# tested and exported model, without any code. The file holds every setting of the run. And a run
+# that is interrupted and continued with the same command ends with the same weights as one that was
+# not interrupted, to the bit.
 #
 # The model of this tutorial writes number words as digits. Each command is run as a terminal runs
-# it. It takes about two minutes on two cores and downloads nothing.
+# it. The export needs the extra `export` ([installation](../get-started.md#installation)). It takes
+# about two minutes on two cores and downloads nothing.
 
 # %%
 import math
@@ -107,11 +108,11 @@ for split, part in splits.items():
 print(*rows[:4], sep="")
 
 # %% [markdown]
-# ## A file of settings
+# ## A configuration file
 #
 # Besides the seed, the file has three parts. They are the three objects of a run in Python: the
 # model, the data and the Trainer. The keys are the arguments of their constructors. What is not
-# written has its default.
+# written has its default. Paths are relative to the folder in which the command is run.
 
 # %%
 settings = """\
@@ -176,9 +177,9 @@ for name in ("*.yaml", "*.ckpt"):
 (checkpoint,) = (folder / "whole").rglob("*.ckpt")
 
 # %% [markdown]
-# `config.yaml` next to the checkpoint has all settings of this run: those of the file, those of
-# the command and the defaults. Who has it and the data can repeat the run. It is a configuration
-# like ours, and the other commands take it.
+# `config.yaml` in the folder of the run has all its settings: those of the file, those of the
+# command and the defaults. Whoever has it, the data and the same versions can repeat the run. It is
+# a configuration like ours, and the other commands take it.
 #
 # ## An interruption
 #
@@ -234,7 +235,8 @@ assert all(same)
 #
 # ## A test
 #
-# `last` is the newest checkpoint of the newest run in the folder of the configuration.
+# `last` is the newest checkpoint of the newest run in `trainer.default_root_dir`, which
+# `config.yaml` contains (here `whole`).
 
 # %%
 output = terminal(
@@ -391,4 +393,4 @@ assert abs(exact_match_of(output) - without) < 0.1
 # ## Next
 #
 # [Get started](../get-started.md#command-line) lists all commands. The folder `configs/` of the
-# repository has a file of settings for each architecture.
+# repository has a configuration file for each architecture.

@@ -6,14 +6,16 @@
 # ---
 
 # %% [markdown]
-# # Many GPUs and long runs
+# # Several processes and interrupted runs
 #
 # **Claim.** Two processes compute the gradient that one computes, and a run that is stopped in the
 # middle of an epoch and continued ends with the same weights, to the bit. So a long run can be
-# moved to several GPUs, preempted and continued without a change of its result.
+# preempted and continued without a change of its result, and moved to several processes without a
+# change of what a step computes. (Which examples share a step does change.)
 #
 # The tutorial starts real processes on the CPU, where everyone can repeat it; on GPUs two options
-# of the Trainer differ. It takes about a minute and a half on two cores and downloads nothing.
+# of the Trainer differ. It was not run on GPUs; there, the same numbers may not be equal to the
+# bit. It takes about a minute and a half on two cores and downloads nothing.
 
 # %%
 import csv
@@ -43,11 +45,13 @@ place = Path(folder.name)
 #   that a cluster sends before it takes a machine away.
 # - `AtomicCheckpointIO` writes a checkpoint beside its place and then renames it, so that a file is
 #   complete or absent, also if the process is killed while it writes.
-# - `ckpt_path="last"` continues from the newest checkpoint.
+# - `ckpt_path="last"` continues from the newest checkpoint with that name, which `Interrupt` and
+#   `ModelCheckpoint` give to theirs.
 #
 # The command `seqlearn fit` uses the first two by default, and has `--ckpt_path auto` for the
 # third. What `trouble` does is for this tutorial only: in step 8, the script sends SIGTERM to
-# itself, or makes the loss of the second process NaN.
+# itself, or makes the loss of the second process NaN. (Steps are counted from 0, so step 8 is the
+# ninth. The last line of a run gives the number of completed steps.)
 
 # %%
 SCRIPT = """
@@ -98,7 +102,7 @@ trainer = L.Trainer(
     plugins=[sl.AtomicCheckpointIO()],
     callbacks=[
         sl.callbacks.Interrupt(filename="last"),
-        ModelCheckpoint(name, save_last=True),
+        ModelCheckpoint(dirpath=name, save_last=True),
     ],
     logger=CSVLogger("logs", name),
     log_every_n_steps=1,
@@ -110,7 +114,7 @@ try:
     trainer.fit(model, data, ckpt_path=last)
 finally:
     if trainer.is_global_zero:
-        print(f"epoch {trainer.current_epoch}, step {trainer.global_step}")
+        print(f"{trainer.global_step} steps completed")
         torch.save(model.state_dict(), f"{name}.pt")
 """
 _ = (place / "train.py").write_text(SCRIPT, encoding="utf-8")
@@ -150,10 +154,10 @@ def difference(one, other):
 #
 # ## Two processes
 #
-# With the strategy `ddp`, each process has a copy of the model and gets other batches. After the
-# backward pass the gradients are summed over the processes, so all copies make the same step.
+# With the strategy `ddp`, each process has a copy of the model and gets other batches. During the
+# backward pass, DDP averages the gradients over the processes, so all copies make the same step.
 #
-# In seqlearn that gradient is the mean over all target tokens of the step, however they are divided
+# In seqlearn the result is the mean over all target tokens of the step, however they are divided
 # among processes and accumulated batches. The mean of the means of batches would be another number
 # as soon as batches have unequal numbers of tokens, as here.
 #
@@ -267,7 +271,7 @@ assert {"loops", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
 #
 # A loss that is not a number makes every weight NaN in one step, and every later checkpoint
 # useless. With several processes it is enough if one of them has such a batch, because gradients
-# are summed. Here it happens to the second process in step 8.
+# are averaged. Here it happens to the second process in step 8.
 
 # %%
 status, output = run("ill", trouble="NaN")
@@ -281,15 +285,15 @@ assert max(losses("ill")) == 7
 
 # %% [markdown]
 # Both processes stopped *before* the step, and the weights are those of the step before. The
-# message names the step and the batch. After such an error look at that batch, lower the learning
-# rate, or clip gradients, and continue from the last checkpoint.
+# message names the step and the batch. After such an error look at that batch first. If it is
+# sound, lower the learning rate or lengthen the warm-up, and continue from the last checkpoint.
 #
 # ## What to set on real GPUs
 #
 # | situation | options of the Trainer |
 # |---|---|
 # | one GPU | `accelerator="gpu", precision="bf16-mixed"`; raise `batch_tokens` until it is busy |
-# | the batch does not fit | `accumulate_grad_batches=4`: the same step in less memory |
+# | the batch does not fit | `accumulate_grad_batches=4`, and a fourth of `batch_tokens` |
 # | four GPUs of one machine | `devices=4, strategy="ddp"` |
 # | two machines | also `num_nodes=2`, and start the script by `torchrun` or `srun` |
 # | the model does not fit | `ModelParallelStrategy`, see [Strategies](../strategies.md) |
@@ -298,8 +302,7 @@ assert max(losses("ill")) == 7
 # With $n$ processes, $k$ accumulated batches and `batch_tokens` of $B$, a step sees about $nkB$
 # tokens. To repeat a run of one GPU on four, divide $B$ or $k$ by four; then the learning rate may
 # stay. [Many GPUs](../many_gpus.md) has larger steps, the cost of communication, and what each
-# failure looks like. (None of this was run on GPUs in the making of this page; the code is the
-# same, and devices and communication belong to Lightning and PyTorch.)
+# failure looks like.
 #
 # ## Exercises
 #

@@ -11,7 +11,7 @@
 # **Claim.** The tokenizer decides which texts a model can read and write at all. One model is
 # trained three times on the same sentences: with words, with byte pairs and with characters as
 # tokens. On words that occur in training, all three translate well. On words that do not, the
-# model of words gets no sentence right, however long it is trained, and this can be computed
+# word-level model gets no sentence right, however long it is trained, and this can be computed
 # before training. The other two spell such words, and pay with longer sequences.
 #
 # This tutorial starts where your own work starts: with a file. It reads and checks the file,
@@ -208,8 +208,9 @@ assert not in_training & {english.split()[0] for english, _ in new_names}
 # vocabulary would already contain its words. The same `Text` for source and target makes one
 # joint vocabulary, which is useful when words, like names, are the same in both languages.
 #
-# A batch has at most `batch_tokens` tokens. Since a sentence has a different number of tokens
-# with each tokenizer, we set it so that a batch has about 24 sentences in all cases.
+# A batch has at most `batch_tokens` tokens on its longer side, padding included. Since a sentence
+# has a different number of tokens with each tokenizer, we set it so that a batch has about 25 to 35
+# sentences in all cases.
 
 # %%
 fields = {
@@ -321,10 +322,10 @@ for name, data in datas.items():
 # ## Training
 #
 # The model is the same in all three cases, an encoder and a decoder with attention, with the same
-# recipe and number of epochs; only the embeddings have the size of the vocabulary. Encoder and
-# decoder share them (`tie_embeddings=True`), which a joint vocabulary permits: a name is then the
-# same vector on both sides, and the decoder copies it by attending to its tokens one after the
-# other.
+# recipe and number of epochs; only the embeddings have the size of the vocabulary. Encoder, decoder
+# and output layer share them (`tie_embeddings=True`), which a joint vocabulary permits: a name is
+# then the same vector on both sides, and the decoder can copy it by attending to its tokens one
+# after the other.
 
 
 # %%
@@ -391,8 +392,8 @@ assert scores["byte pairs", "new names"] > 0.7
 assert scores["characters", "new names"] > 0.7
 
 # %% [markdown]
-# The words are the easiest tokens to learn, as long as they are known: sequences are short, and
-# one row of the embedding stands for a name. On new names the bound holds, and it is 0. Byte
+# With words, sequences are the shortest, and one row of the embedding stands for a name, as long as
+# it is known. On new names the bound holds, and it is 0. Byte
 # pairs and characters translate most sentences with names that no one has shown them. What do the
 # errors look like?
 
@@ -430,7 +431,7 @@ for name, share in rest_right.items():
     assert share > 0.9
 
 # %% [markdown]
-# The model of words has learned the grammar too. It writes the name of another person, because it
+# The word-level model has learned the grammar too. It writes the name of another person, because it
 # has to write *some* word of its vocabulary. That is worse than a gap: nothing in the output
 # shows that it is wrong. The errors of the other two are in the spelling of the name: a letter or
 # a syllable is lost, or replaced by another one.
@@ -525,8 +526,8 @@ assert whole["new"] < 0.1
 # %% [markdown]
 # With all merges, every known name is one token, like a word. No name in training consists of
 # several tokens, so the model never learns to copy one, and the pieces of a new name are tokens
-# that it hardly knows. Byte pairs generalize because they are *few*. (Trained in this way, the
-# model can still write every text, but it does not.)
+# that it hardly knows. Byte pairs generalize because they are *few*. (Trained in this way once, the
+# model had all known names right and no new one, like the word-level model.)
 #
 # </details>
 #
@@ -599,4 +600,4 @@ assert figures["test/accuracy"] > 0.95
 #
 # [Data](../data.md) describes all sources and fields, among them limits of length and weights of
 # classes. [Fine-tuning](../fine-tuning.md) continues the training of a model with other data, and
-# [the command line](command_line.md) does all of this without Python.
+# [the command line](command_line.md) trains, tests and exports such a model without Python.

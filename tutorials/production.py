@@ -8,13 +8,13 @@
 # %% [markdown]
 # # From notebook to production
 #
-# **Claim.** An exported model gives the same answers as the trained one, and neither PyTorch nor
-# seqlearn is at work when it does. A server around it needs three packages and about seventy lines,
-# and it answers a bad request with an error instead of stopping.
+# **Claim.** An exported model gives the same answers as the trained one, without importing PyTorch
+# or seqlearn. A small server around it needs three packages and about seventy lines, and it answers
+# a bad request with an error instead of stopping.
 #
 # This tutorial trains a model, saves it, exports it, counts equal answers, serves it in another
 # process, and sends good and bad requests. It takes about a minute on two cores and downloads
-# nothing. The export needs the extra `export` (`pip install 'seqlearn[export]'`).
+# nothing. The export needs the extra `export` ([installation](../get-started.md#installation)).
 
 # %%
 import atexit
@@ -99,7 +99,7 @@ assert again.generate(sources) == answers
 #
 # An export is a folder of graphs: the operations of the encoder, and those of one step of the
 # decoder, in the format [ONNX](https://onnx.ai). The decoding (greedy search and beam search) is a
-# loop over steps, which is plain Python with NumPy. Those files are copied into the folder.
+# loop over steps in plain Python with NumPy, whose files are copied into the folder.
 
 # %%
 model.export(place / "exported", format="onnx")
@@ -133,11 +133,11 @@ assert min(same.values()) == len(sources)
 # %% [markdown]
 # The texts are equal. The numbers behind them are equal up to rounding, since onnxruntime adds in
 # another order than PyTorch (exercise 2). Where two tokens have almost the same probability, the
-# rounding can decide; so count on data of your own, as here.
+# rounding can decide; so compare the texts on your own data, as here.
 #
 # ## Without PyTorch
 #
-# Is PyTorch really absent? We start a Python process in the folder, which has the files
+# Is PyTorch really not imported? We start a Python process in the folder, which has the files
 # `runtime.py`, `search.py` and `sides.py`, and let it list what it has imported.
 
 # %%
@@ -171,7 +171,9 @@ assert result["answers"] == answers
 #
 # ## A server
 #
-# The standard library has an HTTP server. What it must do besides calling the model:
+# The standard library has an HTTP server. Its documentation does not recommend it for production:
+# encryption, authentication and limits of the rate belong in front of it. It serves here to show
+# the checks, which are the same in every framework. What they are, besides calling the model:
 #
 # - **Check the request** before the model sees it: its size, that it is JSON, that it has a list of
 #   strings, how many and how long. The time of an answer grows with the number of texts and their
@@ -190,7 +192,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from runtime import ExportedModel
 
-MOST_BYTES, MOST_TEXTS, MOST_CHARACTERS = 100_000, 64, 100
+MAX_BYTES, MAX_TEXTS, MAX_CHARACTERS = 100_000, 64, 100
 model, lock = ExportedModel("."), threading.Lock()
 
 
@@ -209,10 +211,10 @@ def texts_of(body):
         raise BadRequest(400, 'expected {"texts": [...]}')
     if not all(isinstance(text, str) for text in texts):
         raise BadRequest(400, "expected texts, that is, strings")
-    if len(texts) > MOST_TEXTS:
-        raise BadRequest(413, f"expected at most {MOST_TEXTS} texts")
-    if any(len(text) > MOST_CHARACTERS for text in texts):
-        raise BadRequest(413, f"expected at most {MOST_CHARACTERS} characters")
+    if len(texts) > MAX_TEXTS:
+        raise BadRequest(413, f"expected at most {MAX_TEXTS} texts")
+    if any(len(text) > MAX_CHARACTERS for text in texts):
+        raise BadRequest(413, f"expected at most {MAX_CHARACTERS} characters")
     return texts
 
 
@@ -224,8 +226,8 @@ class Handler(BaseHTTPRequestHandler):
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal():
                 raise BadRequest(411, "expected the header Content-Length")
-            if int(length) > MOST_BYTES:
-                raise BadRequest(413, f"expected at most {MOST_BYTES} bytes")
+            if int(length) > MAX_BYTES:
+                raise BadRequest(413, f"expected at most {MAX_BYTES} bytes")
             texts = texts_of(self.rfile.read(int(length)))
             with lock:
                 status, content = 200, {"answers": model.predict(texts)}
@@ -233,6 +235,11 @@ class Handler(BaseHTTPRequestHandler):
             status, content = error.args[0], {"error": error.args[1]}
         except (ValueError, TypeError) as error:  # the model refuses a text
             status, content = 400, {"error": str(error)}
+        except TimeoutError:
+            status, content = 408, {"error": "expected more of the body"}
+        except Exception as error:  # ours: for the log, not for the client
+            self.log_error("%r", error)
+            status, content = 500, {"error": "the model failed"}
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -318,15 +325,17 @@ statuses = {}
 for name, body in BAD.items():
     statuses[name], content = post(body)
     print(f"{name:18} {statuses[name]} {content['error'][:50]}")
-statuses["a gigabyte"], content = post(b"", **{"Content-Length": "1000000000"})
-print(f"{'a gigabyte':18} {statuses['a gigabyte']} {content['error']}")
+announced = {"Content-Length": "1000000000"}
+statuses["announced"], content = post(b"", **announced)
+print(f"{'a gigabyte to come':18} {statuses['announced']} {content['error']}")
 
 assert set(statuses.values()) == {400, 413}
 assert translate(sources[:10])[1]["answers"] == answers[:10]
 
 # %% [markdown]
-# And the next good request is answered as before. But a check of the form finds only errors of the
-# form. These requests are well-formed:
+# And the next good request is answered as before. (A client that really sends a gigabyte gets no
+# answer: the server closes the connection instead of reading it.) But a check of the form finds
+# only errors of the form. These requests are well-formed:
 
 # %%
 strange = ["", "?", "Hello, world", "日曜日", "Sunday, Smarch 32, 2026"]
@@ -347,6 +356,8 @@ assert len(content["answers"]) == len(strange)
 # ## The end of a server
 #
 # A process that serves is stopped by a signal. This one has no state, so nothing needs to be saved.
+# Requests that it is answering are lost; in production, whatever distributes the requests first
+# stops sending new ones.
 
 # %%
 server.terminate()
@@ -363,7 +374,7 @@ assert server.returncode is not None
 #
 # - `model.export(folder, format="torch-export")` writes graphs for PyTorch instead of ONNX, for
 #   programs that have PyTorch at hand. `load_exported` reads both.
-# - `format="ctranslate2"` is for the `Transformer` between texts, and the fastest one on a CPU.
+# - `format="ctranslate2"` is for the `Transformer` between texts, and made for speed on a CPU.
 # - `model.to_page(folder, ["Sunday, November 22, 2026"])` writes a page that runs the model in the
 #   reader's browser and shows its attention. Any static web server can serve it. [A model in this
 #   page](../live.md) is one. It downloads a runtime of 14 MB once, so this tutorial does not run
@@ -383,14 +394,14 @@ few = sources[:64]
 began = time.perf_counter()
 together = exported.predict(few)
 middle = time.perf_counter()
-singly = [exported.predict([text])[0] for text in few]
+alone = [exported.predict([text])[0] for text in few]
 end = time.perf_counter()
 print(f"together {middle - began:.2f} s, one by one {end - middle:.2f} s")
-assert together == singly
+assert together == alone
 
 # %% [markdown]
-# Together, one step of the decoder serves all texts. A server with many clients can
-# wait for some milliseconds and put their texts into one batch. The answers are the same.
+# Together, one step of the decoder serves all texts. A server with many clients can wait for some
+# milliseconds and put their texts into one batch (*dynamic batching*). The answers are the same.
 #
 # </details>
 #

@@ -27,8 +27,8 @@ class CheckpointAverage(L.Callback):
     snapshots. Training itself goes on with the current weights, and is not affected.
 
     A checkpoint also holds the current weights and the snapshots, so that a resumed run equals an
-    uninterrupted one; it is larger by `last` times the size of the weights. The snapshots are in
-    the memory of the CPU. Before the first snapshot the current weights are used.
+    uninterrupted one; it is larger by `last` + 1 times the size of the weights. The snapshots are
+    in the memory of the CPU. Before the first snapshot the current weights are used.
 
     Args:
         last: Number of snapshots in the mean.

@@ -5,6 +5,7 @@ This file imports nothing of seqlearn or torch, for each exported folder holds a
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -70,8 +71,17 @@ class Side:
         if isinstance(value, str):
             if self._tokenizer is None:
                 raise ValueError(f"{where}: got a text, and this model has no tokenizer; pass ids")
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{where}: character {error.start + 1} is half of a surrogate pair; remove it"
+                ) from error
             return list(self._tokenizer.encode(value, add_special_tokens=False).ids)
-        ids = [int(each) for each in value]
+        try:
+            ids = [operator.index(each) for each in value]
+        except TypeError:
+            raise TypeError(f"{where}: expected a text or a list of ids, got {value!r}") from None
         wrong = [i for i in ids if i in (PAD, START, END) or not 0 <= i < self._plain["vocab_size"]]
         if wrong:
             raise ValueError(

@@ -15,6 +15,7 @@ import seqlearn as sl
 from seqlearn.cli import main
 from seqlearn.core import exporting
 from seqlearn.export import ExportedModel, load_exported
+from seqlearn.export.sides import Side
 
 
 def write_files(module: Any, path: Any) -> None:
@@ -100,6 +101,22 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, files_format: str
     config.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"expected the version 'seqlearn\.export/1'"):
         load_exported(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("Sun\ud83d", ValueError, "source 2: character 4 is half of a surrogate pair"),
+        ([4, 5.7], TypeError, r"source 2: expected a text or a list of ids, got \[4, 5\.7\]"),
+        (None, TypeError, "source 2: expected a text or a list of ids, got None"),
+        (5, TypeError, "source 2: expected a text or a list of ids, got 5"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_its_number(source: Any, error: Any, message: str) -> None:
+    data = sl.data.TextPairs([("Sunday", "Sonntag")], source=sl.data.Text("char"))
+    side = Side(data.spec.to_dict()["source"])
+    with pytest.raises(error, match=message):
+        side.encode(["Sunday", source], "source")
 
 
 @pytest.mark.filterwarnings("error")
