@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import (
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from seqlearn.core.checkpointed import CURRENT_STATE
+from seqlearn.core.checkpointed import CURRENT_STATE, Checkpointed
 from seqlearn.plain_data import check_whole_number
 
 
@@ -24,7 +30,8 @@ class CheckpointAverage(L.Callback):
     Vaswani et al. 2017 average the last checkpoints of a run before they translate. Here the mean
     is at hand during training: each epoch ends with a snapshot of the weights, and validation, the
     `state_dict` of each checkpoint and the module after `fit` have the mean of the last `last`
-    snapshots. Training itself goes on with the current weights, and is not affected.
+    snapshots. Training itself goes on with the current weights, and is not affected. If a run ends
+    within an epoch (`max_steps`), its last weights are part of the last mean.
 
     A checkpoint also holds the current weights and the snapshots, so that a resumed run equals an
     uninterrupted one; it is larger by `last` + 1 times the size of the weights. The snapshots are
@@ -37,11 +44,15 @@ class CheckpointAverage(L.Callback):
 
     Raises:
         TypeError: If a number is not a whole number.
-        ValueError: If a number is below 1; when `fit` starts, if the strategy shards the module.
+        ValueError: If a number is below 1; when `fit` starts, if the strategy shards the module, if
+            another callback averages the weights, or if a `ModelCheckpoint` saves only the weights
+            of a module that is not one of this library; if the weights get other names during the
+            run, as by pruning.
 
     Warns:
         UserWarning: If a run ends with fewer snapshots than `last`. Their mean then contains
-            weights from the beginning of the run, and is often worse than the current ones.
+            weights from the beginning of the run, and is often worse than the current ones. If
+            validation comes more often than snapshots, so that it measures the same mean again.
 
     Example:
         >>> from lightning.pytorch.callbacks import ModelCheckpoint
@@ -61,18 +72,54 @@ class CheckpointAverage(L.Callback):
         self._snapshots: deque[dict[str, Tensor]] = deque(maxlen=self.last)
         self._other: dict[str, Tensor] = {}  # the mean; the current weights while it is in use
         self._in_use, self._latest_step = False, 0
+        self._fitting = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start without snapshots when `fit` begins."""
-        if stage != "fit":
+        self._fitting = stage == "fit"
+        if not self._fitting:
             return
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise ValueError(  # noqa: TRY004 -- a Trainer with an unsupported option
                 "CheckpointAverage does not work with ModelParallelStrategy, because it copies the "
                 "whole module; use strategy='ddp', or leave the callback out"
             )
+        self._check_callbacks(trainer, pl_module)
         self._snapshots.clear()
         self._other, self._in_use, self._latest_step = {}, False, 0
+
+    def _check_callbacks(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for each in callbacks:
+            if isinstance(each, WeightAveraging | StochasticWeightAveraging):
+                raise ValueError(  # noqa: TRY004 -- callbacks that exclude each other
+                    f"CheckpointAverage and {type(each).__name__} both average the weights; leave "
+                    "one of them out"
+                )
+            if (
+                isinstance(each, ModelCheckpoint)
+                and each.save_weights_only
+                and not isinstance(module, Checkpointed)
+            ):
+                raise ValueError(
+                    f"ModelCheckpoint(save_weights_only=True) saves the current weights of a "
+                    f"{type(module).__name__}, not their mean, because Lightning calls no callback "
+                    "then; set save_weights_only=False"
+                )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn if validation comes more often than snapshots."""
+        batches = float(trainer.val_check_batch or math.inf)
+        between = trainer.num_training_batches
+        if self.every_n_steps is not None:
+            between = self.every_n_steps * trainer.accumulate_grad_batches
+        if trainer.enable_validation and batches < between:
+            steps = max(1, int(batches) // trainer.accumulate_grad_batches)
+            rank_zero_warn(
+                f"CheckpointAverage: validation comes after {int(batches)} batches, and a snapshot "
+                f"after {between}, so that it measures the same mean again, which EarlyStopping "
+                f"counts as no improvement; set every_n_steps={steps}"
+            )
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
@@ -84,14 +131,12 @@ class CheckpointAverage(L.Callback):
             due = trainer.global_step % self.every_n_steps == 0
         if due and trainer.global_step > self._latest_step:
             self._latest_step = trainer.global_step
-            self._snapshots.append(
-                {name: each.detach().cpu().clone() for name, each in _weights(pl_module)}
-            )
+            self._snapshots.append(_snapshot(pl_module))
             self._other = _mean(self._snapshots)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Use the mean, unless it stays in use since the end of the run."""
-        if self._snapshots and not self._in_use:
+        """Use the mean in the validation of a run."""
+        if trainer.state.fn == TrainerFn.FITTING and self._snapshots and not self._in_use:
             self._exchange(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -101,14 +146,33 @@ class CheckpointAverage(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the mean in the module."""
-        if len(self._snapshots) < self.last:
+        taken = len(self._snapshots)
+        if taken < self.last:
             rank_zero_warn(
                 f"CheckpointAverage: expected {self.last} snapshots by the end of the run, got "
-                f"{len(self._snapshots)}, so the mean contains weights from its beginning; lower "
-                "last= (a fourth of the epochs is usual), or set every_n_steps="
+                f"{taken}, so the mean contains weights from its beginning; lower last= (a fourth "
+                "of the epochs is usual), or set every_n_steps="
             )
-        if self._snapshots:
+        if taken and self.every_n_steps is None and trainer.global_step > self._latest_step:
+            # The run has ended within an epoch. A resumed run does not have this snapshot, so it is
+            # not kept
+            self._other = _mean([*self._snapshots, _snapshot(pl_module)][-self.last :])
+        self._leave_mean(pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the mean in the module if nothing was left to train."""
+        self._leave_mean(pl_module)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the current weights in the module if a run ends in its validation."""
+        if self._in_use and trainer.state.fn == TrainerFn.FITTING:
             self._exchange(pl_module)
+
+    def _leave_mean(self, module: L.LightningModule) -> None:
+        if self._snapshots and not self._in_use:
+            self._exchange(module)
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, for a run that is resumed."""
@@ -116,6 +180,8 @@ class CheckpointAverage(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the snapshots of a run; only the last ones, if `last` is smaller now."""
+        if not self._fitting:  # the checkpoint is only tested
+            return
         self._snapshots = deque(state_dict["snapshots"], maxlen=self.last)
         self._latest_step = state_dict["latest_step"]
         self._other = _mean(self._snapshots)
@@ -138,33 +204,49 @@ class CheckpointAverage(L.Callback):
     ) -> None:
         """Resume training with the current weights, not with the mean."""
         if trainer.state.fn == TrainerFn.FITTING and CURRENT_STATE in checkpoint:
-            pl_module.load_state_dict(checkpoint[CURRENT_STATE])
+            pl_module.load_state_dict(checkpoint[CURRENT_STATE], strict=pl_module.strict_loading)
 
     def _exchange(self, module: L.LightningModule) -> None:
         """Exchange the current weights and their mean."""
+        before = _snapshot(module)
+        if before.keys() != self._other.keys():
+            others = sorted(before.keys() ^ self._other.keys())
+            raise ValueError(
+                f"CheckpointAverage: the module has other weights than at the last snapshot "
+                f"({', '.join(others[:3])}); do not use it together with pruning or anything else "
+                "that renames, adds or removes weights during the run"
+            )
         with torch.no_grad():
             for name, weight in _weights(module):
-                before = weight.detach().cpu().clone()
                 weight.copy_(self._other[name])
-                self._other[name].copy_(before)
-        self._in_use = not self._in_use
+        self._other, self._in_use = before, not self._in_use
 
 
 def _weights(module: L.LightningModule) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and buffers of floating point; a tied one once."""
-    for name, each in itertools.chain(module.named_parameters(), module.named_buffers()):
-        if each.is_floating_point():
+    """The parameters and saved buffers that are no whole numbers; a tied one once."""
+    saved = module.state_dict()
+    buffers = ((name, each) for name, each in module.named_buffers() if name in saved)
+    for name, each in itertools.chain(module.named_parameters(), buffers):
+        if each.is_floating_point() or each.is_complex():
             yield name, each
+
+
+def _snapshot(module: L.LightningModule) -> dict[str, Tensor]:
+    """A copy of the weights, on the CPU."""
+    return {name: each.detach().cpu().clone() for name, each in _weights(module)}
 
 
 def _mean(snapshots: Collection[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each weight, in double precision before it is rounded."""
     if not snapshots:
         return {}
-    first = next(iter(snapshots))
+    *_, newest = snapshots
     means = {}
-    for name, weight in first.items():
-        total = torch.zeros_like(weight, dtype=torch.float64)
+    for name, weight in newest.items():
+        if any(name not in each for each in snapshots):
+            continue  # the exchange says so
+        exact = torch.complex128 if weight.is_complex() else torch.float64
+        total = torch.zeros_like(weight, dtype=exact)
         for each in snapshots:
             total += each[name]
         means[name] = (total / len(snapshots)).to(weight.dtype)

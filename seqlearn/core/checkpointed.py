@@ -31,6 +31,10 @@ CURRENT_STATE = "current_model_state"
 `WeightAveraging` uses it, too."""
 
 
+EMA_STATE = "averaging_state"
+"""The key by which Lightning's `WeightAveraging` finds its own state."""
+
+
 class Checkpointed(Pretrained):
     """The part of a module that is saved to a checkpoint, and loaded from one."""
 
@@ -43,6 +47,8 @@ class Checkpointed(Pretrained):
         """
         check_trainable(self, "saving a checkpoint")
         trainer = self._trainer
+        if trainer is not None and "callbacks" not in checkpoint:
+            _put_average(trainer, self, checkpoint)
         start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
         checkpoint[checkpoints.KEY] = {
             "class": checkpoints.class_name(type(self)),
@@ -143,10 +149,28 @@ class Checkpointed(Pretrained):
 
 def _resumes_without_average(trainer: L.Trainer, checkpoint: dict[str, Any]) -> bool:
     """Whether a run is resumed without the callback that averaged its weights."""
+    continued = any(
+        EMA_STATE in checkpoint if isinstance(each, WeightAveraging) else True
+        for each in _averaging_callbacks(trainer)
+    )
+    return trainer.state.fn == TrainerFn.FITTING and CURRENT_STATE in checkpoint and not continued
+
+
+def _averaging_callbacks(trainer: L.Trainer) -> list[Any]:
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    averaging = (
-        getattr(each, "averages_weights", isinstance(each, WeightAveraging)) for each in callbacks
-    )
-    return (
-        trainer.state.fn == TrainerFn.FITTING and CURRENT_STATE in checkpoint and not any(averaging)
-    )
+    return [
+        each
+        for each in callbacks
+        if getattr(each, "averages_weights", isinstance(each, WeightAveraging))
+    ]
+
+
+def _put_average(trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Save the mean of the weights in a checkpoint that has only weights.
+
+    For such a checkpoint, Lightning calls the hook of no callback.
+    """
+    for each in _averaging_callbacks(trainer):
+        each.on_save_checkpoint(trainer, module, checkpoint)
+    for key in (CURRENT_STATE, EMA_STATE):
+        checkpoint.pop(key, None)

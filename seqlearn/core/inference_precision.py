@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqlearn.core.sharding import is_sharded
 from seqlearn.nn import Int8Linear
@@ -41,14 +42,16 @@ class ReducedPrecision:
             precision: `"bf16"`: all weights and activations in bfloat16, on a GPU or on a CPU with
                 instructions for it. `"int8"`: linear layers have weights of eight bits, and their
                 inputs are rounded to eight bits row by row (`seqlearn.nn.Int8Linear`); CPU only.
-                Recurrent layers, embeddings and softmax stay in float32.
+                Recurrent layers, embeddings, softmax and layers with hooks stay in float32.
 
         Returns:
             The copy, in eval mode, on the same device. The module is not changed.
 
         Raises:
             ValueError: If there is no such precision; for `"int8"`, if the module is not on the
-                CPU; if the module is itself such a copy or is sharded.
+                CPU or a weight is not finite; if the module is itself such a copy or is sharded.
+                Later, if weights are loaded into the copy, if it is moved to another precision,
+                or if a gradient of an `"int8"` copy is wanted.
 
         Warns:
             UserWarning: If the CPU has no instructions for this precision, so that the copy is not
@@ -78,8 +81,22 @@ class ReducedPrecision:
             _quantize(made.float())
         _warn_of_slow(precision, next(module.parameters()).device)
         made.inference_precision = precision
+        made.register_load_state_dict_pre_hook(_refuse_weights)
         copied: Copied = made
         return copied
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if precision := self.inference_precision:
+            dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+            result = fn(torch.zeros(1, dtype=dtype))
+            if result.dtype != dtype or (precision == "int8" and result.device.type != "cpu"):
+                raise ValueError(
+                    f"expected the copy of for_inference({precision!r}) to stay in {dtype}"
+                    f"{' on the CPU' if precision == 'int8' else ''}, got a conversion to "
+                    f"{result.dtype} on {result.device}; convert the module that it was made from, "
+                    "or leave out precision= of the Trainer"
+                )
+        return super()._apply(fn, recurse)  # type: ignore[misc]
 
 
 def check_trainable(module: nn.Module, what: str) -> None:
@@ -99,20 +116,34 @@ def check_trainable(module: nn.Module, what: str) -> None:
         )
 
 
+def _refuse_weights(module: nn.Module, *_: Any) -> None:
+    check_trainable(module, "load_state_dict")
+
+
 def has_bf16() -> bool:
     """Whether this CPU has instructions for products in bfloat16."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 -- no public way
 
 
 def _quantize(module: nn.Module) -> None:
-    """Replace all linear layers; a layer that occurs twice, by the same one."""
+    """Replace all linear layers without hooks; a layer that occurs twice, by the same one."""
     made: dict[nn.Module, Int8Linear] = {}
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                if child not in made:
+    for path, parent in list(module.named_modules()):
+        for name, child in list(parent._modules.items()):  # noqa: SLF001 -- a layer with two names, twice
+            if type(child) is not nn.Linear or _has_hooks(child):
+                continue
+            if child not in made:
+                try:
                     made[child] = Int8Linear(child)
-                setattr(parent, name, made[child])
+                except ValueError as error:
+                    where = f"{path}.{name}" if path else name
+                    raise ValueError(f"for_inference('int8'), layer {where}: {error}") from None
+            setattr(parent, name, made[child])
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    """Whether a layer has hooks, such as those of an adapter, which a new layer would not have."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)  # noqa: SLF001 -- no public way
 
 
 def _warn_of_slow(precision: InferencePrecision, device: torch.device) -> None:

@@ -20,6 +20,7 @@ from seqlearn.core.compilation import check_steps_not_compiled
 from seqlearn.core.finite import FiniteSteps
 from seqlearn.core.generation import batch_sources, references, without_duplicates
 from seqlearn.core.inference_precision import check_trainable
+from seqlearn.core.input_rounding import warn_of_rounding
 from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     check_unfrozen,
@@ -90,6 +91,7 @@ class TrainingSteps(FiniteSteps):
                     "against data); build the model with this data module's spec, or use the data "
                     "it was trained on"
                 )
+        warn_of_rounding(self.trainer, self.spec)
         for part in self.unused_modules():
             part.requires_grad_(requires_grad=False)
         if stage == "fit":

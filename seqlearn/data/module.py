@@ -119,7 +119,8 @@ class SequenceDataModule(TakesSpec, ABC):
         """A string that differs whenever the examples differ; part of the cache key.
 
         Hook: the default hashes all examples. A source with something cheaper (digests of its
-        files, or its arguments if they determine everything) overrides it.
+        files, or its arguments if they determine everything) overrides it. If a subclass of such a
+        source overrides `examples` alone, all examples are hashed as well.
         """
         return digest_examples(self)
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from inspect import isabstract
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
@@ -135,7 +136,22 @@ def _key(data: Source) -> str:
             fields.append(digest)
         fields.append(plain)
     parts = [_FORMAT, fields, data.source is data.target, data.fingerprint()]
+    if _changes_examples(type(data)):
+        parts.append(digest_examples(data))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _changes_examples(cls: type) -> bool:
+    """Whether a subclass has other examples than the class that computes the fingerprint.
+
+    The fingerprint of a class without examples of its own is one of all examples.
+    """
+    examples, fingerprint = (
+        next(number for number, each in enumerate(cls.__mro__) if name in vars(each))
+        for name in ("examples", "fingerprint")
+    )
+    computed_by: Any = cls.__mro__[fingerprint]
+    return examples < fingerprint and not isabstract(computed_by)
 
 
 def _about(data: Source) -> dict[str, Any]:

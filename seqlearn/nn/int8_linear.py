@@ -14,7 +14,7 @@ import functools
 import math
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, Int32
 from torch import Tensor, nn
 
 LARGEST = 127
@@ -38,7 +38,8 @@ class Int8Linear(nn.Module):
         out_features: Width of the outputs.
 
     Raises:
-        ValueError: If a weight is not finite, or the layer is not on the CPU.
+        ValueError: If a weight is not finite, or the layer is not on the CPU; in a call, if a
+            gradient of the inputs is wanted, which rounding does not have.
 
     Source: Jacob et al. 2018, section 2.1, without zero points.
 
@@ -90,10 +91,15 @@ class Int8Linear(nn.Module):
             inputs: The inputs.
             which: The numbers of the outputs.
         """
+        if inputs.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                "a layer with weights of eight bits has no gradients; use the module that "
+                "for_inference('int8') was called on"
+            )
         rows, scales = _quantize(
-            inputs.reshape(math.prod(inputs.shape[:-1]), self.in_features), LARGEST
+            inputs.reshape(math.prod(inputs.shape[:-1]), self.in_features).float(), LARGEST
         )
-        product = torch._int_mm(rows, self._weight[which].t())  # noqa: SLF001 -- there is no public one
+        product = _product(rows, self._weight[which])
         outputs = product.float().mul_(scales).mul_(self._scales[which]).add_(self.bias[which])
         return outputs.view(*inputs.shape[:-1], outputs.shape[1])
 
@@ -109,6 +115,14 @@ def _quantize(
     extreme = torch.maximum(values.amax(1, keepdim=True), -values.amin(1, keepdim=True))
     scales = extreme.clamp_(min=1e-30).div_(largest)
     return (values * scales.reciprocal()).round_().to(torch.int8), scales
+
+
+def _product(
+    rows: Int8[Tensor, "rows inputs"], weight: Int8[Tensor, "outputs inputs"]
+) -> Int32[Tensor, "rows outputs"]:
+    if weight.shape[1] == 1:  # for which PyTorch 2.13 returns memory that nothing was written to
+        return rows.int() * weight[:, 0].int()
+    return torch._int_mm(rows, weight.t())  # noqa: SLF001 -- there is no public one
 
 
 @functools.cache

@@ -137,7 +137,8 @@ class SeriesSpec(SourceSpec):
     def collate(
         self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Pad the series with zeros."""
+        """Pad the series with zeros, in single precision at least."""
+        dtype = torch.promote_types(dtype, torch.float32)
         (width,) = self.row_format.shape
         rows = [torch.as_tensor(np.asarray(each)).reshape(-1, width).to(dtype) for each in encoded]
         lengths = torch.tensor([len(row) for row in rows], device=device)

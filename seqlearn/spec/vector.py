@@ -116,6 +116,8 @@ class VectorSpec(SourceSpec, TargetSpec):
         lengths: Tensor | None,  # noqa: ARG002 -- a vector has none
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """A sequence of one vector."""
+        if isinstance(layer, nn.Linear):
+            source = source.to(layer.weight.dtype)
         return layer(source)[:, None], source.new_ones(source.shape[0], 1, dtype=torch.bool), None
 
     def decode(self, ids: Iterable[Any]) -> list[Any]:
@@ -125,7 +127,8 @@ class VectorSpec(SourceSpec, TargetSpec):
     def collate(
         self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Stack the vectors."""
+        """Stack the vectors, in single precision at least."""
+        dtype = torch.promote_types(dtype, torch.float32)
         return torch.stack([torch.as_tensor(v, dtype=dtype) for v in encoded]).to(device), None
 
     def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:  # noqa: ARG002

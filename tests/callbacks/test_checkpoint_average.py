@@ -7,12 +7,16 @@ import warnings
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.swa_utils import AveragedModel
 
 import seqlearn as sl
-from seqlearn.callbacks import CheckpointAverage
+from seqlearn.callbacks import CheckpointAverage, checkpoint_average
 
 ROWS = [{"source": text, "target": text[::-1]} for text in ["abc", "ab", "cab", "bca", "ba", "c"]]
 
@@ -177,3 +181,149 @@ def test_a_strategy_that_shards_is_refused(monkeypatch):
 def test_numbers_below_one_are_refused(arguments):
     with pytest.raises(ValueError, match=rf"CheckpointAverage\.{next(iter(arguments))}"):
         CheckpointAverage(**arguments)
+
+
+@pytest.mark.parametrize("averaging", [lambda: CheckpointAverage(last=2), EMAWeightAveraging])
+def test_a_checkpoint_of_weights_alone_has_the_mean(tmp_path, averaging):
+    options = {"filename": "{epoch}", "save_top_k": -1}
+    whole = ModelCheckpoint(tmp_path / "whole", **options)
+    small = ModelCheckpoint(tmp_path / "small", mode="max", save_weights_only=True, **options)
+    fit(tmp_path, averaging(), whole, small)
+    for epoch in range(4):
+        expected = torch.load(tmp_path / "whole" / f"epoch={epoch}.ckpt")
+        found = torch.load(tmp_path / "small" / f"epoch={epoch}.ckpt")
+        expect_equal(found["state_dict"], expected["state_dict"])
+        assert not {"current_model_state", "averaging_state", "callbacks"} & found.keys()
+
+
+def test_weights_alone_of_a_foreign_module_are_refused(tmp_path):
+    saving = ModelCheckpoint(tmp_path, save_weights_only=True)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, callbacks=[saving, CheckpointAverage()], max_epochs=1
+    )
+    with pytest.raises(ValueError, match=r"save_weights_only=True.* saves the current weights"):
+        CheckpointAverage().setup(trainer, L.LightningModule(), "fit")
+
+
+def test_a_finished_run_that_is_resumed_leaves_the_mean(tmp_path):
+    trainer, model, _ = fit(tmp_path, CheckpointAverage(last=2))
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    _, again, _ = fit(tmp_path, CheckpointAverage(last=2), start=tmp_path / "end.ckpt")
+    expect_equal(weights(again), weights(model))
+
+
+def test_a_validation_that_measures_the_same_mean_again_is_said(tmp_path):
+    with pytest.warns(UserWarning, match=r"validation comes after 1 batches.*every_n_steps=1"):
+        fit(tmp_path, CheckpointAverage(last=2), val_check_interval=1, epochs=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="CheckpointAverage")
+        fit(tmp_path, CheckpointAverage(2, every_n_steps=1), val_check_interval=1, epochs=2)
+
+
+def test_another_module_is_left_alone(tmp_path):
+    class Failing(L.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise RuntimeError("stop")
+
+    trainer, model, data = parts(tmp_path, CheckpointAverage(last=2), Failing())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="stop"):
+            trainer.fit(model, data)
+        trainer.save_checkpoint(tmp_path / "failed.ckpt")
+        other = sl.LSTM(data.spec, d_model=4)
+        before = weights(other)
+        trainer.validate(other, data, verbose=False)
+        fresh, model, _ = parts(tmp_path, CheckpointAverage(last=2))
+        fresh.validate(model, data, ckpt_path=tmp_path / "failed.ckpt", verbose=False)
+        fresh.validate(other, data, verbose=False)
+    expect_equal(weights(other), before)
+
+
+def test_training_goes_on_in_the_precision_of_the_resumed_run(tmp_path):
+    saving = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(tmp_path, CheckpointAverage(last=2), saving, precision="bf16-true")
+    start, found = tmp_path / "epoch=1.ckpt", []
+    for callback in (CheckpointAverage(last=2), L.Callback()):
+        watch = Watch()
+        fit(tmp_path, callback, watch, start=start, precision="32-true")
+        found.append(watch.trained[-1])
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_the_last_steps_of_a_run_that_ends_within_an_epoch_count(tmp_path):
+    class Steps(L.Callback):
+        def __init__(self):
+            self.weights = {}
+
+        def on_train_batch_end(self, trainer, pl_module, *_, **__):
+            self.weights[trainer.global_step] = weights(pl_module)
+
+    steps = Steps()
+    trainer, model, _ = fit(tmp_path, CheckpointAverage(last=1), steps, epochs=-1, max_steps=5)
+    assert trainer.num_training_batches == 2
+    expect_equal(weights(model), steps.weights[5])
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    _, model, _ = fit(
+        tmp_path, CheckpointAverage(last=2), start=tmp_path / "end.ckpt", epochs=-1, max_steps=9
+    )
+    whole = Steps()
+    fit(tmp_path, CheckpointAverage(last=2), whole, epochs=-1, max_steps=9)
+    expect_equal(weights(model), mean_of([whole.weights[8], whole.weights[9]], model))
+
+
+def test_another_kind_of_average_continues_the_trained_weights(tmp_path):
+    watch, again = Watch(), Watch()
+    saving = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(tmp_path, CheckpointAverage(last=2), watch, saving, epochs=4)
+    fit(tmp_path, EMAWeightAveraging(), again, start=tmp_path / "epoch=2.ckpt", epochs=4)
+    expect_equal(again.trained[0], watch.trained[-1])
+
+
+@pytest.mark.parametrize("other", [EMAWeightAveraging, lambda: StochasticWeightAveraging(0.1)])
+def test_two_averages_are_refused(tmp_path, other):
+    with pytest.raises(ValueError, match="both average the weights; leave one of them out"):
+        fit(tmp_path, CheckpointAverage(last=2), other())
+
+
+def test_weights_with_other_names_are_refused(tmp_path):
+    class Renaming(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                pl_module.register_buffer("more", torch.zeros(1))
+
+    with pytest.raises(ValueError, match=r"other weights than at the last snapshot \(more\)"):
+        fit(tmp_path, CheckpointAverage(last=2), Renaming())
+
+
+def test_an_exception_in_validation_leaves_the_current_weights(tmp_path):
+    class Failing(Watch):
+        def on_validation_end(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise RuntimeError("stop")
+
+        def on_train_batch_end(self, trainer, pl_module, *_, **__):
+            self.trained.append(weights(pl_module))
+
+    failing = Failing()
+    trainer, model, data = parts(tmp_path, failing, CheckpointAverage(last=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="stop"):
+            trainer.fit(model, data)
+    expect_equal(weights(model), failing.trained[-1])
+
+
+def test_complex_weights_count_and_buffers_that_are_not_saved_do_not():
+    module = L.LightningModule()
+    module.complex = torch.nn.Parameter(torch.tensor([1 + 2j]))
+    module.register_buffer("mask", torch.zeros(1, 2).expand(3, 2), persistent=False)
+    module.register_buffer("steps", torch.tensor(3))
+    module.register_buffer("kept", torch.tensor(0.5))
+    assert [name for name, _ in checkpoint_average._weights(module)] == ["complex", "kept"]
+    snapshots = [checkpoint_average._snapshot(module)]
+    with torch.no_grad():
+        module.complex.mul_(3)
+    snapshots.append(checkpoint_average._snapshot(module))
+    assert checkpoint_average._mean(snapshots)["complex"].item() == 2 + 4j

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.core import inference_precision
+from seqlearn.core import inference_precision, input_rounding
 from seqlearn.nn import Int8Linear, MultiHeadAttention, int8_linear
 from seqlearn.testing import TASKS, batch_of
 from seqlearn.testing.cases import rich_examples
@@ -220,3 +220,155 @@ def test_weights_that_are_not_finite_are_refused():
         layer.weight[2, 1] = float("nan")
     with pytest.raises(ValueError, match="expected finite weights"):
         Int8Linear(layer)
+
+
+class Rows(sl.data.SequenceDataModule):
+    """Examples in memory."""
+
+    def __init__(self, source, target, rows):
+        super().__init__(source, target, batch_tokens=512)
+        self.rows = rows
+
+    def examples(self, split):
+        return {"train": self.rows[:-40], "val": self.rows[-40:], "test": self.rows[-40:]}[split]
+
+
+def kelvins():
+    """Series of small changes around a large number; what counts is whether they rise or fall."""
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for number in range(200):
+        rising = number % 2 == 0
+        slope = torch.linspace(-1.0, 1.0, 12) * (1 if rising else -1)
+        values = 293 + slope + 0.1 * torch.randn(12, generator=generator)
+        rows.append((values[:, None].tolist(), "rising" if rising else "falling"))
+    return Rows(sl.data.Series(1), sl.data.Classes(), rows)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_numbers_are_scaled_before_they_are_rounded(precision, tmp_path):
+    data = kelvins()
+    torch.manual_seed(0)
+    model = sl.GRU(data.spec, d_model=8, recipe=sl.Recipe(lr=0.02, warmup_steps=1))
+    trainer = L.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, data)
+        (expected,) = trainer.test(model, data, verbose=False)
+        copied = fast(model, precision)
+        (found,) = trainer.test(copied, data, verbose=False)
+    assert expected["test/accuracy"] > 0.95
+    assert found["test/accuracy"] > 0.95
+    sources = [source for source, _ in data.examples("test")]
+    assert copied.predict(sources) == model.predict(sources)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_vectors_are_close_in_bf16_and_keep_their_unit(size, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    numbers = 293 + torch.randn(80, 4, generator=generator)
+    rows = [(each[:, None].tolist(), (101325 + 10 * each[:size]).tolist()) for each in numbers]
+    data = Rows(sl.data.Series(1), sl.data.Vector(size), rows)
+    torch.manual_seed(0)
+    model = sl.FeedForward(data.spec, d_model=8, window=4)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    sources = [source for source, _ in rows[50:]]
+    for precision in PRECISIONS:
+        copied = fast(model, precision)
+        one, other = (torch.stack(list(each.predict(sources))) for each in (model, copied))
+        assert other.dtype == torch.float32
+        torch.testing.assert_close(one, other, atol=0.3, rtol=0)  # pascals, of 10
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (expected,) = trainer.test(model, data, verbose=False)
+            (found,) = trainer.test(copied, data, verbose=False)
+        assert found["test/loss"] == pytest.approx(expected["test/loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("inputs", range(1, 10))
+@pytest.mark.parametrize("outputs", [1, 2, 3, 17])
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_a_layer_of_any_size_is_close(inputs, outputs, rows):
+    torch.manual_seed(0)
+    layer = nn.Linear(inputs, outputs)
+    values = torch.randn(rows, inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(Int8Linear(layer)(values), layer(values), atol=0.1, rtol=0)
+
+
+def test_inputs_in_bf16_do_not_overflow():
+    torch.manual_seed(0)
+    layer, values = nn.Linear(64, 32), torch.randn(2000, 64)
+    with torch.no_grad():
+        error = (Int8Linear(layer)(values.bfloat16()) - layer(values)).abs().max()
+    assert error < 0.1
+
+
+def test_a_gradient_through_eight_bits_is_refused():
+    layer, values = Int8Linear(nn.Linear(4, 4)), torch.randn(2, 4, requires_grad=True)
+    with pytest.raises(ValueError, match=r"no gradients; use the module that for_inference\('int8"):
+        layer(values)
+    with torch.no_grad():
+        layer(values)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_copy_stays_in_its_precision_and_takes_no_weights(precision):
+    module = build("GRU", "sequence-to-sequence")
+    copied = fast(module, precision)
+    before = copied.generate(SOURCES, max_new_tokens=4)
+    for convert in (copied.double, copied.half):
+        with pytest.raises(ValueError, match=r"to stay in .* got a conversion to torch\.float"):
+            convert()
+    with pytest.raises(ValueError, match="load_state_dict does not work with the copy"):
+        copied.load_state_dict(module.state_dict())
+    assert copied.to("cpu").generate(SOURCES, max_new_tokens=4) == before
+
+
+def test_layers_with_hooks_stay_and_a_layer_with_two_names_is_one():
+    class Twice(sl.GRU):
+        def __init__(self, spec):
+            super().__init__(spec, d_model=8)
+            self.extra = nn.ModuleList([nn.Linear(8, 8)] * 2)
+            self.hooked = nn.Linear(8, 8)
+            self.hooked.register_forward_hook(lambda _layer, _inputs, output: 2 * output)
+
+    module = Twice(TASKS["sequence-to-sequence"])
+    copied = fast(module, "int8")
+    assert isinstance(copied.extra[0], Int8Linear)
+    assert copied.extra[0] is copied.extra[1]
+    values = torch.randn(3, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(copied.hooked(values), module.hooked(values))
+        module.extra[0].weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"layer extra\.0: expected finite weights"):
+        fast(module, "int8")
+
+
+@pytest.mark.parametrize(
+    ("precision", "mean", "warned"),
+    [
+        ("bf16-true", 293.0, True),
+        ("16-true", 293.0, True),
+        ("16-true", 20.0, False),
+        ("bf16-true", 1.0, False),
+        ("16-true", 1e5, True),
+        ("bf16-mixed", 1e5, False),
+    ],
+)
+def test_a_trainer_that_rounds_numbers_says_so(precision, mean, warned):
+    source = sl.SeriesSpec(1, mean=(mean,), std=(1.5,))
+    spec = sl.SequenceSpec(source, sl.ClassesSpec(("a", "b")))
+    trainer = L.Trainer(precision=precision, accelerator="cpu", logger=False)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        input_rounding.warn_of_rounding(trainer, spec)
+    assert bool(caught) == warned
+    assert all("rounds the numbers of the source (mean" in str(each.message) for each in caught)

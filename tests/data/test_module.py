@@ -532,3 +532,19 @@ def test_a_field_class_instead_of_an_instance() -> None:
     message = r"as source, got the class Text; pass an instance: Text\(\.\.\.\)"
     with pytest.raises(TypeError, match=message):
         TextPairs([("a", "b")], source=Text)
+
+
+def test_a_subclass_with_other_examples_has_other_data() -> None:
+    class Louder(TextPairs):
+        def __init__(self, end: str) -> None:
+            super().__init__([("ab", "cd")], source=Text("char"), target=Text("char"))
+            self.end = end
+
+        def examples(self, split: Any) -> Any:
+            return [(source + self.end, target) for source, target in super().examples(split)]
+
+    plain = TextPairs([("ab", "cd")], source=Text("char"), target=Text("char"))
+    assert plain.spec.source.max_length == 2
+    assert Louder("!").spec.source.max_length == 3
+    found = [Louder(end).spec.source.unknown_symbols("!?") for end in "!?"]
+    assert found == [["'?' at character 2"], ["'!' at character 1"]]
