@@ -70,6 +70,7 @@ class CheckpointAverage(L.Callback):
                 every_n_steps, "CheckpointAverage.every_n_steps", 1
             )
         self._snapshots: deque[dict[str, Tensor]] = deque(maxlen=self.last)
+        self._end: dict[str, Tensor] | None = None  # of a run that ends within an epoch
         self._other: dict[str, Tensor] = {}  # the mean; the current weights while it is in use
         self._in_use, self._latest_step = False, 0
         self._fitting = False
@@ -86,6 +87,7 @@ class CheckpointAverage(L.Callback):
             )
         self._check_callbacks(trainer, pl_module)
         self._snapshots.clear()
+        self._end = None
         self._other, self._in_use, self._latest_step = {}, False, 0
 
     def _check_callbacks(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -110,16 +112,30 @@ class CheckpointAverage(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Warn if validation comes more often than snapshots."""
         batches = float(trainer.val_check_batch or math.inf)
-        between = trainer.num_training_batches
-        if self.every_n_steps is not None:
-            between = self.every_n_steps * trainer.accumulate_grad_batches
-        if trainer.enable_validation and batches < between:
-            steps = max(1, int(batches) // trainer.accumulate_grad_batches)
+        quick: Any = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if not trainer.enable_validation or quick or math.isinf(batches):
+            return
+        epoch, group = trainer.num_training_batches, trainer.accumulate_grad_batches
+        steps = max(1, int(batches) // group)
+        if self.every_n_steps is None:
+            repeats, taken = batches < epoch, "each epoch"
+        else:
+            if batches >= epoch:  # the last group of an epoch may be smaller
+                steps = math.ceil(epoch / group) * (trainer.check_val_every_n_epoch or 1)
+            repeats, taken = steps < self.every_n_steps, f"{self.every_n_steps} steps"
+        if repeats:
             rank_zero_warn(
-                f"CheckpointAverage: validation comes after {int(batches)} batches, and a snapshot "
-                f"after {between}, so that it measures the same mean again, which EarlyStopping "
-                f"counts as no improvement; set every_n_steps={steps}"
+                f"CheckpointAverage: validation comes after {steps} steps, and a snapshot after "
+                f"{taken}, so that it measures the same mean again, which EarlyStopping counts as "
+                f"no improvement; set every_n_steps={steps}"
             )
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
+    ) -> None:
+        """Forget the end of a run that goes on."""
+        if self._end is not None:
+            self._end, self._other = None, _mean(self._snapshots)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
@@ -133,6 +149,18 @@ class CheckpointAverage(L.Callback):
             self._latest_step = trainer.global_step
             self._snapshots.append(_snapshot(pl_module))
             self._other = _mean(self._snapshots)
+        elif _ends(trainer):
+            self._take_end(trainer, pl_module)
+
+    def _take_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Let the last weights of a run count if it ends within an epoch.
+
+        They are no snapshot: if the run is resumed, it must equal one that did not end there.
+        """
+        within = self.every_n_steps is None and trainer.global_step > self._latest_step
+        if within and self._snapshots and self._end is None:
+            self._end = _snapshot(module)
+            self._other = _mean([*self._snapshots, self._end][-self.last :])
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Use the mean in the validation of a run."""
@@ -148,15 +176,13 @@ class CheckpointAverage(L.Callback):
         """Leave the mean in the module."""
         taken = len(self._snapshots)
         if taken < self.last:
+            so = "mean contains weights from its beginning" if taken else "current weights are used"
             rank_zero_warn(
                 f"CheckpointAverage: expected {self.last} snapshots by the end of the run, got "
-                f"{taken}, so the mean contains weights from its beginning; lower last= (a fourth "
-                "of the epochs is usual), or set every_n_steps="
+                f"{taken}, so the {so}; lower last= (a fourth of the epochs is usual), or set "
+                "every_n_steps="
             )
-        if taken and self.every_n_steps is None and trainer.global_step > self._latest_step:
-            # The run has ended within an epoch. A resumed run does not have this snapshot, so it is
-            # not kept
-            self._other = _mean([*self._snapshots, _snapshot(pl_module)][-self.last :])
+        self._take_end(trainer, pl_module)
         self._leave_mean(pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -176,15 +202,20 @@ class CheckpointAverage(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The snapshots, for a run that is resumed."""
-        return {"snapshots": list(self._snapshots), "latest_step": self._latest_step}
+        return {
+            "snapshots": list(self._snapshots),
+            "latest_step": self._latest_step,
+            "end": self._end,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the snapshots of a run; only the last ones, if `last` is smaller now."""
         if not self._fitting:  # the checkpoint is only tested
             return
         self._snapshots = deque(state_dict["snapshots"], maxlen=self.last)
-        self._latest_step = state_dict["latest_step"]
-        self._other = _mean(self._snapshots)
+        self._latest_step, self._end = state_dict["latest_step"], state_dict.get("end")
+        end = [] if self._end is None else [self._end]
+        self._other = _mean([*self._snapshots, *end][-self.last :])
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -220,6 +251,12 @@ class CheckpointAverage(L.Callback):
             for name, weight in _weights(module):
                 weight.copy_(self._other[name])
         self._other, self._in_use = before, not self._in_use
+
+
+def _ends(trainer: L.Trainer) -> bool:
+    """Whether the run ends after this step."""
+    by_steps = 0 < trainer.max_steps <= trainer.global_step
+    return by_steps or (trainer.should_stop and trainer.fit_loop._can_stop_early)  # noqa: SLF001 -- no public way
 
 
 def _weights(module: L.LightningModule) -> Iterator[tuple[str, Tensor]]:

@@ -122,6 +122,8 @@ def _product(
 ) -> Int32[Tensor, "rows outputs"]:
     if weight.shape[1] == 1:  # for which PyTorch 2.13 returns memory that nothing was written to
         return rows.int() * weight[:, 0].int()
+    if weight.shape[0] == 1:  # for which the factors are exchanged, so that inputs overflow, too
+        return (rows.int() * weight.int()).sum(1, keepdim=True, dtype=torch.int32)
     return torch._int_mm(rows, weight.t())  # noqa: SLF001 -- there is no public one
 
 

@@ -213,7 +213,7 @@ def test_a_finished_run_that_is_resumed_leaves_the_mean(tmp_path):
 
 
 def test_a_validation_that_measures_the_same_mean_again_is_said(tmp_path):
-    with pytest.warns(UserWarning, match=r"validation comes after 1 batches.*every_n_steps=1"):
+    with pytest.warns(UserWarning, match=r"validation comes after 1 steps.*every_n_steps=1"):
         fit(tmp_path, CheckpointAverage(last=2), val_check_interval=1, epochs=2)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="CheckpointAverage")
@@ -265,6 +265,12 @@ def test_the_last_steps_of_a_run_that_ends_within_an_epoch_count(tmp_path):
     assert trainer.num_training_batches == 2
     expect_equal(weights(model), steps.weights[5])
     trainer.save_checkpoint(tmp_path / "end.ckpt")
+    saved = torch.load(tmp_path / "end.ckpt")["state_dict"]
+    expect_equal(saved, weights(model))
+    _, again, _ = fit(
+        tmp_path, CheckpointAverage(last=1), start=tmp_path / "end.ckpt", epochs=-1, max_steps=5
+    )
+    expect_equal(weights(again), weights(model))
     _, model, _ = fit(
         tmp_path, CheckpointAverage(last=2), start=tmp_path / "end.ckpt", epochs=-1, max_steps=9
     )
@@ -327,3 +333,25 @@ def test_complex_weights_count_and_buffers_that_are_not_saved_do_not():
         module.complex.mul_(3)
     snapshots.append(checkpoint_average._snapshot(module))
     assert checkpoint_average._mean(snapshots)["complex"].item() == 2 + 4j
+
+
+def test_the_last_checkpoint_of_a_run_that_ends_within_an_epoch_has_its_end(tmp_path):
+    saving = ModelCheckpoint(tmp_path, "end", every_n_train_steps=1)
+    _, model, _ = fit(tmp_path, CheckpointAverage(last=2), saving, epochs=-1, max_steps=5)
+    expect_equal(weights(sl.GRU.load_from_checkpoint(tmp_path / "end.ckpt")), weights(model))
+
+
+@pytest.mark.parametrize(
+    ("every_n_steps", "options"),
+    [
+        (1, {"accumulate_grad_batches": 8}),
+        (2, {"check_val_every_n_epoch": 2}),
+        (None, {"fast_dev_run": True}),
+        (None, {"check_val_every_n_epoch": 2}),
+    ],
+)
+def test_validation_that_is_not_more_frequent_is_not_warned_of(tmp_path, every_n_steps, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="CheckpointAverage: validation")
+        fit(tmp_path, CheckpointAverage(2, every_n_steps), epochs=2, **options)
