@@ -23,6 +23,9 @@ from torch import Tensor
 from seqlearn.core.checkpointed import CURRENT_STATE, Checkpointed
 from seqlearn.plain_data import check_whole_number
 
+_COMPILED = "_orig_mod."
+"""What `torch.compile` puts into the names of the weights of a module that it wraps."""
+
 
 class CheckpointAverage(L.Callback):
     """Validate, save and test the mean of the weights at the ends of the last epochs.
@@ -260,12 +263,17 @@ def _ends(trainer: L.Trainer) -> bool:
 
 
 def _weights(module: L.LightningModule) -> Iterator[tuple[str, Tensor]]:
-    """The parameters and saved buffers that are no whole numbers; a tied one once."""
-    saved = module.state_dict()
-    buffers = ((name, each) for name, each in module.named_buffers() if name in saved)
-    for name, each in itertools.chain(module.named_parameters(), buffers):
-        if each.is_floating_point() or each.is_complex():
-            yield name, each
+    """The parameters and saved buffers that are no whole numbers; a tied one once.
+
+    The names do not depend on what is compiled.
+    """
+    saved = {name.replace(_COMPILED, "") for name in module.state_dict()}
+    buffers = dict(module.named_buffers())
+    for name, each in itertools.chain(module.named_parameters(), buffers.items()):
+        plain = name.replace(_COMPILED, "")
+        counts = name not in buffers or plain in saved
+        if counts and (each.is_floating_point() or each.is_complex()):
+            yield plain, each
 
 
 def _snapshot(module: L.LightningModule) -> dict[str, Tensor]:

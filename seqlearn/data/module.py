@@ -120,7 +120,7 @@ class SequenceDataModule(TakesSpec, ABC):
 
         Hook: the default hashes all examples. A source with something cheaper (digests of its
         files, or its arguments if they determine everything) overrides it. If a subclass of such a
-        source overrides `examples` alone, all examples are hashed as well.
+        source does not override it too, all examples are hashed as well.
         """
         return digest_examples(self)
 

@@ -142,16 +142,14 @@ def _key(data: Source) -> str:
 
 
 def _changes_examples(cls: type) -> bool:
-    """Whether a subclass has other examples than the class that computes the fingerprint.
+    """Whether a user's subclass may have other examples than the class with the fingerprint.
 
     The fingerprint of a class without examples of its own is one of all examples.
     """
-    examples, fingerprint = (
-        next(number for number, each in enumerate(cls.__mro__) if name in vars(each))
-        for name in ("examples", "fingerprint")
-    )
-    computed_by: Any = cls.__mro__[fingerprint]
-    return examples < fingerprint and not isabstract(computed_by)
+    number = next(n for n, each in enumerate(cls.__mro__) if "fingerprint" in vars(each))
+    own = [each for each in cls.__mro__[:number] if not each.__module__.startswith("seqlearn.")]
+    computed_by: Any = cls.__mro__[number]
+    return bool(own) and not isabstract(computed_by)
 
 
 def _about(data: Source) -> dict[str, Any]:

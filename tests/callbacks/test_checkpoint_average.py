@@ -355,3 +355,12 @@ def test_validation_that_is_not_more_frequent_is_not_warned_of(tmp_path, every_n
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message="CheckpointAverage: validation")
         fit(tmp_path, CheckpointAverage(2, every_n_steps), epochs=2, **options)
+
+
+def test_what_is_compiled_does_not_matter():
+    module = L.LightningModule()
+    module.part = torch.nn.BatchNorm1d(2)
+    names = [name for name, _ in checkpoint_average._weights(module)]
+    module.part = torch.compile(module.part)  # never run
+    assert [name for name, _ in checkpoint_average._weights(module)] == names
+    assert "part.running_mean" in names

@@ -548,3 +548,27 @@ def test_a_subclass_with_other_examples_has_other_data() -> None:
     assert Louder("!").spec.source.max_length == 3
     found = [Louder(end).spec.source.unknown_symbols("!?") for end in "!?"]
     assert found == [["'?' at character 2"], ["'!' at character 1"]]
+
+
+def test_a_subclass_that_changes_a_part_of_its_parent_has_other_data(tmp_path: Path) -> None:
+    class Held(TextPairs):
+        def __init__(self, end: str) -> None:
+            super().__init__([("ab", "cd")], source=Text("char"), target=Text("char"))
+            self.end = end
+
+        def clean(self, text: str) -> str:
+            return text + self.end
+
+        def examples(self, split: Any) -> Any:
+            return [(self.clean(source), target) for source, target in super().examples(split)]
+
+    class Cleaner(Held):
+        def fingerprint(self) -> str:
+            return super().fingerprint() + self.end
+
+    class Shorter(Cleaner):
+        def clean(self, text: str) -> str:
+            return text[:1]
+
+    assert Cleaner("!").spec.source.max_length == 3
+    assert Shorter("!").spec.source.max_length == 1
