@@ -21,6 +21,8 @@ class GenerationMetrics(L.Callback):
     """Generate texts for validation examples, and log how well they match the references.
 
     - `val/bleu`: BLEU of sacreBLEU, 0 to 100.
+    - `val/bleu_lc`: the same, ignoring case: the figure to monitor if the texts of training are in
+      lower case, since `val/bleu` counts each missing capital letter.
     - `val/generated_exact_match`: the fraction of texts that equal their reference. (The module's
       own `val/exact_match` is teacher-forced; without beam search and options such as
       `repetition_penalty` the two agree, and it costs no decoding.)
@@ -58,7 +60,7 @@ class GenerationMetrics(L.Callback):
             self.num_examples = check_whole_number(
                 num_examples, "GenerationMetrics.num_examples", 1
             )
-        self._bleu, self._exact_match = CorpusBLEU(), TextExactMatch()
+        self._metrics = _new_metrics()
         self._left, self._whole_split = 0, True
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -76,9 +78,9 @@ class GenerationMetrics(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start a new count."""
         assert isinstance(pl_module, SequenceModule)
-        self._bleu = CorpusBLEU().to(pl_module.device)
-        self._exact_match = TextExactMatch().to(pl_module.device)
-        for metric in (self._bleu, self._exact_match):
+        self._metrics = _new_metrics()
+        for metric in self._metrics.values():
+            metric.to(pl_module.device)
             metric.process_group = pl_module.bleu.process_group  # the replicas
             metric.update([], [])  # a rank may have no example, of which torchmetrics would warn
         replicas = trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
@@ -104,15 +106,14 @@ class GenerationMetrics(L.Callback):
             texts: list[str] = pl_module.generate([sources[row] for row in rows])
             truth = references(pl_module.spec, batch)
             expected = [str(truth[row]) for row in rows]
-            self._bleu.update(texts, expected)
-            self._exact_match.update(texts, expected)
+            for metric in self._metrics.values():
+                metric.update(texts, expected)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the values, which are equal on all ranks."""
         if self._is_due(trainer):
             figures: dict[str, Tensor] = {
-                "val/bleu": self._bleu.compute(),
-                "val/generated_exact_match": self._exact_match.compute(),
+                f"val/{name}": metric.compute() for name, metric in self._metrics.items()
             }
             if figures["val/generated_exact_match"].isnan():  # the same on all ranks
                 rank_zero_warn(
@@ -140,3 +141,11 @@ class GenerationMetrics(L.Callback):
         rows = rows[: self._left]
         self._left -= len(rows)
         return list(rows)
+
+
+def _new_metrics() -> dict[str, Any]:
+    return {
+        "bleu": CorpusBLEU(),
+        "bleu_lc": CorpusBLEU(lowercase=True),
+        "generated_exact_match": TextExactMatch(),
+    }

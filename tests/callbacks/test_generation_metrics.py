@@ -61,6 +61,17 @@ def expected(count: int) -> tuple[float, float]:
     return corpus_bleu(made, [truth]).score, equal / count
 
 
+def test_bleu_without_case_is_measured_too(tmp_path: Path, data: sl.data.TextPairs) -> None:
+    class Lower(Counting):
+        def generate(self, sources: Any, *arguments: Any, **options: Any) -> Any:
+            return [text.lower() for text in super().generate(sources, *arguments, **options)]
+
+    trainer = trainer_of(tmp_path, GenerationMetrics())
+    (figures,) = trainer.validate(Lower(data.spec), data, verbose=False)
+    assert figures["val/bleu_lc"] == pytest.approx(expected(len(TEXTS))[0], abs=1e-4)
+    assert figures["val/bleu"] < figures["val/bleu_lc"]
+
+
 @pytest.mark.parametrize("count", [3, 6, None])
 def test_the_first_examples_of_the_split_are_used(
     count: int | None, data: sl.data.TextPairs, tmp_path: Path
