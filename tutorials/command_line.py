@@ -281,7 +281,8 @@ assert output.splitlines()[:2] == ["7342", "12"]
 # ## Looking into it
 #
 # `view` writes a page that replays how the model processes one text. It needs no network. In
-# Python it is a recording, whose attention we draw:
+# Python it is a recording. `recording.attention` has what was recorded by name; this model has one
+# mechanism of attention, which we draw:
 
 # %%
 _ = terminal(
