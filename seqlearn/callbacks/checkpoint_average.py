@@ -109,7 +109,7 @@ class CheckpointAverage(L.Callback):
                 raise ValueError(
                     f"ModelCheckpoint(save_weights_only=True) saves the current weights of a "
                     f"{type(module).__name__}, not their mean, because Lightning calls no callback "
-                    "then; set save_weights_only=False"
+                    "then; leave save_weights_only out"
                 )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
