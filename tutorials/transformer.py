@@ -101,15 +101,15 @@ model = sl.Transformer(
     recipe=sl.Recipe(lr=3e-3, warmup_steps=100, schedule="cosine"),
 )
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-trainer = L.Trainer(
-    max_epochs=2,
-    accelerator="cpu",
-    logger=False,
-    enable_checkpointing=False,
-    enable_progress_bar=False,
-    enable_model_summary=False,
-    gradient_clip_val=1.0,
-)
+options = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "gradient_clip_val": 1.0,
+}
+trainer = L.Trainer(max_epochs=2, **options)
 trainer.fit(model, data)
 
 # %% [markdown]
@@ -212,15 +212,7 @@ translator = sl.Transformer(
     dropout=0.0,
     recipe=sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine"),
 )
-trainer = L.Trainer(
-    max_epochs=4,
-    accelerator="cpu",
-    logger=False,
-    enable_checkpointing=False,
-    enable_progress_bar=False,
-    enable_model_summary=False,
-    gradient_clip_val=1.0,
-)
+trainer = L.Trainer(max_epochs=4, **options)
 trainer.fit(translator, sentences)
 (figures,) = trainer.test(translator, sentences, verbose=False)
 print(f"exact match on unseen sentences: {figures['test/exact_match']:.1%}")

@@ -21,10 +21,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from seqlearn.core.checkpointed import CURRENT_STATE, Checkpointed
+from seqlearn.core.compiled import WRAPPER
 from seqlearn.plain_data import check_whole_number
-
-_COMPILED = "_orig_mod."
-"""What `torch.compile` puts into the names of the weights of a module that it wraps."""
 
 
 class CheckpointAverage(L.Callback):
@@ -267,10 +265,10 @@ def _weights(module: L.LightningModule) -> Iterator[tuple[str, Tensor]]:
 
     The names do not depend on what is compiled.
     """
-    saved = {name.replace(_COMPILED, "") for name in module.state_dict()}
+    saved = {name.replace(WRAPPER, "") for name in module.state_dict()}
     buffers = dict(module.named_buffers())
     for name, each in itertools.chain(module.named_parameters(), buffers.items()):
-        plain = name.replace(_COMPILED, "")
+        plain = name.replace(WRAPPER, "")
         counts = name not in buffers or plain in saved
         if counts and (each.is_floating_point() or each.is_complex()):
             yield plain, each

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-_WRAPPER = "_orig_mod."
+WRAPPER = "_orig_mod."
+"""What `torch.compile` puts into the names of the weights of a module that it wraps."""
 
 
 def keep_plain_names(module: nn.Module) -> None:
@@ -44,7 +45,7 @@ def _to_own_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any
 
 
 def _plain(name: str, prefix: str) -> str:
-    return prefix + name[len(prefix) :].replace(_WRAPPER, "") if name.startswith(prefix) else name
+    return prefix + name[len(prefix) :].replace(WRAPPER, "") if name.startswith(prefix) else name
 
 
 def _rename(state: dict[str, Any], names: dict[str, str]) -> None:

@@ -129,7 +129,7 @@ def _quantize(module: nn.Module) -> None:
     """Replace all linear layers without hooks; a layer that occurs twice, by the same one."""
     made: dict[nn.Module, Int8Linear] = {}
     for path, parent in list(module.named_modules()):
-        for name, child in list(parent._modules.items()):  # noqa: SLF001 -- a layer with two names, twice
+        for name, child in list(parent._modules.items()):  # noqa: SLF001 -- named_children leaves out a second name
             if type(child) is not nn.Linear or _has_hooks(child):
                 continue
             if child not in made:

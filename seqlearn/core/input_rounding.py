@@ -1,4 +1,4 @@
-"""A warning where the Trainer rounds the numbers of a source before they are scaled."""
+"""A warning where the Trainer rounds the numbers of a batch before they are scaled."""
 
 from __future__ import annotations
 

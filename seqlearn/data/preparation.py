@@ -136,12 +136,12 @@ def _key(data: Source) -> str:
             fields.append(digest)
         fields.append(plain)
     parts = [_FORMAT, fields, data.source is data.target, data.fingerprint()]
-    if _changes_examples(type(data)):
+    if _may_change_examples(type(data)):
         parts.append(digest_examples(data))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _changes_examples(cls: type) -> bool:
+def _may_change_examples(cls: type) -> bool:
     """Whether a user's subclass may have other examples than the class with the fingerprint.
 
     The fingerprint of a class without examples of its own is one of all examples.
