@@ -20,7 +20,7 @@ Departures from the paper:
 - `norm="pre"` normalizes before each sublayer instead of after the sum (Xiong et al. 2020), with
   one more normalization at the end; `"post"` is the paper's.
 - Dropout is also applied to attention weights and to the inner layer of the feed-forward network,
-  as in the authors' code.
+  as in the authors' code; `attention_dropout=0, activation_dropout=0` is what the paper describes.
 - `positions="learned"` adds a learned vector for each position (Gehring et al. 2017), to embeddings
   that are then not multiplied by √d_model, as in GPT-2; `"rotary"` adds nothing, but rotates the
   queries and keys of self-attention by their positions (Su et al. 2021), and keeps the √d_model.
@@ -77,7 +77,12 @@ class Transformer(SequenceModule):
         num_layers: Number of layers of the encoder, and of the decoder.
         num_heads: Attention heads of each layer.
         d_feedforward: Inner width of the feed-forward blocks; 4 × `d_model` by default.
-        dropout: Dropout probability, in training.
+        dropout: Dropout probability in training: of the embeddings, and of each sublayer's output
+            before it is added.
+        attention_dropout: Dropout probability of the attention weights; `dropout` by default.
+        activation_dropout: Dropout probability of the inner layer of the feed-forward blocks;
+            `dropout` by default. With 0 for both of these, dropout is that of the paper, and a
+            training step is faster.
         norm: `"post"` normalizes after each sum, as in the paper; `"pre"` before each sublayer.
         positions: `"sinusoidal"`, as in the paper, and `"rotary"` have no maximum length;
             `"learned"` has as many positions as `max_positions` returns (for the source the longest
@@ -87,7 +92,8 @@ class Transformer(SequenceModule):
 
     Raises:
         ValueError: If `num_heads` does not divide `d_model` (into even widths, if rotary), a size
-            is not positive, or `norm`, `positions` or `activation` is not one of those named.
+            is not positive, a dropout is not at least 0 and below 1, or `norm`, `positions` or
+            `activation` is not one of those named.
 
     Source: Vaswani et al. 2017; Xiong et al. 2020 for `norm="pre"`; Su et al. 2021 for rotary
     positions. `norm="pre", positions="learned", activation="gelu", tie_embeddings=True` without a
@@ -103,6 +109,8 @@ class Transformer(SequenceModule):
         num_heads: int = 4,
         d_feedforward: int | None = None,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
+        activation_dropout: float | None = None,
         norm: Literal["post", "pre"] = "post",
         positions: Positions = "sinusoidal",
         activation: ActivationFunction = "relu",
@@ -114,14 +122,16 @@ class Transformer(SequenceModule):
             raise ValueError(f"expected norm 'post' or 'pre', got {norm!r}")
         d_feedforward = 4 * d_model if d_feedforward is None else d_feedforward
         source, target = max_positions(spec)
+        of_weights = dropout if attention_dropout is None else attention_dropout
+        of_inner = dropout if activation_dropout is None else activation_dropout
         rotary = positions == "rotary"
         pre = norm == "pre"
 
         def attention(*, rotary: bool = False) -> MultiHeadAttention:
-            return MultiHeadAttention(d_model, num_heads, dropout, rotary=rotary)
+            return MultiHeadAttention(d_model, num_heads, of_weights, rotary=rotary)
 
         def feedforward() -> FeedForwardBlock:
-            return FeedForwardBlock(d_model, d_feedforward, dropout, activation)
+            return FeedForwardBlock(d_model, d_feedforward, of_inner, activation)
 
         encoder_layer = PreNormEncoderLayer if pre else EncoderLayer
         decoder_layer = PreNormDecoderLayer if pre else DecoderLayer

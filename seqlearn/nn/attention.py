@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from seqlearn.batch import causal_mask
 from seqlearn.instrumentation import Axes, active_listeners, emit
-from seqlearn.nn.dropout_layer import dropout_product
+from seqlearn.nn.dropout_layer import check_dropout, dropout_product
 from seqlearn.nn.int8_linear import Int8Linear
 from seqlearn.nn.key_value_cache import KeyValueCache
 from seqlearn.nn.positions import apply_rotary
@@ -173,7 +173,8 @@ class MultiHeadAttention(nn.Module):
             both come from the same sequence: in a memory positions mean something else.
 
     Raises:
-        ValueError: If `num_heads` does not divide `d_model`, or `rotary` heads are of odd width.
+        ValueError: If `num_heads` does not divide `d_model`, `rotary` heads are of odd width, or
+            `dropout` is not at least 0 and below 1.
 
     Source: Vaswani et al. 2017, section 3.2.2; Su et al. 2021, section 3.4.2, for `rotary`.
     """
@@ -191,7 +192,7 @@ class MultiHeadAttention(nn.Module):
                 "rotary positions turn pairs of numbers; expected heads of even width, got "
                 f"d_model={d_model} / num_heads={num_heads} = {d_model // num_heads}"
             )
-        self.d_model, self.num_heads, self.dropout = d_model, num_heads, dropout
+        self.d_model, self.num_heads, self.dropout = d_model, num_heads, check_dropout(dropout)
         self.rotary = rotary
         self._mesh: DeviceMesh | None = None
         self.projection = nn.Linear(d_model, 3 * d_model)

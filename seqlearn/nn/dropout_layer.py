@@ -113,6 +113,17 @@ def dropout_product(
     return result
 
 
+def check_dropout(probability: float) -> float:
+    """`probability` itself, if it is one of zeroing an element.
+
+    Raises:
+        ValueError: If it is outside 0 to below 1.
+    """
+    if not 0 <= probability < 1:
+        raise ValueError(f"expected a dropout of at least 0 and below 1, got {probability}")
+    return probability
+
+
 class Dropout(nn.Module):
     """`dropout` as a module: active in training, the identity in `eval`.
 
@@ -125,9 +136,7 @@ class Dropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
-        if not 0 <= probability < 1:
-            raise ValueError(f"expected a dropout of at least 0 and below 1, got {probability}")
-        self.probability = probability
+        self.probability = check_dropout(probability)
 
     def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Zero elements of `inputs` (any shape) in training; return `inputs` in `eval`."""

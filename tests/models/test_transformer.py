@@ -144,6 +144,39 @@ def test_gelu_is_as_defined() -> None:
     torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("own", ["dropout", "attention_dropout", "activation_dropout"])
+def test_each_dropout_acts_where_it_is_said_to(own: str, norm: str) -> None:
+    source, target, batch = TASKS["sequence-to-sequence"]
+    options = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, own: 0.25}
+    model = sl.Transformer(sl.SequenceSpec(source, target), **SIZES | options, norm=norm)
+    given = {"attention_dropout": [], "activation_dropout": [], "dropout": []}
+    for name, part in model.named_modules():
+        if isinstance(part, MultiHeadAttention):
+            given["attention_dropout"].append(part.dropout)
+        elif isinstance(part, sl.nn.Dropout):
+            kind = "activation_dropout" if "feedforward" in name else "dropout"
+            given[kind].append(part.probability)
+    assert {name: set(values) for name, values in given.items()} == {
+        name: {value} for name, value in options.items()
+    }
+    assert not torch.equal(model.train()(batch), model(batch))
+    assert torch.equal(model.eval()(batch), model(batch))
+
+
+def test_by_default_every_dropout_is_the_same_and_all_are_checked(unchecked: None) -> None:
+    source, target, batch = TASKS["sequence-to-sequence"]
+    spec = sl.SequenceSpec(source, target)
+    same = sl.Transformer(spec, **SIZES | {"dropout": 0.5})
+    layer = same.decoder.layers[0]
+    assert layer.cross_attention.dropout == layer.feedforward.dropout.probability == 0.5
+    none = sl.Transformer(spec, **SIZES)
+    assert torch.equal(none.train()(batch), none(batch))
+    for name in ("dropout", "attention_dropout", "activation_dropout"):
+        with pytest.raises(ValueError, match="expected a dropout of at least 0 and below 1, got 1"):
+            sl.Transformer(spec, **SIZES | {name: 1.0})
+
+
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_checkpoints_know_positions_and_activation(positions: str, tmp_path: Path) -> None:
     source, target, batch = TASKS["sequence-to-sequence"]
