@@ -69,9 +69,20 @@ def test_bad_specs(make: object, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("rows", [[[4.0, 5]], torch.tensor([[4.0, 5.0]]), ["ac"], [4, 5], [[[4]]]])
+def test_only_whole_numbers_are_decoded(rows: object, unchecked: None) -> None:
+    """`int` would read 4.7 as 4, and the text "4" as an id."""
+    for spec in (TEXT, sl.TextSpec(7, 5)):
+        with pytest.raises(TypeError, match=r"expected a list of ids \(whole numbers\) for each"):
+            spec.decode(rows)
+    with pytest.raises(TypeError, match=r"got a row \[4\.7\] \(list\)"):
+        TEXT.tokens([4.7])
+
+
 def test_encode_and_decode() -> None:
     assert TEXT.encode(["abc", ""]) == [[4, 5, 6], []]
     assert TEXT.decode([[2, 4, 6, 3, 0], []]) == ["ac", ""]
+    assert TEXT.decode(torch.tensor([[2, 4, 6, 3, 0]])) == ["ac"]
     assert TEXT.tokens([2, 5, 1]) == ["<s>", "b", "<unk>"]
 
 

@@ -5,6 +5,7 @@ A wrong type is a `TypeError`, a wrong value a `ValueError`; every message names
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -116,6 +117,28 @@ def to_ids(value: Any, vocab_size: int, label: str) -> list[int]:
         ids.append(token)
     check_no_special_ids(ids, label)
     return ids
+
+
+def written_ids(ids: Any) -> list[int]:
+    """The ids of a generated or padded row, which may be reserved ones, as a list of `int`.
+
+    Args:
+        ids: A list, an array or a tensor of integers.
+
+    Raises:
+        TypeError: If it is not one row of integers.
+
+    Example:
+        >>> written_ids(np.array([2, 4, 3, 0]))
+        [2, 4, 3, 0]
+    """
+    try:
+        return [operator.index(token) for token in ids]
+    except TypeError:
+        raise TypeError(
+            "expected a list of ids (whole numbers) for each text, such as [[4, 5], [6]], got a "
+            f"row {str(ids)[:60]} ({type(ids).__name__})"
+        ) from None
 
 
 def check_no_special_ids(ids: Sequence[int], label: str) -> None:

@@ -36,6 +36,7 @@ from seqlearn.spec.raw_inputs import (
     to_ids,
     unknown_symbols,
     warn_unknown,
+    written_ids,
 )
 from seqlearn.spec.words import (
     EncodedWords,
@@ -213,8 +214,11 @@ class TextSpec(SourceSpec, GeneratedSpec):
         """Turn lists of ids into texts, or into lists of integers if there is no tokenizer.
 
         Padding, start and end are omitted; the unknown symbol becomes `<unk>`.
+
+        Raises:
+            TypeError: If a row is not a list of whole numbers.
         """
-        kept = [[int(i) for i in row if int(i) not in (PAD, START, END)] for row in ids]
+        kept = [[i for i in written_ids(row) if i not in (PAD, START, END)] for row in ids]
         if self.tokenizer is None:
             return kept
         tokenizer = _tokenizer(self.tokenizer)
@@ -228,10 +232,12 @@ class TextSpec(SourceSpec, GeneratedSpec):
             ['<s>', '4']
         """
         if self.tokenizer is None:
-            return [SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in map(int, ids)]
+            return [
+                SPECIAL_TOKENS[i] if i < len(SPECIAL_TOKENS) else str(i) for i in written_ids(ids)
+            ]
         tokenizer = _tokenizer(self.tokenizer)
         names = []
-        for i in map(int, ids):
+        for i in written_ids(ids):
             if i < len(SPECIAL_TOKENS):
                 names.append(SPECIAL_TOKENS[i])
             else:
@@ -250,7 +256,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
             >>> TextSpec(vocab_size=9, max_length=5).pieces([2, 4, 5])
             ['', ' 4', ' 5']
         """
-        ids = list(map(int, ids))
+        ids = written_ids(ids)
         tokenizer = None if self.tokenizer is None else _tokenizer(self.tokenizer)
         pieces = []
         for i, name in zip(ids, self.tokens(ids), strict=True):
