@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from forked_command import run_command
 
 from seqlearn.cli import main
 
@@ -82,14 +83,9 @@ def test_fit_validate_test_predict(
     assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
 
 
-def seqlearn(
-    *words: str, given: bytes = b"", cwd: Path | None = None, **env: str
-) -> tuple[int, bytes, str]:
-    """Run the command in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys, seqlearn.cli; sys.exit(seqlearn.cli.main())", *words],
-        input=given, capture_output=True, cwd=cwd, env=os.environ | env, check=False,
-    )  # fmt: skip
+def seqlearn(*words: str, **options: Any) -> tuple[int, bytes, str]:
+    """Run the command in a process of its own: the options are those of `run_command`."""
+    done = run_command(*words, **options)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -284,29 +280,29 @@ def test_evaluating_without_a_checkpoint_is_an_error(folder: Path) -> None:
 def test_two_processes_write_one_file_in_order(
     folder: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    def predicted(devices: str) -> str:
-        out = tmp_path / devices
-        words = [
+    def words(devices: str) -> list[str]:
+        return [
             "predict", "--model", "Transformer", *SMALL, *data_words(folder),
             "--ckpt_path", str(checkpoint), "--data.batch_tokens", "8", "--trainer.accelerator",
             "cpu", "--trainer.devices", devices, "--trainer.logger", "false", *QUIET,
-            "--trainer.default_root_dir", str(out),
+            "--trainer.default_root_dir", str(tmp_path / devices),
         ]  # fmt: skip
-        # As Lightning starts a second process by the words of the first, these must be a file's.
-        script = tmp_path / "run.py"
-        script.write_text(
-            "import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n", encoding="utf-8"
-        )
-        done = subprocess.run(
-            [sys.executable, str(script), *words],
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return (out / "predictions.txt").read_text(encoding="utf-8")
 
-    assert predicted("2") == predicted("1")
+    # As Lightning starts a second process by the words of the first, these must be a file's.
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom seqlearn.cli import main\nsys.exit(main())\n", encoding="utf-8"
+    )
+    two = subprocess.run(
+        [sys.executable, str(script), *words("2")],
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    code, _, err = seqlearn(*words("1"))
+    assert code == 0, err
+    assert (tmp_path / "2" / "predictions.txt").read_bytes() == (
+        tmp_path / "1" / "predictions.txt"
+    ).read_bytes()
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
