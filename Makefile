@@ -17,7 +17,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 DOCS := $(VENV)/.stamp-docs
-MIKE = PATH="$(CURDIR)/$(BIN):$$PATH" VERSION_PROVIDER=mike NO_MKDOCS_2_WARNING=1 mike --quiet
+MIKE = PATH="$(CURDIR)/$(BIN):$$PATH" VERSION_PROVIDER=mike mike --quiet
 
 # Each of the JOBS test processes uses one thread.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -66,7 +66,7 @@ docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py
 	$(BIN)/python docs/render_live.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --quiet --strict
 	@echo "The site is in site/; view it with: make docs-serve"
 
 docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of the tutorials
@@ -75,7 +75,7 @@ docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of
 	$(BIN)/python docs/render_pictures.py
 	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
+	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
 
 docs-serve: docs  ## Build the site and serve it on this machine
 	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000

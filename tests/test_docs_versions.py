@@ -39,7 +39,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "SITE_URL": ADDRESS,
         "REPO_URL": "https://github.com/someone/fork",
         "VERSION_PROVIDER": "mike",
-        "NO_MKDOCS_2_WARNING": "1",
     }
     mike = [sys.executable, "-c", "from mike.driver import main; main()", "--quiet"]
     for command in (
