@@ -1,8 +1,9 @@
 """Execute the tutorials and write each as a page: its text, its code, and its output.
 
 `tutorials/NAME.py` (py:percent) becomes `docs/tutorials/NAME.md`, with its pictures and a notebook
-next to it. A cell that draws a picture starts with a comment that says what is seen, for readers
-who do not see it: `# | fig-alt: …` (the form of Quarto). A page is rendered again when the
+next to it. A cell that draws a picture starts with comments in the form of Quarto: `# | fig-alt: …`
+says what is seen, for readers who do not see it, and `# | fig-cap: …` is the caption. The code of a
+figure and the assertions are folded. A page is rendered again when the
 tutorial, the package or this file has changed; otherwise it is copied from `.cache/tutorials/`. An
 error in a cell fails the build. Standard error (warnings, log lines) is printed during the build
 and is not part of the page.
@@ -20,6 +21,7 @@ import argparse
 import ast
 import base64
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -32,16 +34,27 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
 from notebooks import with_links, write_notebook
+from tutorial_cells import block, figure, figure_options, split_code
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "tutorials"
-SET_UP = "%matplotlib inline\n%config InlineBackend.rc = {'figure.dpi': 120}"
+GRAY = "#808080"
+"""The color of text and axes: legible on a light and on a dark page."""
+STYLE = {
+    "figure.dpi": 120,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GRAY
+    ),
+}
+SET_UP = f"%matplotlib inline\n__import__('matplotlib').rcParams.update({STYLE})"
 PICTURES = {
     "image/svg+xml": ("svg", False),
     "image/png": ("png", True),
@@ -79,7 +92,11 @@ def main(
 def _rendered(script: Path) -> Path:
     """The cache folder of a tutorial's page and pictures; created if necessary."""
     package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
-    sources = [script, Path(__file__), *sorted(path for path in package if path.is_file())]
+    sources = [
+        script,
+        *sorted(Path(__file__).parent.glob("*.py")),
+        *sorted(path for path in package if path.is_file()),
+    ]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
     kept = CACHE / script.stem / digest[:16]
     if not kept.is_dir():
@@ -109,42 +126,17 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
         SystemExit: If a cell fails; the message names file and cell.
     """
     notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
-    notebook.cells.insert(0, new_code_cell(SET_UP))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the Python of this environment
-    os.environ.pop("MPLBACKEND", None)
+    if imports_only:
+        _run_imports(notebook.cells, script)
+    else:
+        _run(notebook, script)
     parts: list[str] = []
-    shown = 0
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
-        client = NotebookClient(
-            notebook, km=kernel, timeout=None, resources={"metadata": {"path": folder}}
-        )
-        client.owns_km = True  # so that it also ends the kernel
-        with closing(ensure_event_loop()), client.setup_kernel():  # the loop that nbclient uses
-            client.execute_cell(notebook.cells[0], 0)
-            for index, cell in enumerate(notebook.cells[1:], 1):
-                if cell.cell_type == "markdown":
-                    parts.append(cell.source)
-                elif cell.cell_type == "code" and cell.source.strip():
-                    _execute(client, cell, index, script, imports_only=imports_only)
-                    alternative, code = figure_text(cell.source)
-                    parts.append(f"```python\n{code}\n```")
-                    for text, picture in _outputs(cell.outputs):
-                        if picture is None:
-                            parts.append(f"```{{.text .output}}\n{text}\n```")
-                            continue
-                        if text == "html":  # embedded in the page
-                            parts.append(picture.decode())
-                            continue
-                        if not alternative:
-                            raise SystemExit(
-                                f"docs: {script}: expected the cell that draws a picture to start "
-                                f"with `# | fig-alt: …`, got `{code.splitlines()[0]}`"
-                            )
-                        shown += 1
-                        name = f"{script.stem}-{shown}.{text}"
-                        (pictures / name).write_bytes(picture)
-                        parts.append(f"![{alternative}]({name})")
+    files = (f"{script.stem}-{number}" for number in itertools.count(1))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+        elif cell.cell_type == "code" and cell.source.strip():
+            parts += _code_cell(cell, script, pictures, files)
     how = (
         "of which only the imports were executed" if imports_only else "executed from top to bottom"
     )
@@ -152,34 +144,79 @@ def render(script: Path, pictures: Path, *, imports_only: bool = False) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _code_cell(cell: Any, script: Path, pictures: Path, names: Iterator[str]) -> Iterator[str]:
+    """The parts of the page that show a cell: code, output and figures, checks."""
+    options, source = figure_options(cell.source)
+    shown = split_code(source)
+    if shown.code:
+        yield block(shown.code)
+    if shown.figure:
+        yield block(shown.figure, "Code of the figure")
+    for text, picture in _outputs(cell.get("outputs", [])):
+        if picture is None:
+            yield f"```{{.text .output}}\n{text}\n```"
+        elif text == "html":  # embedded in the page
+            yield picture.decode()
+        elif "fig-alt" not in options:
+            raise SystemExit(
+                f"docs: {script}: expected the cell that draws a picture to start "
+                f"with `# | fig-alt: …`, got `{source.splitlines()[0]}`"
+            )
+        else:
+            name = f"{next(names)}.{text}"
+            (pictures / name).write_bytes(picture)
+            yield figure(name, options)
+    if shown.checks:
+        yield block(shown.checks, "Checks")
+
+
+def _run(notebook: Any, script: Path) -> None:
+    """Execute a notebook in a kernel of its own, which leaves the output in its cells."""
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the Python of this environment
+    os.environ.pop("MPLBACKEND", None)
+    cells = [new_code_cell(SET_UP), *notebook.cells]
+    whole = nbformat.from_dict({**notebook, "cells": cells})
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        client = NotebookClient(
+            whole, km=kernel, timeout=None, resources={"metadata": {"path": folder}}
+        )
+        client.owns_km = True  # so that it also ends the kernel
+        with closing(ensure_event_loop()), client.setup_kernel():  # the loop that nbclient uses
+            for index, cell in enumerate(whole.cells):
+                if cell.cell_type == "code" and cell.source.strip():
+                    try:
+                        client.execute_cell(cell, index)
+                    except CellExecutionError as error:
+                        place = _place(cells[1:], index - 1, script)
+                        raise SystemExit(
+                            f"{error.traceback}\n{place}: {error.ename}: {error.evalue}"
+                        ) from None
+    notebook.cells = whole.cells[1:]
+
+
+def _run_imports(cells: list[Any], script: Path) -> None:
+    """Execute the import statements of the cells, in this process."""
+    for index, cell in enumerate(cells):
+        if cell.cell_type == "code":
+            try:
+                exec(import_statements(cell.source), {})  # noqa: S102 -- our own tutorials
+            except ImportError as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise SystemExit(f"{_place(cells, index, script)}: {reason}") from error
+
+
+def _place(cells: list[Any], index: int, script: Path) -> str:
+    """The cell of a tutorial, for an error."""
+    number = sum(cell.cell_type == "code" for cell in cells[: index + 1])
+    first = cells[index].source.splitlines()[0]
+    return f"docs: {script}, code cell {number}, which starts with `{first}`"
+
+
 def import_statements(source: str) -> str:
     """The import statements of a cell, including those in functions, in order."""
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
     return "\n".join(ast.unparse(node) for node in sorted(nodes, key=lambda node: node.lineno))
-
-
-def figure_text(source: str) -> tuple[str, str]:
-    """The alternative text of a cell's figures, "" if it has none, and the code without it."""
-    lines = source.splitlines()
-    count = next((i for i, line in enumerate(lines) if not line.startswith("# |")), len(lines))
-    text = " ".join(line.removeprefix("# |").strip() for line in lines[:count])
-    return text.removeprefix("fig-alt:").strip(), "\n".join(lines[count:])
-
-
-def _execute(
-    client: NotebookClient, cell: Any, index: int, script: Path, *, imports_only: bool
-) -> None:
-    """Execute one cell, or its imports; an error names the cell."""
-    executed = new_code_cell(import_statements(cell.source)) if imports_only else cell
-    try:
-        if executed.source:
-            client.execute_cell(executed, index)
-    except CellExecutionError as error:
-        number = sum(c.cell_type == "code" for c in client.nb.cells[1 : index + 1])
-        raise SystemExit(
-            f"{error.traceback}\ndocs: {script}, code cell {number}, which starts with "
-            f"`{cell.source.splitlines()[0]}`: {error.ename}: {error.evalue}"
-        ) from None
 
 
 def _outputs(outputs: list[Any]) -> Iterator[tuple[str, bytes | None]]:

@@ -71,9 +71,45 @@ def test_a_missing_package_fails_the_build(rendering: ModuleType, tmp_path: Path
 def test_a_picture_has_an_alternative_text_which_is_no_part_of_the_code(
     rendering: ModuleType,
 ) -> None:
-    source = "# | fig-alt: Two lines,\n# |   which cross.\nplot()"
-    assert rendering.figure_text(source) == ("Two lines, which cross.", "plot()")
-    assert rendering.figure_text("plot()") == ("", "plot()")
+    source = "# | fig-alt: Two lines,\n# |   which cross.\n# | fig-cap: A: b.\nplot()"
+    options = {"fig-alt": "Two lines, which cross.", "fig-cap": "A: b."}
+    assert rendering.figure_options(source) == (options, "plot()")
+    assert rendering.figure_options("plot()\n# | fig-alt: late") == (
+        {},
+        "plot()\n# | fig-alt: late",
+    )
+
+
+CELL = """x = 1
+
+# How it is drawn
+def draw(x):
+    plt.subplots()
+
+
+y = 2
+figure, axes = plt.subplots()
+for n in range(3):
+    assert n < 3
+axes.plot(x)
+assert x == 1  # a check
+# the end"""
+
+
+def test_the_code_of_a_figure_and_checks_are_folded(rendering: ModuleType) -> None:
+    shown = rendering.split_code(CELL)
+    assert shown.code == "x = 1\n\n\ny = 2"
+    assert shown.figure == (
+        "# How it is drawn\ndef draw(x):\n    plt.subplots()\n"
+        "figure, axes = plt.subplots()\naxes.plot(x)"
+    )
+    assert shown.checks == (
+        "for n in range(3):\n    assert n < 3\nassert x == 1  # a check\n# the end"
+    )
+    assert rendering.block("x\n\ny", "More") == (
+        '??? folded "More"\n\n    ```python\n    x\n\n    y\n    ```'
+    )
+    assert rendering.split_code("x = 1\n").code == "x = 1"
 
 
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
@@ -84,10 +120,12 @@ def test_code_fits_the_column_and_each_figure_is_described(
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        text, code = rendering.figure_text(cell.source)
+        options, code = rendering.figure_options(cell.source)
         assert max(map(len, code.splitlines())) <= 80, code
         draws = r"^(\w+\.plot\(|figure, .*= plt\.subplots|figure$|draw\(|confusion_heatmap\()"
-        assert bool(re.search(draws, code, re.MULTILINE)) == bool(text), code
+        wanted = ["fig-alt", "fig-cap"] if re.search(draws, code, re.MULTILINE) else []
+        assert sorted(options) == wanted, code
+        assert "RdBu" not in code or "RdBu_r" in code, "+1 is red in all figures"
 
 
 def test_a_picture_without_an_alternative_text_fails_the_build(

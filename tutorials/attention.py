@@ -28,7 +28,7 @@ import torch
 
 import seqlearn as sl
 from seqlearn.batch import END, START
-from seqlearn.introspect import head_entropy
+from seqlearn.introspect import DETAILED, head_entropy
 
 warnings.filterwarnings("ignore", module="lightning")
 
@@ -139,6 +139,7 @@ assert int((weights < 0.05).sum()) >= len(source) - 5
 # | fig-alt: Two bar charts over the characters of the source: above the score of each encoder
 # |   state, below its weight after the softmax, which is near zero for almost all characters and
 # |   large for a few.
+# | fig-cap: Scores and weights of one step.
 figure, (above, below) = plt.subplots(
     2, 1, figsize=(8, 4), sharex=True, layout="constrained"
 )
@@ -168,6 +169,7 @@ assert context.shape == s.shape
 # | fig-alt: Three heat maps: the encoder states, one column for each character; the same
 # |   multiplied by their weights, where few columns are left; and the sum of the columns, a single
 # |   vector.
+# | fig-cap: Encoder states, weighted states, and their sum: the context of one step.
 figure, axes = plt.subplots(
     1,
     3,
@@ -182,7 +184,9 @@ for panel, picture, title in zip(
     ("states", "× weights", "sum"),
     strict=True,
 ):
-    image = panel.imshow(picture.T, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    image = panel.imshow(
+        picture.T, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto"
+    )
     panel.set(title=title, xticks=[])
 for panel in axes[:2]:
     panel.set_xticks(range(len(source)), source.replace(" ", "␣"), fontsize=7)
@@ -233,7 +237,7 @@ assert torch.allclose(outputs[0, step], output, atol=1e-5)
 # that we computed by hand.
 
 # %%
-with sl.record(model) as recording:
+with sl.record(model, what=DETAILED) as recording:
     model.generate([source])
 name = "decoder.attentional_hidden.attention"
 print(name, tuple(recording.attention[name].shape))
@@ -246,6 +250,7 @@ assert torch.allclose(recording.attention[name][0, 0, step], weights, atol=1e-5)
 # %%
 # | fig-alt: Heat map of the attention weights: one row for each generated character, one column
 # |   for each character of the source.
+# | fig-cap: Attention of the trained model on a date.
 recording.plot(name)
 
 # %%
@@ -257,16 +262,30 @@ for row, character in zip(
     print(f"{about}: {row[place]:.0%}")
 
 # %% [markdown]
-# Digits are copied: each row of a digit attends to the same digit in the source, out of order,
-# because the day follows the month in English and precedes it in German. Other rows attend to
-# positions without useful information, for example the later letters of a word. Their
+# Digits are copied: the row of a digit attends to the same digit in the source or to its neighbor,
+# out of order, because the day follows the month in English and precedes it in German. Other rows
+# attend to positions without useful information, for example the later letters of a word. Their
 # weights must be somewhere, because they sum to one.
 #
-# The viewer plays all seven operations of this recording for each generated character. Press play,
-# or step with the arrow keys.
+# The viewer plays all seven operations of this recording for each generated character, with the
+# scores of section 1. (`DETAILED` records them; the default is their softmax, the weights.) Press
+# play, or step with the arrow keys.
 
 # %%
-recording
+digits = [
+    (character, int(row.argmax()))
+    for row, character in zip(
+        recording.attention[name][0, 0], target, strict=False
+    )
+    if character.isdigit()
+]
+near = [
+    character in source[max(0, at - 1) : at + 2] for character, at in digits
+]
+assert sum(near) > 0.7 * len(near)
+recorded = recording["scores"][name][0, 0, step]
+assert torch.allclose(recorded, scores, atol=1e-4)
+recording.view(opens="cross_attention_steps", title="Attention, step by step")
 
 # %% [markdown]
 # ## Words in another order
@@ -288,6 +307,7 @@ assert german == "heute kann der große Hund eine kleine Maus sehen"
 # %%
 # | fig-alt: Heat map of the attention weights on words. Most rows lie near the diagonal, but the
 # |   row of "kann" attends to "can", further right, and the last one, "sehen", to "see".
+# | fig-cap: Attention on words: the last German word attends to the English verb.
 on_words.plot(name)
 
 # %%
@@ -409,6 +429,7 @@ for score, (model, figures) in trained.items():
 # %%
 # | fig-alt: Four heat maps of attention weights for the same date, one for each score: general,
 # |   dot, additive and scaled dot. Rows are generated characters, columns characters of the source.
+# | fig-cap: Attention by score: the same date, four models.
 figure, axes = plt.subplots(2, 2, figsize=(8, 7.4), layout="constrained")
 entropy = {}
 for panel, (score, (model, _)) in zip(axes.flat, trained.items(), strict=True):

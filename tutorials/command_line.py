@@ -178,7 +178,7 @@ for name in ("*.yaml", "*.ckpt"):
 
 # %% [markdown]
 # `config.yaml` in the folder of the run has all its settings: those of the file, those of the
-# command and the defaults. Whoever has it, the data and the same versions can repeat the run. It is
+# command and the defaults. Anyone who has it, the data and the same versions can repeat the run. It is
 # a configuration like ours, and the other commands take it.
 #
 # ## An interruption
@@ -293,6 +293,7 @@ assert "<html" in (folder / "view.html").read_text(encoding="utf-8")
 # %%
 # | fig-alt: Attention weights of the model: one row for each digit, one column for each number
 # |   word. Each digit attends to its number word or to the word next to it.
+# | fig-cap: Attention of the trained model, drawn from its checkpoint.
 model = sl.AttentionSeq2Seq.load_from_checkpoint(checkpoint)
 with sl.record(model) as recording:
     model.generate(lines[:1])

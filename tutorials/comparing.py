@@ -257,6 +257,7 @@ assert ends["GRU"][1] < ends["LSTM"][0]
 # %%
 # | fig-alt: Share of right answers by distance: the feed-forward network is right only at the
 # |   distance of its training; GRU and LSTM change gradually.
+# | fig-cap: Accuracy by distance, mean of the seeds.
 def mean_by_distance(model):
     """The mean of the right answers over the seeds, by distance."""
     found = {}
@@ -306,6 +307,7 @@ assert min(gradual[distance] for distance in (10, 30)) > 0.5
 # | fig-alt: Norm of the gradient by steps before the last word, on a logarithmic axis, before and
 # |   after training. Before, the curve of the GRU falls the fastest. After, both have a peak 19
 # |   steps back.
+# | fig-cap: Gradient by distance, before and after training.
 curves = {}
 for model in content["models"]:
     run = model["runs"][0]

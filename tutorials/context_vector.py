@@ -164,14 +164,14 @@ assert greedy(lstm, swapped[1]) == greedy(lstm, a) != greedy(lstm, b)
 # In the last line, the decoder gets the states of one source and the context vector of the other,
 # and generates the other. It does not use the states.
 
-# %% [markdown]
+#
 # The viewer shows this for the trained model: the encoder reads the source, one vector is passed
 # on, and the decoder generates the target from it. Press play, or step with the arrow keys.
 
 # %%
 with sl.record(lstm) as recording:
     lstm.generate([second])
-recording
+recording.view(opens="context_vector", title="Through one context vector")
 
 # %% [markdown]
 # ## The bottleneck
@@ -223,6 +223,7 @@ assert attention[0] - attention[-1] < 0.2
 # %%
 # | fig-alt: Share of sequences copied without an error by their length, for two LSTMs with a
 # |   context of 70 and of 36 numbers and for an LSTM with attention.
+# | fig-cap: Copied sequences by length: two sizes of the context vector, and attention.
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for (name, shares), style in zip(
     figures.items(), ("o-", "s--", "^-"), strict=True
@@ -284,8 +285,8 @@ assert greedy(attentive, swapped[0]) != first
 # %% [markdown]
 # ## Exercises
 #
-# **1.** How many bits are needed to store 20 digits? How many has a context vector of 70 numbers in
-# single precision, and how many would each of its elements have to hold?
+# **1.** How many bits are needed to store 20 digits? How many does a context vector of 70 numbers
+# have in single precision, and how many would each of its elements have to hold?
 #
 # <details markdown>
 # <summary>Solution</summary>

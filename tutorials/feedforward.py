@@ -149,6 +149,7 @@ assert not torch.equal(cut, inside)
 # %%
 # | fig-alt: Bar chart of the size of the gradient at each word of a text. In the shaded part,
 # |   outside the window, all bars are zero.
+# | fig-cap: Gradient at each word: nothing reaches the words outside the window.
 ids = torch.tensor(data.spec.source.encode([long_text]))
 embedded = model.source_embedding(ids).detach().requires_grad_()
 pooled = model.encoder(embedded, torch.ones_like(ids, dtype=torch.bool)).pooled
@@ -210,6 +211,7 @@ assert max(share for d, share in accuracy.items() if d > 12) < 0.2
 # %%
 # | fig-alt: Accuracy by distance for a window of 16 words, with the end of the window and the
 # |   level of chance as lines. The accuracy falls to chance at the end of the window.
+# | fig-cap: Accuracy by distance: at the end of the window it falls to chance.
 chance = 1 / len(data.spec.target.labels)
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 axes.plot(

@@ -116,6 +116,7 @@ assert model.generate(dates) == outputs
 # %%
 # | fig-alt: Heat map of the attention weights: one row for each generated character, one column
 # |   for each character of the source.
+# | fig-cap: Attention weights of one example.
 recording.plot("decoder.attentional_hidden.attention")
 
 # %% [markdown]
@@ -136,6 +137,7 @@ assert difference < 1e-5
 # %%
 # | fig-alt: Heat maps of the gates of one LSTM layer: one column for each step, one row for each
 # |   unit.
+# | fig-cap: Gates of one layer, step by step.
 recording.plot(layer)
 
 # %% [markdown]

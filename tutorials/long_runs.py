@@ -234,6 +234,7 @@ assert apart == 0
 # %%
 # | fig-alt: Training loss by step of the uninterrupted run, and of the two parts of the stopped
 # |   run, which lie on it.
+# | fig-cap: Loss of the run with an interruption, and of the run without.
 whole, first = losses("uninterrupted"), losses("stopped")
 second = losses("stopped", version=1)
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -306,8 +307,8 @@ assert max(losses("ill")) == 7
 #
 # ## Exercises
 #
-# **1.** How many steps has an epoch with two processes and two accumulated batches? Compute it from
-# the number of batches, and compare with the log.
+# **1.** How many steps does an epoch have with two processes and two accumulated batches? Compute it
+# from the number of batches, and compare with the log.
 #
 # <details markdown>
 # <summary>Solution</summary>

@@ -96,6 +96,7 @@ assert torch.allclose(hidden, last_hidden, atol=1e-6)
 # %%
 # | fig-alt: Size of the gradient by distance from the last state, on a logarithmic axis, for
 # |   untrained layers: RNN, GRU, LSTM, and LSTMs with a forget bias of 0 and of 3.
+# | fig-cap: Gradient by distance in untrained layers.
 length, width = 100, 64
 inputs = torch.randn(32, length, width, dtype=torch.float64, requires_grad=True)
 direction = torch.randn(width, dtype=torch.float64)
@@ -190,6 +191,7 @@ def draw(curves, title):
 # %%
 # | fig-alt: Accuracy by the number of filler words, for RNN, GRU and LSTM, each trained for one
 # |   distance at a time, with the level of chance.
+# | fig-cap: Accuracy by distance, one model for each distance.
 architectures = {"RNN": sl.RNN, "GRU": sl.GRU, "LSTM": sl.LSTM}
 curves = {}
 for name, architecture in architectures.items():
@@ -216,7 +218,7 @@ assert max(curves["RNN"][20], curves["GRU"][30]) < 0.5
 
 # %% [markdown]
 # They fail one after another: first the RNN, then the GRU, and last the LSTM, whose gradient
-# reached furthest in the untrained network. But all of this happens within some tens of words,
+# reached furthest in the untrained network. But all of this happens within a few dozen words,
 # while the textbook says that an LSTM remembers a hundred. Is the memory too short, or was the
 # training too short to find out *what* to remember?
 #
@@ -279,6 +281,7 @@ assert max(curves["RNN"][distance] for distance in (10, 30, 100)) < 0.4
 # | fig-alt: Accuracy by the number of filler words, from 0 to 1,000, for RNN, GRU and LSTM
 # |   trained at several distances together, and for an RNN trained with distances that grow in
 # |   small steps.
+# | fig-cap: Accuracy by distance, one model for all distances.
 data = Recalls((0, 1, 2, 3, 5, 8, 13, 21, 34), texts_each=1_000)
 curves["RNN, small steps"] = curve_of(
     trained(sl.RNN(data.spec, **settings), data, epochs=8)
@@ -305,6 +308,7 @@ assert min(share[distance] for distance in (1, 10)) > 0.5
 # | fig-alt: Size of the gradient, relative to the last word, by the number of words before it, on
 # |   a logarithmic axis, for RNN, GRU and LSTM. A line marks the country, 53 words before the last
 # |   one.
+# | fig-cap: Gradient of the trained models by distance.
 examples = list(sl.data.Recall(50).examples("test"))[:64]
 ids = torch.tensor(
     models["LSTM"].spec.source.encode([text for text, _ in examples])
@@ -350,6 +354,7 @@ assert relative["RNN"][53] < 2 * relative["RNN"][50:53].max()  # no peak
 # %%
 # | fig-alt: Means of the forget gate and of the input gate at each word of a text: four filler
 # |   words, "I grew up in COUNTRY", and seven filler words.
+# | fig-cap: Forget gate and input gate of the trained LSTM, word by word.
 lstm = models["LSTM"].encoder.layers[0]
 with torch.no_grad():
     x = models["LSTM"].source_embedding(ids) * models["LSTM"].d_model ** 0.5
@@ -390,7 +395,7 @@ assert 0 < open_cells < 0.9
 text, _ = next(iter(sl.data.Recall(10).examples("test")))
 with sl.record(models["LSTM"]) as recording:
     models["LSTM"].classify([text])
-recording
+recording.view(opens="lstm_chain", title="An LSTM reads a text")
 
 # %% [markdown]
 # ## Limitations
@@ -401,7 +406,7 @@ recording
 #
 # ## Exercises
 #
-# **1.** How many parameters have an RNN, a GRU and an LSTM layer of the same width, relative to
+# **1.** How many parameters do an RNN, a GRU and an LSTM layer of the same width have, relative to
 # each other, and why?
 #
 # <details markdown>
@@ -422,7 +427,7 @@ assert counts["lstm"] == 4 * counts["rnn"]
 #
 # </details>
 #
-# **2.** With which bias does a forget gate, whose weights are zero, keep half of the cell over 100
+# **2.** The weights of a forget gate are zero. Which bias makes it keep half of the cell over 100
 # steps? Check it with `lstm_step`.
 #
 # <details markdown>

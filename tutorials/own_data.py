@@ -283,6 +283,7 @@ assert min(v for k, v in bounds.items() if k != ("words", "new names")) == 1
 # %%
 # | fig-alt: Histogram of the number of tokens of a German sentence: about eight words, about
 # |   twelve byte pairs, more than thirty characters.
+# | fig-cap: Length of the German sentences by tokenizer.
 lengths = {
     name: data.dataset("train").target_lengths for name, data in datas.items()
 }
@@ -376,6 +377,7 @@ scores = {
 # %%
 # | fig-alt: Bars of the exact match: on known names all three models are near 100%; on new names
 # |   words have 0%, byte pairs and characters most of the sentences.
+# | fig-cap: Exact match on known and on new names by tokenizer.
 figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
 for shift, split in ((-0.2, "known names"), (0.2, "new names")):
     heights = [scores[name, split] for name in fields]

@@ -29,6 +29,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import seqlearn as sl
+from seqlearn.introspect import DETAILED
 from seqlearn.nn import RNNLayer, rnn_step
 
 warnings.filterwarnings("ignore", module="lightning")
@@ -141,6 +142,24 @@ print(
 assert right / len(texts) > 0.95
 
 # %% [markdown]
+# The viewer shows this model, unrolled in time, as it reads one text. Press play, or step with the
+# arrow keys. At each step the state (its elements as colors) is computed from the current token and
+# the previous state. The picture of the cell shows how: from $W x$, $U h$ and the bias, their sum,
+# and its tanh. (`DETAILED` records these parts as well.)
+
+# %%
+text = next(
+    text
+    for text, prediction, language in zip(
+        texts, predictions, languages, strict=True
+    )
+    if prediction == language
+)
+with sl.record(models["sequence-to-vector"], what=DETAILED) as recording:
+    models["sequence-to-vector"].classify([text])
+recording.view(opens="unrolled_rnn", title=f"An RNN reads {text!r}")
+
+# %% [markdown]
 # The generated texts look like dates. Are they the right ones?
 
 # %%
@@ -157,17 +176,6 @@ for task in tasks[1:]:
     assert like_dates > 0.95 * len(targets)
 
 # %% [markdown]
-# The viewer shows the trained model unrolled in time. Press play, or step with the arrow keys. At
-# each step the state (its elements as colors) is computed from the current token and the previous
-# state.
-
-# %%
-model = models["sequence-to-sequence"]
-with sl.record(model) as recording:
-    model.generate(sources[:1])
-recording
-
-# %% [markdown]
 # ## Accuracy by position
 #
 # The output has four parts, in this order: weekday, day, month, year. We measure the accuracy of
@@ -178,6 +186,7 @@ recording
 # %%
 # | fig-alt: Bar chart of the accuracy of weekday, day, month and year for three tasks, with the
 # |   accuracy of always guessing the most frequent value as dashed lines.
+# | fig-cap: Accuracy of each part of the date.
 both_ways = sl.RNN(
     data["sequence-to-sequence"].spec, bidirectional=True, **settings
 )
@@ -211,7 +220,7 @@ for offset, (name, (right, whole)) in enumerate(shares.items(), -1):
 print(f"{'guess':20}", *(f"{share:9.1%}" for share in guess))
 for i, share in enumerate(guess):
     axes.hlines(
-        share, i - 0.42, i + 0.42, "black", "dashed", label="" if i else "guess"
+        share, i - 0.42, i + 0.42, "0.5", "dashed", label="" if i else "guess"
     )
 axes.set_xticks(range(4), parts)
 axes.set(ylabel="accuracy", ylim=(0, 1.05))
@@ -244,6 +253,7 @@ assert min(len(source) - source.index(",") for source in sources) >= 10
 # %%
 # | fig-alt: Size of the gradient by distance from the last state, on a logarithmic axis, for U
 # |   scaled by 0.5, 1, 2 and 4.
+# | fig-cap: Gradient by distance for four scales of U.
 length, width = 60, 64
 inputs = torch.randn(32, length, width, dtype=torch.float64, requires_grad=True)
 direction = torch.randn(width, dtype=torch.float64)
@@ -289,6 +299,7 @@ for factor in (0.5, 1, 4):
 # %%
 # | fig-alt: Size of the gradient at each character of a date, on a logarithmic axis, for an
 # |   encoder that reads from left to right and for one that reads both ways.
+# | fig-cap: Gradient at each character of the source, one and two directions.
 text = "Sunday, November 22, 2026"
 ids = torch.tensor(both_ways.spec.source.encode([text]))
 reached = {}

@@ -173,6 +173,7 @@ assert min(both[f"f1/{part}"] for part in parts) > 0.99
 # %%
 # | fig-alt: The probability of each part for the characters of two dates that begin with 20, from
 # |   left to right and in both directions, with the predicted tags below the characters.
+# | fig-cap: Probability of each part of the date, character by character.
 pair = ["20 novembre 2026", "2026-11-20"]
 labels = data.spec.target.labels
 rows = ("outside", *parts)
@@ -267,7 +268,7 @@ assert parts_of(text, tags) == {
 # %%
 with sl.record(models["both directions"]) as recording:
     models["both directions"].predict(pair[1:])
-recording
+recording.view(title="Tags from both directions")
 
 # %% [markdown]
 # ## Series of numbers
@@ -278,6 +279,7 @@ recording
 
 # %%
 # | fig-alt: One series of each form: sawtooth, sine, square and triangle, with noise.
+# | fig-cap: One series of each form.
 waves = sl.data.Waveforms("form", batch_tokens=2048)
 some = {form: series for series, form in list(waves.examples("test"))[:8]}
 figure, axes = plt.subplots(
@@ -294,6 +296,7 @@ for panel, form in zip(axes, sorted(some), strict=True):
 
 # %%
 # | fig-alt: Confusion matrix of the four forms: most errors are between sine and triangle.
+# | fig-cap: Confusion of the forms on the test split.
 folder = tempfile.TemporaryDirectory()
 confusion = sl.callbacks.ConfusionMatrix(directory=folder.name)
 arguments = {"num_layers": 1, "bidirectional": True}
@@ -359,6 +362,7 @@ assert forecasters["window of 24"][1]["r2"] > 0.6
 
 # %%
 # | fig-alt: Four series with the true continuation and the forecast; the window is gray.
+# | fig-cap: Forecasts and true continuations.
 model = forecasters["window of 24"][0]
 forecasts = model.predict(list(series[:4]))
 figure, axes = plt.subplots(

@@ -395,3 +395,8 @@ assert violated == {"padding"}
 # context vector is made, has also read the padding.
 #
 # </details>
+#
+# ## Next
+#
+# [Laws](../laws.md) lists all laws and their options, and
+# [Extend](../extend.md) shows how to write a data source, a law, a callback and a picture.

@@ -26,6 +26,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import seqlearn as sl
+from seqlearn.introspect import DETAILED
 
 warnings.filterwarnings("ignore", module="lightning")
 _ = L.seed_everything(0, verbose=False)
@@ -134,7 +135,7 @@ for (source, _), output in zip(examples, outputs, strict=True):
 
 # %%
 source = examples[0][0]
-with sl.record(model) as recording:
+with sl.record(model, what=DETAILED) as recording:
     output = model.generate([source])
 print(output[0])
 assert output == outputs[:1]
@@ -149,6 +150,7 @@ for name, weights in recording.attention.items():
 # %%
 # | fig-alt: Heat maps of the cross-attention of the last layer, one for each head: rows are
 # |   generated characters, columns characters of the source.
+# | fig-cap: Cross-attention of the last layer, head by head.
 recording.plot("decoder.layers.1.cross_attention")
 
 # %% [markdown]
@@ -189,10 +191,11 @@ assert on["day", "day"] > 2 * on["month", "day"]
 # %% [markdown]
 # The viewer shows all heads for each generated character: above their attention to the source,
 # below their [causal self-attention](../glossary.md#causal-self-attention) to the output so far.
-# Press play, or step with the arrow keys.
+# Press play, or step with the arrow keys. Other pictures show one head from query, key and value
+# to its output, and the position encodings. (`DETAILED` records these as well.)
 
 # %%
-recording
+recording.view(opens="multi_head_per_token", title="Heads of a Transformer")
 
 # %% [markdown]
 # ## Words in another order
@@ -227,6 +230,7 @@ assert german == "heute kann der große Hund eine kleine Maus sehen"
 # %%
 # | fig-alt: Heat maps of the cross-attention of the last layer on words, one for each head. Large
 # |   weights lie near the diagonal, except in the rows of "kann" and "sehen".
+# | fig-cap: Cross-attention on words, head by head.
 on_words.plot("decoder.layers.1.cross_attention")
 
 # %% [markdown]
@@ -341,6 +345,7 @@ for title, times in series.items():
 # %%
 # | fig-alt: Two plots of the CPU time for each token by length, for LSTM and Transformer. The
 # |   titles say how the batches were made.
+# | fig-cap: CPU time for each token by length.
 figure, axes = plt.subplots(
     1, 2, figsize=(9, 3.6), sharex=True, layout="constrained"
 )
@@ -355,7 +360,7 @@ axes[0].set_ylabel("CPU time for each token (µs)")
 _ = axes[0].legend()
 
 # %% [markdown]
-# (Speed depends on the machine. The text below describes our results; the figures above are from
+# (Speed depends on the machine. The text below describes our results; the plots above are from
 # the machine that built this page.)
 #
 # First the left plot. With full batches the Transformer is *not* faster, at any length. A single
@@ -448,8 +453,8 @@ assert not torch.allclose(usual, only_keys, atol=1e-2)
 # </details>
 #
 # **3.** Write causal attention, in which no position attends to a later one, and compare it with
-# `attend(…, causal=True)`. Then change the last key and value: which outputs change? What has this
-# to do with training in parallel?
+# `attend(…, causal=True)`. Then change the last key and value: which outputs change? What does
+# this have to do with training in parallel?
 #
 # <details markdown>
 # <summary>Solution</summary>

@@ -123,6 +123,7 @@ assert all(len(flow.curves) == 4 for flow in flows.values())
 # %%
 # | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
 # |   axis, for the RNN trained at a short and at a long distance.
+# | fig-cap: Gradient of an RNN trained at a short and at a long distance.
 def last_curve(flow):
     """The curve of the last epoch."""
     return flow.curves[max(flow.curves)]
@@ -165,6 +166,7 @@ assert far[43] < 1e-4 * far[0]
 # %%
 # | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
 # |   axis, for RNN, GRU, LSTM, attention and Transformer at the long distance.
+# | fig-cap: Gradient by distance for five architectures.
 architectures = {
     "GRU": (sl.GRU, {}),
     "LSTM": (sl.LSTM, {}),
@@ -258,6 +260,7 @@ for name, curve, steps in (("short", near, 5), ("long", far, 44)):
 # %%
 # | fig-alt: Norm of the gradient by the number of steps before the last word, on a logarithmic
 # |   axis, for the LSTM with a forget bias of 1 and with a forget bias of 4.
+# | fig-cap: Gradient of an LSTM with two biases of its forget gate.
 for bias in (1, 2, 3, 4):
     gate = 1 / (1 + math.exp(-bias))
     left_of_it = f"after 43 steps {gate**43:.1e} is left"

@@ -111,7 +111,6 @@ def _draw(
     figure = Figure(
         (left + across * (width + _GAP) + right, high + down * (height + above + _GAP) + low),
         dpi=120,
-        facecolor="white",
     )
     FigureCanvasAgg(figure)
     whole_width, whole_height = figure.get_size_inches()

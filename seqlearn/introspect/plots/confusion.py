@@ -47,7 +47,6 @@ def confusion_heatmap(
         figsize=(max(2.4, cell * count) + 2.2, max(2.0, cell * count) + 1.4),
         dpi=120,
         layout="constrained",
-        facecolor="white",
     )
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -65,7 +65,7 @@ def gradient_curves(
     Returns:
         The figure; `savefig` writes it.
     """
-    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     panel = figure.add_subplot()
     strengths = np.linspace(_FAINTEST, _FAINT, len(earlier))
     for norms, strength in zip(earlier, strengths, strict=True):

@@ -59,7 +59,6 @@ def state_heatmap(
         figsize=(max(2.4, cell * steps) + 1.6, sum(heights) + 0.25 * len(heights) + 1.3),
         dpi=120,
         layout="constrained",
-        facecolor="white",
     )
     panels = figure.subplots(len(heatmaps), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (name, heatmap) in zip(panels, heatmaps.items(), strict=True):

@@ -22,7 +22,7 @@ from seqlearn.introspect.plots.labels import Axes, Tokens, axes_by_size, time_by
 from seqlearn.introspect.recording.files import load_recording, save_recording
 from seqlearn.introspect.recording.plotting import plot_attention, plot_states
 from seqlearn.introspect.recording.selecting import select_example, select_head, select_modules
-from seqlearn.introspect.viewer import to_html, to_html_fragment
+from seqlearn.introspect.viewer import View, to_html, to_html_fragment
 
 _MAX_SHOWN = 16  # examples that a notebook shows by itself; more would make the notebook large
 
@@ -299,6 +299,17 @@ class Recording:
             A `div` and a `script`.
         """
         return to_html_fragment(self, title=title, opens=opens, speed=speed)
+
+    def view(
+        self, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+    ) -> View:
+        """The viewer as the last line of a notebook's cell, with a first picture of your choice.
+
+        Arguments and errors are those of `to_html`. A recording as the last line shows it too.
+
+            recording.view(opens="gates")
+        """
+        return View(to_html_fragment(self, title=title, opens=opens, speed=speed))
 
     def to_gif(self, path: str | os.PathLike[str], example: int = 0) -> Path:
         """Write an animated GIF, for a README: attention, or states, step by step.

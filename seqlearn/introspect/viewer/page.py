@@ -6,6 +6,7 @@ import html
 import json
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -89,6 +90,16 @@ def to_html_fragment(
         "<noscript>This picture needs JavaScript.</noscript></div>\n"
         f"<script>{viewer_script(used)}</script>\n"
     )
+
+
+@dataclass(frozen=True)
+class View:
+    """The viewer as the value of a notebook's cell."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def viewer_script(pictures: Collection[str]) -> str:

@@ -259,6 +259,17 @@ def test_the_pictures_follow_from_the_recorded_kinds() -> None:
     ]
 
 
+def test_a_notebook_shows_the_viewer_with_the_picture_that_is_asked_for() -> None:
+    tokens = [Tokens(list("abcd"), None, None)]
+    times = {"encoder.layers.0": "source"}
+    states = {"encoder.layers.0": torch.rand(1, 4, 6)}
+    recording = Recording(states=states, tokens=tokens, time_axis=times)
+    shown = recording.view(opens="unrolled_rnn", title="One text")._repr_html_()
+    assert shown == recording.to_html_fragment(opens="unrolled_rnn", title="One text")
+    with pytest.raises(ValueError, match="'gates' cannot be drawn of this recording"):
+        recording.view(opens="gates")
+
+
 DETAILS = {
     "rnn": lambda spec: sl.RNN(spec, d_model=8, num_layers=1, bidirectional=True),
     "lstm": lambda spec: sl.LSTM(spec, d_model=8, num_layers=1),
