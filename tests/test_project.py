@@ -281,6 +281,19 @@ def test_constraints_name_every_direct_dependency_and_satisfy_its_floor() -> Non
         assert pins[name] in requirement.specifier, f"{name}: {pins[name]} against {requirement}"
 
 
+def test_pages_name_every_extra_of_users_and_badges_say_what_the_project_does() -> None:
+    page = (ROOT / "docs" / "get-started.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `seqlearn\[(\w+)\]` \|", page, re.MULTILINE)
+    assert {*listed, "dev", "docs", "benchmarks"} == set(PROJECT["optional-dependencies"])
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    badges = {"python": f"Python: {oldest} or newer", "licence": f"Licence: {PROJECT['license']}"}
+    for name, text in badges.items():
+        badge = (ROOT / "docs" / "assets" / "badges" / f"{name}.svg").read_text(encoding="utf-8")
+        assert f"<title>{text}</title>" in badge
+        for path in ("README.md", "docs/index.md"):
+            assert f"![{text}]" in (ROOT / path).read_text(encoding="utf-8")
+
+
 def test_torch_is_the_version_that_has_a_small_wheel() -> None:
     assert constraints()["torch"] == Version("2.13.0")
 

@@ -31,6 +31,13 @@ def test_a_tutorial_runs(script, tmp_path):
     assert not list(tmp_path.iterdir()), "a tutorial leaves nothing behind"
 
 
+def test_the_home_page_and_the_readme_say_how_many_there_are():
+    number = {15: "Fifteen", 16: "Sixteen", 17: "Seventeen", 18: "Eighteen"}[len(TUTORIALS)]
+    for page in ("README.md", "docs/index.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert re.findall(r"\b(\w+teen) tutorials\b", text) == [number]
+
+
 def test_the_overview_lists_each_tutorial_with_the_duration_that_it_states():
     overview = (ROOT / "docs" / "tutorials_index.md").read_text(encoding="utf-8")
     rows = re.findall(r"\]\(tutorials/(\w+)\.md\) \|.*\| ([^|]+) \|$", overview, re.MULTILINE)
