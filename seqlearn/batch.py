@@ -47,6 +47,13 @@ class SequenceBatch(NamedTuple):
             average over, `tokens · replicas · accumulate_grad_batches / tokens of the step`. So
             the step's gradient is that of the mean over all of its targets. It is 1.0 for one
             process without accumulation, in evaluation, and in batches of a loader of your own.
+
+    Example:
+        >>> from seqlearn.batch import pad
+        >>> source, lengths = pad([[5, 6, 7], [8]])
+        >>> batch = SequenceBatch(source, lengths, target=torch.tensor([0, 1]), target_lengths=None)
+        >>> batch.size, batch.is_duplicate
+        (2, tensor([False, False]))
     """
 
     source: Tensor | None
@@ -78,6 +85,14 @@ class Memory(NamedTuple):
         states: Every encoder state, `batch source d_model`.
         mask: `batch source`, True where real.
         pooled: The context vector, `batch d_model`; zeros for an empty source.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> from seqlearn.batch import pad
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
+        >>> memory = sl.GRU(spec, d_model=8).encode(*pad([[5, 6, 7], [8]]))
+        >>> memory.states.shape, memory.pooled.shape, memory.mask.sum(1).tolist()
+        (torch.Size([2, 3, 8]), torch.Size([2, 8]), [3, 1])
     """
 
     states: Tensor
@@ -90,6 +105,12 @@ def check_batch(batch: object) -> None:
 
     Raises:
         TypeError: If it is something else, such as a dictionary or a plain tuple.
+
+    Example:
+        >>> check_batch({"source": [5, 6]})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        TypeError: expected a SequenceBatch, got dict with the keys source; ...
     """
     if isinstance(batch, SequenceBatch):
         return
@@ -122,6 +143,11 @@ def length_mask(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batc
     Args:
         lengths: Real positions in each row, from 0 to `size`.
         size: Positions in the padded rows.
+
+    Example:
+        >>> length_mask(torch.tensor([2, 0]), 3)
+        tensor([[ True,  True, False],
+                [False, False, False]])
     """
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
@@ -135,6 +161,11 @@ def causal_mask(
         query: Number of queries.
         key: Number of keys, at least `query`; the others are keys of earlier calls.
         device: Where the mask lies.
+
+    Example:
+        >>> causal_mask(2, 3)
+        tensor([[ True,  True, False],
+                [ True,  True,  True]])
     """
     return torch.ones(query, key, dtype=torch.bool, device=device).tril(key - query)
 
@@ -146,6 +177,11 @@ def pad(
 
     Returns:
         Ids `batch time` padded with 0 on the right, and lengths `batch`.
+
+    Example:
+        >>> pad([[5, 6, 7], [8]])
+        (tensor([[5, 6, 7],
+                [8, 0, 0]]), tensor([3, 1]))
     """
     lengths = [len(sequence) for sequence in sequences]
     longest = max(lengths, default=0)

@@ -25,16 +25,7 @@ from seqlearn.plain_data import check_whole_number
 class Observer(L.Callback, ABC):
     """Run a module on a fixed batch, the probe, every few epochs or steps.
 
-    A subclass computes its result in `observe` and logs it in `show`:
-
-        class MeanLogit(Observer):
-            folder = "logits"
-
-            def observe(self, module, probe):
-                return module(probe).mean().item()
-
-            def show(self, observed, logger):
-                logger.scalars({"mean_logit": observed})
+    A subclass computes its result in `observe` and logs it in `show`.
 
     During a run of the probe the module is in `eval` mode, without gradients, at the Trainer's
     precision, and compiled parts run eagerly. Afterwards modes and random states are restored.
@@ -63,6 +54,18 @@ class Observer(L.Callback, ABC):
     Raises:
         TypeError: If a number is not a whole number.
         ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1.
+
+    Example:
+        >>> from seqlearn.callbacks import Observer
+        >>> class MeanLogit(Observer):
+        ...     folder = "logits"
+        ...
+        ...     def observe(self, module, probe):
+        ...         return module(probe).mean().item()
+        ...
+        ...     def show(self, observed, logger):
+        ...         logger.scalars({"mean_logit": observed})
+        >>> observer = MeanLogit(every_n_epochs=5)  # L.Trainer(callbacks=[observer])
     """
 
     folder: str

@@ -107,11 +107,12 @@ def compare(
         TypeError: If a model is not one, or the data or a model cannot be sent to a process.
         FileExistsError: If the folder has other files, or results of runs with other settings.
 
-    Example::
-
-        comparison = sl.compare(data, ["LSTM", "Transformer"], parameters=100_000, seeds=[0, 1])
-        print(comparison)
-        comparison.to_html("comparison.html")
+    Example:
+        >>> comparison = sl.compare(  # doctest: +SKIP
+        ...     data, ["LSTM", "Transformer"], parameters=100_000, seeds=[0, 1], budget=10
+        ... )
+        >>> print(comparison)  # doctest: +SKIP
+        >>> comparison.to_html("comparison.html")  # doctest: +SKIP
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError(

@@ -30,6 +30,10 @@ class Comparison:
     Attributes:
         content: Everything that was measured, as plain data.
         folder: The folder.
+
+    Example:
+        >>> comparison = Comparison.load("runs/compare")  # doctest: +SKIP
+        >>> comparison.to_html("comparison.html")  # doctest: +SKIP
     """
 
     def __init__(self, content: Content, folder: str | os.PathLike[str]) -> None:

@@ -71,6 +71,20 @@ class SequenceModule(
     Raises:
         TypeError: If `spec` is not a `SequenceSpec`, or an argument of the subclass is not plain
             data.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> from seqlearn.nn import GRULayer, RecurrentDecoder, RecurrentEncoder, stack_layers
+        >>> class MyModel(sl.SequenceModule):
+        ...     def __init__(self, spec, *, d_model=8, num_layers=1, **base):
+        ...         super().__init__(spec, d_model=d_model, **base)
+        ...         layers = stack_layers(GRULayer, d_model, num_layers)
+        ...         self.encoder = RecurrentEncoder(layers, d_model, dropout=0.1)
+        ...         layers = stack_layers(GRULayer, d_model, num_layers)
+        ...         self.decoder = RecurrentDecoder(layers, d_model, dropout=0.1)
+        >>> model = MyModel(sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4)), num_layers=2)
+        >>> model.hparams["num_layers"], len(model.generate([[4, 5], [6]], max_new_tokens=3))
+        (2, 2)
     """
 
     default_recipe: ClassVar[Recipe] = Recipe()

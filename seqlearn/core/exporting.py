@@ -28,6 +28,12 @@ def register_format(name: str, exporter: Exporter) -> None:
 
     Raises:
         ValueError: If another exporter has the name.
+
+    Example:
+        >>> def write_weights(module, folder):
+        ...     ...
+        >>> register_format("my-format", write_weights)  # doctest: +SKIP
+        >>> model.export("exported", "my-format")  # doctest: +SKIP
     """
     if _FORMATS.setdefault(name, exporter) is not exporter:
         raise ValueError(f"expected a new name of a format, got {name!r}, which exists")

@@ -24,11 +24,15 @@ Instance = TypeVar("Instance")
 class BaseOptions(TypedDict, total=False):
     """The keyword arguments that every module passes to `SequenceModule`.
 
-    Example::
-
-        class MyModel(sl.SequenceModule):
-            def __init__(self, spec, *, d_model=256, **base: Unpack[sl.BaseOptions]):
-                super().__init__(spec, d_model=d_model, **base)
+    Example:
+        >>> import seqlearn as sl
+        >>> from typing import Unpack
+        >>> class MyModel(sl.SequenceModule):
+        ...     def __init__(self, spec, *, d_model=256, **base: Unpack[sl.BaseOptions]):
+        ...         super().__init__(spec, d_model=d_model, **base)
+        >>> text = sl.TextSpec(9, 4)
+        >>> MyModel(sl.SequenceSpec(text, text), tie_embeddings=True).hparams["tie_embeddings"]
+        True
 
     Attributes:
         recipe: Training options; by default `default_recipe` of the class.

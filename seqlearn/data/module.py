@@ -62,16 +62,18 @@ class SequenceDataModule(TakesSpec, ABC):
         ValueError: If this combination of source and target is not supported, or a number is out
             of range.
 
-    Example::
-
-        class Squares(SequenceDataModule):
-            def __init__(self):
-                super().__init__(Text(), Text())
-
-            def examples(self, split):
-                first = {"train": 0, "val": 800, "test": 900}[split]
-                last = {"train": 800, "val": 900, "test": 1000}[split]
-                return [(str(n), str(n * n)) for n in range(first, last)]
+    Example:
+        >>> from seqlearn.data import SequenceDataModule, Text
+        >>> class Squares(SequenceDataModule):
+        ...     def __init__(self):
+        ...         super().__init__(Text(), Text())
+        ...
+        ...     def examples(self, split):
+        ...         first = {"train": 0, "val": 800, "test": 900}[split]
+        ...         last = {"train": 800, "val": 900, "test": 1000}[split]
+        ...         return [(str(n), str(n * n)) for n in range(first, last)]
+        >>> Squares().examples("test")[0]
+        ('900', '810000')
     """
 
     def __init__(

@@ -35,6 +35,15 @@ class Hypothesis(NamedTuple):
         log_probability: Of the generated tokens, the end symbol included where there is one, in
             nats; after the logits processors.
         finished: Whether it has the end symbol; if not, it was cut at the limit.
+
+    Example:
+        >>> from seqlearn.decoding import BeamSearch, NextToken
+        >>> def model(tokens, memory, state):  # after the token 4 the end, else 4
+        ...     return 99 * torch.eye(5)[torch.where(tokens[:, -1] == 4, 3, 4)], state
+        >>> prefix = torch.tensor([[2]])
+        >>> best = BeamSearch(2).search(NextToken(model), prefix, None, max_new_tokens=5)[0][0]
+        >>> best.ids, best.finished
+        ([4], True)
     """
 
     ids: list[int]
@@ -99,6 +108,16 @@ class BeamSearch:
     Raises:
         ValueError: If `beam_size` is below one, `length_penalty` is not finite, or
             `early_stopping` is none of the three.
+
+    Source: Wu et al. 2016, section 7, for dividing by a power of the length.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model, search = sl.GRU(spec, d_model=8), BeamSearch(beam_size=8, length_penalty=0.6)
+        >>> best = model.generate([[4, 5]], strategy=search, num_return_sequences=3)
+        >>> len(best), len(best[0])
+        (1, 3)
     """
 
     beam_size: int = 4

@@ -17,7 +17,17 @@ from seqlearn.nn.decoder_state import State
 
 @dataclass(frozen=True)
 class GreedySearch:
-    """Take the most probable token at every step, until the end symbol or the limit."""
+    """Take the most probable token at every step, until the end symbol or the limit.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.decoding import NextToken
+        >>> follows = torch.tensor([0, 0, 4, 0, 5, 6, 3])  # <s> 4 5 6 </s>
+        >>> def model(tokens, memory, state):
+        ...     return torch.eye(7)[follows[tokens[:, -1]]], state
+        >>> GreedySearch()(NextToken(model), torch.tensor([[2]]), None, max_new_tokens=9)
+        [[[4, 5, 6]]]
+    """
 
     @property
     def rows_per_source(self) -> int:

@@ -25,7 +25,16 @@ NEG_INF = float("-inf")
 
 @runtime_checkable
 class LogitsProcessor(Protocol):
-    """A rule that changes the scores of the next token."""
+    """A rule that changes the scores of the next token.
+
+    Example:
+        >>> def no_fives(ids, scores):
+        ...     return scores.index_fill(1, torch.tensor([5]), float("-inf"))
+        >>> isinstance(no_fives, LogitsProcessor)
+        True
+        >>> no_fives(torch.tensor([[2]]), torch.zeros(1, 7))
+        tensor([[0., 0., 0., 0., 0., -inf, 0.]])
+    """
 
     def __call__(
         self, ids: Int[Tensor, "rows time"], scores: Float[Tensor, "rows vocab"]
@@ -47,6 +56,8 @@ class RepetitionPenalty:
 
     Attributes:
         penalty: Above 1 discourages repetition, below 1 encourages it; 1 changes nothing.
+
+    Source: Keskar et al. 2019, section 4.1.
 
     Example:
         >>> RepetitionPenalty(2.0)(torch.tensor([[0, 1]]), torch.tensor([[4.0, -1.0, 3.0]]))
@@ -70,6 +81,8 @@ class NoRepeatNGram:
 
     Attributes:
         size: The length n of the n-grams, at least 1.
+
+    Source: Paulus et al. 2018, section 2.5.
 
     Example:
         >>> NoRepeatNGram(2)(torch.tensor([[1, 2, 1]]), torch.zeros(1, 4))
@@ -100,6 +113,10 @@ class MinNewTokens:
     Attributes:
         min_new_tokens: Tokens to generate before the end symbol.
         prompt_length: Tokens that are not counted: the start symbol and the prompt.
+
+    Example:
+        >>> MinNewTokens(2, prompt_length=1)(torch.tensor([[2, 4]]), torch.zeros(1, 5))
+        tensor([[0., 0., 0., -inf, 0.]])
     """
 
     min_new_tokens: int

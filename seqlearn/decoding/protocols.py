@@ -21,7 +21,14 @@ SUPPRESSED = (PAD, START)
 
 @runtime_checkable
 class LogitsFunction(Protocol):
-    """The model, as decoding calls it."""
+    """The model, as decoding calls it.
+
+    Example:
+        >>> def model(tokens, memory, state):  # each token follows itself
+        ...     return torch.eye(7)[tokens[:, -1]], state
+        >>> isinstance(model, LogitsFunction)
+        True
+    """
 
     def __call__(
         self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None
@@ -58,6 +65,14 @@ class NextToken:
 
     Attributes:
         shares_memory: As given. Beam search then selects with `seqlearn.nn.Beams`.
+
+    Example:
+        >>> from seqlearn.decoding import NoRepeatNGram
+        >>> def model(tokens, memory, state):  # 4 is more probable than 5
+        ...     return torch.tensor([[0.0, 0.0, 0.0, 0.0, 2.0, 1.0]]), state
+        >>> next_token = NextToken(model, [NoRepeatNGram(1)])
+        >>> next_token.best(torch.tensor([[2, 4]]), None)[0]
+        tensor([5])
     """
 
     def __init__(
@@ -217,13 +232,16 @@ class DecodingStrategy(Protocol):
     `Sampling` are the ones that have a name. To be recorded, a strategy reports each step and its
     result: `seqlearn.instrumentation.decoding_step` and `end_decoding`.
 
-    Example::
-
-        class Shortest:
-            rows_per_source, num_seeds = 1, 0
-
-            def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
-                return [[[]] for _ in prefix]
+    Example:
+        >>> import seqlearn as sl
+        >>> class Shortest:
+        ...     rows_per_source, num_seeds = 1, 0
+        ...
+        ...     def __call__(self, next_token, prefix, memory, *, max_new_tokens, seeds):
+        ...         return [[[]] for _ in prefix]
+        >>> model = sl.GRU(sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4)), d_model=8)
+        >>> model.generate([[4, 5], [6]], strategy=Shortest())
+        [[], []]
     """
 
     @property
@@ -267,6 +285,11 @@ def suppressed_tokens(target: GeneratedSpec) -> tuple[int, ...]:
 
     Args:
         target: The target to generate.
+
+    Example:
+        >>> from seqlearn.spec import TextSpec
+        >>> suppressed_tokens(TextSpec(9, 5))  # padding, start, unknown
+        (0, 2, 1)
     """
     return target.suppressed_ids
 

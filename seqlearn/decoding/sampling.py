@@ -39,6 +39,17 @@ class Sampling:
 
     Raises:
         ValueError: If an option is outside its range.
+
+    Source: Fan et al. 2018, section 5.1, for top-k; Holtzman et al. 2020, section 3.1, for top-p.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model, top_ten = sl.GRU(spec, d_model=8), Sampling(top_k=10, temperature=0.7)
+        >>> len(model.generate([[4, 5], [6]], strategy=top_ten, max_new_tokens=4))
+        2
+        >>> Sampling(top_k=1).draw(torch.tensor([[0.0, 2.0, 1.0]]), uniform=torch.tensor([0.9]))
+        tensor([1])
     """
 
     temperature: float = 1.0

@@ -38,6 +38,11 @@ def load_exported(folder: str | os.PathLike[str]) -> ExportedModel | CTranslate2
         FileNotFoundError: If the folder is no export.
         ValueError: If its format is unknown.
         ModuleNotFoundError: If a package of the extra `export` is not installed.
+
+    Example:
+        >>> model.export("exported")  # doctest: +SKIP
+        >>> load_exported("exported").generate(["3 1 4"])  # doctest: +SKIP
+        ['4 1 3']
     """
     name = read_config(folder)["format"]
     loaders = {"onnx": ExportedModel, "torch-export": load_torch, "ctranslate2": CTranslate2Model}

@@ -31,6 +31,11 @@ class CTranslate2Model:
         FileNotFoundError: If the folder was not written by `seqlearn export`.
         ValueError: If it has another format.
         ModuleNotFoundError: If ctranslate2 is not installed.
+
+    Example:
+        >>> model.export("exported", "ctranslate2")  # doctest: +SKIP
+        >>> CTranslate2Model("exported", compute_type="int8").generate(["3 1 4"])  # doctest: +SKIP
+        ['4 1 3']
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, threads: int = 0, **options: Any) -> None:

@@ -103,6 +103,11 @@ class ExportedModel:
         FileNotFoundError: If the folder was not written by `seqlearn export`.
         ValueError: If it has another format.
         ModuleNotFoundError: If onnxruntime is not installed.
+
+    Example:
+        >>> exported = ExportedModel("exported", threads=1)  # doctest: +SKIP
+        >>> exported.generate(["3 1 4"], beam_size=4)  # doctest: +SKIP
+        ['4 1 3']
     """
 
     def __init__(

@@ -238,6 +238,15 @@ class AttentionSeq2Seq(SequenceModule):
             named.
 
     Source: Luong et al. 2015, sections 3.1 and 3.3; Bahdanau et al. 2015, appendix A.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model = sl.AttentionSeq2Seq(spec, cell="gru", score="additive", d_model=8)
+        >>> with sl.record(model) as recording:
+        ...     texts = model.generate([[4, 5, 6]], max_new_tokens=5)
+        >>> list(recording.attention)
+        ['decoder.attentional_hidden.attention']
     """
 
     default_recipe: ClassVar[Recipe] = Recipe(lr=2e-3)

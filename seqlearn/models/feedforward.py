@@ -194,6 +194,13 @@ class FeedForward(SequenceModule):
         ValueError: If `window` or `num_layers` is below one, or `overflow` is neither of the two.
 
     Source: Bengio et al. 2003, section 2.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(None, sl.TextSpec(9, 4))  # a language model
+        >>> model = sl.FeedForward(spec, window=3, d_model=8)
+        >>> len(model.generate(prompts=[[4, 5]], max_new_tokens=5))
+        1
     """
 
     default_recipe: ClassVar[Recipe] = Recipe(lr=2e-3)

@@ -42,6 +42,13 @@ class GRU(SequenceModule):
         ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Cho et al. 2014, section 2.3.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model = sl.GRU(spec, d_model=8, update_bias=3.0)  # with data: sl.GRU(data.spec)
+        >>> len(model.generate([[4, 5, 6], [7]], max_new_tokens=5))
+        2
     """
 
     def __init__(

@@ -45,6 +45,15 @@ class LSTM(SequenceModule):
         ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model = sl.LSTM(spec, d_model=8, num_layers=2)  # with data: sl.LSTM(data.spec)
+        >>> with sl.record(model) as recording:
+        ...     texts = model.generate([[4, 5, 6]], max_new_tokens=5)
+        >>> sorted(recording.gates["encoder.layers.0"])
+        ['candidate', 'cell', 'forget', 'input', 'output']
     """
 
     def __init__(

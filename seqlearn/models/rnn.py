@@ -39,6 +39,14 @@ class RNN(SequenceModule):
         ValueError: If `num_layers` is below one, or `d_model` is odd and the encoder bidirectional.
 
     Source: Elman 1990.
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
+        >>> model = sl.RNN(spec, d_model=8)  # with data: sl.RNN(data.spec)
+        >>> labels, probabilities = model.classify([[4, 5, 6], [7]])
+        >>> probabilities.shape
+        torch.Size([2, 2])
     """
 
     def __init__(

@@ -98,6 +98,15 @@ class Transformer(SequenceModule):
     Source: Vaswani et al. 2017; Xiong et al. 2020 for `norm="pre"`; Su et al. 2021 for rotary
     positions. `norm="pre", positions="learned", activation="gelu", tie_embeddings=True` without a
     source is GPT-2 (Radford et al. 2019).
+
+    Example:
+        >>> import seqlearn as sl
+        >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+        >>> model = sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2)
+        >>> with sl.record(model) as recording:
+        ...     texts = model.generate([[4, 5, 6]], max_new_tokens=5)
+        >>> recording.attention["encoder.layers.0.self_attention"].shape  # batch heads query key
+        torch.Size([1, 2, 3, 3])
     """
 
     def __init__(

@@ -67,6 +67,12 @@ def attention_weights(
     Returns:
         Weights that sum to one over the visible keys and are zero elsewhere; a row with nothing
         to see is zero, never NaN.
+
+    Source: Vaswani et al. 2017, equation 1.
+
+    Example:
+        >>> attention_weights(torch.zeros(1, 4), torch.eye(4), torch.ones(1, 4, dtype=torch.bool))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
     scores = attention_scores(query, key)
     return scores.softmax(-1) if mask is None else masked_softmax(scores, mask)
@@ -75,7 +81,12 @@ def attention_weights(
 def masked_softmax(
     scores: Float[Tensor, "*batch query key"], mask: Bool[Tensor, "*#batch #query key"]
 ) -> Float[Tensor, "*batch query key"]:
-    """Softmax over the keys where `mask` is True; zeros elsewhere, and where it is nowhere True."""
+    """Softmax over the keys where `mask` is True; zeros elsewhere, and where it is nowhere True.
+
+    Example:
+        >>> masked_softmax(torch.zeros(1, 3), torch.tensor([[True, True, False]]))
+        tensor([[0.5000, 0.5000, 0.0000]])
+    """
     # The lowest number instead of -∞, whose softmax would have gradients that are not finite in
     # a row with nothing to see.
     weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
@@ -107,6 +118,11 @@ def attend(
 
     Raises:
         ValueError: If `mask` and `causal` are both given: the fused kernels disagree on it.
+
+    Example:
+        >>> query, value = torch.zeros(1, 1, 2, 1), torch.tensor([1.0, 3.0]).view(1, 1, 2, 1)
+        >>> attend(query, query, value, causal=True).flatten()
+        tensor([1., 2.])
     """
     if causal and mask is not None:
         raise ValueError("expected a mask or causal=True, got both; put the causality in the mask")
@@ -177,6 +193,11 @@ class MultiHeadAttention(nn.Module):
             `dropout` is not at least 0 and below 1.
 
     Source: Vaswani et al. 2017, section 3.2.2; Su et al. 2021, section 3.4.2, for `rotary`.
+
+    Example:
+        >>> attention = MultiHeadAttention(d_model=8, num_heads=2)
+        >>> attention(torch.zeros(1, 3, 8), torch.ones(1, 3, dtype=torch.bool)).shape
+        torch.Size([1, 3, 8])
     """
 
     def __init__(

@@ -27,6 +27,12 @@ class Beams(NamedTuple):
         rows: `sources beams`: the row of the previous step that each row continues. The rows of
             one line continue rows of one source.
         sources: The sources of the previous step that stay, in increasing order; `None` if all do.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import Beams, select
+        >>> select(torch.tensor([5, 6, 7]), Beams(torch.tensor([[0, 0, 2]]), sources=None))
+        tensor([5, 5, 7])
     """
 
     rows: Int[Tensor, "sources beams"]

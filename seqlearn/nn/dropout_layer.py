@@ -63,6 +63,10 @@ def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor
         probability: Of each element to be zeroed, rounded to a multiple of 1/65536 on the CPU.
 
     Source: Srivastava et al. 2014, section 10 (the inverted form, rescaled in training).
+
+    Example:
+        >>> set(dropout(torch.ones(100), 0.5).tolist()) <= {0.0, 2.0}
+        True
     """
     keep_levels = round((1 - probability) * _LEVELS)
     if inputs.device.type != "cpu" or keep_levels == 0:
@@ -132,6 +136,10 @@ class Dropout(nn.Module):
 
     Raises:
         ValueError: If `probability` is outside that range.
+
+    Example:
+        >>> Dropout(0.5).eval()(torch.ones(3))
+        tensor([1., 1., 1.])
     """
 
     def __init__(self, probability: float) -> None:

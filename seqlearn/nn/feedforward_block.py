@@ -38,6 +38,8 @@ class FeedForwardBlock(nn.Module):
     Raises:
         ValueError: If `d_feedforward` is not positive, or there is no such activation.
 
+    Source: Vaswani et al. 2017, section 3.3.
+
     Example:
         >>> import torch
         >>> FeedForwardBlock(8, 32, dropout=0.1)(torch.zeros(2, 3, 8)).shape

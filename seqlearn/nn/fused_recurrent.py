@@ -31,6 +31,12 @@ class FusedLayer(DirectedLayer):
     Its weights are those of `kernel` (an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one layer), the gates
     below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. W starts as Glorot uniform, U
     orthogonal, one gate at a time (Saxe et al. 2014), and the biases at zero.
+
+    Example:
+        >>> from seqlearn.nn import LSTMLayer
+        >>> layer = LSTMLayer(4, 8)
+        >>> layer.kernel.weight_ih_l0.shape, layer.kernel.weight_hh_l0.shape
+        (torch.Size([32, 4]), torch.Size([32, 8]))
     """
 
     def __init__(

@@ -29,6 +29,12 @@ class TokenLoss(NamedTuple):
         nll: Negative log-likelihood of each target, not smoothed, in nats, `rows`.
         correct: Whether the target is the likeliest token, `rows`.
         predicted: The likeliest token, `rows`.
+
+    Example:
+        >>> from seqlearn.nn import linear_cross_entropy
+        >>> target = torch.tensor([0, 1])
+        >>> linear_cross_entropy(torch.zeros(2, 3), torch.eye(3), None, target).nll  # ln 3 each
+        tensor([1.0986, 1.0986])
     """
 
     loss: Float[Tensor, ""]
@@ -40,7 +46,12 @@ class TokenLoss(NamedTuple):
 def cross_entropy(
     logits: Float[Tensor, "rows vocab"], target: Int[Tensor, " rows"], smoothing: float = 0.0
 ) -> Float[Tensor, ""]:
-    """The textbook form, for logits that exist: the smoothed loss in nats, summed over the rows."""
+    """The textbook form, for logits that exist: the smoothed loss in nats, summed over the rows.
+
+    Example:
+        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))  # 2 ln 4
+        tensor(2.7726)
+    """
     log_p = logits.log_softmax(-1)
     nll = -log_p.gather(-1, target[:, None]).squeeze(-1)
     return ((1 - smoothing) * nll - smoothing * log_p.mean(-1)).sum()
@@ -129,6 +140,12 @@ def linear_cross_entropy(
         The summed loss (its gradient may be taken once), and the statistics of each row.
 
     Source: Szegedy et al. 2016, section 7, for the smoothing.
+
+    Example:
+        >>> hidden, weight = torch.eye(3), 2 * torch.eye(3)
+        >>> result = linear_cross_entropy(hidden, weight, None, torch.tensor([0, 1, 1]))
+        >>> result.predicted, result.correct
+        (tensor([0, 1, 2]), tensor([ True,  True, False]))
     """
     if not torch.is_grad_enabled():  # inside the function there is no telling
         hidden, weight, bias = (

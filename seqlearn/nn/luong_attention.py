@@ -28,7 +28,12 @@ ScoreName = Literal["dot", "general", "additive", "scaled_dot"]
 def dot_scores(
     query: Float[Tensor, "batch query d_model"], key: Float[Tensor, "batch key d_model"]
 ) -> Float[Tensor, "batch query key"]:
-    """`s_t · h_i` (Luong et al. 2015, equation 8; with keys W h_i, "general")."""
+    """`s_t · h_i` (Luong et al. 2015, equation 8; with keys W h_i, "general").
+
+    Example:
+        >>> dot_scores(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
+        tensor([[[1., 2.]]])
+    """
     return query @ key.transpose(1, 2)
 
 
@@ -45,6 +50,11 @@ def additive_scores(
         v: The weights of the sum.
 
     It needs memory for `batch query key d_model` numbers.
+
+    Example:
+        >>> key = torch.tensor([[[0.0, 0.0], [20.0, 20.0]]])
+        >>> additive_scores(torch.zeros(1, 1, 2), key, torch.ones(2)).round()
+        tensor([[[0., 2.]]])
     """
     return (query[:, :, None] + key[:, None]).tanh() @ v
 
@@ -61,6 +71,15 @@ class LuongAttention(nn.Module):
 
     Raises:
         ValueError: If `score` is not one of the four.
+
+    Source: Luong et al. 2015, section 3.1; Bahdanau et al. 2015, appendix A.1.2.
+
+    Example:
+        >>> attention = LuongAttention("dot", d_model=8)
+        >>> states, mask = torch.zeros(1, 5, 8), torch.ones(1, 5, dtype=torch.bool)
+        >>> key = attention.project_keys(states)  # once for each source
+        >>> attention.weights(torch.zeros(1, 1, 8), key, mask)
+        tensor([[[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]]])
     """
 
     def __init__(self, score: ScoreName, d_model: int) -> None:

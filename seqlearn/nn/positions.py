@@ -103,6 +103,10 @@ def apply_rotary(
 
     It takes one kernel instead of seven. `torch.compile` fuses the seven kernels of `rotary` and
     does not support complex numbers, so compiled code uses `rotary`.
+
+    Example:
+        >>> apply_rotary(torch.ones(1, 2), start=0)  # position 0 is not rotated
+        tensor([[1., 1.]])
     """
     if torch.compiler.is_compiling():
         return rotary(inputs, start)
@@ -118,6 +122,10 @@ class SinusoidalPositions(nn.Module):
     """Multiply embeddings by √d_model and add sinusoidal position encodings, for any length.
 
     Source: Vaswani et al. 2017, sections 3.4 and 3.5.
+
+    Example:
+        >>> SinusoidalPositions()(torch.zeros(1, 1, 4), start=0)
+        tensor([[[0., 1., 0., 1.]]])
     """
 
     def forward(
@@ -140,6 +148,10 @@ class LearnedPositions(nn.Module):
         d_model: Width of an embedding.
 
     Source: Gehring et al. 2017, section 3.1; unscaled embeddings as in Radford et al. 2018.
+
+    Example:
+        >>> LearnedPositions(max_length=16, d_model=8)(torch.zeros(2, 3, 8), start=0).shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(self, max_length: int, d_model: int) -> None:
@@ -165,7 +177,12 @@ class LearnedPositions(nn.Module):
 
 
 class ScaledEmbedding(nn.Module):
-    """Multiply embeddings by √d_model; used with rotary positions, which the attention applies."""
+    """Multiply embeddings by √d_model; used with rotary positions, which the attention applies.
+
+    Example:
+        >>> ScaledEmbedding()(torch.ones(1, 1, 4), start=0)
+        tensor([[[2., 2., 2., 2.]]])
+    """
 
     def forward(
         self,

@@ -27,6 +27,14 @@ class Encoder(Protocol):
 
     An encoder may have a method `pooling_modules()`: the modules that only `Memory.pooled` needs.
     Their gradients are switched off for tags, which are predicted from `Memory.states`.
+
+    Example:
+        >>> import torch
+        >>> class Sum(nn.Module):
+        ...     def forward(self, inputs, mask):
+        ...         return Memory(inputs, mask, pooled=(inputs * mask[..., None]).sum(1))
+        >>> Sum()(torch.zeros(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)).pooled.shape
+        torch.Size([2, 8])
     """
 
     def __call__(
@@ -64,6 +72,15 @@ class Decoder(Protocol):
       that have one row per source. Without it the decoder gets a copy of the memory for each row.
       It is stated in the class that defines `forward`; a subclass with another `forward` states it
       again.
+
+    Example:
+        >>> import torch
+        >>> class Bigrams(nn.Module):
+        ...     def forward(self, inputs, memory, state=None):
+        ...         return inputs, ()  # the last token alone predicts the next one
+        >>> outputs, state = Bigrams()(torch.zeros(2, 3, 8), None)
+        >>> outputs.shape
+        torch.Size([2, 3, 8])
     """
 
     def __call__(
@@ -92,6 +109,12 @@ class RecurrentLayer(Protocol):
 
     Attributes:
         state_size: Width of each tensor of the state.
+
+    Example:
+        >>> from seqlearn.nn import LSTMLayer
+        >>> layer = LSTMLayer(4, 8)
+        >>> isinstance(layer, RecurrentLayer), layer.state_size
+        (True, (8, 8))
     """
 
     state_size: tuple[int, ...]
@@ -122,7 +145,13 @@ class RecurrentLayer(Protocol):
 
 @runtime_checkable
 class SelfAttention(Protocol):
-    """The attention of an `EncoderLayer`: every position attends to every real position."""
+    """The attention of an `EncoderLayer`: every position attends to every real position.
+
+    Example:
+        >>> from seqlearn.nn import MultiHeadAttention
+        >>> isinstance(MultiHeadAttention(8, 2), SelfAttention)
+        True
+    """
 
     def __call__(
         self, inputs: Float[Tensor, "batch time d_model"], mask: Bool[Tensor, "batch time"]
@@ -133,7 +162,17 @@ class SelfAttention(Protocol):
 
 @runtime_checkable
 class CausalSelfAttention(Protocol):
-    """The self-attention of a `DecoderLayer`: a position attends to itself and earlier ones."""
+    """The self-attention of a `DecoderLayer`: a position attends to itself and earlier ones.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import MultiHeadAttention
+        >>> attention = MultiHeadAttention(8, 2)
+        >>> outputs, cache = attention.causal_self_attention(torch.zeros(1, 3, 8), None)
+        >>> outputs, cache = attention.causal_self_attention(torch.zeros(1, 1, 8), cache)
+        >>> outputs.shape, cache.length
+        (torch.Size([1, 1, 8]), 4)
+    """
 
     def causal_self_attention(
         self, inputs: Float[Tensor, "batch time d_model"], cache: State | None
@@ -153,7 +192,16 @@ class CausalSelfAttention(Protocol):
 
 @runtime_checkable
 class CrossAttention(Protocol):
-    """The attention of a `DecoderLayer` to the source."""
+    """The attention of a `DecoderLayer` to the source.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import MultiHeadAttention
+        >>> attention, mask = MultiHeadAttention(8, 2), torch.ones(1, 5, dtype=torch.bool)
+        >>> memory = attention.project_memory(torch.zeros(1, 5, 8))
+        >>> attention.cross_attention(torch.zeros(1, 3, 8), memory, mask).shape
+        torch.Size([1, 3, 8])
+    """
 
     def project_memory(self, states: Float[Tensor, "batch source d_model"]) -> State:
         """Compute once per source what `cross_attention` needs of its states."""

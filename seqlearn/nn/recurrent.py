@@ -51,6 +51,13 @@ class DirectedLayer(nn.Module, ABC):
         axis: The sequence that the steps follow, `"source"` or `"target"`, for recordings.
             `RecurrentEncoder` and `RecurrentDecoder` set it; without it a recording infers it from
             the number of steps.
+
+    Example:
+        >>> from seqlearn.nn import GRULayer
+        >>> layer = GRULayer(4, 8, reverse=True)
+        >>> outputs, (h,) = layer(torch.zeros(2, 3, 4))
+        >>> torch.equal(h, outputs[:, 0])  # the last step is the first position
+        True
     """
 
     emits_states: ClassVar[bool] = True
@@ -216,6 +223,13 @@ class BidirectionalLayer(nn.Module):
         backward_layer: The layer that runs from the last real step to the first; a `DirectedLayer`
             with `reverse=True`. Its outputs are in the order of the inputs.
         axis: As in `DirectedLayer`.
+
+    Example:
+        >>> from seqlearn.nn import GRULayer
+        >>> layer = BidirectionalLayer(GRULayer(4, 8), GRULayer(4, 8, reverse=True))
+        >>> outputs, state = layer(torch.zeros(2, 3, 4))
+        >>> outputs.shape
+        torch.Size([2, 3, 16])
     """
 
     emits_states: ClassVar[bool] = True

@@ -80,6 +80,8 @@ class RecurrentEncoder(_Layers):
     Raises:
         ValueError: If there is no layer.
 
+    Source: Sutskever et al. 2014, section 2.
+
     Example:
         >>> from seqlearn.nn import LSTMLayer, stack_layers
         >>> encoder = RecurrentEncoder(stack_layers(LSTMLayer, 8, num_layers=2), 8, dropout=0.1)
@@ -122,6 +124,8 @@ class RecurrentDecoder(_Layers):
 
     Raises:
         ValueError: If there is no layer.
+
+    Source: Sutskever et al. 2014, section 2; Cho et al. 2014, section 2.2.
 
     Example:
         >>> from seqlearn.nn import LSTMLayer, stack_layers

@@ -60,6 +60,8 @@ def rnn_step(
         from_input: `W x_t` and its bias.
         from_state: `U h_{t-1}` and its bias.
 
+    Source: Elman 1990.
+
     Example:
         >>> import torch
         >>> rnn_step(torch.zeros(1), torch.zeros(1))
@@ -79,6 +81,8 @@ def gru_step(
         from_input: `W x_t` and its biases.
         from_state: `U h_{t-1}` and its biases.
         hidden: `h_{t-1}`.
+
+    Source: Cho et al. 2014, section 2.3.
 
     Example:
         >>> import torch
@@ -104,6 +108,8 @@ def lstm_step(
         from_input: `W x_t` and its biases.
         from_state: `U h_{t-1}` and its biases.
         cell: `c_{t-1}`.
+
+    Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
 
     Example:
         >>> import torch

@@ -38,6 +38,11 @@ class TensorParallel(Protocol):
             def tensor_parallelize(self, mesh):
                 split, merge = ColwiseParallel(), RowwiseParallel()
                 parallelize_module(self, mesh, {"gate": split, "inner": split, "outer": merge})
+
+    Example:
+        >>> from seqlearn.nn import MultiHeadAttention
+        >>> isinstance(MultiHeadAttention(8, 2), TensorParallel)
+        True
     """
 
     def tensor_parallelize(self, mesh: DeviceMesh) -> None:

@@ -58,7 +58,7 @@ class _EncoderBlock(nn.Module, ABC):
 
 
 class EncoderLayer(_EncoderBlock):
-    """The left block of figure 1, normalised after each sum.
+    """The left block of figure 1 of Vaswani et al. 2017, normalised after each sum.
 
     Args:
         self_attention: A module with the protocol `SelfAttention`, such as `MultiHeadAttention`.
@@ -86,6 +86,14 @@ class PreNormEncoderLayer(_EncoderBlock):
     """The left block of figure 1, normalised before each part (Xiong et al. 2020, figure 1b).
 
     Arguments as in `EncoderLayer`.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
+        >>> block = FeedForwardBlock(8, 32, 0.1)
+        >>> layer = PreNormEncoderLayer(MultiHeadAttention(8, 2), block, 8, 0.1)
+        >>> layer(torch.zeros(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)).shape
+        torch.Size([2, 3, 8])
     """
 
     def forward(
@@ -160,7 +168,7 @@ class _DecoderBlock(nn.Module, ABC):
 
 
 class DecoderLayer(_DecoderBlock):
-    """The right block of figure 1, normalised after each sum.
+    """The right block of figure 1 of Vaswani et al. 2017, normalised after each sum.
 
     Args:
         self_attention: A module with the protocol `CausalSelfAttention`.
@@ -202,6 +210,15 @@ class PreNormDecoderLayer(_DecoderBlock):
     """The right block of figure 1, normalised before each part (Xiong et al. 2020, figure 1b).
 
     Arguments as in `DecoderLayer`.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
+        >>> attentions = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)
+        >>> layer = PreNormDecoderLayer(*attentions, FeedForwardBlock(8, 32, 0.1), 8, 0.1)
+        >>> outputs, state = layer(torch.zeros(2, 3, 8), None, None)
+        >>> outputs.shape
+        torch.Size([2, 3, 8])
     """
 
     shares_memory = True
@@ -230,13 +247,21 @@ def _emit_positions(positions: nn.Module, inputs: Tensor, start: int, axes: Axes
 
 
 class TransformerEncoder(nn.Module):
-    """The left half of figure 1.
+    """The left half of figure 1 of Vaswani et al. 2017.
 
     Args:
         positions: Adds positions to the embeddings; see `make_position_encoding`.
         layers: `EncoderLayer`s, from the input up.
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention, SinusoidalPositions
+        >>> layer = EncoderLayer(MultiHeadAttention(8, 2), FeedForwardBlock(8, 32, 0.1), 8, 0.1)
+        >>> encoder = TransformerEncoder(SinusoidalPositions(), [layer])
+        >>> encoder(torch.zeros(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)).states.shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(
@@ -284,13 +309,24 @@ class TransformerState(NamedTuple):
 
 
 class TransformerDecoder(nn.Module):
-    """The right half of figure 1; without a memory, a language model.
+    """The right half of figure 1 of Vaswani et al. 2017; without a memory, a language model.
 
     Args:
         positions: Adds positions to the embeddings; see `make_position_encoding`.
         layers: `DecoderLayer`s, from the input up.
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention, SinusoidalPositions
+        >>> attentions = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)
+        >>> layer = DecoderLayer(*attentions, FeedForwardBlock(8, 32, 0.1), 8, 0.1)
+        >>> outputs, state = TransformerDecoder(SinusoidalPositions(), [layer])(
+        ...     torch.zeros(2, 3, 8), memory=None
+        ... )
+        >>> outputs.shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(

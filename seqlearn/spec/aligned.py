@@ -18,7 +18,13 @@ from seqlearn.spec.words import EncodedWords, Unit
 
 @runtime_checkable
 class WordSource(Protocol):
-    """Protocol of a source whose words can have a target each, such as `TextSpec`."""
+    """Protocol of a source whose words can have a target each, such as `TextSpec`.
+
+    Example:
+        >>> from seqlearn.spec import TextSpec
+        >>> isinstance(TextSpec(9, 4), WordSource)
+        True
+    """
 
     def encode_words(
         self, sentences: Any, *, label: str = "input", unit: Unit = "word"
@@ -40,6 +46,11 @@ class AlignedSpec(TargetSpec):
     Attributes:
         unit: `"word"`, or `"character"` if there is an item for each character of the source
             instead; then a character takes the place of a word everywhere.
+
+    Example:
+        >>> from seqlearn.spec import TagsSpec
+        >>> TagsSpec(("noun", "verb")).place(starts=[0, 2], numbers=[1, 2]).tolist()
+        [[0, 1], [2, 2]]
     """
 
     unit: ClassVar[Unit] = "word"

@@ -83,6 +83,11 @@ class SideSpec(ABC):
     Attributes:
         kind: The name of the type in checkpoints and error messages.
         is_sequence: Whether an example has a length; if not, it is one vector or one class.
+
+    Example:
+        >>> from seqlearn.spec import ClassesSpec, TextSpec
+        >>> TextSpec(9, 4).is_sequence, ClassesSpec(("no", "yes")).is_sequence
+        (True, False)
     """
 
     kind: ClassVar[str]
@@ -155,7 +160,15 @@ class SideSpec(ABC):
 
 
 class SourceSpec(SideSpec):
-    """A type that a model can take as its source."""
+    """A type that a model can take as its source.
+
+    Example:
+        >>> from seqlearn.spec import TextSpec
+        >>> spec = TextSpec(9, 4)
+        >>> spec.collate(spec.encode([[5, 6], [7]]), torch.device("cpu"), torch.float32)
+        (tensor([[5, 6],
+                [7, 0]]), tensor([2, 1]))
+    """
 
     @abstractmethod
     def make_input_layer(self, d_model: int) -> nn.Module:
@@ -203,6 +216,11 @@ class TargetSpec(SideSpec):
         needs_decoder: Whether a decoder predicts it one token at a time; if not, it is predicted
             from the pooled vector of the encoder (`AlignedSpec`: from the states of words).
         methods: The methods of a model that return it from raw sources.
+
+    Example:
+        >>> from seqlearn.spec import ClassesSpec, TextSpec
+        >>> ClassesSpec(("no", "yes")).methods, TextSpec(9, 4).methods
+        (('classify',), ('generate', 'score'))
     """
 
     needs_decoder: ClassVar[bool]
@@ -293,6 +311,11 @@ class GeneratedSpec(TargetSpec):
 
     Its tokens are ids with the four reserved ones of `seqlearn.batch`. A type that `generate` and
     `score` support inherits from this class.
+
+    Example:
+        >>> from seqlearn.spec import ClassesSpec, TextSpec
+        >>> issubclass(TextSpec, GeneratedSpec), issubclass(ClassesSpec, GeneratedSpec)
+        (True, False)
     """
 
     needs_decoder: ClassVar[bool] = True

@@ -31,6 +31,11 @@ class ClassesSpec(LabelsSpec):
         ValueError: If there are fewer than two labels, or one stands twice; or if there is not one
             positive weight for each.
         TypeError: If it is one string, or a label is not text.
+
+    Example:
+        >>> spec = ClassesSpec(("no", "yes"))
+        >>> spec.output_size, spec.decode_labels(torch.tensor([1, 0]))
+        (2, ['yes', 'no'])
     """
 
     kind: ClassVar[str] = "classes"

@@ -34,6 +34,10 @@ class VectorSpec(SourceSpec, TargetSpec):
     Raises:
         TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive, or mean and deviation do not have `size` numbers.
+
+    Example:
+        >>> VectorSpec(2).encode([[1, 2]])
+        [array([1., 2.], dtype=float32)]
     """
 
     kind: ClassVar[str] = "vector"

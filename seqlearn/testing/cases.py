@@ -57,6 +57,13 @@ def batch_of(
         spec: The types of source and target.
         examples: Pairs of encoded source and target.
         dtype: The dtype of vectors.
+
+    Example:
+        >>> spec = SequenceSpec(TextSpec(9, 4), ClassesSpec(("no", "yes")))
+        >>> batch = batch_of(spec, [([4, 5], 0), ([6], 1)])
+        >>> batch.source, batch.target
+        (tensor([[4, 5],
+                [6, 0]]), tensor([0, 1]))
     """
     device = torch.device("cpu")
     source: tuple[Tensor | None, Tensor | None] = (None, None)

@@ -20,6 +20,11 @@ class Law:
         generates: Whether it needs a target that a decoder generates, such as text.
         drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
         slow: Whether it is slow, and so checked on fewer cases.
+
+    Example:
+        >>> from seqlearn.testing import LAWS
+        >>> next(law for law in LAWS if law.name == "causality").says
+        'Changing later target tokens changes no earlier output, also in training mode.'
     """
 
     number: int

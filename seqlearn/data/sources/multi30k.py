@@ -65,9 +65,11 @@ class Multi30k(TextPairs):
         FileNotFoundError: If files are missing in `root`; the message names them.
         ConnectionError: When the data is prepared: if a file cannot be downloaded.
 
-    Example::
-
-        data = Multi30k(languages=("de", "en"))
+    Example:
+        >>> data = Multi30k(languages=("de", "en"))
+        >>> next(iter(data.examples("test")))  # doctest: +SKIP
+        ('Ein Mann mit einem orangefarbenen Hut, der etwas anstarrt.',
+         'A man in an orange hat starring at something.')
     """
 
     def __init__(

@@ -69,9 +69,11 @@ class PlainText(SequenceDataModule):
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file. A window
             longer than the text raises when batches are planned.
 
-    Example::
-
-        data = PlainText("shakespeare.txt", val=0.1, window=64, batch_tokens=768)
+    Example:
+        >>> data = PlainText([{"text": "to be or not to be"}], val=0.5, window=4)
+        >>> list(data.examples("train")), list(data.examples("val"))
+        ([(None, 'to be or ')], [(None, 'not to be')])
+        >>> data = PlainText("shakespeare.txt", val=0.1, batch_tokens=768)  # doctest: +SKIP
     """
 
     def __init__(

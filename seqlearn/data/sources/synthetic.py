@@ -70,12 +70,15 @@ class Synthetic(SequenceDataModule):
             than ten examples of the greatest length are possible. When the data is prepared: if
             training lacks a symbol.
 
-    Example::
-
-        data = sl.data.Synthetic("reverse", length=20)
-        model = sl.Transformer(data.spec)
-        L.Trainer(max_epochs=10).fit(model, data)
-        model.generate(["3 1 4"])  # ['4 1 3']
+    Example:
+        >>> data = Synthetic("reverse", length=20, train_examples=100)
+        >>> source, target = next(iter(data.examples("train")))
+        >>> target.split() == source.split()[::-1]
+        True
+        >>> model = sl.Transformer(data.spec)  # doctest: +SKIP
+        >>> L.Trainer(max_epochs=10).fit(model, data)  # doctest: +SKIP
+        >>> model.generate(["3 1 4"])  # doctest: +SKIP
+        ['4 1 3']
     """
 
     def __init__(

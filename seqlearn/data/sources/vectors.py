@@ -73,9 +73,12 @@ class Vectors(SequenceDataModule):
             data is prepared; the message names them.
         FileNotFoundError: If a file is missing; a file of texts raises when the data is prepared.
 
-    Example::
-
-        Vectors(("train.npy", "train.txt"), ("val.npy", "val.txt"), task="vector-to-sequence")
+    Example:
+        >>> import numpy as np
+        >>> data = Vectors((np.array([[0.0, 1.0], [1.0, 0.0]]), ["up", "right"]))
+        >>> [(vector.tolist(), text) for vector, text in data.examples("train")]
+        [([0.0, 1.0], 'up'), ([1.0, 0.0], 'right')]
+        >>> data = Vectors(("x.npy", "y.txt"), val=0.1, test=("x2.npy", "y2.txt"))  # doctest: +SKIP
     """
 
     def __init__(

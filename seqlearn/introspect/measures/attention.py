@@ -48,6 +48,13 @@ def head_entropy(
 
     Returns:
         Nats per head; zero if no query is real.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import head_entropy
+        >>> weights = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]]]])  # two heads, one query
+        >>> head_entropy(weights, torch.ones(1, 1, dtype=torch.bool))
+        tensor([0.0000, 0.6931])
     """
     counted = entropy(weights) * queries[:, None]
     return counted.sum((0, 2)) / queries.sum().clamp(min=1)
@@ -106,6 +113,13 @@ def rollout(
             layers have different numbers of tokens.
 
     Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import rollout
+        >>> rollout([torch.full((1, 4, 2, 2), 0.5)])
+        tensor([[[0.7500, 0.2500],
+                 [0.2500, 0.7500]]])
     """
     if not layers:
         raise ValueError("expected the weights of at least one layer, got none")
@@ -138,6 +152,14 @@ def head_agreement(
 
     Source: Clark et al. 2019, "What Does BERT Look At?", section 6 (distances between heads);
     Lin 1991, "Divergence measures based on the Shannon entropy", for the bounds.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import head_agreement
+        >>> weights = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # two heads, one query
+        >>> head_agreement(weights, torch.ones(1, 1, dtype=torch.bool)).round().abs()
+        tensor([[1., 0.],
+                [0., 1.]])
     """
     wide = _wide(weights)
     own = entropy(wide)
@@ -161,6 +183,12 @@ def hard_alignment(
     Of equal weights, the first key is returned.
 
     Source: Luong et al. 2015, section 5.4 (one source word for each target word).
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import hard_alignment
+        >>> hard_alignment(torch.tensor([[[[0.1, 0.9], [0.8, 0.2]]]]))
+        tensor([[[1, 0]]])
     """
     if weights.shape[-1] == 0:
         return torch.full(weights.shape[:-1], -1, device=weights.device)
@@ -174,6 +202,12 @@ def soft_alignment(
 
     Source: Bahdanau et al. 2015, section 3.1: w_j as the probability that key j is the one
     aligned; this is the expected key.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import soft_alignment
+        >>> soft_alignment(torch.tensor([[[[0.1, 0.9], [0.8, 0.2]]]]))
+        tensor([[[0.9000, 0.2000]]])
     """
     wide = _wide(weights)
     position = torch.arange(weights.shape[-1], dtype=wide.dtype, device=weights.device)

@@ -50,6 +50,12 @@ def fused_entropy(
         ValueError: If `mask` and `causal` are both given, the mask is not boolean, there are more
             causal queries than keys, or the shapes do not fit.
         NotImplementedError: If this torch has no fused operator for the device.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import fused_entropy
+        >>> fused_entropy(torch.zeros(1, 1, 2, 8), torch.zeros(1, 1, 2, 8), causal=True)
+        tensor([[[0.0000, 0.6931]]])
     """
     if causal and mask is not None:
         raise ValueError("expected a mask or causal=True, got both; put the causality in the mask")

@@ -18,6 +18,14 @@ class Saturation(NamedTuple):
     Attributes:
         saturated_low: Share of values below 0.1 ("left-saturated").
         saturated_high: Share of values above 0.9 ("right-saturated").
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import gate_saturation
+        >>> gate = torch.tensor([[[0.05], [0.95], [0.5], [0.99]]])
+        >>> low, high = gate_saturation(gate, torch.ones(1, 4, dtype=torch.bool))
+        >>> low, high
+        (tensor([0.2500]), tensor([0.5000]))
     """
 
     saturated_low: Tensor

@@ -38,6 +38,14 @@ def gradient_flow(
 
     Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
     networks", section 2.1, equations 3 to 5: the terms ∂ loss / ∂ x_t.
+
+    Example:
+        >>> import torch
+        >>> from seqlearn.introspect import gradient_flow
+        >>> embedded = torch.ones(1, 3, 1, requires_grad=True)
+        >>> loss = 2 * embedded[:, 1] + 5 * embedded[:, 2]
+        >>> gradient_flow(loss, embedded)
+        tensor([[0., 2., 5.]])
     """
     gradient = None
     if loss.requires_grad and embedded.requires_grad:

@@ -56,6 +56,10 @@ def attention_map(
 
     Raises:
         ValueError: If the number of labels differs from that of rows or columns.
+
+    Example:
+        >>> figure = attention_map(np.eye(2), ["the", "cat"], ["die", "Katze"])
+        >>> figure.savefig("attention.png")  # doctest: +SKIP
     """
     return _draw(weights[None], queries, keys, title, axes, names=[""])
 
@@ -82,6 +86,10 @@ def attention_heads(
 
     Raises:
         ValueError: If the number of labels differs from that of rows or columns.
+
+    Example:
+        >>> figure = attention_heads(np.full((4, 2, 3), 1 / 3))
+        >>> figure.savefig("heads.png")  # doctest: +SKIP
     """
     names = [f"head {head}" for head in range(len(weights))]
     return _draw(weights, queries, keys, title, axes, names)

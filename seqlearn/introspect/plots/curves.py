@@ -31,6 +31,10 @@ def distance_curve(
     Returns:
         At index d, the mean over the examples that have a step d steps before their last one, in
         the unit of `norms`, in float64.
+
+    Example:
+        >>> distance_curve(torch.tensor([[1.0, 2.0, 4.0]]))
+        array([4., 2., 1.])
     """
     norms = norms.detach().cpu().double()
     if lengths is None:
@@ -64,6 +68,11 @@ def gradient_curves(
 
     Returns:
         The figure; `savefig` writes it.
+
+    Example:
+        >>> curves = {"RNN": np.array([1.0, 0.1, 0.01]), "LSTM": np.array([1.0, 0.9, 0.8])}
+        >>> gradient_curves(curves).axes[0].get_yscale()
+        'log'
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     panel = figure.add_subplot()

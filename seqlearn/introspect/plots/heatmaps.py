@@ -43,6 +43,10 @@ def state_heatmap(
 
     Raises:
         ValueError: If there is no heatmap, or the numbers of steps and labels differ.
+
+    Example:
+        >>> figure = state_heatmap({"states": np.zeros((3, 8))}, ["a", "b", "c"])
+        >>> figure.savefig("states.png")  # doctest: +SKIP
     """
     counts = {len(heatmap) for heatmap in heatmaps.values()}
     counts |= set() if tokens is None else {len(tokens)}

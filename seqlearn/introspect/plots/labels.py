@@ -23,6 +23,10 @@ class Tokens:
         source_pieces: The text of the source in pieces, one for each token with the space before
             it, if any: joined they are the text. `None` where not known.
         output_pieces: The same of `decoder_output`.
+
+    Example:
+        >>> Tokens(source=["how", "are", "you"]).along("source")
+        ['how', 'are', 'you']
     """
 
     source: list[str] | None = None

@@ -31,6 +31,10 @@ class RecordedKind:
         expose: Computes what the recording holds from the combined tensor.
         padding: The value of positions that an example does not have.
         label: What it is called in messages, in the plural.
+
+    Example:
+        >>> RecordedKind("my attention", ("batch", "heads", "query", "key")).has_keys
+        True
     """
 
     name: str

@@ -36,6 +36,11 @@ class Picture:
         find: Returns, for one example of the page's data, the data of each picture that can be
             drawn of it: a list of dictionaries, empty if there is none. Of their entries, `opens`
             is the first choice, and `title` replaces that of the script.
+
+    Example:
+        >>> picture = Picture("timeline", Path("timeline.js"), find=lambda example: [])
+        >>> picture.name
+        'timeline'
     """
 
     name: str
