@@ -178,8 +178,8 @@ for name in ("*.yaml", "*.ckpt"):
 
 # %% [markdown]
 # `config.yaml` in the folder of the run has all its settings: those of the file, those of the
-# command and the defaults. Anyone who has it, the data and the same versions can repeat the run. It is
-# a configuration like ours, and the other commands take it.
+# command and the defaults. Anyone who has it, the data and the same versions can repeat the run. It
+# is a configuration like ours, and the other commands take it.
 #
 # ## An interruption
 #

@@ -307,8 +307,8 @@ assert max(losses("ill")) == 7
 #
 # ## Exercises
 #
-# **1.** How many steps does an epoch have with two processes and two accumulated batches? Compute it
-# from the number of batches, and compare with the log.
+# **1.** How many steps does an epoch have with two processes and two accumulated batches? Compute
+# it from the number of batches, and compare with the log.
 #
 # <details markdown>
 # <summary>Solution</summary>
