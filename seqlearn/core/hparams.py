@@ -242,6 +242,15 @@ def _to_lists(value: Any) -> Any:
     return value
 
 
+_RECIPE = ("lr", "warmup_steps", "weight_decay", "schedule", "label_smoothing")
+_ELSEWHERE = {
+    **{name: f"pass recipe=sl.Recipe({name}=…); " for name in _RECIPE},
+    "learning_rate": "pass recipe=sl.Recipe(lr=…); ",
+    **dict.fromkeys(("batch_size", "batch_tokens"), "pass batch_tokens=… to the data module; "),
+}
+"""Where to pass what users look for among the arguments of a module."""
+
+
 def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundArguments:
     """Bind arguments to the parameters of a constructor, including defaults.
 
@@ -255,9 +264,10 @@ def bind_arguments(cls: type[Any], *args: Any, **kwargs: Any) -> inspect.BoundAr
         if parameter.kind is parameter.VAR_KEYWORD and "BaseOptions" in str(parameter.annotation):
             for name in bound.arguments[parameter.name]:
                 if name not in known:
+                    own = [key for key in bound.signature.parameters if key != parameter.name][1:]
                     raise TypeError(
-                        f"got an unexpected keyword argument {name!r}; besides its own arguments "
-                        f"it takes {', '.join(known)}"
+                        f"got an unexpected keyword argument {name!r}; {_ELSEWHERE.get(name, '')}"
+                        f"{cls.__name__} takes {', '.join([*own, *known])}"
                     )
     return bound
 

@@ -8,11 +8,12 @@ of seqlearn or torch. Each exported folder holds a copy of it, so that a server 
     model = ExportedModel("exported")
     model.generate(["Ein Hund ."])
 
-`python exported/runtime.py < in.txt > out.txt` predicts one line for each line.
+`python exported/runtime.py in.txt > out.txt` predicts one line for each line.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.export.search import Search, batches, search_options
-from seqlearn.export.sides import Side
+from seqlearn.export.sides import Side, read_lines
 
 PAD, START = 0, 2
 CONFIG, FORMAT = "export.json", "seqlearn.export/1"
@@ -380,7 +381,9 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    model = ExportedModel(Path(__file__).parent)
-    lines = sys.stdin.read().splitlines()
-    for answer in model.predict(lines):
-        print(answer)
+    parser = argparse.ArgumentParser(description="Predict one line for each line.")
+    parser.add_argument("file", nargs="?", type=argparse.FileType("rb"), default=sys.stdin.buffer)
+    given = read_lines(parser.parse_args().file.read())
+    answers = iter(ExportedModel(Path(__file__).parent).predict([line for line in given if line]))
+    for line in given:
+        print(next(answers) if line else "")  # as `seqlearn translate`: an empty line stays empty

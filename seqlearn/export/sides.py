@@ -95,3 +95,19 @@ class Side:
         if vector.shape != (self._plain["size"],) or not np.isfinite(vector).all():
             raise ValueError(f"{where}: expected {self._plain['size']} finite numbers")
         return vector
+
+
+def read_lines(data: bytes) -> list[str]:
+    """The lines of a file, each without its line feed, and a carriage return before it.
+
+    Raises:
+        SystemExit: If a line is not UTF-8.
+    """
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    decoded = []
+    for number, line in enumerate(lines, 1):
+        try:
+            decoded.append(line.removesuffix(b"\r").decode())
+        except UnicodeDecodeError as error:
+            raise SystemExit(f"line {number}: expected UTF-8, got {error}") from error
+    return decoded

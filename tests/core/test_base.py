@@ -382,8 +382,20 @@ def test_a_recipe_that_the_class_decides(tmp_path: Path) -> None:
         Fixed(SPEC, recipe=sl.Recipe(lr=0.5))
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("lr", r"pass recipe=sl\.Recipe\(lr=…\); "),
+        ("batch_size", "pass batch_tokens=… to the data module; "),
+    ],
+)
+def test_an_argument_of_another_object_is_named_with_it(name: str, advice: str) -> None:
+    with pytest.raises(TypeError, match=f"LSTM: got an unexpected .* '{name}'; {advice}LSTM takes"):
+        sl.LSTM(SPEC, **{name: 1})
+
+
 def test_an_unknown_argument_is_refused_by_the_class_that_is_built() -> None:
-    said = r"GRU: .* argument 'd_modle'; .* it takes recipe, generation, tie_embeddings"
+    said = r"GRU: .* argument 'd_modle'; .*dropout, recipe, generation, tie_embeddings"
     with pytest.raises(TypeError, match=said):
         sl.GRU(SPEC, d_modle=4)
 

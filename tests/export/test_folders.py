@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,32 @@ def test_the_command_exports_a_saved_folder(
     assert load_exported(out).config["quantization"] == "int8"
     assert main([*arguments, "--head-mask"]) == 1
     assert "format 'ctranslate2' has no option head_mask" in capsys.readouterr().err
+
+
+def test_a_file_has_one_answer_for_each_line(tmp_path: Path) -> None:
+    """Lines end with a line feed alone, and an empty one stays empty: as `seqlearn translate`."""
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install 'seqlearn[export]'")
+    side = sl.data.Text("char")
+    data = sl.data.TextPairs([("May 1, 2020", "1. Mai 2020")] * 4, source=side, target=side)
+    data.setup("fit")
+    model = sl.RNN(data.spec, d_model=4).eval()
+    folder = model.export(tmp_path / "out")
+    texts = ["May\f 1, 2020", "", "May 2, 2021"]
+    with warnings.catch_warnings(action="ignore"):
+        wanted = [model.generate([text])[0] if text else "" for text in texts]
+    file = tmp_path / "in.txt"
+    file.write_bytes("\r\n".join(texts).encode() + b"\n")
+
+    def answered(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, str(folder / "runtime.py"), *words]
+        return subprocess.run(command, input=given, capture_output=True, check=False, timeout=300)
+
+    done = answered(str(file))
+    assert done.stdout.decode().split("\n") == [*wanted, ""], done.stderr
+    done = answered(given=b"May 1, 2020\n\xff\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"line 2: expected UTF-8, got 'utf-8' codec can't decode")
+    assert answered("in.txt", "--nothing").returncode == 2
 
 
 def test_importing_seqlearn_imports_no_package_of_the_extra() -> None:

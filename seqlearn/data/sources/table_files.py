@@ -133,7 +133,8 @@ class FileTable:
         names = ", ".join(map(repr, cells))
         if self._given is None and looks_like_header(cells):
             raise ValueError(
-                f"{self.location(1)}: {names} look like column names; pass "
-                f"columns=({names}), or columns=(1, 2) if they are an example"
+                f"{self.location(1)}: {names} look like column names; pass columns=({names}), on "
+                f'the command line --data.columns "[{names}]", or columns=(1, 2) if they are an '
+                "example"
             )
         self._header.check(cells, self.location(1), f"pass columns=({names}) instead of numbers")
