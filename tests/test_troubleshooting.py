@@ -1,4 +1,4 @@
-"""Each error message that docs/troubleshooting.md quotes is one of the package."""
+"""docs/troubleshooting.md quotes messages of the package, and has an entry for each of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "troubleshooting.md"
 ANY = "…"
 """Stands for names and numbers: in a quoted message, and for the values of an f-string."""
+SPEAKS = re.compile(r"(^|[.])(warn|rank_zero_warn|\w+(Error|Warning))$|Violated$|^NotApplicable$")
+"""Functions that show a message, and classes of errors."""
+WITHOUT_ENTRY = {"data": 1, "plain_data": 1}
+"""How many messages of a part of the package no entry covers. The numbers may only fall."""
+MOST = 30
+"""Of messages that one entry may cover."""
 
 
 def templates(source: str) -> list[str]:
@@ -40,6 +46,96 @@ def occurs(message: str, sources: list[str]) -> bool:
     """Whether a message is a part of a string; `ANY` in it matches anything."""
     pattern = re.compile(".*?".join(map(re.escape, message.split(ANY))), re.DOTALL)
     return any(pattern.search(template) for template in sources)
+
+
+def raised(source: str) -> list[tuple[int, str]]:
+    """The messages that a module raises or warns of, with their lines; values are `ANY`."""
+    found: list[tuple[int, str]] = []
+
+    def visit(node: ast.AST, function: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef):
+            function = node
+        if isinstance(node, ast.Raise | ast.Return | ast.Expr):
+            call = node.exc if isinstance(node, ast.Raise) else node.value
+            if isinstance(call, ast.Call) and SPEAKS.search(ast.unparse(call.func)):
+                found.append((node.lineno, text_of(call, function)))
+        for child in ast.iter_child_nodes(node):
+            visit(child, function)
+
+    tree = ast.parse(source)
+    visit(tree, tree)
+    return [each for each in found if len(re.findall(r"[A-Za-z]{3,}", each[1])) > 1]
+
+
+def text_of(node: ast.AST, function: ast.AST) -> str:  # noqa: PLR0911 -- one for each kind of node
+    """The text of an expression; a name stands for all that the function assigns to it."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ANY
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(value, function) for value in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return text_of(node.value, function) if isinstance(node.value, ast.Name) else ANY
+    if isinstance(node, ast.BinOp):
+        return text_of(node.left, function) + text_of(node.right, function)
+    if isinstance(node, ast.IfExp):
+        return ANY.join((text_of(node.body, function), text_of(node.orelse, function)))
+    if isinstance(node, ast.Call):
+        return ANY.join(text_of(argument, function) for argument in node.args) or ANY
+    if isinstance(node, ast.Name):
+        values = [
+            each.value
+            for each in ast.walk(function)
+            if isinstance(each, ast.Assign)
+            and any(isinstance(to, ast.Name) and to.id == node.id for to in each.targets)
+        ]
+        return ANY.join(text_of(value, ast.Pass()) for value in values) or ANY
+    return ANY
+
+
+def missing(messages: list[str]) -> dict[str, list[str]]:
+    """The messages without an entry, by the part of the package, with file and line."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "seqlearn").rglob("*.py")):
+        place = path.relative_to(ROOT / "seqlearn")
+        for line, text in raised(path.read_text(encoding="utf-8")):
+            if not any(occurs(message, [text]) for message in messages):
+                part = found.setdefault(place.parts[0].removesuffix(".py"), [])
+                part.append(f"{place.as_posix()}:{line}: {text}")
+    return found
+
+
+def test_each_message_of_the_package_has_an_entry() -> None:
+    found = missing(quoted(PAGE.read_text(encoding="utf-8")))
+    new = {part: each for part, each in found.items() if len(each) > WITHOUT_ENTRY.get(part, 0)}
+    assert new == {}, "add entries to docs/troubleshooting.md"
+    left = {part: len(each) for part, each in found.items()}
+    assert left == WITHOUT_ENTRY, "fewer are left: write the lower numbers into WITHOUT_ENTRY"
+
+
+def test_an_entry_is_about_a_few_messages() -> None:
+    texts = [
+        text
+        for path in sorted((ROOT / "seqlearn").rglob("*.py"))
+        for _, text in raised(path.read_text(encoding="utf-8"))
+    ]
+    for message in quoted(PAGE.read_text(encoding="utf-8")):
+        assert sum(occurs(message, [text]) for text in texts) <= MOST, message
+
+
+def test_messages_are_read_from_raise_and_warn() -> None:
+    code = """
+def check(n, name):
+    message = f"expected one {name}, got {n}"
+    if n < 2:
+        raise ValueError(message)
+    advice = "pass a list" if n else "leave it out"
+    warnings.warn(f"two of {name}: {advice}", stacklevel=2)
+    raise KeyError(name)
+"""
+    assert raised(code) == [
+        (5, "expected one …, got …"),
+        (7, "two of …: pass a list…leave it out"),
+    ]
 
 
 def test_each_quoted_message_is_one_of_the_package() -> None:
