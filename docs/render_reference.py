@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import shutil
 from pathlib import Path
@@ -38,6 +39,14 @@ PACKAGES = {
 ALSO = {"export": ("seqlearn.core.exporting.register_format",)}
 """Public names that are imported from a module of their own."""
 
+INTERNAL = {
+    "seqlearn.batch.hide_rows",
+    "seqlearn.instrumentation.add_kind",
+    "seqlearn.nn.FUSED_LAYERS",
+    "seqlearn.nn.shares_memory",
+}
+"""Names that packages export for other packages of seqlearn, not for users."""
+
 SEARCH = "---\nsearch:\n  boost: 0.2\n---\n\n"
 """Guides come before the reference among the results of a search."""
 
@@ -54,8 +63,12 @@ class Name(NamedTuple):
 
     @property
     def has_page(self) -> bool:
-        """Whether it is a class or a function; other names are on the page of their package."""
-        return inspect.isclass(self.value) or inspect.isroutine(self.value)
+        """Whether it is a class or a function; other names are on the page of their package.
+
+        An alias of what another package defines, such as `Any`, is one of the others.
+        """
+        is_own = getattr(self.value, "__module__", "").startswith("seqlearn.")
+        return is_own and (inspect.isclass(self.value) or inspect.isroutine(self.value))
 
 
 def main(folder: Path = PAGES) -> None:
@@ -74,7 +87,8 @@ def main(folder: Path = PAGES) -> None:
         for name in own:
             if name.has_page:
                 file = names / f"{name.path.removeprefix('seqlearn.')}.md"
-                file.write_text(SEARCH + name_page(name, paths), encoding="utf-8")
+                back = f"Part of [{title}](../{package}.md).\n\n"
+                file.write_text(SEARCH + back + name_page(name, paths), encoding="utf-8")
 
 
 def public_names(package: str) -> list[Name]:
@@ -89,7 +103,8 @@ def public_names(package: str) -> list[Name]:
         and getattr(value, "__module__", module.__name__).startswith(start)
     ]
     paths = [f"{module.__name__}.{name}" for name in listed]
-    return [Name(path, pkgutil.resolve_name(path)) for path in (*paths, *ALSO.get(package, ()))]
+    paths = [path for path in (*paths, *ALSO.get(package, ())) if path not in INTERNAL]
+    return [Name(path, pkgutil.resolve_name(path)) for path in paths]
 
 
 def package_page(title: str, module: ModuleType, names: list[Name]) -> str:
@@ -101,7 +116,7 @@ def package_page(title: str, module: ModuleType, names: list[Name]) -> str:
         rows = [
             row(name.path.rpartition(".")[2], name.path, name.value)
             for name in names
-            if belongs(name.value)
+            if name.has_page and belongs(name.value)
         ]
         if rows:
             parts += [f"## {heading}", table(rows)]
@@ -128,8 +143,21 @@ def name_page(name: Name, paths: dict[int, str]) -> str:
     for base, rows in links.items():
         heading = f"Inherited from [`{base.rpartition('.')[2]}`][{base}]"
         parts += [f"## {heading}", table([rows[member] for member in sorted(rows)])]
+    if link := source_link(name.value):
+        parts.append(link)
     parts.append(f"New in version {SINCE.get(name.path, FIRST)}.")
     return "\n\n".join(parts) + "\n"
+
+
+def source_link(value: object) -> str:
+    """A link to the source in the repository; empty without `REPO_URL`."""
+    repository = os.environ.get("REPO_URL", "").rstrip("/")
+    if not repository:
+        return ""
+    lines, first = inspect.getsourcelines(inspect.unwrap(value))
+    file = Path(inspect.getsourcefile(inspect.unwrap(value))).relative_to(PAGES.parent.parent)
+    address = f"{repository}/blob/main/{file.as_posix()}#L{first}-L{first + len(lines) - 1}"
+    return f"[Source in the repository]({address})"
 
 
 def inherited(cls: type, paths: dict[int, str]) -> dict[str, str | None]:

@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "docs" / "render_reference.py"
 
 
+WITHOUT_EXAMPLE = {
+    "seqlearn.data.ColumnEncoder",
+    "seqlearn.instrumentation.ActivationListener",
+    "seqlearn.instrumentation.GenerationResult",
+    "seqlearn.instrumentation.active_listeners",
+    "seqlearn.instrumentation.add_listener",
+    "seqlearn.instrumentation.beams_as_queries",
+    "seqlearn.instrumentation.decoding_step",
+    "seqlearn.instrumentation.end_decoding",
+    "seqlearn.instrumentation.end_teacher_forcing",
+    "seqlearn.instrumentation.generation",
+    "seqlearn.instrumentation.muted",
+    "seqlearn.instrumentation.time_loop",
+    "seqlearn.nn.KeyValue",
+    "seqlearn.nn.attention_scores",
+    "seqlearn.spec.TargetLoss",
+    "seqlearn.testing.Counterexample",
+    "seqlearn.testing.LawViolation",
+    "seqlearn.testing.LawsViolated",
+    "seqlearn.testing.NotApplicable",
+    "seqlearn.testing.Outcome",
+    "seqlearn.testing.Report",
+    "seqlearn.testing.Trial",
+    "seqlearn.testing.module_checks",
+}
+"""Public classes and functions without an example. Remove a name when it gets one; add none."""
+
+
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("render_reference", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("reference")
-    module.main(folder)
+    script.main(folder)
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
         for path in folder.rglob("*.md")
@@ -47,3 +82,31 @@ def test_inherited_members(pages: dict[str, str]) -> None:
     assert "| [`generate`][seqlearn.core.SequenceModule.generate] |" in model
     assert "inherited_members" not in model, "they are documented on the page of the base class"
     assert re.search(r"inherited_members: \[.*\bgenerate\b.*\bsetup\b", base), "of internal bases"
+
+
+def test_each_public_class_and_function_has_an_example(script: ModuleType) -> None:
+    names = {
+        name.path: inspect.getdoc(name.value) or ""
+        for package in script.PACKAGES
+        for name in script.public_names(package)
+        if name.has_page
+    }
+    assert {path for path, doc in names.items() if ">>>" not in doc} == WITHOUT_EXAMPLE
+
+
+def test_a_page_leads_back_to_its_package(
+    pages: dict[str, str], script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "\n\nPart of [Models](../models.md).\n\n" in pages["names/models.RNN"]
+    assert "Source in the repository" not in pages["names/models.RNN"], "without REPO_URL"
+    monkeypatch.setenv("REPO_URL", "https://example.org/repo/")
+    link = script.source_link(script.public_names("models")[0].value)
+    assert link.startswith(
+        "[Source in the repository](https://example.org/repo/blob/main/seqlearn/"
+    )
+
+
+def test_internal_names_and_aliases_have_no_page(pages: dict[str, str]) -> None:
+    assert "names/nn.State" not in pages
+    assert "::: seqlearn.nn.State" in pages["nn"], "an alias of Any is on the page of its package"
+    assert not any("shares_memory" in name or "hide_rows" in name for name in pages)
