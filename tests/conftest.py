@@ -63,8 +63,9 @@ def _listed_event_loops() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_open_event_loop(_listed_event_loops: None) -> Iterator[None]:
+    before = list(LOOPS)  # those of a module's browser stay open for its other tests
     yield
-    left = [loop for loop in LOOPS if not loop.is_closed()]
+    left = [loop for loop in LOOPS if loop not in before and not loop.is_closed()]
     for loop in left:
         loop.close()
     assert not left, f"expected the test to close its event loops, but these are open: {left}"

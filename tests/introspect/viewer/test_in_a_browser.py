@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -48,15 +49,19 @@ MEASURED = f"""(async () => {{
     root.querySelector("[aria-label='Save this picture as SVG']").click();
     const place = document.body.appendChild(document.createElement("div"));
     place.innerHTML = await saved.text();
-    out.push([frame, [...place.querySelectorAll("text")].map(text => {{
-      const {{x, y, width, height}} = text.getBBox();
-      return [x, y, x + width, y + height, text.textContent];
-    }})]);
+    const wide = Number(place.querySelector("svg").getAttribute("width"));
+    out.push([frame, wide, ...["text", "image"].map(tag => [...place.querySelectorAll(tag)].map(made => {{
+      const {{x, y, width, height}} = made.getBBox();
+      return [x, y, x + width, y + height, made.textContent];
+    }}))]);
     place.remove();
   }}
   return out;
 }})()"""
-"""The boxes of all texts of a picture, at twelve of its steps."""
+"""The width of a picture, the boxes of its texts and of its heat maps, at twelve of its steps."""
+
+INTO_CONTEXT = r"Q[\d.]+ [\d.]+ [\d.]+ [\d.]+$"
+"""The end of a line into the context vector."""
 
 SOURCE = ["</script><img src=x onerror=alert(1)>", "שלום", "👩‍👩‍👧", "\u2028", "\ud800", "a", "b"]
 FED = ["<s>", "one", "<b>two</b>", "\x00"]
@@ -229,6 +234,83 @@ def test_a_page_opens_at_the_picture_and_the_speed_that_were_asked_for(
     assert counted(page).startswith(("3 / ", "4 / "))
 
 
+@pytest.mark.parametrize(
+    ("kind", "step", "says"),
+    [
+        ("all_states", len(SOURCE) + 2, "the decoder reads the start symbol, attends to "),
+        ("lstm_chain", 2, "reads “שלום”"),
+    ],
+)
+def test_a_picture_opens_at_a_step_that_shows_what_it_is_about(
+    page: Any, path: Path, kind: str, step: int, says: str
+) -> None:
+    page.open(path)
+    page.click(one(f"[data-kind={kind}]"))
+    _, caption, count = shown(page)
+    assert count.split(" / ")[0] == str(step)
+    assert says in caption
+
+
+def saved_paths(page: Any) -> list[tuple[str, str]]:
+    """The lines of the picture as it is saved: where they go, and their dashes."""
+    return page.run(
+        "(async () => { let saved = null; HTMLAnchorElement.prototype.click = () => {}; "
+        "URL.createObjectURL = blob => { saved = blob; return 'data:,'; }; "
+        f"{named('Save this picture as SVG')}.click(); "
+        "const place = document.createElement('div'); place.innerHTML = await saved.text(); "
+        "return [...place.querySelectorAll('path')].map("
+        "p => [p.getAttribute('d'), p.getAttribute('stroke-dasharray') ?? '']) })()"
+    )
+
+
+def characters(source: str) -> Recording:
+    """Of a model that reads characters from both ends, into one context vector and three heads."""
+    target, width, layer = "Sonntag", 8, "decoder.layers.0.cross_attention"
+    encoder = [f"encoder.layers.0{end}" for end in (".forward_layer", ".backward_layer", "")]
+    made = Recording(
+        {layer: torch.rand(1, 3, len(target), len(source)).softmax(-1)},
+        {
+            **{name: torch.rand(1, len(source), width) for name in encoder},
+            "encoder.context": torch.rand(1, 1, width),
+            "decoder.lstm": torch.rand(1, len(target), width),
+        },
+        tokens=[Tokens(list(source), ["<s>", *target[:-1]], list(target))],
+        axes={layer: ("target", "source")},
+        time_axis={**dict.fromkeys(encoder, "source"), "decoder.lstm": "target"},
+    )
+    rows = {"queries": target, "keys": source, "values": source}
+    made.extra = {kind: {layer: torch.rand(1, 3, len(n), width)} for kind, n in rows.items()}
+    made.extra_axes = {
+        kind: {layer: ("target" if kind == "queries" else "source",)} for kind in rows
+    }
+    return made
+
+
+def test_both_directions_reach_the_context_vector_at_every_step(page: Any, tmp_path: Path) -> None:
+    """A line from a token that is not shown is dashed."""
+    source = "Sunday, November 22"
+    path = to_html(characters(source), tmp_path / "page.html", opens="context_vector")
+    for width in (390, 690, 1280):
+        page.open(path, width=width)
+        for label, dashes in (("First step", [True, False]), ("Last step", [False, True])):
+            page.click(named(label))
+            into = [(d, dash) for d, dash in saved_paths(page) if re.search(INTO_CONTEXT, d)]
+            assert len(into) == 2, (width, label)
+            assert len({re.search(INTO_CONTEXT, d)[0] for d, _ in into}) == 1  # type: ignore[index]
+            seen = [bool(dash) for _, dash in into]
+            assert seen == (dashes if width < 1000 else [False, False]), (width, label)
+
+
+@pytest.mark.parametrize("kind", ["multi_head_per_token", "query_key_value"])
+def test_a_character_is_called_a_character(page: Any, tmp_path: Path, kind: str) -> None:
+    page.open(to_html(characters("Sunday"), tmp_path / "page.html", opens=kind))
+    for label in ("First step", *["Step forward"] * 5):
+        page.click(named(label))
+        caption = shown(page)[1]
+        assert caption.startswith("Character ")
+        assert "token" not in caption
+
+
 def test_what_is_printed_is_light_and_without_controls(page: Any, path: Path) -> None:
     page.open(path, dark=True)
     page.call("Emulation.setEmulatedMedia", media="print", features=[])
@@ -343,16 +425,16 @@ def test_nothing_is_wider_than_a_phone_and_colours_follow_the_mode(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("width", [360, 700, 1200])
+@pytest.mark.parametrize("width", [360, 640, 700, 1200])
 def test_text_is_within_the_picture_and_does_not_overlap(
     page: Any, path: Path, kind: str, width: int
 ) -> None:
     """At every step: read from the SVG, with the widths that the browser measures."""
     page.open(path, width=width)
     page.click(one(f"[data-kind={kind}]"))
-    texts, right = page.run(MEASURED), page.run(f"{one('canvas')}.clientWidth")
-    assert sum(len(boxes) for _, boxes in texts) > 20
-    for step, boxes in texts:
+    steps = page.run(MEASURED)
+    assert sum(len(boxes) for _, _, boxes, _ in steps) > 20
+    for step, right, boxes, maps in steps:
         for x0, _, x1, _, text in boxes:
             assert x0 >= -2, (step, text)
             assert x1 <= right + 2, (step, text)
@@ -360,6 +442,9 @@ def test_text_is_within_the_picture_and_does_not_overlap(
             for u0, v0, u1, v1, other in boxes[i + 1 :]:
                 across, down = min(x1, u1) - max(x0, u0), min(y1, v1) - max(y0, v0)
                 assert across < 3 or down < 3, (step, text, other)
+            for u0, v0, u1, v1, _ in maps:
+                across, down = min(x1, u1) - max(x0, u0), min(y1, v1) - max(y0, v0)
+                assert across < 1 or down < 3, (step, text, "on a heat map")
 
 
 def test_several_viewers_live_in_somebody_elses_page(page: Any, tmp_path: Path) -> None:

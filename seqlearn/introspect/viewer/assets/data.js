@@ -136,6 +136,8 @@ const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
 
 // What one token of a sequence is called: "character", "word", "token" or "step".
 const unitOf = (example, side) => example.units[side] ?? "token";
+// The same at the beginning of a sentence.
+const capitalizedUnit = (example, side) => unitOf(example, side).replace(/^./, letter => letter.toUpperCase());
 
 // The beginning of a text, so many tokens of it; side is "source" or "target".
 function textOf(example, side, count = Infinity) {

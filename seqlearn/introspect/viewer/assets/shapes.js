@@ -64,7 +64,8 @@ function sign(scene, x, y, text, {active = false, quiet = false, radius = 11} = 
 // A heading; of several texts, the longest first, the first one that fits; on a ground where it covers lines.
 function heading(scene, x, y, texts, {quiet = false, align = "left", room = Infinity, ground = false} = {}) {
   const all = [texts].flat(), text = all.find(one => widthOf(one, 12, 600) <= room) ?? all[all.length - 1];
-  if (ground) scene.rect(x - 3, y - 9, widthOf(text, 12, 600) + 6, 18, {fill: scene.palette.surface, radius: 4});
+  const wide = widthOf(text, 12, 600);
+  if (ground) scene.rect(x - 3 - (align === "right" ? wide : 0), y - 9, wide + 6, 18, {fill: scene.palette.surface, radius: 4});
   scene.text(x, y, text, {size: 12, weight: 600, align, room, fill: quiet ? scene.palette.faint : scene.palette.muted});
 }
 

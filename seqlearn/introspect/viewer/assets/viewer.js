@@ -135,7 +135,8 @@ class Viewer {
     view.head = Math.min(Math.max(0, heads - 1), change.head ?? view.head);
     this.fillControls(choices, heads);
     if (!samePicture || this.frame >= this.frames()) {
-      const opens = this.kind().opens ?? 0, last = this.frames() - 1;
+      const asked = this.kind().opens ?? 0, last = this.frames() - 1;
+      const opens = typeof asked === "function" ? asked(view) : asked;
       this.pause();
       this.frame = opens === "last" ? last : Math.min(last, opens);
     }

@@ -4,6 +4,8 @@ PICTURES.all_states = {
   choices: () => [],
   frames: ({example, picture}) => named(example.states, picture.source).steps + 1 + named(example.states,
     picture.target).steps,
+  // Opens at the first step of the decoder, which attends to all states.
+  opens: ({example, picture}) => named(example.states, picture.source).steps + 1,
   draw(scene, {example, picture}, frame) {
     const module = named(example.attention, picture.attention), head = headOf(module, 0);
     const [encoder, decoder] = [picture.source, picture.target].map(name => vectorsOf(named(example.states, name)));
@@ -26,8 +28,11 @@ PICTURES.all_states = {
       {vectors: decoder, inputs, outputs, step, seen: step + 1, left: 8,
       right: width - 8, height: 52, frameOf: s => encoder.steps + 1 + s, active: step >= 0});
     if (weights) attendToAll(scene, y, top, second.places[step], now);
-    heading(scene, 12, y + 24, ["Decoder: reads its own output, attends to all states", "Decoder: attends to all states"],
-      {quiet: !passed, room: width - 24, ground: true});
+    // On the side of the context that has more room.
+    const x = weights ? second.places[step] : width, right = x < width / 2;
+    heading(scene, right ? width - 12 : 12, y + 24,
+      ["Decoder: reads its own output, attends to all states", "Decoder: attends to all states", "Decoder"],
+      {quiet: !passed, align: right ? "right" : "left", room: (right ? width - x : x) - 24, ground: true});
     scene.height = legend(scene, second.bottom + 12, 1) + 8;
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
     if (!passed) return `${place}: ${reads(sources, frame, directions)}.`;

@@ -23,12 +23,13 @@ PICTURES.context_vector = {
     const x = Math.max(16, width / 2 - 160), long = Math.min(320, width - 32), y = first.bottom + 48;
     const ink = {stroke: passed ? palette.accent : palette.line, line: passed ? 2 : 1.25};
     const last = first.places[Math.min(first.stop, encoder.steps) - 1] ?? width / 2;
-    const low = first.bottom + 12, side = first.box + 17, edge = width - 4, middle = x + long / 2;
-    const curve = `C${edge} ${side} ${edge} ${low} ${width - 30} ${low}`;
-    scene.path(`M${last + 16} ${side}h10${curve}H${middle + 20}Q${middle} ${low} ${middle} ${y - 6}`, ink);
+    const low = first.bottom + 12, side = first.box + 17, middle = x + long / 2;
+    // The last state; a dashed line passes over tokens that are not shown.
+    scene.path(aroundTheEdge([last + 16, side], [width - 4, low], [middle, y - 6]),
+      {...ink, dash: first.stop < encoder.steps ? "2 4" : ""});
     // The last state of the backward cells is that of the first token.
-    if (directions && !first.first) scene.path(`M${first.places[0] - 4} ${first.back}H16C4 ${first.back} 4 ${low} 30 ${low}`
-      + `H${middle - 20}Q${middle} ${low} ${middle} ${y - 6}`, ink);
+    if (directions) scene.path(aroundTheEdge([first.places[first.first] - 4, first.back], [4, low], [middle, y - 6]),
+      {...ink, dash: first.first ? "2 4" : ""});
     heading(scene, x + long / 2 - 20, y - 14, "context", {align: "right", quiet: !passed});
     if (passed) strip(scene, x, y, long, 18, vector.step(0), timeScale(vector),
       {upright: false, active: frame === encoder.steps, tip: "the context vector"});
@@ -56,3 +57,10 @@ PICTURES.context_vector = {
     return `${place}: ${predicted}. Written so far: ${ending(written)}`;
   },
 };
+
+// A line from a state to an edge of the picture, down along it, and back to the middle.
+function aroundTheEdge([x, y], [edge, low], [middle, end]) {
+  const turn = edge > x ? -8 : 8, back = edge > x ? 20 : -20;
+  return `M${x} ${y}H${edge + turn}Q${edge} ${y} ${edge} ${y + 8}V${low - 8}Q${edge} ${low} ${edge + turn} ${low}`
+    + `H${middle + back}Q${middle} ${low} ${middle} ${end}`;
+}

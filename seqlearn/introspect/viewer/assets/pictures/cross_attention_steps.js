@@ -27,9 +27,9 @@ PICTURES.cross_attention_steps = {
     scene.text(narrow ? 12 : 112, bottom + (narrow ? 44 : 22), shown, {size: 15, weight: 500, align: "left"});
     scene.height = legend(scene, bottom + (narrow ? 68 : 50), 1) + 8;
     const best = now.head.greatest(step, 3).map(([key, w]) => `${quoted(now.keys[key])} ${share(w)}`);
-    const words = sentence(stage, {...now, input: inputTokens[step], word: outputTokens[step], best, written});
-    const unit = unitOf(view.example, "target");
-    return `${unit[0].toUpperCase()}${unit.slice(1)} ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${words}`;
+    const words = sentence(stage, {...now, input: inputTokens[step], word: outputTokens[step], best, written,
+      unit: unitOf(view.example, "target")});
+    return `${capitalizedUnit(view.example, "target")} ${step + 1} of ${module.rows}, ${STAGES[stage]}: ${words}`;
   },
 };
 
@@ -171,7 +171,7 @@ function drawToken(scene, x, middle, {here, active, narrow, long, index, output,
   chip(scene, start + room + (narrow ? 54 : 66), middle, here(7) ? outputTokens[step] : "?", narrow ? 64 : 84, style);
 }
 
-function sentence(stage, {input, word, best, context, scores, written}) {
+function sentence(stage, {input, word, best, context, scores, written, unit}) {
   return [
     `the decoder reads ${quoted(input)} and has a new state.`,
     scores ? "the state is scored against every encoder state."
@@ -181,6 +181,6 @@ function sentence(stage, {input, word, best, context, scores, written}) {
     `their sum is the context, of size ${number(size(context))}.`,
     "context and state are concatenated.",
     "one layer computes a new vector from both.",
-    `the predicted token is ${quoted(word)}, with attention on ${best[0] ?? "nothing"}. Written so far: ${ending(written)}`,
+    `the predicted ${unit} is ${quoted(word)}, with attention on ${best[0] ?? "nothing"}. Written so far: ${ending(written)}`,
   ][stage];
 }

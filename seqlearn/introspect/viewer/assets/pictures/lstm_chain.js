@@ -4,6 +4,8 @@ PICTURES.lstm_chain = {
   choices: (example, picture) => picture.choices,
   chooses: "Layer",
   frames: view => vectorsOf(named(view.example.gates, view.choice).gates.cell).steps,
+  // Opens at the second step, which has one on each side.
+  opens: 1,
   draw(scene, view, frame) {
     const {example, choice} = view, packed = named(example.gates, choice);
     const gates = Object.fromEntries(Object.entries(packed.gates).map(([name, gate]) => [name, vectorsOf(gate)]));

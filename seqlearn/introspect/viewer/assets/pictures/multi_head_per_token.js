@@ -31,21 +31,23 @@ PICTURES.multi_head_per_token = {
       y += narrow ? 58 : 36;
     }
     scene.height = y + 8;
-    return `Token ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${descriptions.join(" ")}`;
+    const unit = capitalizedUnit(view.example, modules[0].axes[0]);
+    return `${unit} ${frame + 1} of ${modules[0].rows}, ${quoted(word)}. ${descriptions.join(" ")}`;
   },
 };
 
 const chosen = ({example, picture,
   choice}) => picture.choices.find(one => one.name === choice).attention.map(name => named(example.attention, name));
 
-function attendsTo({axes: [from, to]}) {
+function attendsTo(example, {axes: [from, to]}) {
   if (to === "source") return from === "source" ? "The source attends to itself" : "Attends to the source";
-  return to === "target" ? "Attends to the tokens before" : "Attends to its keys";
+  return to === "target" ? `Attends to the ${unitOf(example, "target")}s before` : "Attends to its keys";
 }
 
 // A row for each head, a column for each key; lines from the keys to the word.
 function headRows(scene, y, {example, labelOf}, module, row, {middle, up, lines = true, from, descriptions}) {
   const {palette, width} = scene, keys = labelsOf(example, module)[1], count = module.heads.length;
+  const attends = attendsTo(example, module);
   const heads = module.heads.map((_, i) => headOf(module, i)), rows = heads.map(head => head.row(row));
   const left = 72, pitch = pitchOf(keys, 24, 76), room = Math.floor((width - left - 36) / pitch);
   const together = keys.map((_, key) => rows.reduce((sum, weights) => sum + (weights[key] || 0), 0));
@@ -57,8 +59,7 @@ function headRows(scene, y, {example, labelOf}, module, row, {middle, up, lines 
   const start = left + (width - left - 36 - pitch * listed.length) / 2, high = count > 8 ? 12 : 18;
   const tokens = up ? y + 28 + count * high : y + 10, grid = up ? y + 16 : y + 28;
   heading(scene, 12, up ? y : grid + count * high + 16,
-    [`${attendsTo(module)} (${labelOf(module.name)})`, attendsTo(module),
-      attendsTo(module).replace("Attends to the", "To the")],
+    [`${attends} (${labelOf(module.name)})`, attends, attends.replace("Attends to the", "To the")],
     {room: width - 130});
   for (const [place, key] of listed.entries()) {
     const x = start + place * pitch,
@@ -89,6 +90,6 @@ function headRows(scene, y, {example, labelOf}, module, row, {middle, up, lines 
   else beyond(scene, first, stop, keys.length, 8, width - 4, tokens);
   const best = rows.map((_, i) => [i, heads[i].greatest(row, 1)[0]]).filter(([, found]) => found);
   const listedHeads = best.map(([i, [key, weight]]) => `head ${i + 1} to ${quoted(keys[key])} ${share(weight)}`);
-  descriptions.push(`${attendsTo(module)}: ${listedHeads.join(", ") || "no visible key"}.`);
+  descriptions.push(`${attends}: ${listedHeads.join(", ") || "no visible key"}.`);
   return up ? tokens + 11 : grid + count * high + 36;
 }

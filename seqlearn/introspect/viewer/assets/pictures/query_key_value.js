@@ -18,10 +18,12 @@ PICTURES.query_key_value = {
     const weights = headOf(module, head).row(step), scores = scoresOf(module, head, step);
     const visible = visibleKeys(module, weights, step, key.steps);
     const now = {query, key, value, weights, scores, keys, step, stage, word: queries[step], d: query.width,
+      unit: unitOf(example, module.axes[1]),
       color: scene.palette.head(head), listed: visible.slice(0, MOST_KEYS).sort((a, b) => a - b), seen: visible.length};
     scene.height = walkTable(scene, 14, now) + 8;
     const best = headOf(module, head).greatest(step, 3).map(([one, weight]) => `${quoted(keys[one])} ${share(weight)}`);
-    const place = `Token ${step + 1} of ${module.rows}, ${quoted(queries[step])}, head ${head + 1}`;
+    const unit = capitalizedUnit(example, module.axes[0]);
+    const place = `${unit} ${step + 1} of ${module.rows}, ${quoted(queries[step])}, head ${head + 1}`;
     return `${place}, ${WALK[stage]}: ${walkSentence(now, best)}`;
   },
 };
@@ -87,14 +89,14 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   return legends(scene, bottom + (narrow ? 46 : 32), [["q, k", high, xKey - 92], ["v", most, xValue - 92]]);
 }
 
-function walkSentence({stage, d, scores, word, weights}, best) {
+function walkSentence({stage, d, scores, word, weights, unit}, best) {
   return [
     `its vector, times a learned matrix, is the query: what ${quoted(word)} looks for.`,
-    "every token has a key, from another matrix: what it offers.",
+    `every ${unit} has a key, from another matrix: what it offers.`,
     scores ? `the query is multiplied with each key, and divided by √${d}: the scores.`
       : "the scores were not recorded; shown is each one relative to the highest, in nats.",
     `the softmax turns the scores into weights that sum to one: ${best.join(", ") || "no key may be seen"}.`,
-    "every token’s value, from a third matrix, is multiplied by its weight.",
+    `the value of every ${unit}, from a third matrix, is multiplied by its weight.`,
     `their sum is the output of this head, a mixture of ${weights.filter(weight => weight > 0.01).length} values.`,
   ][stage];
 }
