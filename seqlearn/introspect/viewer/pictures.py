@@ -25,8 +25,8 @@ class Picture:
       and `labelOf(name)`, what a module is called;
     - `draw(scene, view, frame)`: draws on a `Scene`, sets `scene.height`, returns the caption;
     - `opens` (optional): the frame that is shown first, as a number, a function of the `view`, or
-      `"last"`; `chooses`: what a choice is, `"Layer"` if missing; `heads(view)`: the number of heads;
-      `thumbnails(view, palette, pick)`: small buttons.
+      `"last"`; `chooses`: what a choice is, `"Layer"` if missing; `heads(view)`: the number of
+      heads; `thumbnails(view, palette, pick)`: small buttons.
 
     It runs in strict mode in a scope of its own and may use the functions and classes in `assets/`,
     such as `vectorsOf`, `heading` and `timeline`. It must not contain `</script`.

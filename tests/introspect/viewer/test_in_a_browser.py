@@ -50,10 +50,11 @@ MEASURED = f"""(async () => {{
     const place = document.body.appendChild(document.createElement("div"));
     place.innerHTML = await saved.text();
     const wide = Number(place.querySelector("svg").getAttribute("width"));
-    out.push([frame, wide, ...["text", "image"].map(tag => [...place.querySelectorAll(tag)].map(made => {{
+    const boxes = tag => [...place.querySelectorAll(tag)].map(made => {{
       const {{x, y, width, height}} = made.getBBox();
       return [x, y, x + width, y + height, made.textContent];
-    }}))]);
+    }});
+    out.push([frame, wide, boxes("text"), boxes("image")]);
     place.remove();
   }}
   return out;
