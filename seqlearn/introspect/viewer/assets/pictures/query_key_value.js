@@ -18,7 +18,7 @@ PICTURES.query_key_value = {
     const weights = headOf(module, head).row(step), scores = scoresOf(module, head, step);
     const visible = visibleKeys(module, weights, step, key.steps);
     const now = {query, key, value, weights, scores, keys, step, stage, word: queries[step], d: query.width,
-      unit: unitOf(example, module.axes[1]),
+      unit: unitOf(example, module.axes[1]), queryUnit: unitOf(example, module.axes[0]),
       color: scene.palette.head(head), listed: visible.slice(0, MOST_KEYS).sort((a, b) => a - b), seen: visible.length};
     scene.height = walkTable(scene, 14, now) + 8;
     const best = headOf(module, head).greatest(step, 3).map(([one, weight]) => `${quoted(keys[one])} ${share(weight)}`);
@@ -39,7 +39,8 @@ function visibleKeys(module, weights, step, count) {
 }
 
 // A row for each key: token, key, score, weight, weighted value; the query above, the sum below.
-function walkTable(scene, y, {query, key, value, weights, scores, keys, step, stage, word, d, color, listed, seen}) {
+function walkTable(scene, y,
+  {query, key, value, weights, scores, keys, step, stage, word, d, color, listed, seen, queryUnit}) {
   const {palette, width} = scene, narrow = width < 560, pitch = 30, here = n => stage >= n, active = n => stage === n;
   const at = part => 12 + (width - 24) * part, long = narrow ? 56 : Math.min(150, width * 0.17), top = y + 92;
   const room = narrow ? 60 : 92, xToken = 12 + room / 2;
@@ -48,7 +49,7 @@ function walkTable(scene, y, {query, key, value, weights, scores, keys, step, st
   const weighted = one => Array.from(value.step(one), v => Math.abs(v * weights[one]) || 0);
   const most = Math.max(...sum.map(Math.abs), ...listed.flatMap(weighted), 1e-9);
   heading(scene, 12, y,
-    ["The token’s vector x, times a learned matrix, is its query: q = W x", "The query of a token: q = W x"],
+    [`The vector x of the ${queryUnit}, times a learned matrix, is its query: q = W x`, `The query of a ${queryUnit}: q = W x`],
     {room: width - 24});
   chip(scene, xToken, y + 28, word, room, {active: active(0), weight: 600});
   strip(scene, xKey - long / 2, y + 20, long, 16, query.step(step), high,
