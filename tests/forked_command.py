@@ -53,7 +53,7 @@ def _run(words: list[str], streams: list[str], cwd: str, variables: dict[str, st
     for number, name in enumerate(streams):
         flags = os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY
         os.dup2(os.open(name, flags), number)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- until the process ends
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)

@@ -144,7 +144,6 @@ def reads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Sequen
         yield read
 
 
-@pytest.mark.slow  # in a process of its own: classes of other tests make short names ambiguous
 @pytest.mark.parametrize("command", COMMANDS_SHOWN, ids=[each.place for each in COMMANDS_SHOWN])
 def test_the_arguments_of_a_shown_command_are_valid(reads: Any, command: Command) -> None:
     reads(command.words)

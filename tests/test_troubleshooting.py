@@ -67,29 +67,35 @@ def raised(source: str) -> list[tuple[int, str]]:
     return [each for each in found if len(re.findall(r"[A-Za-z]{3,}", each[1])) > 1]
 
 
-def text_of(node: ast.AST, function: ast.AST) -> str:  # noqa: PLR0911 -- one for each kind of node
+def text_of(node: ast.AST, function: ast.AST) -> str:
     """The text of an expression; a name stands for all that the function assigns to it."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ANY
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(value, function) for value in node.values)
-    if isinstance(node, ast.FormattedValue):
-        return text_of(node.value, function) if isinstance(node.value, ast.Name) else ANY
-    if isinstance(node, ast.BinOp):
-        return text_of(node.left, function) + text_of(node.right, function)
-    if isinstance(node, ast.IfExp):
-        return ANY.join((text_of(node.body, function), text_of(node.orelse, function)))
-    if isinstance(node, ast.Call):
-        return ANY.join(text_of(argument, function) for argument in node.args) or ANY
-    if isinstance(node, ast.Name):
-        values = [
-            each.value
-            for each in ast.walk(function)
-            if isinstance(each, ast.Assign)
-            and any(isinstance(to, ast.Name) and to.id == node.id for to in each.targets)
-        ]
-        return ANY.join(text_of(value, ast.Pass()) for value in values) or ANY
-    return ANY
+
+    def of(part: ast.AST) -> str:
+        return text_of(part, function)
+
+    text = ""
+    match node:
+        case ast.Constant(value=str(value)):
+            return value
+        case ast.JoinedStr(values=values):
+            return "".join(map(of, values))
+        case ast.FormattedValue(value=ast.Name() as name):
+            text = of(name)
+        case ast.BinOp(left=left, right=right):
+            text = of(left) + of(right)
+        case ast.IfExp(body=body, orelse=other):
+            text = ANY.join((of(body), of(other)))
+        case ast.Call(args=arguments):
+            text = ANY.join(map(of, arguments))
+        case ast.Name(id=wanted):
+            values = [
+                each.value
+                for each in ast.walk(function)
+                if isinstance(each, ast.Assign)
+                and any(isinstance(to, ast.Name) and to.id == wanted for to in each.targets)
+            ]
+            text = ANY.join(text_of(value, ast.Pass()) for value in values)
+    return text or ANY
 
 
 def missing(messages: list[str]) -> dict[str, list[str]]:

@@ -242,9 +242,11 @@ def _to_lists(value: Any) -> Any:
     return value
 
 
-_RECIPE = ("lr", "warmup_steps", "weight_decay", "schedule", "label_smoothing")
 _ELSEWHERE = {
-    **{name: f"pass recipe=sl.Recipe({name}=…); " for name in _RECIPE},
+    **{
+        option.name: f"pass recipe=sl.Recipe({option.name}=…); "
+        for option in dataclasses.fields(Recipe)
+    },
     "learning_rate": "pass recipe=sl.Recipe(lr=…); ",
     **dict.fromkeys(("batch_size", "batch_tokens"), "pass batch_tokens=… to the data module; "),
 }

@@ -381,9 +381,12 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Predict one line for each line.")
-    parser.add_argument("file", nargs="?", type=argparse.FileType("rb"), default=sys.stdin.buffer)
-    given = read_lines(parser.parse_args().file.read())
+    parser = argparse.ArgumentParser(description="Predict one line for each line, in UTF-8.")
+    parser.add_argument("file", nargs="?", type=Path, help="standard input if it is missing")
+    file = parser.parse_args().file
+    if file is not None and not file.is_file():
+        parser.error(f"there is no file {file}")
+    given = read_lines(sys.stdin.buffer.read() if file is None else file.read_bytes())
     answers = iter(ExportedModel(Path(__file__).parent).predict([line for line in given if line]))
-    for line in given:
-        print(next(answers) if line else "")  # as `seqlearn translate`: an empty line stays empty
+    for line in given:  # as `seqlearn translate`: an empty line stays empty
+        sys.stdout.buffer.write(f"{next(answers) if line else ''}\n".encode())

@@ -35,6 +35,21 @@ def trace(graph: Graph) -> Any:
             f"the {graph.name} of {type(graph.module).__name__} cannot be traced: {reason[0]}; "
             "write the parts of your own without Python branches on values and sizes"
         ) from error
+    finally:
+        _rename_proxies({type(module) for module in graph.modules()})
+
+
+def _rename_proxies(traced: set[type[Any]]) -> None:
+    """Give the subclasses that tracing made of the modules' classes a name of their own.
+
+    `torch.export` names them like the modules' classes, and they may stay in memory: then a class
+    that is looked up by its name, as by the command line, would be found twice.
+    """
+    for cls in traced:
+        for made in cls.__subclasses__():
+            if any(base.__name__ == "AttrProxy" for base in made.__bases__):
+                made.__name__ = "AttrProxy"
+                made.__qualname__ = f"{trace.__name__}.<locals>.AttrProxy"
 
 
 def graph_config(graph: Graph) -> dict[str, Any]:

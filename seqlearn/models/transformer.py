@@ -81,8 +81,7 @@ class Transformer(SequenceModule):
             before it is added.
         attention_dropout: Dropout probability of the attention weights; `dropout` by default.
         activation_dropout: Dropout probability of the inner layer of the feed-forward blocks;
-            `dropout` by default. With 0 for both of these, dropout is that of the paper, and a
-            training step is faster.
+            `dropout` by default. With 0 for both of these, dropout is that of the paper.
         norm: `"post"` normalizes after each sum, as in the paper; `"pre"` before each sublayer.
         positions: `"sinusoidal"`, as in the paper, and `"rotary"` have no maximum length;
             `"learned"` has as many positions as `max_positions` returns (for the source the longest

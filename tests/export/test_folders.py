@@ -173,7 +173,9 @@ def test_a_file_has_one_answer_for_each_line(tmp_path: Path) -> None:
     done = answered(given=b"May 1, 2020\n\xff\n")
     assert done.returncode == 1
     assert done.stderr.startswith(b"line 2: expected UTF-8, got 'utf-8' codec can't decode")
-    assert answered("in.txt", "--nothing").returncode == 2
+    assert answered(str(file), "--nothing").returncode == 2
+    done = answered("no-such-file.txt")
+    assert (done.returncode, b"there is no file no-such-file.txt" in done.stderr) == (2, True)
 
 
 def test_importing_seqlearn_imports_no_package_of_the_extra() -> None:

@@ -14,6 +14,8 @@ from exported_models import MODELS, OPTIONS, TASKS, TEXTS, inputs_of, make
 from torch import nn
 
 import seqlearn as sl
+from seqlearn.cli import main
+from seqlearn.cli.plugins import subclasses
 from seqlearn.export import ExportedModel, load_exported
 
 onnx = pytest.mark.skipif(
@@ -86,6 +88,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[sl.SequenceModul
     model = make("Transformer", TEXTS)
     model.export(folder, record=("attention", "states"), head_mask=True)
     return model, ExportedModel(folder)
+
+
+def test_a_class_is_found_by_its_name_after_an_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tracing makes classes of the same name, which may stay in memory."""
+    made = make("GRU", TEXTS).export(tmp_path / "out", "torch-export")
+    assert made.is_dir()
+    assert [each for each in subclasses(sl.SequenceModule) if each.__name__ == "GRU"] == [sl.GRU]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--model", "GRU", "--data", "Dates", "--print_config"])
+    assert "class_path: seqlearn.GRU" in capsys.readouterr().out
 
 
 @onnx

@@ -297,7 +297,7 @@ def test_both_directions_reach_the_context_vector_at_every_step(page: Any, tmp_p
             page.click(named(label))
             into = [(d, dash) for d, dash in saved_paths(page) if re.search(INTO_CONTEXT, d)]
             assert len(into) == 2, (width, label)
-            assert len({re.search(INTO_CONTEXT, d)[0] for d, _ in into}) == 1  # type: ignore[index]
+            assert len({tuple(re.findall(INTO_CONTEXT, d)) for d, _ in into}) == 1
             seen = [bool(dash) for _, dash in into]
             assert seen == (dashes if width < 1000 else [False, False]), (width, label)
 
