@@ -47,12 +47,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "tutorials"
 GRAY = "#808080"
 """The color of text and axes: legible on a light and on a dark page."""
+EDGES = ("axes.edgecolor", "legend.edgecolor")
 STYLE = {
     "figure.dpi": 120,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), "none"),
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), GRAY
-    ),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", *EDGES), GRAY),
 }
 SET_UP = f"%matplotlib inline\n__import__('matplotlib').rcParams.update({STYLE})"
 PICTURES = {
