@@ -38,7 +38,7 @@ ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
 def tagged(line: str) -> tuple[list[str], list[str]]:
     """The lower-cased words of a caption, and the tag of each.
 
-    Example:
+    Examples:
         >>> tagged("Ein Hund, der läuft.")
         (['ein', 'hund', 'der', 'läuft'], ['Upper', 'Upper,', 'lower', 'lower.'])
     """

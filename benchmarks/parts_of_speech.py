@@ -35,7 +35,7 @@ Row = tuple[list[str], list[str]]
 def parse(line: str) -> Row:
     """The words of a line, and the tag of each.
 
-    Example:
+    Examples:
         >>> parse("either/CC and&slash;or/CC not/RB")
         (['either', 'and/or', 'not'], ['CC', 'CC', 'RB'])
     """

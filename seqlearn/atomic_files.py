@@ -40,7 +40,7 @@ def atomic_path(
         OSError: If it cannot be written; the message names the folder, and for a full disk what is
             needed, what is free, and the option.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with atomic_path(Path(folder, "a.txt"), "the text", "a `path` elsewhere") as part:

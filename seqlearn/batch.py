@@ -48,7 +48,7 @@ class SequenceBatch(NamedTuple):
             the step's gradient is that of the mean over all of its targets. It is 1.0 for one
             process without accumulation, in evaluation, and in batches of a loader of your own.
 
-    Example:
+    Examples:
         >>> from seqlearn.batch import pad
         >>> source, lengths = pad([[5, 6, 7], [8]])
         >>> batch = SequenceBatch(source, lengths, target=torch.tensor([0, 1]), target_lengths=None)
@@ -86,7 +86,7 @@ class Memory(NamedTuple):
         mask: `batch source`, True where real.
         pooled: The context vector, `batch d_model`; zeros for an empty source.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> from seqlearn.batch import pad
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
@@ -106,7 +106,7 @@ def check_batch(batch: object) -> None:
     Raises:
         TypeError: If it is something else, such as a dictionary or a plain tuple.
 
-    Example:
+    Examples:
         >>> check_batch({"source": [5, 6]})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
@@ -144,7 +144,7 @@ def length_mask(lengths: Int[Tensor, " batch"], size: int) -> Bool[Tensor, "batc
         lengths: Real positions in each row, from 0 to `size`.
         size: Positions in the padded rows.
 
-    Example:
+    Examples:
         >>> length_mask(torch.tensor([2, 0]), 3)
         tensor([[ True,  True, False],
                 [False, False, False]])
@@ -162,7 +162,7 @@ def causal_mask(
         key: Number of keys, at least `query`; the others are keys of earlier calls.
         device: Where the mask lies.
 
-    Example:
+    Examples:
         >>> causal_mask(2, 3)
         tensor([[ True,  True, False],
                 [ True,  True,  True]])
@@ -178,7 +178,7 @@ def pad(
     Returns:
         Ids `batch time` padded with 0 on the right, and lengths `batch`.
 
-    Example:
+    Examples:
         >>> pad([[5, 6, 7], [8]])
         (tensor([[5, 6, 7],
                 [8, 0, 0]]), tensor([3, 1]))

@@ -166,7 +166,7 @@ def emit(
         shared: Within `beams_as_queries`: whether it belongs to a source, as keys do, and is the
             same for all of its beams.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import seqlearn as sl
         >>> with sl.record(torch.nn.Identity()) as recording:
@@ -365,7 +365,7 @@ def probe(
         ValueError: If the kind is not known, the number of axes is wrong, or an axis has another
             name.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import seqlearn as sl
         >>> with sl.record(torch.nn.Identity()) as recording:

@@ -19,7 +19,7 @@ class TokenStatistics(Metric):
     tokens before it. Greedy decoding then generates exactly this sentence, so the exact match of
     greedy decoding is known without decoding.
 
-    Example:
+    Examples:
         >>> metric = TokenStatistics()
         >>> correct = torch.tensor([True, True, False])
         >>> mask = torch.tensor([[True, True], [True, False]])
@@ -92,7 +92,7 @@ class ClassStatistics(Metric):
     Attributes:
         confusion: How often each class (row) was predicted as each class (column), on this rank.
 
-    Example:
+    Examples:
         >>> metric = ClassStatistics(("cat", "dog"))
         >>> labels, predicted = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0])
         >>> mask = torch.ones(3, 1).bool()
@@ -167,7 +167,7 @@ class MultiLabelStatistics(Metric):
     Args:
         labels: The names of the labels.
 
-    Example:
+    Examples:
         >>> metric = MultiLabelStatistics(("cheap", "fast"))
         >>> labels, predicted = torch.tensor([[1.0, 0.0]]), torch.tensor([[True, True]])
         >>> mask = torch.ones(1, 1).bool()
@@ -231,7 +231,7 @@ class VectorStatistics(Metric):
         std: Standard deviations by which labels and predictions were divided; the loss is of the
             divided numbers, the other figures are in the units of the data.
 
-    Example:
+    Examples:
         >>> metric = VectorStatistics(1, std=(2.0,))
         >>> labels, predicted = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
         >>> error = (labels - predicted).square()
@@ -306,7 +306,7 @@ class VectorStatistics(Metric):
 class TextExactMatch(Metric):
     """The fraction of texts that equal their reference, from counts that add up over ranks.
 
-    Example:
+    Examples:
         >>> metric = TextExactMatch()
         >>> metric.update(["a b", "c"], ["a b", "d"])
         >>> metric.compute()
@@ -340,7 +340,7 @@ class CorpusBLEU(Metric):
         lowercase: Whether to ignore case (`-lc` of sacreBLEU).
         tokenize: The name of the tokenizer in sacreBLEU.
 
-    Example:
+    Examples:
         >>> metric = CorpusBLEU()
         >>> metric.update(["a cat sat on a mat"], ["a cat sat on a mat"])
         >>> round(metric.compute().item(), 2)

@@ -24,7 +24,7 @@ def to_builtin(value: Any) -> Any:
     Args:
         value: The value of an argument.
 
-    Example:
+    Examples:
         >>> to_builtin({"size": np.int64(3), "labels": np.array(["a", "b"])})
         {'size': 3, 'labels': ['a', 'b']}
     """
@@ -65,7 +65,7 @@ def to_plain_data(value: Any, name: str) -> Any:
         TypeError: If it contains other objects than strings, numbers, booleans, `None`, lists,
             tuples, dictionaries, dataclasses and the types that `to_builtin` converts.
 
-    Example:
+    Examples:
         >>> to_plain_data((1, np.float64(0.5)), "sizes")
         [1, 0.5]
     """
@@ -99,7 +99,7 @@ def check_whole_number(value: Any, name: str, least: int) -> int:
         TypeError: If it is not a whole number; `8.0` and `True` are not.
         ValueError: If it is below `least`.
 
-    Example:
+    Examples:
         >>> check_whole_number(np.int64(8), "d_model", 1)
         8
     """

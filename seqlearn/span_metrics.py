@@ -31,7 +31,7 @@ class SpanStatistics(Metric):
     Raises:
         ModuleNotFoundError: In `update`, if nervaluate is not installed (extra `tags`).
 
-    Example:
+    Examples:
         >>> metric = SpanStatistics(("B-city", "I-city", "O"))
         >>> metric.types
         ('city',)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -92,6 +94,30 @@ def test_each_public_class_and_function_has_an_example(script: ModuleType) -> No
         if name.has_page
     }
     assert {path for path, doc in names.items() if ">>>" not in doc} == WITHOUT_EXAMPLE
+
+
+def test_examples_are_rendered_as_code() -> None:
+    """`Examples:` is a section that the parser knows; `Example:` would be a box of quotations."""
+    griffe = pytest.importorskip("griffe", reason="the extra `docs` is not installed")
+    package = griffe.load(
+        "seqlearn", search_paths=[SCRIPT.parent.parent], docstring_parser="google"
+    )
+    kinds = [
+        (docstring.parent.path, section.kind.value)
+        for docstring in docstrings(package)
+        for section in docstring.parsed
+    ]
+    assert sum(kind == "examples" for _, kind in kinds) > 200
+    assert [path for path, kind in kinds if kind == "admonition"] == []
+
+
+def docstrings(item: Any) -> Iterator[Any]:
+    """All docstrings of a module or a class, those of its members among them."""
+    if item.docstring:
+        yield item.docstring
+    for member in item.members.values():
+        if not member.is_alias:
+            yield from docstrings(member)
 
 
 def test_a_page_leads_back_to_its_package(

@@ -48,7 +48,7 @@ class AttentionMonitor(Observer):
         RuntimeError: In a run of the probe, if attention weights are not finite; the message names
             the first such module.
 
-    Example:
+    Examples:
         >>> AttentionMonitor(every_n_steps=100, layers=["decoder.layers.0.cross_attention"]).layers
         ['decoder.layers.0.cross_attention']
     """

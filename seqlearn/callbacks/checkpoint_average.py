@@ -55,7 +55,7 @@ class CheckpointAverage(L.Callback):
             weights from the beginning of the run, and is often worse than the current ones. If
             validation comes more often than snapshots, so that it measures the same mean again.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch.callbacks import ModelCheckpoint
         >>> callbacks = [CheckpointAverage(last=5), ModelCheckpoint(monitor="val/loss")]
     """

@@ -36,7 +36,7 @@ class ConfusionMatrix(L.Callback):
         TypeError: When a run starts, if the module is not a `SequenceModule`.
         ValueError: When a run starts, if it does not predict classes or tags.
 
-    Example:
+    Examples:
         >>> trainer = L.Trainer(callbacks=[ConfusionMatrix()], logger=False, accelerator="cpu")
         >>> # trainer.test(model, data) writes confusion/confusion_matrix-step….png and .txt
     """

@@ -30,7 +30,7 @@ class FigureLogger:
         files: Whether to write files even if a logger accepts the figure or table.
         values: All scalars so far, by tag.
 
-    Example:
+    Examples:
         >>> logger = FigureLogger([], Path("runs"), step=10, prefix="mine")
         >>> logger.scalars({"norm": 0.5})
         >>> logger.values

@@ -46,7 +46,7 @@ class GenerationMetrics(L.Callback):
         ValueError: If a number is below 1; when a run starts, if the model does not generate
             texts from sources.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch.callbacks import ModelCheckpoint
         >>> callbacks = [GenerationMetrics(num_examples=500), ModelCheckpoint(monitor="val/bleu")]
     """

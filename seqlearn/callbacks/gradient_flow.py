@@ -98,7 +98,7 @@ class GradientFlow(Observer):
         TypeError: When fitting starts, if the module is not a `SequenceModule` and there is no
             `run`.
 
-    Example:
+    Examples:
         >>> GradientFlow(every_n_epochs=2).curves
         {}
 

@@ -69,7 +69,7 @@ class Interrupt(Callback):
         UserWarning: If `fit` runs outside the main thread, where Python cannot handle signals; if
             ranks cannot be watched because rank 0 cannot be reached.
 
-    Example:
+    Examples:
         >>> import lightning as L
         >>> import seqlearn as sl
         >>> trainer = L.Trainer(callbacks=[sl.callbacks.Interrupt()], logger=False)

@@ -55,7 +55,7 @@ class Observer(L.Callback, ABC):
         TypeError: If a number is not a whole number.
         ValueError: If both `every_n_epochs` and `every_n_steps` are `None`, or a number is below 1.
 
-    Example:
+    Examples:
         >>> from seqlearn.callbacks import Observer
         >>> class MeanLogit(Observer):
         ...     folder = "logits"

@@ -65,7 +65,7 @@ class PredictionWriter(Callback):
         TypeError: If `predict_step` returns no list or tensor, or JSON cannot hold a prediction.
         OSError: If the file cannot be written: the folder is checked before the first batch.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import lightning as L
         >>> import seqlearn as sl
@@ -175,7 +175,7 @@ class PredictionWriter(Callback):
 def to_single_line(prediction: Any) -> str:
     r"""Format a prediction as one line: ids or numbers joined by spaces, line breaks as spaces.
 
-    Example:
+    Examples:
         >>> to_single_line("two\nlines"), to_single_line([4, 5]), to_single_line(3)
         ('two lines', '4 5', '3')
     """

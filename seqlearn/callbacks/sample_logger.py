@@ -64,7 +64,7 @@ class SampleLogger(Observer):
         TypeError: If `sources` is one string; when fitting starts, if the module is not a
             `SequenceModule` and there is no `run`.
 
-    Example:
+    Examples:
         >>> SampleLogger(every_n_steps=500, sources=["May 1, 2026"]).sources
         ['May 1, 2026']
     """

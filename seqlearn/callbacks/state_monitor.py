@@ -59,7 +59,7 @@ class StateMonitor(Observer):
             in a run of the probe, if a module in `layers` reported neither states nor gates.
         TypeError: When fitting starts, if the module has no `forward` and there is no `run`.
 
-    Example:
+    Examples:
         >>> StateMonitor(every_n_steps=100, layers=["encoder.layers.0"]).layers
         ['encoder.layers.0']
     """

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 on success, 2 after an error in the arguments, 1 after any other error,
         130 after Ctrl-C. An error is one line on standard error.
 
-    Example:
+    Examples:
         >>> main(["frobnicate"])
         2
     """

@@ -75,7 +75,7 @@ class Request:
 def method_of(module: SequenceModule) -> Task:
     """The most specific command that answers with this model.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
         >>> method_of(sl.GRU(spec, d_model=4))

@@ -77,7 +77,7 @@ def check_decoding(config: GenerationConfig, given: Mapping[str, Any]) -> None:
 def as_options(message: str) -> str:
     """A message about arguments of `generate`, with the names of the options.
 
-    Example:
+    Examples:
         >>> as_options("expected top_k of at most 9, or strategy='beam'")
         'expected --top-k of at most 9, or --decoding beam'
     """

@@ -41,7 +41,7 @@ def devices_of(
     Raises:
         ValueError: If there are fewer, or no device has this name.
 
-    Example:
+    Examples:
         >>> devices_of("cpu", 2)
         [device(type='cpu'), device(type='cpu')]
     """

@@ -32,7 +32,7 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
         error: The exception.
         argv: The arguments after `seqlearn`; they determine which `--help` the line recommends.
 
-    Example:
+    Examples:
         >>> format_error(ValueError("expected a number,\n  got 'x'"), ["fit"])
         "expected a number, got 'x'"
     """

@@ -94,7 +94,7 @@ class InputOptions:
 def kind_of(side: SideSpec) -> Kind:
     """Whether an input of a type is a text (or ids), a vector, or a series of vectors.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import SeriesSpec, TextSpec, VectorSpec
         >>> [kind_of(side) for side in (TextSpec(9, 4), VectorSpec(2), SeriesSpec(2))]
         ['text', 'vector', 'series']

@@ -54,7 +54,7 @@ def is_pretrained(path: str) -> bool:
     A name of the form `owner/name` is a repository if there is no such file, and it does not end as
     checkpoints do.
 
-    Example:
+    Examples:
         >>> is_pretrained("someone/dates-en-de"), is_pretrained("runs/last.ckpt")
         (True, False)
     """

@@ -59,7 +59,7 @@ def expand_help(argv: Sequence[str]) -> list[str]:
     Returns:
         The arguments to parse; unchanged unless they contain such a help option.
 
-    Example:
+    Examples:
         >>> expand_help(["fit", "--model", "LSTM", "--model.recipe.help"])
         ['fit', '--model.help', 'LSTM', '--model.recipe.help']
     """

@@ -62,7 +62,7 @@ def make_candidates(models: Any) -> list[Candidate]:
         TypeError: If one of them is not a model.
         ValueError: If a name is unknown, or there is none at all.
 
-    Example:
+    Examples:
         >>> [each.label for each in make_candidates(["GRU", (LSTM, {"num_layers": 2}), "LSTM"])]
         ['GRU', 'LSTM(num_layers=2)', 'LSTM']
     """

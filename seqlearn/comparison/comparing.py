@@ -107,7 +107,7 @@ def compare(
         TypeError: If a model is not one, or the data or a model cannot be sent to a process.
         FileExistsError: If the folder has other files, or results of runs with other settings.
 
-    Example:
+    Examples:
         >>> comparison = sl.compare(  # doctest: +SKIP
         ...     data, ["LSTM", "Transformer"], parameters=100_000, seeds=[0, 1], budget=10
         ... )

@@ -64,7 +64,7 @@ def measured(measure: Callable[[], Any]) -> Any:
 def reason_of(error: BaseException) -> str:
     """An error in one line.
 
-    Example:
+    Examples:
         >>> reason_of(ValueError("too long"))
         'ValueError: too long'
     """
@@ -108,7 +108,7 @@ def gradient(module: SequenceModule, data: SequenceDataModule, split: Split) -> 
 def length_groups(lengths: np.ndarray) -> list[tuple[int, int]]:
     """The shortest and longest length of groups of about equally many examples.
 
-    Example:
+    Examples:
         >>> length_groups(np.array([3, 3, 4, 9, 9, 20]))
         [(3, 3), (4, 4), (5, 9), (10, 20)]
     """

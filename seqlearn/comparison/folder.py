@@ -46,7 +46,7 @@ def open_folder(directory: Path) -> None:
 def run_folder(directory: Path, label: str, seed: int) -> Path:
     """The folder of a run; labels that differ in punctuation only get different ones.
 
-    Example:
+    Examples:
         >>> run_folder(Path("runs"), "GRU", 0).name
         'GRU-seed0'
     """

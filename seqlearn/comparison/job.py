@@ -88,7 +88,7 @@ def read_json(path: Path) -> Any:
 def finite(value: Any) -> Any:
     """Plain data in which `None` replaces numbers that are not finite, which JSON lacks.
 
-    Example:
+    Examples:
         >>> finite({"loss": [0.5, float("nan")]})
         {'loss': [0.5, None]}
     """

@@ -17,7 +17,7 @@ from seqlearn.version import __version__
 def describe_machine() -> dict[str, Any]:
     """The machine and the software as plain data.
 
-    Example:
+    Examples:
         >>> sorted(describe_machine())[:3]
         ['accelerator', 'capability', 'cores']
     """

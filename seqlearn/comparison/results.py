@@ -31,7 +31,7 @@ class Comparison:
         content: Everything that was measured, as plain data.
         folder: The folder.
 
-    Example:
+    Examples:
         >>> comparison = Comparison.load("runs/compare")  # doctest: +SKIP
         >>> comparison.to_html("comparison.html")  # doctest: +SKIP
     """

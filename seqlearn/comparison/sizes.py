@@ -41,7 +41,7 @@ def build(candidate: Candidate, spec: SequenceSpec, **changes: Any) -> SequenceM
 def count_parameters(module: SequenceModule) -> int:
     """The number of parameters that training changes: without the halves that the task leaves out.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
         >>> count_parameters(sl.GRU(spec, d_model=4, num_layers=1, bidirectional=False))

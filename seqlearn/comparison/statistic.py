@@ -44,7 +44,7 @@ def quantile_t(freedom: int) -> float:
 
     Above 30 degrees of freedom by the expansion of Abramowitz & Stegun, 26.7.5, to four digits.
 
-    Example:
+    Examples:
         >>> quantile_t(1), round(quantile_t(60), 3)
         (12.706, 2.0)
     """
@@ -57,7 +57,7 @@ def quantile_t(freedom: int) -> float:
 def mean_over_seeds(values: Sequence[float]) -> Mean | None:
     """The mean with its 95% t-interval; `None` without finite values.
 
-    Example:
+    Examples:
         >>> mean_over_seeds([0.5])
         Mean(mean=0.5, half=None, seeds=1)
     """

@@ -15,7 +15,7 @@ ABSENT = "–"
 def of_metric(mean: Mean | None, metric: Metric) -> str:
     """A mean with its interval.
 
-    Example:
+    Examples:
         >>> of_metric(Mean(0.5, 0.012, 3), Metric("accuracy", "accuracy", percent=True))
         '50.0% ± 1.2'
     """
@@ -40,7 +40,7 @@ def percent(share: float) -> str:
 def duration(seconds: float | None) -> str:
     """A time in seconds, minutes or hours.
 
-    Example:
+    Examples:
         >>> duration(8.26), duration(150), duration(9000)
         ('8.3 s', '2.5 min', '2.5 h')
     """
@@ -55,7 +55,7 @@ def duration(seconds: float | None) -> str:
 def short(value: float) -> str:
     """A number with three digits.
 
-    Example:
+    Examples:
         >>> short(1234.5), short(0.0123), short(2e-7)
         ('1,230', '0.0123', '2.00e-07')
     """
@@ -68,7 +68,7 @@ def short(value: float) -> str:
 def names(labels: Sequence[str]) -> str:
     """A list of names.
 
-    Example:
+    Examples:
         >>> names(["RNN", "GRU", "LSTM"])
         'RNN, GRU and LSTM'
     """
@@ -80,7 +80,7 @@ def names(labels: Sequence[str]) -> str:
 def count(number: int, noun: str) -> str:
     """A number of things.
 
-    Example:
+    Examples:
         >>> count(1, "seed"), count(2, "seed")
         ('1 seed', '2 seeds')
     """

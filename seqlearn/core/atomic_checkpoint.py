@@ -25,7 +25,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Remote addresses (`s3://…`) are written as Lightning writes them.
 
-    Example:
+    Examples:
         >>> import lightning as L
         >>> import seqlearn as sl
         >>> trainer = L.Trainer(plugins=[sl.AtomicCheckpointIO()], logger=False)

@@ -72,7 +72,7 @@ class SequenceModule(
         TypeError: If `spec` is not a `SequenceSpec`, or an argument of the subclass is not plain
             data.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> from seqlearn.nn import GRULayer, RecurrentDecoder, RecurrentEncoder, stack_layers
         >>> class MyModel(sl.SequenceModule):

@@ -33,7 +33,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def class_name(cls: type) -> str:
     """The name of a class in checkpoints: its module and qualified name.
 
-    Example:
+    Examples:
         >>> class_name(Recipe)
         'seqlearn.core.recipe.Recipe'
     """

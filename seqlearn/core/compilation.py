@@ -30,7 +30,7 @@ class Compiles(L.LightningModule):
         have parts of their own and no recurrent layer. An encoder or decoder without such parts is
         one block.
 
-        Example:
+        Examples:
             >>> import seqlearn as sl
             >>> side = sl.TextSpec(vocab_size=9, max_length=5)
             >>> model = sl.Transformer(sl.SequenceSpec(side, side), d_model=4, num_layers=1)
@@ -59,11 +59,12 @@ class Compiles(L.LightningModule):
         Warns:
             UserWarning: If there is no block to compile, as in `LSTM`.
 
-        Example::
-
+        Examples:
+            ```python
             model = sl.Transformer(data.spec)
             model.compile()
             trainer.fit(model, data)
+            ```
         """
         blocks = self.blocks_to_compile()
         if not blocks:

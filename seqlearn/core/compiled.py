@@ -21,7 +21,7 @@ def keep_plain_names(module: nn.Module) -> None:
         module: The module; `state_dict` and `load_state_dict` are changed. Its submodules may be
             compiled later.
 
-    Example:
+    Examples:
         >>> import torch
         >>> module = nn.Sequential(nn.Linear(1, 1, bias=False))
         >>> keep_plain_names(module)

@@ -36,7 +36,7 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
     Args:
         module: The module. During training, use it from the training thread only.
 
-    Example:
+    Examples:
         >>> module = nn.Dropout()
         >>> with eval_mode(module):
         ...     module.training, torch.is_grad_enabled()

@@ -29,7 +29,7 @@ def register_format(name: str, exporter: Exporter) -> None:
     Raises:
         ValueError: If another exporter has the name.
 
-    Example:
+    Examples:
         >>> def write_weights(module, folder):
         ...     ...
         >>> register_format("my-format", write_weights)  # doctest: +SKIP
@@ -134,10 +134,11 @@ class Exports:
             ConnectionError: If the runtime cannot be downloaded.
             ModuleNotFoundError: If a package of the extra `export` is not installed.
 
-        Example::
-
+        Examples:
+            ```python
             model.to_page("page", ["Sunday, November 22, 2026"], title="Dates")
             # then, for example: python -m http.server --directory page
+            ```
         """
         return self.export(
             path,

@@ -71,7 +71,7 @@ class FineTuning(L.LightningModule):
                 message says what to do.
             TypeError: If `trained` is not a module, or `parts` is one string.
 
-        Example:
+        Examples:
             >>> import seqlearn as sl
             >>> text, labels = sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes"))
             >>> translator = sl.GRU(sl.SequenceSpec(text, text), d_model=4)

@@ -153,7 +153,7 @@ def prompt_ids(target: GeneratedSpec, prompts: Sequence[Any] | None, count: int)
     Raises:
         ValueError: If the number of prompts is not `count`.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TextSpec
         >>> prompt_ids(TextSpec(vocab_size=9, max_length=5), [[4, 5], []], 2)
         [[2, 4, 5], [2]]
@@ -249,7 +249,7 @@ def batches(
     Yields:
         The indices of the examples of each batch, the shortest first.
 
-    Example:
+    Examples:
         >>> list(batches([[4, 5], [4]], [[2], [2, 4]], 1, equal=True))
         [[0], [1]]
     """

@@ -61,7 +61,7 @@ class GenerationConfig:
         TypeError: If a value is not of its type, such as a string for a number.
         ValueError: If a value is outside its range; the message gives both.
 
-    Example:
+    Examples:
         >>> GenerationConfig("beam", beam_size=8).override(length_penalty=0.6).length_penalty
         0.6
     """
@@ -182,7 +182,7 @@ def default_max_new_tokens(longest: int) -> int:
     Args:
         longest: The length of the longest training target.
 
-    Example:
+    Examples:
         >>> default_max_new_tokens(3), default_max_new_tokens(20)
         (8, 40)
     """

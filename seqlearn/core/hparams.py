@@ -24,7 +24,7 @@ Instance = TypeVar("Instance")
 class BaseOptions(TypedDict, total=False):
     """The keyword arguments that every module passes to `SequenceModule`.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> from typing import Unpack
         >>> class MyModel(sl.SequenceModule):
@@ -108,10 +108,11 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
     def lr(self) -> float:
         """The maximum learning rate, `recipe.lr`; the learning-rate finder of Lightning sets it.
 
-        Example::
-
+        Examples:
+            ```python
             tuner = lightning.pytorch.tuner.Tuner(trainer)
             tuner.lr_find(model, datamodule=data)   # model.lr, and so model.recipe.lr, is changed
+            ```
         """
         return self.recipe.lr
 

@@ -57,7 +57,7 @@ class ReducedPrecision:
             UserWarning: If the CPU has no instructions for this precision, so that the copy is not
                 faster.
 
-        Example:
+        Examples:
             >>> import seqlearn as sl
             >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
             >>> model = sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 def total_norm(gradients: Iterable[Tensor]) -> Tensor:
     """The 2-norm of all gradients together, over all shards.
 
-    Example:
+    Examples:
         >>> total_norm([torch.tensor([3.0]), torch.tensor([4.0])])
         tensor(5.)
     """

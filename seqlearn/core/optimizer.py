@@ -70,7 +70,7 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     Raises:
         ValueError: If all parameters are frozen.
 
-    Example:
+    Examples:
         >>> groups = parameter_groups(nn.Linear(3, 2), Recipe(weight_decay=0.1))
         >>> [group["weight_decay"] for group in groups]
         [0.1, 0.0]

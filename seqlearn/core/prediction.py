@@ -73,7 +73,7 @@ class PredictionMixin:
         Warns:
             UnknownSymbolWarning: If they contain symbols that did not occur in training.
 
-        Example:
+        Examples:
             >>> import seqlearn as sl
             >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TagsSpec(("noun", "verb")))
             >>> [p.shape for p in sl.GRU(spec, d_model=4).tag([[4, 5, 6], [7]])[1]]
@@ -111,7 +111,7 @@ class PredictionMixin:
             UnknownSymbolWarning: If texts contain symbols outside the vocabulary that did not
                 occur in training.
 
-        Example:
+        Examples:
             >>> import seqlearn as sl
             >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.VectorSpec(2))
             >>> [vector.shape for vector in sl.GRU(spec, d_model=4).predict([[4, 5], [6]])]

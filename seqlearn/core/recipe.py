@@ -41,7 +41,7 @@ class Recipe:
         TypeError: If a value has the wrong type, such as a string instead of a number.
         ValueError: If a value is outside its range; the message gives both.
 
-    Example:
+    Examples:
         >>> Recipe(lr=3e-4, schedule="cosine").beta2
         0.98
     """
@@ -89,7 +89,7 @@ class Recipe:
         Returns:
             `warmup_steps` if it is set; else a tenth of the run, at least 1 and at most 400.
 
-        Example:
+        Examples:
             >>> [Recipe().warmup(steps) for steps in (60, 1000, 100_000)]
             [6, 100, 400]
             >>> Recipe(warmup_steps=800).warmup(60)
@@ -110,7 +110,7 @@ class Recipe:
         Returns:
             A number from 0 to 1.
 
-        Example:
+        Examples:
             >>> recipe = Recipe(warmup_steps=4)
             >>> [recipe.factor(step, 100) for step in (0, 3, 15)]
             [0.25, 1.0, 0.5]
@@ -137,7 +137,7 @@ def check_smoothing(smoothing: object, name: str = "smoothing") -> None:
         TypeError: If it is not a number.
         ValueError: If it is below 0, or 1 or above.
 
-    Example:
+    Examples:
         >>> check_smoothing(0.1)
     """
     if isinstance(smoothing, bool) or not isinstance(smoothing, int | float):

@@ -24,7 +24,7 @@ def recompute(layers: Sequence[nn.Module]) -> None:
     Args:
         layers: The layers; their `forward` is replaced. A second call changes nothing.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(2, 2)
         >>> recompute([layer])
         >>> layer(torch.ones(1, 2)).shape

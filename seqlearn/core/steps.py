@@ -138,11 +138,13 @@ class TrainingSteps(FiniteSteps):
 
         A subclass may add a term. Lightning averages it over processes and accumulated batches, as
         any loss. Multiply it by `batch.loss_weight` to weight it like the loss, by the number of
-        targets, which matters where the last accumulation group of an epoch is smaller::
+        targets, which matters where the last accumulation group of an epoch is smaller:
 
-            def training_step(self, batch, batch_idx):
-                loss = super().training_step(batch, batch_idx)
-                return loss + 0.1 * batch.loss_weight * self.penalty(batch)
+        ```python
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss + 0.1 * batch.loss_weight * self.penalty(batch)
+        ```
 
         Returns:
             `batch.loss_weight` times the mean in nats; 0 for a batch without counted targets.
@@ -226,11 +228,12 @@ class TrainingSteps(FiniteSteps):
             groups: All parameters that require a gradient, as parameter groups of torch: matrices
                 with the weight decay of the recipe; biases, norms and embeddings with none.
 
-        Example::
-
+        Examples:
+            ```python
             class MyTransformer(sl.Transformer):
                 def make_optimizer(self, groups):
                     return torch.optim.SGD(groups, lr=self.recipe.lr, momentum=0.9)
+            ```
         """
         return make_adamw(groups, self.recipe)
 

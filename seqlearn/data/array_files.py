@@ -23,7 +23,7 @@ class ArrayWriter:
         dtype: The type of the numbers.
         shape: The shape of one row.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     writer = ArrayWriter(Path(folder, "a.npy"), "int32")

@@ -38,7 +38,7 @@ class Plan:
         buckets: The bucket of each entry of `rows`; an epoch permutes rows within a bucket.
         world_size: Number of ranks; the number of batches is a multiple of it.
 
-    Example:
+    Examples:
         >>> plan = plan_sequential(np.array([2, 2, 2, 9]), np.ones(4, dtype=np.int64), 9)
         >>> list(plan.sequential())
         [[0, 1, 2], [3]]

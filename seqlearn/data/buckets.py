@@ -32,7 +32,7 @@ def divide_into_buckets(
     Returns:
         The rows of each bucket, and the number of examples in a full batch.
 
-    Example:
+    Examples:
         >>> lengths = np.array([2, 9, 2, 9])
         >>> [(rows.tolist(), size) for rows, size in divide_into_buckets(lengths, lengths, 18, 1)]
         [([3, 1], 2), ([2, 0], 9)]

@@ -23,8 +23,7 @@ def default_batch_tokens(total: int, longest: int) -> int:
         total: Number of tokens in the training split, counting the longer side of each example.
         longest: Number of tokens of the longest example of any split.
 
-    Example::
-
+    Examples:
         >>> [default_batch_tokens(total, longest=30) for total in (6_000, 500_000, 50_000_000)]
         [128, 500, 4096]
     """

@@ -45,7 +45,7 @@ class CacheEntry(NamedTuple):
 def cache_entries() -> list[CacheEntry]:
     """All entries of the cache, from the one that was not used for the longest time.
 
-    Example:
+    Examples:
         >>> [entry.name for entry in cache_entries() if entry.size > 10**12]
         []
     """

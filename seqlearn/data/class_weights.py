@@ -25,7 +25,7 @@ def class_weights(
     Raises:
         ValueError: If labels and weights do not match.
 
-    Example:
+    Examples:
         >>> class_weights("balanced", ["no", "yes"], np.array([3, 1]))
         (0.6666666666666666, 2.0)
     """

@@ -229,7 +229,7 @@ class ArrayEncoder(FileEncoder):
         update_spec: Returns the type after a split, given the type and the length of the longest
             row of the split. The default returns the same type.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import VectorSpec
         >>> encoder = ArrayEncoder(VectorSpec(2), "row {}".format, is_target=False)
         >>> encoder.encode([[0, 1]], row=0)

@@ -149,7 +149,7 @@ def check_text(value: Any, where: str, advice: str = "convert it with str") -> s
 def looks_like_header(cells: Sequence[str]) -> bool:
     """Whether cells look like column names: `source`, `text_en`, `German`, `label`.
 
-    Example:
+    Examples:
         >>> looks_like_header(["English", "German"]), looks_like_header(["en", "de"])
         (True, True)
         >>> looks_like_header(["a dog", "ein Hund"]), looks_like_header(["ab", "BA"])

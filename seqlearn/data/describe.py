@@ -22,7 +22,7 @@ def describe(
         settings: Further arguments to show.
         done: The prepared data, if it is prepared.
 
-    Example:
+    Examples:
         >>> from seqlearn.data import Text
         >>> print(describe("Dates", Text("char"), Text("bpe"), {"seed": 0}, None))
         Dates(source=Text('char'), target=Text('bpe'), seed=0)

@@ -37,7 +37,7 @@ class Field(ABC):
     Attributes:
         spec_type: The class of `SequenceSpec` side that it makes.
 
-    Example:
+    Examples:
         >>> isinstance(Text(), Field), Text().spec_type.__name__
         (True, 'TextSpec')
     """
@@ -112,7 +112,7 @@ class Text(Field):
             `lowercase` is set for a tokenizer that is read from a file, if `max_length` is below 1,
             or if `overflow` is not one of the three.
 
-    Example:
+    Examples:
         >>> Text("bpe", vocab_size=4000)
         Text('bpe', vocab_size=4000)
     """
@@ -159,7 +159,7 @@ class Text(Field):
         Raises:
             ValueError: If the spec is not that of a text with a tokenizer.
 
-        Example:
+        Examples:
             >>> spec = Text("char").make_spec(lambda: iter(["abc"]))
             >>> Text.from_spec(spec).make_spec(lambda: iter(["other"])) == spec
             True
@@ -287,7 +287,7 @@ class Classes(LabelField):
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
 
-    Example:
+    Examples:
         >>> Classes(weights={"spam": 5.0, "ham": 1.0})
         Classes(weights={'spam': 5.0, 'ham': 1.0})
     """

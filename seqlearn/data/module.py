@@ -62,7 +62,7 @@ class SequenceDataModule(TakesSpec, ABC):
         ValueError: If this combination of source and target is not supported, or a number is out
             of range.
 
-    Example:
+    Examples:
         >>> from seqlearn.data import SequenceDataModule, Text
         >>> class Squares(SequenceDataModule):
         ...     def __init__(self):

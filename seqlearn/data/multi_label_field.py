@@ -29,7 +29,7 @@ class MultiLabel(LabelField):
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
 
-    Example:
+    Examples:
         >>> MultiLabel(weights="balanced")
         MultiLabel(weights='balanced')
     """

@@ -15,7 +15,7 @@ class Progress:
 
     After a first pass over the same data the number of items is known.
 
-    Example:
+    Examples:
         >>> progress = Progress()
         >>> list(progress.over("ab", "letters", "counting"))
         ['a', 'b']

@@ -11,7 +11,7 @@ def seeded_rng(key: str) -> random.Random:
     Args:
         key: Purpose and seed, such as `"splits 0"`; Python hashes strings with SHA-512 here.
 
-    Example:
+    Examples:
         >>> seeded_rng("splits 0").random() == seeded_rng("splits 0").random()
         True
     """

@@ -33,7 +33,7 @@ class Series(Field):
         TypeError: If a value has the wrong type.
         ValueError: If `size` is not positive, or `mean` and `std` do not have `size` numbers.
 
-    Example:
+    Examples:
         >>> Series(12, missing=True)
         Series(size=12, missing=True)
     """

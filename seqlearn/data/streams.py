@@ -60,7 +60,7 @@ class StreamPlan:
         window: Number of ids that a full row predicts.
         world_size: Number of ranks; rank `r` has the streams from `r · num_streams`.
 
-    Example:
+    Examples:
         >>> plan = StreamPlan(num_tokens=12, num_streams=2, window=3)
         >>> [window.starts.tolist() for window in plan.sequential()]
         [[0, 6], [3, 9]]

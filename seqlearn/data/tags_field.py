@@ -41,7 +41,7 @@ class Tags(LabelField):
     Raises:
         ValueError: If a weight is not positive and finite, or `weights` is another string.
 
-    Example:
+    Examples:
         >>> Tags(weights="balanced")
         Tags(weights='balanced')
     """
@@ -101,7 +101,7 @@ class CharacterTags(Tags):
     Raises:
         ValueError: As `Tags`.
 
-    Example:
+    Examples:
         >>> CharacterTags().check(["B-day", "I-day", "O", "B-month"])  # of "22.6"
     """
 

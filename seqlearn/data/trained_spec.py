@@ -32,7 +32,7 @@ class TakesSpec(PlainArguments):
             ValueError: If a side is of another type, or the data is prepared already; the message
                 names the side.
 
-        Example:
+        Examples:
             >>> from seqlearn.data import LabelledText, TextPairs
             >>> first = TextPairs([("one", "eins"), ("two", "zwei")])
             >>> second = LabelledText([("two one", "a"), ("one", "b")])

@@ -30,7 +30,7 @@ class Vector(Field):
         TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive, or `mean` and `std` do not have `size` numbers.
 
-    Example:
+    Examples:
         >>> Vector(90)
         Vector(size=90)
     """

@@ -29,7 +29,7 @@ _WORD = re.compile(r"[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f
 def count_characters(texts: Iterable[str]) -> Counter[str]:
     """How often each code point occurs.
 
-    Example:
+    Examples:
         >>> count_characters(["abb"]) == {"a": 1, "b": 2}
         True
     """
@@ -46,7 +46,7 @@ def count_characters(texts: Iterable[str]) -> Counter[str]:
 def count_words(texts: Iterable[str]) -> Counter[str]:
     """How often each word occurs; words are separated by white space.
 
-    Example:
+    Examples:
         >>> count_words(["one two", "one"]) == {"one": 2, "two": 1}
         True
     """
@@ -64,7 +64,7 @@ def make_vocabulary(counts: Counter[str], size: int | None) -> dict[str, int]:
         counts: Frequencies of the tokens.
         size: Number of ids, at most; `None` for all tokens.
 
-    Example:
+    Examples:
         >>> list(make_vocabulary(Counter("abb"), None))[4:]
         ['b', 'a']
     """

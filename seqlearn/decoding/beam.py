@@ -36,7 +36,7 @@ class Hypothesis(NamedTuple):
             nats; after the logits processors.
         finished: Whether it has the end symbol; if not, it was cut at the limit.
 
-    Example:
+    Examples:
         >>> from seqlearn.decoding import BeamSearch, NextToken
         >>> def model(tokens, memory, state):  # after the token 4 the end, else 4
         ...     return 99 * torch.eye(5)[torch.where(tokens[:, -1] == 4, 3, 4)], state
@@ -111,7 +111,7 @@ class BeamSearch:
 
     Source: Wu et al. 2016, section 7, for dividing by a power of the length.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model, search = sl.GRU(spec, d_model=8), BeamSearch(beam_size=8, length_penalty=0.6)

@@ -98,7 +98,7 @@ def decode_loop(
 def rows_to_keep(unfinished: Bool[Tensor, " rows"]) -> Int[Tensor, " kept"] | None:
     """The unfinished rows, if enough others are finished (`LEAVING_SHARE`), or all; else `None`.
 
-    Example:
+    Examples:
         >>> rows_to_keep(torch.tensor([True, False, True]))
         tensor([0, 2])
         >>> rows_to_keep(torch.tensor([True] * 8 + [False]))

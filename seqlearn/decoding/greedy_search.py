@@ -19,7 +19,7 @@ from seqlearn.nn.decoder_state import State
 class GreedySearch:
     """Take the most probable token at every step, until the end symbol or the limit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.decoding import NextToken
         >>> follows = torch.tensor([0, 0, 4, 0, 5, 6, 3])  # <s> 4 5 6 </s>

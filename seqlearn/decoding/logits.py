@@ -27,7 +27,7 @@ NEG_INF = float("-inf")
 class LogitsProcessor(Protocol):
     """A rule that changes the scores of the next token.
 
-    Example:
+    Examples:
         >>> def no_fives(ids, scores):
         ...     return scores.index_fill(1, torch.tensor([5]), float("-inf"))
         >>> isinstance(no_fives, LogitsProcessor)
@@ -59,7 +59,7 @@ class RepetitionPenalty:
 
     Source: Keskar et al. 2019, section 4.1.
 
-    Example:
+    Examples:
         >>> RepetitionPenalty(2.0)(torch.tensor([[0, 1]]), torch.tensor([[4.0, -1.0, 3.0]]))
         tensor([[ 2., -2.,  3.]])
     """
@@ -84,7 +84,7 @@ class NoRepeatNGram:
 
     Source: Paulus et al. 2018, section 2.5.
 
-    Example:
+    Examples:
         >>> NoRepeatNGram(2)(torch.tensor([[1, 2, 1]]), torch.zeros(1, 4))
         tensor([[0., 0., -inf, 0.]])
     """
@@ -114,7 +114,7 @@ class MinNewTokens:
         min_new_tokens: Tokens to generate before the end symbol.
         prompt_length: Tokens that are not counted: the start symbol and the prompt.
 
-    Example:
+    Examples:
         >>> MinNewTokens(2, prompt_length=1)(torch.tensor([[2, 4]]), torch.zeros(1, 5))
         tensor([[0., 0., 0., -inf, 0.]])
     """

@@ -23,7 +23,7 @@ SUPPRESSED = (PAD, START)
 class LogitsFunction(Protocol):
     """The model, as decoding calls it.
 
-    Example:
+    Examples:
         >>> def model(tokens, memory, state):  # each token follows itself
         ...     return torch.eye(7)[tokens[:, -1]], state
         >>> isinstance(model, LogitsFunction)
@@ -66,7 +66,7 @@ class NextToken:
     Attributes:
         shares_memory: As given. Beam search then selects with `seqlearn.nn.Beams`.
 
-    Example:
+    Examples:
         >>> from seqlearn.decoding import NoRepeatNGram
         >>> def model(tokens, memory, state):  # 4 is more probable than 5
         ...     return torch.tensor([[0.0, 0.0, 0.0, 0.0, 2.0, 1.0]]), state
@@ -232,7 +232,7 @@ class DecodingStrategy(Protocol):
     `Sampling` are the ones that have a name. To be recorded, a strategy reports each step and its
     result: `seqlearn.instrumentation.decoding_step` and `end_decoding`.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> class Shortest:
         ...     rows_per_source, num_seeds = 1, 0
@@ -286,7 +286,7 @@ def suppressed_tokens(target: GeneratedSpec) -> tuple[int, ...]:
     Args:
         target: The target to generate.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TextSpec
         >>> suppressed_tokens(TextSpec(9, 5))  # padding, start, unknown
         (0, 2, 1)

@@ -27,7 +27,7 @@ def check_generated(
         ValueError: If the number of rows differs, a row has no text, a text is too long, or an id
             is outside the vocabulary or one of padding, start and end symbol.
 
-    Example:
+    Examples:
         >>> check_generated([[[4, 5], [6]]], None, num_rows=1, max_new_tokens=2, vocab_size=9)
         [[[4, 5], [6]]]
     """

@@ -42,7 +42,7 @@ class Sampling:
 
     Source: Fan et al. 2018, section 5.1, for top-k; Holtzman et al. 2020, section 3.1, for top-p.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model, top_ten = sl.GRU(spec, d_model=8), Sampling(top_k=10, temperature=0.7)

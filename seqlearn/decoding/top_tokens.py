@@ -30,7 +30,7 @@ class TopTokens:
         suppress: The ids that are never generated.
         device: The device of the logits.
 
-    Example:
+    Examples:
         >>> top = TopTokens(5, suppress=[0], device=torch.device("cpu"))
         >>> logits = torch.tensor([[9.0, 1.0, 3.0, 2.0, 0.0], [9.0, 1.0, 0.0, 2.0, 5.0]])
         >>> top.best(logits)

@@ -39,7 +39,7 @@ def load_exported(folder: str | os.PathLike[str]) -> ExportedModel | CTranslate2
         ValueError: If its format is unknown.
         ModuleNotFoundError: If a package of the extra `export` is not installed.
 
-    Example:
+    Examples:
         >>> model.export("exported")  # doctest: +SKIP
         >>> load_exported("exported").generate(["3 1 4"])  # doctest: +SKIP
         ['4 1 3']

@@ -32,7 +32,7 @@ class CTranslate2Model:
         ValueError: If it has another format.
         ModuleNotFoundError: If ctranslate2 is not installed.
 
-    Example:
+    Examples:
         >>> model.export("exported", "ctranslate2")  # doctest: +SKIP
         >>> CTranslate2Model("exported", compute_type="int8").generate(["3 1 4"])  # doctest: +SKIP
         ['4 1 3']

@@ -16,7 +16,7 @@ def require(package: str) -> Any:
     Raises:
         ModuleNotFoundError: If it is not installed; the message names the extra.
 
-    Example:
+    Examples:
         >>> require("json").dumps({})
         '{}'
     """
@@ -35,7 +35,7 @@ def require(package: str) -> Any:
 def is_installed(package: str) -> bool:
     """Whether a package can be imported; it is not imported.
 
-    Example:
+    Examples:
         >>> is_installed("json"), is_installed("no_such_package")
         (True, False)
     """

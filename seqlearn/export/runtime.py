@@ -105,7 +105,7 @@ class ExportedModel:
         ValueError: If it has another format.
         ModuleNotFoundError: If onnxruntime is not installed.
 
-    Example:
+    Examples:
         >>> exported = ExportedModel("exported", threads=1)  # doctest: +SKIP
         >>> exported.generate(["3 1 4"], beam_size=4)  # doctest: +SKIP
         ['4 1 3']

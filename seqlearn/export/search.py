@@ -66,7 +66,7 @@ def search_options(
         TypeError: If there is no such option.
         ValueError: If an option is outside its range, or the strategy does not use it.
 
-    Example:
+    Examples:
         >>> search_options({"strategy": "greedy", "beam_size": 4}, {"strategy": "beam"}, 1)
         {'strategy': 'beam', 'beam_size': 4}
     """

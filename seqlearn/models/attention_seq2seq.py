@@ -239,7 +239,7 @@ class AttentionSeq2Seq(SequenceModule):
 
     Source: Luong et al. 2015, sections 3.1 and 3.3; Bahdanau et al. 2015, appendix A.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model = sl.AttentionSeq2Seq(spec, cell="gru", score="additive", d_model=8)

@@ -195,7 +195,7 @@ class FeedForward(SequenceModule):
 
     Source: Bengio et al. 2003, section 2.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(None, sl.TextSpec(9, 4))  # a language model
         >>> model = sl.FeedForward(spec, window=3, d_model=8)

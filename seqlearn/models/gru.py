@@ -43,7 +43,7 @@ class GRU(SequenceModule):
 
     Source: Cho et al. 2014, section 2.3.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model = sl.GRU(spec, d_model=8, update_bias=3.0)  # with data: sl.GRU(data.spec)

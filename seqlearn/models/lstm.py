@@ -46,7 +46,7 @@ class LSTM(SequenceModule):
 
     Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model = sl.LSTM(spec, d_model=8, num_layers=2)  # with data: sl.LSTM(data.spec)

@@ -40,7 +40,7 @@ class RNN(SequenceModule):
 
     Source: Elman 1990.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
         >>> model = sl.RNN(spec, d_model=8)  # with data: sl.RNN(data.spec)

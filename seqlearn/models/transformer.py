@@ -98,7 +98,7 @@ class Transformer(SequenceModule):
     positions. `norm="pre", positions="learned", activation="gelu", tie_embeddings=True` without a
     source is GPT-2 (Radford et al. 2019).
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
         >>> model = sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2)

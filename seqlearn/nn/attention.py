@@ -70,7 +70,7 @@ def attention_weights(
 
     Source: Vaswani et al. 2017, equation 1.
 
-    Example:
+    Examples:
         >>> attention_weights(torch.zeros(1, 4), torch.eye(4), torch.ones(1, 4, dtype=torch.bool))
         tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
@@ -83,7 +83,7 @@ def masked_softmax(
 ) -> Float[Tensor, "*batch query key"]:
     """Softmax over the keys where `mask` is True; zeros elsewhere, and where it is nowhere True.
 
-    Example:
+    Examples:
         >>> masked_softmax(torch.zeros(1, 3), torch.tensor([[True, True, False]]))
         tensor([[0.5000, 0.5000, 0.0000]])
     """
@@ -119,7 +119,7 @@ def attend(
     Raises:
         ValueError: If `mask` and `causal` are both given: the fused kernels disagree on it.
 
-    Example:
+    Examples:
         >>> query, value = torch.zeros(1, 1, 2, 1), torch.tensor([1.0, 3.0]).view(1, 1, 2, 1)
         >>> attend(query, query, value, causal=True).flatten()
         tensor([1., 2.])
@@ -194,7 +194,7 @@ class MultiHeadAttention(nn.Module):
 
     Source: Vaswani et al. 2017, section 3.2.2; Su et al. 2021, section 3.4.2, for `rotary`.
 
-    Example:
+    Examples:
         >>> attention = MultiHeadAttention(d_model=8, num_heads=2)
         >>> attention(torch.zeros(1, 3, 8), torch.ones(1, 3, dtype=torch.bool)).shape
         torch.Size([1, 3, 8])

@@ -28,7 +28,7 @@ class Beams(NamedTuple):
             one line continue rows of one source.
         sources: The sources of the previous step that stay, in increasing order; `None` if all do.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import Beams, select
         >>> select(torch.tensor([5, 6, 7]), Beams(torch.tensor([[0, 0, 2]]), sources=None))
@@ -45,7 +45,7 @@ class PerSource(NamedTuple):
     Attributes:
         value: Tensors, batch first, and containers of these.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import Beams, PerSource, select
         >>> keys = PerSource(torch.tensor([5, 6]))
@@ -69,7 +69,7 @@ def tree_map(
         state: The state.
         per_source: Applied to each `PerSource` as a whole; without it `function` is applied within.
 
-    Example:
+    Examples:
         >>> import torch
         >>> tree_map(lambda part: part + 1, [torch.zeros(2), {"step": 3}])
         [tensor([1., 1.]), {'step': 3}]
@@ -104,7 +104,7 @@ def select(state: State, rows: Int[Tensor, " rows"] | Beams) -> State:
         TypeError: If the state contains anything but tensors, ints, `None`, containers of these and
             objects with `select(rows)`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> select((torch.tensor([5, 6]),), torch.tensor([1, 1, 0]))
         (tensor([6, 6, 5]),)
@@ -142,7 +142,7 @@ def shares_memory(part: object, method: str = "forward") -> bool:
         part: A decoder, or a part of one.
         method: The method that receives the memory.
 
-    Example:
+    Examples:
         >>> class Mine:
         ...     shares_memory = True
         ...     def forward(self, inputs, memory, state=None): ...
@@ -173,7 +173,7 @@ def attend_by_source(
     Raises:
         ValueError: If there is not the same number of rows for each source.
 
-    Example:
+    Examples:
         >>> import torch
         >>> attend_by_source(lambda queries: queries.mean(1, keepdim=True).expand_as(queries),
         ...                  torch.tensor([1.0, 3.0, 5.0, 7.0]).view(4, 1, 1), 2).flatten()

@@ -64,7 +64,7 @@ def dropout(inputs: Float[Tensor, "*shape"], probability: float) -> Float[Tensor
 
     Source: Srivastava et al. 2014, section 10 (the inverted form, rescaled in training).
 
-    Example:
+    Examples:
         >>> set(dropout(torch.ones(100), 0.5).tolist()) <= {0.0, 2.0}
         True
     """
@@ -137,7 +137,7 @@ class Dropout(nn.Module):
     Raises:
         ValueError: If `probability` is outside that range.
 
-    Example:
+    Examples:
         >>> Dropout(0.5).eval()(torch.ones(3))
         tensor([1., 1., 1.])
     """

@@ -40,7 +40,7 @@ class FeedForwardBlock(nn.Module):
 
     Source: Vaswani et al. 2017, section 3.3.
 
-    Example:
+    Examples:
         >>> import torch
         >>> FeedForwardBlock(8, 32, dropout=0.1)(torch.zeros(2, 3, 8)).shape
         torch.Size([2, 3, 8])

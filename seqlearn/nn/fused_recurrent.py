@@ -32,7 +32,7 @@ class FusedLayer(DirectedLayer):
     below one another: `weight_ih_l0` is W, `weight_hh_l0` is U. W starts as Glorot uniform, U
     orthogonal, one gate at a time (Saxe et al. 2014), and the biases at zero.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import LSTMLayer
         >>> layer = LSTMLayer(4, 8)
         >>> layer.kernel.weight_ih_l0.shape, layer.kernel.weight_hh_l0.shape
@@ -110,7 +110,7 @@ class RNNLayer(FusedLayer):
         reverse: As in `DirectedLayer`.
         axis: As in `DirectedLayer`.
 
-    Example:
+    Examples:
         >>> outputs, (h,) = RNNLayer(4, 8)(torch.zeros(2, 3, 4))
         >>> outputs.shape, h.shape
         (torch.Size([2, 3, 8]), torch.Size([2, 8]))
@@ -168,7 +168,7 @@ class GRULayer(FusedLayer):
             from the start (Tallec & Ollivier 2018, section 2).
         axis: As in `DirectedLayer`.
 
-    Example:
+    Examples:
         >>> outputs, (h,) = GRULayer(4, 8)(torch.zeros(2, 3, 4))
         >>> outputs.shape, h.shape
         (torch.Size([2, 3, 8]), torch.Size([2, 8]))
@@ -224,7 +224,7 @@ class LSTMLayer(FusedLayer):
             (Tallec & Ollivier 2018, section 2).
         axis: As in `DirectedLayer`.
 
-    Example:
+    Examples:
         >>> outputs, (h, c) = LSTMLayer(4, 8)(torch.zeros(2, 3, 4))
         >>> outputs.shape, h.shape, c.shape
         (torch.Size([2, 3, 8]), torch.Size([2, 8]), torch.Size([2, 8]))

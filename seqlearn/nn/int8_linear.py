@@ -43,7 +43,7 @@ class Int8Linear(nn.Module):
 
     Source: Jacob et al. 2018, section 2.1, without zero points.
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(64, 32)
         >>> inputs = torch.randn(5, 64)
         >>> error = (Int8Linear(layer)(inputs) - layer(inputs)).abs().max()

@@ -40,7 +40,7 @@ class KeyValueCache:
     Attributes:
         length: Number of tokens of each row.
 
-    Example:
+    Examples:
         >>> cache = KeyValueCache(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
         >>> keys, values, mask = cache.append(torch.ones(2, 1, 1, 4), torch.ones(2, 1, 1, 4))
         >>> keys.shape, mask, cache.length

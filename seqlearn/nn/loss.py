@@ -30,7 +30,7 @@ class TokenLoss(NamedTuple):
         correct: Whether the target is the likeliest token, `rows`.
         predicted: The likeliest token, `rows`.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import linear_cross_entropy
         >>> target = torch.tensor([0, 1])
         >>> linear_cross_entropy(torch.zeros(2, 3), torch.eye(3), None, target).nll  # ln 3 each
@@ -48,7 +48,7 @@ def cross_entropy(
 ) -> Float[Tensor, ""]:
     """The textbook form, for logits that exist: the smoothed loss in nats, summed over the rows.
 
-    Example:
+    Examples:
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))  # 2 ln 4
         tensor(2.7726)
     """
@@ -141,7 +141,7 @@ def linear_cross_entropy(
 
     Source: Szegedy et al. 2016, section 7, for the smoothing.
 
-    Example:
+    Examples:
         >>> hidden, weight = torch.eye(3), 2 * torch.eye(3)
         >>> result = linear_cross_entropy(hidden, weight, None, torch.tensor([0, 1, 1]))
         >>> result.predicted, result.correct

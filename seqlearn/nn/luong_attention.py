@@ -30,7 +30,7 @@ def dot_scores(
 ) -> Float[Tensor, "batch query key"]:
     """`s_t · h_i` (Luong et al. 2015, equation 8; with keys W h_i, "general").
 
-    Example:
+    Examples:
         >>> dot_scores(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))
         tensor([[[1., 2.]]])
     """
@@ -51,7 +51,7 @@ def additive_scores(
 
     It needs memory for `batch query key d_model` numbers.
 
-    Example:
+    Examples:
         >>> key = torch.tensor([[[0.0, 0.0], [20.0, 20.0]]])
         >>> additive_scores(torch.zeros(1, 1, 2), key, torch.ones(2)).round()
         tensor([[[0., 2.]]])
@@ -74,7 +74,7 @@ class LuongAttention(nn.Module):
 
     Source: Luong et al. 2015, section 3.1; Bahdanau et al. 2015, appendix A.1.2.
 
-    Example:
+    Examples:
         >>> attention = LuongAttention("dot", d_model=8)
         >>> states, mask = torch.zeros(1, 5, 8), torch.ones(1, 5, dtype=torch.bool)
         >>> key = attention.project_keys(states)  # once for each source

@@ -22,7 +22,7 @@ POSITIONS = ("sinusoidal", "learned", "rotary")
 def frequencies(width: int, device: torch.device | None = None) -> Float[Tensor, " pairs"]:
     """The angle per position, in radians, of each pair of elements: `10000^(-2i / width)`.
 
-    Example:
+    Examples:
         >>> frequencies(2)
         tensor([1.])
     """
@@ -55,7 +55,7 @@ def sinusoidal(
     Returns:
         One encoding per position, from `start`.
 
-    Example:
+    Examples:
         >>> sinusoidal(0, 1, 4)
         tensor([[0., 1., 0., 1.]])
 
@@ -81,7 +81,7 @@ def rotary(
         inputs: Queries or keys, of even width.
         start: The position of the first query or key.
 
-    Example:
+    Examples:
         >>> rotary(torch.ones(1, 2), start=0)  # position 0 is not rotated
         tensor([[1., 1.]])
 
@@ -104,7 +104,7 @@ def apply_rotary(
     It takes one kernel instead of seven. `torch.compile` fuses the seven kernels of `rotary` and
     does not support complex numbers, so compiled code uses `rotary`.
 
-    Example:
+    Examples:
         >>> apply_rotary(torch.ones(1, 2), start=0)  # position 0 is not rotated
         tensor([[1., 1.]])
     """
@@ -123,7 +123,7 @@ class SinusoidalPositions(nn.Module):
 
     Source: Vaswani et al. 2017, sections 3.4 and 3.5.
 
-    Example:
+    Examples:
         >>> SinusoidalPositions()(torch.zeros(1, 1, 4), start=0)
         tensor([[[0., 1., 0., 1.]]])
     """
@@ -149,7 +149,7 @@ class LearnedPositions(nn.Module):
 
     Source: Gehring et al. 2017, section 3.1; unscaled embeddings as in Radford et al. 2018.
 
-    Example:
+    Examples:
         >>> LearnedPositions(max_length=16, d_model=8)(torch.zeros(2, 3, 8), start=0).shape
         torch.Size([2, 3, 8])
     """
@@ -179,7 +179,7 @@ class LearnedPositions(nn.Module):
 class ScaledEmbedding(nn.Module):
     """Multiply embeddings by √d_model; used with rotary positions, which the attention applies.
 
-    Example:
+    Examples:
         >>> ScaledEmbedding()(torch.ones(1, 1, 4), start=0)
         tensor([[[2., 2., 2., 2.]]])
     """
@@ -204,7 +204,7 @@ def make_position_encoding(positions: Positions, d_model: int, max_length: int) 
     Raises:
         ValueError: If `positions` is not one of `POSITIONS`.
 
-    Example:
+    Examples:
         >>> make_position_encoding("sinusoidal", 8, 16)(torch.zeros(1, 3, 8), 0).shape
         torch.Size([1, 3, 8])
     """

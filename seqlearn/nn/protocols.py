@@ -28,7 +28,7 @@ class Encoder(Protocol):
     An encoder may have a method `pooling_modules()`: the modules that only `Memory.pooled` needs.
     Their gradients are switched off for tags, which are predicted from `Memory.states`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Sum(nn.Module):
         ...     def forward(self, inputs, mask):
@@ -73,7 +73,7 @@ class Decoder(Protocol):
       It is stated in the class that defines `forward`; a subclass with another `forward` states it
       again.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Bigrams(nn.Module):
         ...     def forward(self, inputs, memory, state=None):
@@ -110,7 +110,7 @@ class RecurrentLayer(Protocol):
     Attributes:
         state_size: Width of each tensor of the state.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import LSTMLayer
         >>> layer = LSTMLayer(4, 8)
         >>> isinstance(layer, RecurrentLayer), layer.state_size
@@ -147,7 +147,7 @@ class RecurrentLayer(Protocol):
 class SelfAttention(Protocol):
     """The attention of an `EncoderLayer`: every position attends to every real position.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import MultiHeadAttention
         >>> isinstance(MultiHeadAttention(8, 2), SelfAttention)
         True
@@ -164,7 +164,7 @@ class SelfAttention(Protocol):
 class CausalSelfAttention(Protocol):
     """The self-attention of a `DecoderLayer`: a position attends to itself and earlier ones.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import MultiHeadAttention
         >>> attention = MultiHeadAttention(8, 2)
@@ -194,7 +194,7 @@ class CausalSelfAttention(Protocol):
 class CrossAttention(Protocol):
     """The attention of a `DecoderLayer` to the source.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import MultiHeadAttention
         >>> attention, mask = MultiHeadAttention(8, 2), torch.ones(1, 5, dtype=torch.bool)

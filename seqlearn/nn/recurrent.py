@@ -29,7 +29,7 @@ def reverse_padded(
         inputs: Rows of real steps, followed by padding.
         mask: True where a step is real.
 
-    Example:
+    Examples:
         >>> mask = torch.tensor([[True, True, False]])
         >>> reverse_padded(torch.tensor([[[1.0], [2.0], [0.0]]]), mask).flatten().tolist()
         [2.0, 1.0, 0.0]
@@ -52,7 +52,7 @@ class DirectedLayer(nn.Module, ABC):
             `RecurrentEncoder` and `RecurrentDecoder` set it; without it a recording infers it from
             the number of steps.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import GRULayer
         >>> layer = GRULayer(4, 8, reverse=True)
         >>> outputs, (h,) = layer(torch.zeros(2, 3, 4))
@@ -164,7 +164,7 @@ class StepLayer(DirectedLayer):
     next state, whose first tensor is the output of that step. Any layer of this form goes into
     `RecurrentEncoder` and `RecurrentDecoder`.
 
-    Example:
+    Examples:
         >>> class Average(StepLayer):
         ...     def step(self, x, state):
         ...         return ((state[0] + x) / 2,)
@@ -224,7 +224,7 @@ class BidirectionalLayer(nn.Module):
             with `reverse=True`. Its outputs are in the order of the inputs.
         axis: As in `DirectedLayer`.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import GRULayer
         >>> layer = BidirectionalLayer(GRULayer(4, 8), GRULayer(4, 8, reverse=True))
         >>> outputs, state = layer(torch.zeros(2, 3, 4))
@@ -303,7 +303,7 @@ def stack_layers(
     Raises:
         ValueError: If there is no layer, or `d_model` is odd and the layers are bidirectional.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import GRULayer
         >>> [layer.state_size for layer in stack_layers(GRULayer, 8, 2, bidirectional=True)]
         [(8,), (8,)]

@@ -82,7 +82,7 @@ class RecurrentEncoder(_Layers):
 
     Source: Sutskever et al. 2014, section 2.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import LSTMLayer, stack_layers
         >>> encoder = RecurrentEncoder(stack_layers(LSTMLayer, 8, num_layers=2), 8, dropout=0.1)
         >>> encoder(torch.zeros(2, 3, 8), torch.ones(2, 3, dtype=torch.bool)).pooled.shape
@@ -127,7 +127,7 @@ class RecurrentDecoder(_Layers):
 
     Source: Sutskever et al. 2014, section 2; Cho et al. 2014, section 2.2.
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import LSTMLayer, stack_layers
         >>> decoder = RecurrentDecoder(stack_layers(LSTMLayer, 8, num_layers=2), 8, dropout=0.1)
         >>> outputs, state = decoder(torch.zeros(2, 3, 8), None)

@@ -62,7 +62,7 @@ def rnn_step(
 
     Source: Elman 1990.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rnn_step(torch.zeros(1), torch.zeros(1))
         RNNStep(hidden=tensor([0.]))
@@ -84,7 +84,7 @@ def gru_step(
 
     Source: Cho et al. 2014, section 2.3.
 
-    Example:
+    Examples:
         >>> import torch
         >>> gru_step(torch.zeros(3), torch.zeros(3), torch.ones(1)).hidden
         tensor([0.5000])
@@ -111,7 +111,7 @@ def lstm_step(
 
     Source: Hochreiter & Schmidhuber 1997, section 4; Gers et al. 2000 for the forget gate.
 
-    Example:
+    Examples:
         >>> import torch
         >>> lstm_step(torch.zeros(4), torch.zeros(4), torch.ones(1)).cell
         tensor([0.5000])

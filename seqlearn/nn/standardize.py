@@ -23,7 +23,7 @@ class Standardize(nn.Module):
         flags: Whether each vector is followed by as many flags, 1 for a number that is there and 0
             for a missing one, which becomes 0, the mean.
 
-    Example:
+    Examples:
         >>> Standardize([1.0], [2.0], 1)(torch.tensor([[3.0]]))
         tensor([[1.]])
     """

@@ -32,14 +32,16 @@ class TensorParallel(Protocol):
     """A module that says how it is divided over ranks, such as `MultiHeadAttention`.
 
     A part of your own is divided if it has this method; `torch.distributed.tensor.parallel` has
-    plans for linear layers::
+    plans for linear layers:
 
-        class GatedBlock(nn.Module):  # with three linear layers: gate, inner and outer
-            def tensor_parallelize(self, mesh):
-                split, merge = ColwiseParallel(), RowwiseParallel()
-                parallelize_module(self, mesh, {"gate": split, "inner": split, "outer": merge})
+    ```python
+    class GatedBlock(nn.Module):  # with three linear layers: gate, inner and outer
+        def tensor_parallelize(self, mesh):
+            split, merge = ColwiseParallel(), RowwiseParallel()
+            parallelize_module(self, mesh, {"gate": split, "inner": split, "outer": merge})
+    ```
 
-    Example:
+    Examples:
         >>> from seqlearn.nn import MultiHeadAttention
         >>> isinstance(MultiHeadAttention(8, 2), TensorParallel)
         True

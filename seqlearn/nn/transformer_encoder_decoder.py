@@ -66,7 +66,7 @@ class EncoderLayer(_EncoderBlock):
         d_model: Width of inputs and outputs.
         dropout: Probability with which a number of each part's output is zeroed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
         >>> layer = EncoderLayer(MultiHeadAttention(8, 2), FeedForwardBlock(8, 32, 0.1), 8, 0.1)
@@ -87,7 +87,7 @@ class PreNormEncoderLayer(_EncoderBlock):
 
     Arguments as in `EncoderLayer`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
         >>> block = FeedForwardBlock(8, 32, 0.1)
@@ -177,7 +177,7 @@ class DecoderLayer(_DecoderBlock):
         d_model: Width of inputs and outputs.
         dropout: Probability with which a number of each part's output is zeroed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
         >>> attentions = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)
@@ -211,7 +211,7 @@ class PreNormDecoderLayer(_DecoderBlock):
 
     Arguments as in `DecoderLayer`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention
         >>> attentions = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)
@@ -255,7 +255,7 @@ class TransformerEncoder(nn.Module):
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention, SinusoidalPositions
         >>> layer = EncoderLayer(MultiHeadAttention(8, 2), FeedForwardBlock(8, 32, 0.1), 8, 0.1)
@@ -317,7 +317,7 @@ class TransformerDecoder(nn.Module):
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention, SinusoidalPositions
         >>> attentions = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)

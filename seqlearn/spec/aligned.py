@@ -20,7 +20,7 @@ from seqlearn.spec.words import EncodedWords, Unit
 class WordSource(Protocol):
     """Protocol of a source whose words can have a target each, such as `TextSpec`.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TextSpec
         >>> isinstance(TextSpec(9, 4), WordSource)
         True
@@ -47,7 +47,7 @@ class AlignedSpec(TargetSpec):
         unit: `"word"`, or `"character"` if there is an item for each character of the source
             instead; then a character takes the place of a word everywhere.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TagsSpec
         >>> TagsSpec(("noun", "verb")).place(starts=[0, 2], numbers=[1, 2]).tolist()
         [[0, 1], [2, 2]]

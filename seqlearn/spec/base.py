@@ -66,7 +66,7 @@ class RowFormat(NamedTuple):
         dtype: The numpy dtype on disk, such as `"int32"` or `"float32"`.
         shape: The shape of a value; for a sequence type, of one time step.
 
-    Example:
+    Examples:
         >>> RowFormat("int32")  # with is_sequence: ids, as of a text
         RowFormat(dtype='int32', shape=())
         >>> RowFormat("float16", (80,))  # with is_sequence: a series of vectors
@@ -84,7 +84,7 @@ class SideSpec(ABC):
         kind: The name of the type in checkpoints and error messages.
         is_sequence: Whether an example has a length; if not, it is one vector or one class.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import ClassesSpec, TextSpec
         >>> TextSpec(9, 4).is_sequence, ClassesSpec(("no", "yes")).is_sequence
         (True, False)
@@ -162,7 +162,7 @@ class SideSpec(ABC):
 class SourceSpec(SideSpec):
     """A type that a model can take as its source.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TextSpec
         >>> spec = TextSpec(9, 4)
         >>> spec.collate(spec.encode([[5, 6], [7]]), torch.device("cpu"), torch.float32)
@@ -217,7 +217,7 @@ class TargetSpec(SideSpec):
             from the pooled vector of the encoder (`AlignedSpec`: from the states of words).
         methods: The methods of a model that return it from raw sources.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import ClassesSpec, TextSpec
         >>> ClassesSpec(("no", "yes")).methods, TextSpec(9, 4).methods
         (('classify',), ('generate', 'score'))
@@ -312,7 +312,7 @@ class GeneratedSpec(TargetSpec):
     Its tokens are ids with the four reserved ones of `seqlearn.batch`. A type that `generate` and
     `score` support inherits from this class.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import ClassesSpec, TextSpec
         >>> issubclass(TextSpec, GeneratedSpec), issubclass(ClassesSpec, GeneratedSpec)
         (True, False)

@@ -32,7 +32,7 @@ class ClassesSpec(LabelsSpec):
             positive weight for each.
         TypeError: If it is one string, or a label is not text.
 
-    Example:
+    Examples:
         >>> spec = ClassesSpec(("no", "yes"))
         >>> spec.output_size, spec.decode_labels(torch.tensor([1, 0]))
         (2, ['yes', 'no'])

@@ -32,7 +32,7 @@ class MultiLabelSpec(LabelsSpec):
             positive weight for each.
         TypeError: If it is one string, or a label is not text.
 
-    Example:
+    Examples:
         >>> spec = MultiLabelSpec(("cheap", "fast", "small"))
         >>> spec.decode_outputs(torch.tensor([[1.5, -2.0, 0.5]]))
         [['cheap', 'small']]

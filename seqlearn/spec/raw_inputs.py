@@ -128,7 +128,7 @@ def written_ids(ids: Any) -> list[int]:
     Raises:
         TypeError: If it is not one row of integers.
 
-    Example:
+    Examples:
         >>> written_ids(np.array([2, 4, 3, 0]))
         [2, 4, 3, 0]
     """

@@ -69,7 +69,7 @@ def fit_scaling(
         arrays: Arrays `… size`.
         size: How many numbers a vector has.
 
-    Example:
+    Examples:
         >>> fit_scaling([np.array([[1.0, 5.0], [3.0, 5.0]])], 2)
         ((2.0, 5.0), (1.0, 1.0))
     """

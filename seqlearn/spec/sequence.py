@@ -24,7 +24,7 @@ def task_of(source: type[SourceSpec] | None, target: type[TargetSpec]) -> str:
     Raises:
         ValueError: If no model has this source and target.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import ClassesSpec, TextSpec
         >>> task_of(TextSpec, ClassesSpec)
         'sequence-to-vector'
@@ -60,7 +60,7 @@ class SequenceSpec:
         ValueError: If no model has this source and target.
         TypeError: If `source` is not a `SourceSpec` or `target` is not a `TargetSpec`.
 
-    Example:
+    Examples:
         >>> from seqlearn.spec import TextSpec
         >>> SequenceSpec(TextSpec(9, 5), TextSpec(7, 5)).task
         'sequence-to-sequence'

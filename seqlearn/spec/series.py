@@ -37,7 +37,7 @@ class SeriesSpec(SourceSpec):
         TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive, or mean and deviation do not have `size` numbers.
 
-    Example:
+    Examples:
         >>> SeriesSpec(2, max_length=90).row_format
         RowFormat(dtype='float32', shape=(2,))
     """
@@ -120,7 +120,7 @@ class SeriesSpec(SourceSpec):
             TypeError: If it is not a list of series, or one is not made of numbers.
             ValueError: If one has vectors of another size, or a number that is not finite.
 
-        Example:
+        Examples:
             >>> SeriesSpec(1).encode([[0, 2]])[0].tolist()
             [[0.0], [2.0]]
         """

@@ -35,7 +35,7 @@ class TagsSpec(LabelsSpec, AlignedSpec):
             positive weight for each.
         TypeError: If it is one string, or a label is not text.
 
-    Example:
+    Examples:
         >>> TagsSpec(("O", "B-city", "I-city")).span_types
         ('city',)
     """
@@ -111,7 +111,7 @@ class CharacterTagsSpec(TagsSpec):
         ValueError: As `TagsSpec`.
         TypeError: As `TagsSpec`.
 
-    Example:
+    Examples:
         >>> CharacterTagsSpec(("O", "B-day", "I-day")).unit
         'character'
     """
@@ -123,7 +123,7 @@ class CharacterTagsSpec(TagsSpec):
 def other_scheme(labels: Sequence[str]) -> str | None:
     """The scheme of labels that look like spans, if it is not IOB2: `"iob1"` or `"bioes"`.
 
-    Example:
+    Examples:
         >>> other_scheme(["O", "S-city", "B-name", "E-name"]), other_scheme(["O", "I-city"])
         ('bioes', 'iob1')
         >>> other_scheme(["O", "B-city", "I-city"]), other_scheme(["noun", "verb"])

@@ -71,7 +71,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
         TypeError: If a value has the wrong type.
         ValueError: If `vocab_size` is not above 4, the number of reserved ids.
 
-    Example:
+    Examples:
         >>> TextSpec(vocab_size=9, max_length=5).decode([[2, 4, 6, 3, 0]])
         [[4, 6]]
     """
@@ -115,7 +115,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
             ValueError: If an id is outside the vocabulary, or is padding, start or end; if a text
                 is a string and there is no tokenizer; or if it contains a lone surrogate.
 
-        Example:
+        Examples:
             >>> TextSpec(vocab_size=9, max_length=5).encode([[4, 6], []])
             [[4, 6], []]
         """
@@ -155,7 +155,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
             ValueError: As `encode`, and if a word is empty or contains white space, or an item of
                 a list of characters is not one character.
 
-        Example:
+        Examples:
             >>> TextSpec(vocab_size=9, max_length=5).encode_words([[4, 6]])[0].starts
             [0, 1]
         """
@@ -227,7 +227,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The text of each id, for labels of plots; bytes are shown as the vocabulary names them.
 
-        Example:
+        Examples:
             >>> TextSpec(vocab_size=9, max_length=5).tokens([2, 4])
             ['<s>', '4']
         """
@@ -252,7 +252,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
         Reserved ids are empty pieces. A byte that is not a whole character is shown as the
         vocabulary names it.
 
-        Example:
+        Examples:
             >>> TextSpec(vocab_size=9, max_length=5).pieces([2, 4, 5])
             ['', ' 4', ' 5']
         """

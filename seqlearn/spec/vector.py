@@ -35,7 +35,7 @@ class VectorSpec(SourceSpec, TargetSpec):
         TypeError: If `size` is not a whole number.
         ValueError: If `size` is not positive, or mean and deviation do not have `size` numbers.
 
-    Example:
+    Examples:
         >>> VectorSpec(2).encode([[1, 2]])
         [array([1., 2.], dtype=float32)]
     """
@@ -69,7 +69,7 @@ class VectorSpec(SourceSpec, TargetSpec):
             TypeError: If it is not a list of vectors, or one is not made of numbers.
             ValueError: If one has another size, or a number that is not finite.
 
-        Example:
+        Examples:
             >>> VectorSpec(2).encode([[0, 1]])
             [array([0., 1.], dtype=float32)]
         """

@@ -21,7 +21,7 @@ class EncodedWords(EncodedIds):
     Attributes:
         starts: The positions, one for each word (or character).
 
-    Example:
+    Examples:
         >>> sentence = EncodedWords([4, 5, 6], starts=[0, 2])  # two words, of two pieces and one
         >>> sentence, sentence.starts
         ([4, 5, 6], [0, 2])
@@ -35,7 +35,7 @@ class EncodedWords(EncodedIds):
 def split_words(sentence: str) -> list[str]:
     """Split a sentence at ASCII white space. A no-break space, as in `10 000`, splits no word.
 
-    Example:
+    Examples:
         >>> split_words("the  cat ")
         ['the', 'cat']
     """
@@ -45,7 +45,7 @@ def split_words(sentence: str) -> list[str]:
 def unit_spans(text: str, unit: Unit = "word") -> list[tuple[int, int]]:
     """Where each word or character of a text begins and ends.
 
-    Example:
+    Examples:
         >>> unit_spans("the  cat"), unit_spans("a b", "character")
         ([(0, 3), (5, 8)], [(0, 1), (1, 2), (2, 3)])
     """
@@ -57,7 +57,7 @@ def unit_spans(text: str, unit: Unit = "word") -> list[tuple[int, int]]:
 def join_units(units: Iterable[str], unit: Unit = "word") -> str:
     """The text of these words or characters.
 
-    Example:
+    Examples:
         >>> join_units(["the", "cat"]), join_units(["a", " ", "b"], "character")
         ('the cat', 'a b')
     """
@@ -102,7 +102,7 @@ def words_of(sentence: Any, where: str, unit: Unit = "word") -> list[str] | None
     Raises:
         ValueError: As `check_words`, or if only some items are texts.
 
-    Example:
+    Examples:
         >>> words_of("the cat", "source 1"), words_of(["the", "cat"], "source 1")
         (['the', 'cat'], ['the', 'cat'])
     """
@@ -127,7 +127,7 @@ def first_pieces(spans: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, 
         spans: Where each word begins and ends in the text, in order; see `unit_spans`.
         offsets: Where each piece begins and ends in the text, in order.
 
-    Example:
+    Examples:
         >>> first_pieces([(0, 1), (2, 5)], [(0, 1), (1, 3), (3, 5)])  # the pieces "a", " c", "at"
         [0, 1]
     """

@@ -58,7 +58,7 @@ def batch_of(
         examples: Pairs of encoded source and target.
         dtype: The dtype of vectors.
 
-    Example:
+    Examples:
         >>> spec = SequenceSpec(TextSpec(9, 4), ClassesSpec(("no", "yes")))
         >>> batch = batch_of(spec, [([4, 5], 0), ([6], 1)])
         >>> batch.source, batch.target

@@ -62,7 +62,7 @@ def check_module(
         TypeError: If the factory is a module or builds anything but a `SequenceModule`, `laws` is
             not a list, `tasks` is not a mapping of specs, or a law returns anything but `None`.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> from seqlearn.testing import check_module
         >>> check_module(lambda spec: sl.RNN(spec, d_model=4), laws=["shapes"], examples=1).held

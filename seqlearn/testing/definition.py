@@ -21,7 +21,7 @@ class Law:
         drawn: Whether hypothesis draws its cases; otherwise it is checked on one case per task.
         slow: Whether it is slow, and so checked on fewer cases.
 
-    Example:
+    Examples:
         >>> from seqlearn.testing import LAWS
         >>> next(law for law in LAWS if law.name == "causality").says
         'Changing later target tokens changes no earlier output, also in training mode.'
@@ -61,7 +61,7 @@ def law(
     Raises:
         ValueError: If the function has no docstring.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.testing import law
         >>> @law(11, "output range")

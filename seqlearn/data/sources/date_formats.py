@@ -67,7 +67,7 @@ class DateFormat:
     def write(self, day: dt.date) -> str:
         """The text of a date.
 
-        Example:
+        Examples:
             >>> full_format(find_locale("en")).write(dt.date(2026, 11, 22))
             'Sunday, November 22, 2026'
         """
@@ -80,7 +80,7 @@ class DateFormat:
             The text, and tags of IOB2: spans of `year`, `month`, `day` and `weekday`, `O` for
             everything else, such as punctuation, white space, an era and words between the parts.
 
-        Example:
+        Examples:
             >>> text, tags = full_format(find_locale("ja")).tag(dt.date(2026, 1, 2))
             >>> text, tags[:7]
             ('2026年1月2日金曜日', ['B-year', 'I-year', 'I-year', 'I-year', 'O', 'B-month', 'O'])

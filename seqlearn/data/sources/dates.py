@@ -47,7 +47,7 @@ def date_vector(day: dt.date) -> tuple[float, ...]:
         first), the month (12, January first), the day of the month (31), the weekday (7, Monday
         first).
 
-    Example:
+    Examples:
         >>> [n for n, value in enumerate(date_vector(dt.date(2026, 11, 22))) if value]
         [2, 10, 22, 36, 50, 73, 89]
     """
@@ -100,7 +100,7 @@ class Dates(SequenceDataModule):
         ValueError: If a locale, the task or the range of years does not exist, if `locales` is
             used with another task or has fewer than two, or if two of them format all dates alike.
 
-    Example:
+    Examples:
         >>> data = Dates("en", "de", first_year=2026, last_year=2026)
         >>> len(data.dates("train")), len(data.dates("test"))
         (293, 36)

@@ -58,9 +58,10 @@ def download(
         ConnectionError: If every attempt fails or is interrupted.
         OSError: If the file cannot be written.
 
-    Example::
-
+    Examples:
+        ```python
         download("https://example.org/train.txt", "data/train.txt", sha256="9f86d081…")
+        ```
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"expected a url that starts with http:// or https://, got {url!r}")

@@ -35,7 +35,7 @@ def fraction_of(val: Any) -> float | None:
     Raises:
         ValueError: If the number is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> fraction_of(0.1), fraction_of("val.txt")
         (0.1, None)
     """
@@ -59,7 +59,7 @@ class Holdout:
         fraction: Fraction of the rows for validation, above 0 and below 1.
         seed: Determines which rows are drawn.
 
-    Example:
+    Examples:
         >>> holdout = Holdout(0.5, seed=0)
         >>> parts = [list(holdout.part(split, lambda: "abcd")) for split in ("train", "val")]
         >>> sorted(parts[0] + parts[1])

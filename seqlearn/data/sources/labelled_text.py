@@ -85,7 +85,7 @@ class LabelledText(SequenceDataModule):
         ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
 
-    Example:
+    Examples:
         >>> data = LabelledText([("how far", "NUM:dist"), ("who", "HUM:ind")], label_separator=":")
         >>> list(data.examples("train"))
         [('how far', 'NUM'), ('who', 'HUM')]

@@ -65,7 +65,7 @@ class Multi30k(TextPairs):
         FileNotFoundError: If files are missing in `root`; the message names them.
         ConnectionError: When the data is prepared: if a file cannot be downloaded.
 
-    Example:
+    Examples:
         >>> data = Multi30k(languages=("de", "en"))
         >>> next(iter(data.examples("test")))  # doctest: +SKIP
         ('Ein Mann mit einem orangefarbenen Hut, der etwas anstarrt.',

@@ -69,7 +69,7 @@ class PlainText(SequenceDataModule):
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file. A window
             longer than the text raises when batches are planned.
 
-    Example:
+    Examples:
         >>> data = PlainText([{"text": "to be or not to be"}], val=0.5, window=4)
         >>> list(data.examples("train")), list(data.examples("val"))
         ([(None, 'to be or ')], [(None, 'not to be')])

@@ -81,7 +81,7 @@ class Recall(SequenceDataModule):
             country, `train_examples` is too small for all countries, or there are too few filler
             words to make all texts different.
 
-    Example:
+    Examples:
         >>> data = Recall(distance=2, languages=["de", "fr"], prefix_length=4)
         >>> text, language = next(data.examples("train"))
         >>> len(text.split()), language in data.countries

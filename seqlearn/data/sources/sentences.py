@@ -74,7 +74,7 @@ class Sentences(SequenceDataModule):
         TypeError: If a number is not a whole number.
         ValueError: If a number is below 1, or more than half of all possible sentences are wanted.
 
-    Example:
+    Examples:
         >>> from seqlearn.data import Sentences
         >>> data = Sentences(train_examples=100, held_out_examples=10)
         >>> source, target = next(data.examples("train"))

@@ -155,7 +155,7 @@ def is_array_pair(given: Any) -> bool:
 def depth(value: Any) -> int:
     """How many axes nested lists or arrays have, by their first items; of a text or a row none.
 
-    Example:
+    Examples:
         >>> depth([[1, 2], [3]]), depth(np.zeros((2, 3))), depth("word")
         (2, 2, 0)
     """

@@ -74,7 +74,7 @@ class SeriesFiles(SequenceDataModule):
             data is prepared; the message names file and line, or series and time step.
         FileNotFoundError: If a file is missing.
 
-    Example:
+    Examples:
         >>> series = [[[0.0], [1.0]], [[2.0], [1.0], [0.0]]]
         >>> data = SeriesFiles((series, ["up", "down"]))
         >>> [target for _, target in data.examples("train")]

@@ -70,7 +70,7 @@ class Synthetic(SequenceDataModule):
             than ten examples of the greatest length are possible. When the data is prepared: if
             training lacks a symbol.
 
-    Example:
+    Examples:
         >>> data = Synthetic("reverse", length=20, train_examples=100)
         >>> source, target = next(iter(data.examples("train")))
         >>> target.split() == source.split()[::-1]

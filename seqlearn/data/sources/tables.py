@@ -61,7 +61,7 @@ class Stream:
         TypeError: If `rows` is not an iterable of rows.
         ValueError: If the name is empty.
 
-    Example:
+    Examples:
         >>> Stream((pair for pair in [("one", "eins")]), name="numbers 1.0")
         Stream('numbers 1.0')
     """
@@ -92,7 +92,7 @@ class MemoryTable:
         TypeError: If it is not a table.
         ValueError: If the choice of columns is ambiguous, or a column does not exist.
 
-    Example:
+    Examples:
         >>> table = MemoryTable("train", {"a": [1], "b": [2]}, ["b"], ("text",), any_two=False)
         >>> list(table.rows())
         [(0, (2,))]

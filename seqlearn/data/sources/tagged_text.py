@@ -79,7 +79,7 @@ class TaggedText(SequenceDataModule):
         ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
 
-    Example:
+    Examples:
         >>> data = TaggedText([("the cat sat", ["DET", "NOUN", "VERB"])])
         >>> list(data.examples("train"))
         [('the cat sat', ['DET', 'NOUN', 'VERB'])]
@@ -187,7 +187,7 @@ def _has_sentences_of_pairs(given: Any) -> bool:
 def to_iob2(tags: Sequence[str]) -> list[str]:
     """Convert tags of the scheme IOB1, in which `B-` only separates adjacent spans, to IOB2.
 
-    Example:
+    Examples:
         >>> to_iob2(["I-city", "I-city", "B-city", "O", "I-city"])
         ['B-city', 'I-city', 'B-city', 'O', 'B-city']
     """
@@ -202,7 +202,7 @@ def to_iob2(tags: Sequence[str]) -> list[str]:
 def bioes_to_iob2(tags: Sequence[str]) -> list[str]:
     """Convert tags of the schemes BIOES and BILOU to IOB2.
 
-    Example:
+    Examples:
         >>> bioes_to_iob2(["S-city", "O", "B-city", "E-city", "U-name"])
         ['B-city', 'O', 'B-city', 'I-city', 'B-name']
     """

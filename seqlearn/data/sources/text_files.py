@@ -166,7 +166,7 @@ def normalize_encoding(encoding: str) -> str:
     Raises:
         ValueError: If Python does not support the encoding.
 
-    Example:
+    Examples:
         >>> normalize_encoding("UTF8"), normalize_encoding("latin-1")
         ('utf-8-sig', 'iso8859-1')
     """

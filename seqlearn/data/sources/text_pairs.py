@@ -74,7 +74,7 @@ class TextPairs(SequenceDataModule):
         ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
 
-    Example:
+    Examples:
         >>> data = TextPairs([("one", "eins"), ("two", "zwei")], source=Text(), target=Text())
         >>> list(data.examples("train"))
         [('one', 'eins'), ('two', 'zwei')]

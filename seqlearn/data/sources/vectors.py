@@ -73,7 +73,7 @@ class Vectors(SequenceDataModule):
             data is prepared; the message names them.
         FileNotFoundError: If a file is missing; a file of texts raises when the data is prepared.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> data = Vectors((np.array([[0.0, 1.0], [1.0, 0.0]]), ["up", "right"]))
         >>> [(vector.tolist(), text) for vector, text in data.examples("train")]

@@ -46,7 +46,7 @@ class Waveforms(SequenceDataModule):
     Raises:
         ValueError: If the target does not exist, or a number is out of range.
 
-    Example:
+    Examples:
         >>> data = Waveforms(min_length=20, max_length=30)
         >>> series, form = next(data.examples("train"))
         >>> series.shape[1], form in FORMS
@@ -129,7 +129,7 @@ class Waveforms(SequenceDataModule):
 def wave(form: str, periods: NDArray[np.float64]) -> NDArray[np.float64]:
     """A wave between -1 and 1 at some times, given in periods.
 
-    Example:
+    Examples:
         >>> wave("triangle", np.array([0.0, 0.25, 0.5, 0.75])).tolist()
         [0.0, 1.0, 0.0, -1.0]
     """

@@ -27,7 +27,7 @@ def entropy(
 
     Source: Shannon 1948, "A Mathematical Theory of Communication", section 6.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import entropy
         >>> entropy(torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]]))
@@ -49,7 +49,7 @@ def head_entropy(
     Returns:
         Nats per head; zero if no query is real.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import head_entropy
         >>> weights = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]]]])  # two heads, one query
@@ -78,7 +78,7 @@ def mean_attention_distance(
     Source: Vig & Belinkov 2019, "Analyzing the Structure of Attention in a Transformer Language
     Model", the mean distance of a head.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import mean_attention_distance
         >>> previous = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
@@ -114,7 +114,7 @@ def rollout(
 
     Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import rollout
         >>> rollout([torch.full((1, 4, 2, 2), 0.5)])
@@ -153,7 +153,7 @@ def head_agreement(
     Source: Clark et al. 2019, "What Does BERT Look At?", section 6 (distances between heads);
     Lin 1991, "Divergence measures based on the Shannon entropy", for the bounds.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import head_agreement
         >>> weights = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # two heads, one query
@@ -184,7 +184,7 @@ def hard_alignment(
 
     Source: Luong et al. 2015, section 5.4 (one source word for each target word).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import hard_alignment
         >>> hard_alignment(torch.tensor([[[[0.1, 0.9], [0.8, 0.2]]]]))
@@ -203,7 +203,7 @@ def soft_alignment(
     Source: Bahdanau et al. 2015, section 3.1: w_j as the probability that key j is the one
     aligned; this is the expected key.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import soft_alignment
         >>> soft_alignment(torch.tensor([[[[0.1, 0.9], [0.8, 0.2]]]]))

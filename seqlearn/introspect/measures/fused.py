@@ -51,7 +51,7 @@ def fused_entropy(
             causal queries than keys, or the shapes do not fit.
         NotImplementedError: If this torch has no fused operator for the device.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import fused_entropy
         >>> fused_entropy(torch.zeros(1, 1, 2, 8), torch.zeros(1, 1, 2, 8), causal=True)

@@ -19,7 +19,7 @@ class Saturation(NamedTuple):
         saturated_low: Share of values below 0.1 ("left-saturated").
         saturated_high: Share of values above 0.9 ("right-saturated").
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import gate_saturation
         >>> gate = torch.tensor([[[0.05], [0.95], [0.5], [0.99]]])
@@ -47,7 +47,7 @@ def gate_saturation(
     Source: Karpathy, Johnson & Fei-Fei 2015, "Visualizing and Understanding Recurrent Networks",
     section 4.2, the gate statistics.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import gate_saturation
         >>> gate = torch.tensor([[[0.05], [0.95], [0.5], [0.99]]])

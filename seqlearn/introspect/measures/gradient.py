@@ -39,7 +39,7 @@ def gradient_flow(
     Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
     networks", section 2.1, equations 3 to 5: the terms ∂ loss / ∂ x_t.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import gradient_flow
         >>> embedded = torch.ones(1, 3, 1, requires_grad=True)
@@ -88,7 +88,7 @@ def classify_gradient_flow(
     Source: the notions are those of Pascanu, Mikolov & Bengio 2013, section 2.1 (exponential
     decrease and growth with distance); the rule is this library's.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import classify_gradient_flow
         >>> classify_gradient_flow(torch.tensor([[1e-4, 1e-3, 1e-2, 1e-1, 1.0]]))

@@ -57,7 +57,7 @@ def attention_map(
     Raises:
         ValueError: If the number of labels differs from that of rows or columns.
 
-    Example:
+    Examples:
         >>> figure = attention_map(np.eye(2), ["the", "cat"], ["die", "Katze"])
         >>> figure.savefig("attention.png")  # doctest: +SKIP
     """
@@ -87,7 +87,7 @@ def attention_heads(
     Raises:
         ValueError: If the number of labels differs from that of rows or columns.
 
-    Example:
+    Examples:
         >>> figure = attention_heads(np.full((4, 2, 3), 1 / 3))
         >>> figure.savefig("heads.png")  # doctest: +SKIP
     """

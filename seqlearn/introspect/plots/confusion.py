@@ -34,7 +34,7 @@ def confusion_heatmap(
     Raises:
         ValueError: If there is not one row and one column for each label.
 
-    Example:
+    Examples:
         >>> figure = confusion_heatmap(np.array([[5, 1], [0, 4]]), ["cat", "dog"])
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['5', '1', '0', '4']

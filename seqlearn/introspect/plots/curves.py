@@ -32,7 +32,7 @@ def distance_curve(
         At index d, the mean over the examples that have a step d steps before their last one, in
         the unit of `norms`, in float64.
 
-    Example:
+    Examples:
         >>> distance_curve(torch.tensor([[1.0, 2.0, 4.0]]))
         array([4., 2., 1.])
     """
@@ -69,7 +69,7 @@ def gradient_curves(
     Returns:
         The figure; `savefig` writes it.
 
-    Example:
+    Examples:
         >>> curves = {"RNN": np.array([1.0, 0.1, 0.01]), "LSTM": np.array([1.0, 0.9, 0.8])}
         >>> gradient_curves(curves).axes[0].get_yscale()
         'log'

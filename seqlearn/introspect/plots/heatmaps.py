@@ -44,7 +44,7 @@ def state_heatmap(
     Raises:
         ValueError: If there is no heatmap, or the numbers of steps and labels differ.
 
-    Example:
+    Examples:
         >>> figure = state_heatmap({"states": np.zeros((3, 8))}, ["a", "b", "c"])
         >>> figure.savefig("states.png")  # doctest: +SKIP
     """

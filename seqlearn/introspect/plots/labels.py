@@ -24,7 +24,7 @@ class Tokens:
             it, if any: joined they are the text. `None` where not known.
         output_pieces: The same of `decoder_output`.
 
-    Example:
+    Examples:
         >>> Tokens(source=["how", "are", "you"]).along("source")
         ['how', 'are', 'you']
     """

@@ -73,7 +73,7 @@ def record(
             tensors cannot be combined.
         MemoryError: If the recording would be larger than `max_bytes`.
 
-    Example:
+    Examples:
         >>> import seqlearn as sl
         >>> data = sl.data.Dates("en", "de")
         >>> model = sl.GRU(data.spec, d_model=4, num_layers=1)

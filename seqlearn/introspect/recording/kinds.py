@@ -32,7 +32,7 @@ class RecordedKind:
         padding: The value of positions that an example does not have.
         label: What it is called in messages, in the plural.
 
-    Example:
+    Examples:
         >>> RecordedKind("my attention", ("batch", "heads", "query", "key")).has_keys
         True
     """
@@ -128,7 +128,7 @@ def register_kind(kind: RecordedKind) -> RecordedKind:
         ValueError: If its name is taken, empty or contains "/", its axes are not three or four that
             begin with `"batch"`, or `over_steps` is neither of the two.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import seqlearn as sl
         >>> from seqlearn.introspect import RecordedKind, register_kind

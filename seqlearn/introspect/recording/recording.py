@@ -51,7 +51,7 @@ class Recording:
         extra_axes: By kind and module name, which sequences the axes of these tensors follow,
             where known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from seqlearn.introspect import Recording
         >>> Recording({"cross": torch.ones(1, 2, 3, 4) / 4})

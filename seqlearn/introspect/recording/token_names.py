@@ -18,7 +18,7 @@ def token_names(side: Any, ids: Iterable[int]) -> list[str]:
             their ids.
         ids: Token ids.
 
-    Example:
+    Examples:
         >>> token_names(None, [4, 5])
         ['4', '5']
     """
@@ -33,7 +33,7 @@ def token_pieces(side: Any, ids: Iterable[int]) -> list[str] | None:
         side: One side of a spec, or any object with a method `pieces(ids)`.
         ids: Token ids.
 
-    Example:
+    Examples:
         >>> print(token_pieces(None, [4, 5]))
         None
     """

@@ -27,7 +27,7 @@ def readable_names(names: Iterable[str]) -> dict[str, str]:
     Args:
         names: Names from `model.named_modules()`.
 
-    Example:
+    Examples:
         >>> readable_names(["decoder.layers.1.cross_attention"])
         {'decoder.layers.1.cross_attention': 'Decoder layer 2, cross-attention'}
     """
@@ -39,7 +39,7 @@ def readable_names(names: Iterable[str]) -> dict[str, str]:
 def readable_name(name: str) -> str:
     """The name of one module in words; layers are counted from 1.
 
-    Example:
+    Examples:
         >>> readable_name("encoder.layers.0.forward_layer")
         'Encoder layer 1, forwards'
         >>> readable_name("decoder.attentional_hidden.attention")

@@ -38,7 +38,7 @@ class Picture:
             drawn of it: a list of dictionaries, empty if there is none. Of their entries, `opens`
             is the first choice, and `title` replaces that of the script.
 
-    Example:
+    Examples:
         >>> picture = Picture("timeline", Path("timeline.js"), find=lambda example: [])
         >>> picture.name
         'timeline'
@@ -74,7 +74,7 @@ def register_picture(picture: Picture) -> Picture:
         ValueError: If its name belongs to another script or is not an identifier, or the script
             cannot be part of a page.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from seqlearn.introspect import Picture, register_picture
         >>> register_picture(Picture("my picture", Path("mine.js"), lambda example: []))

@@ -19,7 +19,7 @@ def guessed_pieces(tokens: Sequence[str]) -> list[str]:
     to one word, "▁" and "Ġ" those that begin a word; without marks, every token is a word, and
     punctuation belongs to the word beside it.
 
-    Example:
+    Examples:
         >>> guessed_pieces(["the", "read", "##er", ",", "</s>"])
         ['the', ' read', 'er', ',', '']
     """
@@ -44,7 +44,7 @@ def guessed_pieces(tokens: Sequence[str]) -> list[str]:
 def unit_of(tokens: Sequence[str], pieces: Sequence[str]) -> str:
     """What one token is called: "character", "word", "step" (of a series) or "token".
 
-    Example:
+    Examples:
         >>> unit_of(["r", "e", "d"], ["r", "e", "d"]), unit_of(["a", "red"], ["a", " red"])
         ('character', 'word')
         >>> unit_of(["read", "ing"], ["read", "ing"])
