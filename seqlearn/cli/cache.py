@@ -7,6 +7,7 @@ import fnmatch
 import re
 from collections.abc import Sequence
 
+from seqlearn.cli.arguments import ArgumentParser
 from seqlearn.data.cache import CACHE_OPTION, cache_root
 from seqlearn.data.cache_entries import CacheEntry, cache_entries, remove
 
@@ -19,7 +20,7 @@ def cache(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If the arguments do not fit together.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="seqlearn cache",
         description="List prepared data and downloads with their sizes, or delete some of them. "
         f"They are in {cache_root()}; {CACHE_OPTION} names another folder.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 import warnings
@@ -15,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 
 from seqlearn.atomic_files import atomic_path, require_writable
 from seqlearn.callbacks import AttentionMonitor
+from seqlearn.cli.arguments import ArgumentParser
 from seqlearn.core import Recipe
 from seqlearn.data import Dates
 from seqlearn.introspect import record
@@ -34,7 +34,7 @@ def run_demo(argv: Sequence[str]) -> None:
         OSError: If the folder for the results cannot be written; raised before training.
         ValueError: If an option is out of range.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="seqlearn demo",
         description="Train a Transformer to translate written-out dates from one language to "
         "another, then print its exact match on the test split and some translations, and plot "

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from seqlearn.atomic_files import is_disk_full
-from seqlearn.cli.plugins import subclasses
+from seqlearn.cli.option_advice import likely_option, named_classes, unknown_class
 from seqlearn.cli.training import TRAINING
-from seqlearn.core import SequenceModule
-from seqlearn.data import SequenceDataModule
 
 # jsonargparse lists every type that it tried; these lines of its message do not help a user.
 _NOISE = (
@@ -40,7 +36,9 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
     while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
         error = error.__cause__
     if isinstance(error, argparse.ArgumentError):
-        message = _parser_message(str(error))
+        message = _parser_message(str(error), argv[0] if argv else "")
+        if option := _likely_option(str(error), message):
+            message += f"; did you mean {option}?"
         joint = " See" if message.endswith("?") else "; see"
         return f"{message}{joint} `{_help_command(str(error), argv)}`"
     message = " ".join(str(error).split()) or type(error).__name__
@@ -55,44 +53,53 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
     return message
 
 
-def _parser_message(text: str) -> str:
+def _parser_message(text: str, command: str) -> str:
     """The message of a parser, without the types that it tried."""
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
     message = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     given = next((line[13:] for line in lines if line.startswith("Given value: ")), "")
-    if given and "Got value:" not in message and not given.startswith("NestedArg"):
+    if given and "Got value:" not in message and not given.startswith(("NestedArg", "Namespace")):
         message += f", got {given}"
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message))
     message = re.sub(r'Parser key "[^"]+":? ?', "", message)
     message = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", message)
     message = message.replace(". Got value:", ", got")
-    if message.startswith("the following arguments are required"):
-        message = re.sub(rf"\b(?:{'|'.join(TRAINING)})\.(\w+)", r"--\1", message)
+    if (required := message.removeprefix("the following arguments are required: ")) != message:
+        names = [name.removeprefix(f"{command}.") for name in required.split(", ")]
+        if command in (*TRAINING, "compare"):
+            names = [f"--{keys}.{name}" if keys else f"--{name}" for name in names]
+        return f"the following arguments are required: {', '.join(names)}"
+    if re.search(r"but seqlearn\.[\w.]+ is abstract", message):  # an argument of an unnamed class
+        return f"the following arguments are required: --{keys}"
     unknown = re.search(r"Expected a dot import path string: (\S+)", message)
+    missing = re.search(r"Expected a path but (\S+) either not accessible or invalid (.*)", message)
     if unknown is not None:
-        message = _unknown_class_message(keys, unknown[1].rstrip(","))
+        message = unknown_class(keys, unknown[1].rstrip(","))
+    elif missing is not None and re.search(r"No module named|has no attribute", missing[2]):
+        message = unknown_class(keys, missing[1], missing[2])
+    elif missing is not None and "correspond to a subclass of" in missing[2]:
+        base = missing[2].partition("subclass of ")[2].partition(",")[0]
+        message = f"expected a subclass of {base}, got {missing[1]}, which is none"
     return f"--{keys}: {message}" if keys else message
 
 
-def _unknown_class_message(key: str, name: str) -> str:
-    """The message for an unknown class; it lists seqlearn's classes for this option."""
-    bases: dict[str, type[Any]] = {"model": SequenceModule, "data": SequenceDataModule}
-    base = bases.get(key)
-    known = {cls.__name__: cls.__module__ for cls in subclasses(base)} if base else {}
-    near = difflib.get_close_matches(name, known, 1)
-    advice = f"; did you mean {near[0]}?" if near else ""
-    own = sorted(name for name, module in known.items() if module.startswith("seqlearn."))
-    listed = f"{', '.join(own)} or package.module.Class" if own else "package.module.Class"
-    return f"expected {listed}, got {name!r}{advice}"
+def _likely_option(text: str, message: str) -> str:
+    """The option that was probably meant, for an error about one that does not exist."""
+    inner = re.search(r"^--(model|data)\b.*Option '([^']+)' is not accepted", message)
+    outer = re.search(r"(?:unrecognized arguments:|ambiguous option:) --([\w.-]+)", message)
+    if inner is not None:
+        return likely_option(f"{inner[1]}.{inner[2]}", named_classes(text))
+    return likely_option(outer[1]) if outer is not None else ""
 
 
 def _help_command(text: str, argv: Sequence[str]) -> str:
     """The command that prints the help for the options in an error."""
-    known = argv and argv[0] in (*TRAINING, "compare")
+    known = argv and not text.startswith("expected a command")
     command = f"seqlearn {argv[0]}" if known else "seqlearn"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
         return f"{command} --model.recipe.help"
     named = r'Parser key "(model|data)".*class_path \'(?:\w+\.)*(\w+)\''
-    if (built := re.search(named, text, re.DOTALL)) is not None:
+    built = re.search(named, text, re.DOTALL)
+    if built is not None and named_classes(text):
         return f"{command} --{built[1]}.help {built[2]}"
     return f"{command} --help"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from seqlearn.atomic_files import require_writable
+from seqlearn.cli.arguments import ArgumentParser
 from seqlearn.cli.loading import SAVED, load_module
 from seqlearn.core.exporting import format_names
 
@@ -15,7 +15,7 @@ KINDS = ("attention", "states", "gates")
 
 def export(argv: Sequence[str]) -> None:
     """Write a checkpoint as a folder that runs without it."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="seqlearn export",
         description="Write a model as a folder for deployment, with its tokenizers and labels: "
         "graphs of encoder and decoder step (onnx, torch-export), or a model of CTranslate2, which "

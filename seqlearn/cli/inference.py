@@ -17,6 +17,7 @@ from tqdm import tqdm
 from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
 from seqlearn.cli.answers import Chunk, Request, Task, check_task
+from seqlearn.cli.arguments import ArgumentParser
 from seqlearn.cli.decoding_options import add_decoding_options, check_decoding, decoding_options
 from seqlearn.cli.devices import answer_in_order, devices_of
 from seqlearn.cli.inputs import InputOptions, Item, kind_of, open_input, read_items
@@ -289,9 +290,9 @@ def view(argv: Sequence[str]) -> None:
     print(f"Page: {recording.to_html(options.out, title=title)}")
 
 
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
+def _parser(command: str, description: str) -> ArgumentParser:
     """The arguments that every command on a checkpoint has."""
-    parser = argparse.ArgumentParser(prog=f"seqlearn {command}", description=description)
+    parser = ArgumentParser(prog=f"seqlearn {command}", description=description)
     parser.add_argument("checkpoint", help=SAVED)
     parser.add_argument(
         "--model",

@@ -112,6 +112,11 @@ def open_input(options: InputOptions) -> io.BufferedIOBase:
     """
     if options.file is None:
         return cast(io.BufferedIOBase, sys.stdin.buffer)
+    if not Path(options.file).exists():
+        raise FileNotFoundError(
+            f"{options.file}: there is no such file of inputs; for one text, pass it to standard "
+            "input: echo TEXT | seqlearn …"
+        )
     if options.file.endswith(".gz"):
         return gzip.GzipFile(options.file, "rb")
     return open(options.file, "rb")

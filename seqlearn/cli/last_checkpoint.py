@@ -58,7 +58,8 @@ class LastCheckpoint(Callback):
             tested: Whether there is a test split.
 
         Returns:
-            Two lines of text; empty if the run saves no checkpoints.
+            Two lines of text, and a third if steps of an interrupted run are lost; empty if the
+            run saves no checkpoints.
         """
         if not trainer.checkpoint_callbacks or trainer.fast_dev_run:
             return ""
@@ -72,4 +73,10 @@ class LastCheckpoint(Callback):
         command = "fit" if trainer.interrupted else "test" if tested else "validate"
         argv = ["seqlearn", command, "--config", self._config, "--ckpt_path", path]
         purpose = "Continue it" if trainer.interrupted else "Evaluate it"
-        return f"Checkpoint: {path}\n{purpose}: {shlex.join(argv)}"
+        lines = [f"Checkpoint: {path}", f"{purpose}: {shlex.join(argv)}"]
+        if trainer.interrupted and (lost := trainer.global_step - (self._saved_step or 0)) > 0:
+            lines.append(
+                f"Steps after the checkpoint, which are lost: {lost} (Ctrl-C saves nothing; "
+                "SIGTERM, from kill or a scheduler, saves the last step)"
+            )
+        return "\n".join(lines)

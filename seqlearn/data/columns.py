@@ -65,13 +65,26 @@ def column_index(column: int | str, names: Sequence[str], where: str) -> int:
     if isinstance(column, int):
         if column > len(names):
             raise ValueError(
-                f"{where}: expected at least {column} columns (as columns= says), "
-                f"got {len(names)}; correct columns, or the table"
+                f"{where}: expected at least {column} columns, got {len(names)}; correct columns=, "
+                f"or the table{_delimiter_advice(names)}"
             )
         return column - 1
     if column not in names:
-        raise ValueError(f"{where}: expected a column {column!r}, got {list(names)}")
+        raise ValueError(
+            f"{where}: expected a column {column!r}, got {list(names)}{_delimiter_advice(names)}"
+        )
     return list(names).index(column)
+
+
+def _delimiter_advice(names: Sequence[str]) -> str:
+    """Advice for a table with one column that contains another delimiter; empty for any other."""
+    found = [sign for sign in (";", "\t", ",", "|") if len(names) == 1 and sign in names[0]]
+    if not found:
+        return ""
+    return (
+        f"; cells are divided by commas in a .csv file and by tabs in any other, but here by "
+        f"{found[0]!r}: pass pandas.read_csv(file, sep={found[0]!r}), or convert the file"
+    )
 
 
 def column_title(column: int | str) -> str:

@@ -210,6 +210,8 @@ def test_after_ctrl_c_fit_prints_the_path_of_its_checkpoint(config: str) -> None
     assert "seqlearn: stopped" in err
     assert "Traceback" not in err
     assert written(out).exists()
+    lost = re.findall(r"^Steps after the checkpoint, which are lost: (\d+) ", out, re.MULTILINE)
+    assert all(int(steps) > 0 for steps in lost)
     (command,) = re.findall(r"^Continue it: seqlearn (.*)$", out, re.MULTILINE)
     more = ["--trainer.max_epochs", "1"]
     assert main([*shlex.split(command), *more, *QUIET]) == 0

@@ -198,8 +198,39 @@ def test_a_spec_given_by_hand_is_refused(
         ("fit --model LSTM --data Daets", ["--data: expected Dates, ", "did you mean Dates?"]),
         ("fit --model GRU --data Dates --modl.x 3", ["unrecognized arguments: --modl.x 3"]),
         (
+            "fit --model GRU --data Dates --epochs 3",
+            ["did you mean --trainer.max_epochs? See `seqlearn fit --help`"],
+        ),
+        ("fit --model GRU --data Dates --lr 0.1", ["did you mean --model.recipe.lr? See"]),
+        ("fit --model GRU --data Dates --model.hidden_size=3", ["did you mean --model.d_model?"]),
+        ("fit --model GRU --data Dates --data.sed 3", ["did you mean --data.seed?"]),
+        (
+            "fit --model GRU --data LabelledText",
+            ["are required: --data.train; see `seqlearn fit --data.help LabelledText`"],
+        ),
+        (
+            "fit --model seqlearn.models.Gru --data Dates",
+            [
+                "'seqlearn.models' has no class 'Gru'; it has ",
+                "GRU, LSTM, ",
+                "`seqlearn fit --help`",
+            ],
+        ),
+        (
+            "fit --model GRU --data.train a.tsv",
+            ["arguments are required: --data; see `seqlearn fit"],
+        ),
+        ("fit --model no_module.Gru --data Dates", ["but there is no module 'no_module'; modules"]),
+        ("fit --model seqlearn.spec.Spec --data Dates", ["no class 'Spec', nor another for this"]),
+        ("fit --model torch.nn.Linear --data Dates", ["--model: expected a subclass of Sequence"]),
+        ("translate", ["are required: checkpoint; see `seqlearn translate --help`"]),
+        ("translate a.ckpt --beam x", ["argument --beam", "'x'; see `seqlearn translate --help`"]),
+        ("export", ["are required: checkpoint; see `seqlearn export --help`"]),
+        ("demo --epochs x", ["argument --epochs: ", "; see `seqlearn demo --help`"]),
+        ("cache --no", ["unrecognized arguments: --no; see `seqlearn cache --help`"]),
+        (
             "fit --model GRU --data Dates --model.d_modle 3",
-            ["--model: Option 'd_modle' is not accepted; see `seqlearn fit --model.help GRU`"],
+            ["--model: Option 'd_modle' is not accepted; did you mean --model.d_model? See"],
         ),
         (
             "fit --model GRU --data Dates --model.d_model x",

@@ -93,6 +93,5 @@ def test_every_field_of_the_config_is_an_option(capsys: pytest.CaptureFixture[st
         for field in vars(sl.GenerationConfig()):
             name = "decoding" if field == "strategy" else field.replace("_", "-")
             assert f"--{name} " in out
-    with pytest.raises(SystemExit):
-        main(["translate", "model.ckpt", "--decoding", "best"])
+    assert main(["translate", "model.ckpt", "--decoding", "best"]) == 2
     assert "invalid choice: 'best'" in capsys.readouterr().err

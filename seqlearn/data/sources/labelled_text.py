@@ -17,7 +17,7 @@ from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.multi_label_field import MultiLabel
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
 from seqlearn.data.sources.stream_tables import StreamTable
-from seqlearn.data.sources.table_files import SUFFIXES, FileTable, table_suffix
+from seqlearn.data.sources.table_files import SUFFIXES, FileTable, first_names, table_suffix
 from seqlearn.data.sources.tables import (
     KINDS,
     MemoryTable,
@@ -210,8 +210,10 @@ class LabelledText(SequenceDataModule):
             path = Path(given)
             suffix, columns = table_suffix(path), self.columns
             if suffix and columns is None:
+                names = first_names(split, path, self.encoding) if path.is_file() else None
                 raise ValueError(
                     f"{split}: {path} needs columns=(text, label), two names or numbers"
+                    + (f"; its first line has {names}" if names else "")
                 )
             if suffix:
                 return FileTable(split, path, columns, _USUAL, self.encoding)

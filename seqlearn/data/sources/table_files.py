@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from seqlearn.data.columns import (
     looks_like_header,
 )
 from seqlearn.data.preparation import Split
-from seqlearn.data.sources.text_files import digest_file, read_csv, read_lines
+from seqlearn.data.sources.text_files import csv_records, digest_file, read_csv, read_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -25,6 +26,15 @@ def table_suffix(path: Path) -> str | None:
     """The suffix of a file name (without `.gz`) if it is `.csv`, `.tsv` or `.jsonl`."""
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
     return suffix if suffix in SUFFIXES else None
+
+
+def first_names(split: Split, path: Path, encoding: str) -> list[str]:
+    """The cells of the first line of a CSV or TSV file, or the names in the first JSON object."""
+    lines = read_lines(split, path, encoding)
+    if table_suffix(path) == ".csv":
+        return next(csv_records(lines, str(path)), (1, []))[1]
+    line = next(lines, "")
+    return re.findall(r'"([^"]*)"\s*:', line) if line.startswith("{") else line.split("\t")
 
 
 class FileTable:

@@ -249,6 +249,23 @@ def test_missing_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.csv", 'review,"a, b"\ngood,pos\n', ["review", "a, b"]),
+        ("a.tsv", "review\tsentiment\n", ["review", "sentiment"]),
+        ("a.jsonl", '{"review": "good", "sentiment": "pos"}\n', ["review", "sentiment"]),
+    ],
+)
+def test_the_columns_of_a_file_are_listed(
+    name: str, content: str, found: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="needs columns=") as raised:
+        sl.data.LabelledText(tmp_path / name)
+    assert str(raised.value).endswith(f"two names or numbers; its first line has {found}")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"train": "a.csv"}, r"train: a\.csv needs columns=\(text, label\)"),
