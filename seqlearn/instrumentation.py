@@ -1,9 +1,8 @@
 """Hooks for recording internal activations.
 
 Modules in `seqlearn.nn` call `emit(kind, module, fn)`, where `fn` computes attention weights,
-hidden states or gates. Decoding reports how beams are reordered (`generation`, `decoding_step`).
-With no listener active, `emit` returns at once and `fn` is never called. `seqlearn.introspect`
-implements the listener of `record`. This module imports nothing from seqlearn.
+states or gates. Decoding reports how beams are reordered (`generation`, `decoding_step`). With no
+listener active, `emit` returns at once and `fn` is never called. It imports nothing of seqlearn.
 """
 
 from __future__ import annotations
@@ -46,10 +45,12 @@ class GenerationResult(NamedTuple):
             first) as a pair: its last step (from 0) and its row in that step.
         tokens: For each output the ids of its best hypothesis, including the first decoder input;
             with or without the end symbol.
+        answers: For each output the predicted label or vector as a text, if there is one.
     """
 
     beam_paths: Sequence[Sequence[tuple[int, int]]]
     tokens: Sequence[Sequence[int]]
+    answers: Sequence[str] | None = None
 
 
 @runtime_checkable
@@ -294,11 +295,10 @@ def _check_result(result: GenerationResult | None, num_outputs: int) -> None:
             "it, call seqlearn.instrumentation.decoding_step(parents) before each step and "
             "end_decoding(beam_paths, tokens) after the last one, or generate outside of record()"
         )
-    sizes = len(result.beam_paths), len(result.tokens)
-    if sizes != (num_outputs, num_outputs):
+    paths, tokens = len(result.beam_paths), len(result.tokens)
+    if (paths, tokens) != (num_outputs, num_outputs):
         raise ValueError(
-            f"end_decoding: expected beam_paths and tokens of {num_outputs} outputs, got "
-            f"{sizes[0]} and {sizes[1]}"
+            f"end_decoding: expected {num_outputs} beam_paths and tokens, got {paths} and {tokens}"
         )
 
 
@@ -309,10 +309,12 @@ def decoding_step(parents: Tensor | None) -> None:
 
 
 def end_decoding(
-    beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
+    beam_paths: Sequence[Sequence[tuple[int, int]]],
+    tokens: Sequence[Sequence[int]],
+    answers: Sequence[str] | None = None,
 ) -> None:
     """Report the result of the current `generation`; see `GenerationResult` for the arguments."""
-    _listeners.result = GenerationResult(beam_paths, tokens)
+    _listeners.result = GenerationResult(beam_paths, tokens, answers)
 
 
 def end_teacher_forcing(
@@ -330,9 +332,8 @@ def end_teacher_forcing(
     if target is None:
         end_decoding([[]] * rows, [[]] * rows)
         return
-    ids = target.tolist()
-    if lengths is not None:
-        ids = [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
+    sizes = [target.shape[1]] * rows if lengths is None else lengths.tolist()
+    ids = [row[:size] for row, size in zip(target.tolist(), sizes, strict=True)]
     end_decoding([[(0, row)] for row in range(rows)], ids)
 
 

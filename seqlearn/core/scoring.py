@@ -18,8 +18,8 @@ from seqlearn.core.generation import (
     float_dtype,
     has_sequences,
 )
-from seqlearn.instrumentation import generation
-from seqlearn.spec import AlignedSpec
+from seqlearn.instrumentation import active_listeners, end_decoding, generation
+from seqlearn.spec import AlignedSpec, ClassesSpec, MultiLabelSpec, TargetSpec
 from seqlearn.spec.words import EncodedWords
 
 
@@ -62,6 +62,35 @@ def log_probabilities(
     return scores
 
 
+MAX_LABELS = 5
+"""Labels that are named with their probabilities, the most probable first."""
+
+
+def answer_texts(target: TargetSpec, outputs: Tensor) -> list[str]:
+    """The predictions of a model without a decoder as texts, for people.
+
+    Args:
+        target: The type of the target.
+        outputs: Outputs of the output layer, `batch …`.
+
+    Returns:
+        For classes the most probable labels with their probabilities, otherwise the prediction.
+
+    Examples:
+        >>> from seqlearn.spec import ClassesSpec
+        >>> answer_texts(ClassesSpec(("bad", "good")), torch.tensor([[0.0, 2.0]]))
+        ['good 88.1%, bad 11.9%']
+    """
+    if isinstance(target, ClassesSpec | MultiLabelSpec):
+        texts = []
+        for row in target.probabilities(outputs.float()).cpu():
+            best = row.topk(min(MAX_LABELS, len(row)))
+            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            texts.append(", ".join(f"{target.labels[index]} {share:.1%}" for index, share in pairs))
+        return texts
+    return [target.describe(each) for each in target.decode_outputs(outputs)]
+
+
 def pooled_outputs(
     module: SupportsGeneration, source_ids: Sequence[Any]
 ) -> Float[Tensor, "source outputs"]:
@@ -83,6 +112,12 @@ def pooled_outputs(
             batch = SequenceBatch(source, lengths, target, None)
             with generation(rows, len(source_ids), source, lengths):
                 predicted = cast(nn.Module, module)(batch)  # `forward` may be overridden
+                if active_listeners():
+                    end_decoding(
+                        [[]] * len(rows),
+                        [[]] * len(rows),
+                        answer_texts(module.spec.target, predicted),
+                    )
             outputs[rows] = predicted.to(dtype).cpu()
     return outputs
 
@@ -111,6 +146,13 @@ def word_outputs(
             words = target.collate_targets(placed, module.device, dtype)
             with generation(rows, len(sentences), source, lengths):
                 predicted = cast(nn.Module, module)(SequenceBatch(source, lengths, *words))
+                if active_listeners():
+                    own = [
+                        each[: len(sentences[row].starts)]
+                        for row, each in zip(rows, predicted, strict=True)
+                    ]
+                    texts = [answer_texts(target, each[None])[0] for each in own]
+                    end_decoding([[]] * len(rows), [[]] * len(rows), texts)
             for row, each in zip(rows, predicted.to(dtype).cpu(), strict=True):
                 outputs[row] = each[: len(sentences[row].starts)].clone()
     return outputs

@@ -23,6 +23,8 @@ class Tokens:
         source_pieces: The text of the source in pieces, one for each token with the space before
             it, if any: joined they are the text. `None` where not known.
         output_pieces: The same of `decoder_output`.
+        answer: What a model without a decoder predicts: the labels with their probabilities, the
+            label of each word, or the numbers of a vector.
 
     Examples:
         >>> Tokens(source=["how", "are", "you"]).along("source")
@@ -34,6 +36,7 @@ class Tokens:
     decoder_output: list[str] | None = None
     source_pieces: list[str] | None = field(default=None, compare=False)
     output_pieces: list[str] | None = field(default=None, compare=False)
+    answer: str | None = field(default=None, compare=False)
 
     def along(self, axis: Axis) -> list[str] | None:
         """The tokens along an axis, where known."""

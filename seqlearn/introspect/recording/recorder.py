@@ -153,7 +153,8 @@ class Recorder:
             source = None if chunk.sources is None else chunk.sources[row]
             pieces = None if chunk.pieces is None else chunk.pieces[row]
             if not chunk.steps:
-                chunk.tokens.append(Tokens(source, source_pieces=pieces))
+                answer = None if result.answers is None else result.answers[row]
+                chunk.tokens.append(Tokens(source, source_pieces=pieces, answer=answer))
                 continue
             count = sum(num_inputs[: len(path)]) if any(num_inputs) else len(tokens[row])
             fed, outputs, texts = target_names(self._spec, list(tokens[row]), count)

@@ -268,7 +268,7 @@ class Recording:
         self,
         path: str | os.PathLike[str],
         *,
-        title: str = "seqlearn",
+        title: str | None = None,
         opens: str | None = None,
         speed: float = 1.0,
     ) -> Path:
@@ -276,7 +276,7 @@ class Recording:
 
         Args:
             path: The file to write, which is returned; a missing folder is created.
-            title: The title of the page.
+            title: The title of the page; by default the text of the example, if there is one only.
             opens: The name of the picture that is shown first, such as `"gates"`; the first that
                 can be drawn, if `None`. An unknown name is refused with the list of names.
             speed: Speed of playback at first, relative to one step in 0.7 seconds.
@@ -289,7 +289,7 @@ class Recording:
         return to_html(self, path, title=title, opens=opens, speed=speed)
 
     def to_html_fragment(
-        self, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+        self, *, title: str | None = None, opens: str | None = None, speed: float = 1.0
     ) -> str:
         """The viewer as a piece of HTML, to be part of another page, also several times.
 
@@ -301,7 +301,7 @@ class Recording:
         return to_html_fragment(self, title=title, opens=opens, speed=speed)
 
     def view(
-        self, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+        self, *, title: str | None = None, opens: str | None = None, speed: float = 1.0
     ) -> View:
         """The viewer as the last line of a notebook's cell, with a first picture of your choice.
 

@@ -146,7 +146,8 @@ def context_vector(example: Mapping[str, Any]) -> list[PictureData]:
         return []
     source = layers["source"]
     directions = _directions(example, source)
-    both = {"source": source, "target": layers["target"], "directions": directions}
+    both: PictureData = {"source": source, "target": layers["target"], "directions": directions}
+    both["attends"] = any(one["axes"] == _CROSS for one in example["attention"])
     return [{"vector": vectors[0]} | both]
 
 

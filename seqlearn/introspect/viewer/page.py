@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from seqlearn.atomic_files import atomic_path
-from seqlearn.introspect.viewer.payload import Recorded, page_data, visible_title
+from seqlearn.introspect.viewer.payload import Recorded, page_data
 from seqlearn.introspect.viewer.pictures import PICTURES
 
 _SHARED = ("data", "colors", "scene", "shapes", "sequences")
@@ -25,7 +26,7 @@ def to_html(
     recording: Recorded,
     path: str | os.PathLike[str],
     *,
-    title: str = "seqlearn",
+    title: str | None = None,
     opens: str | None = None,
     speed: float = 1.0,
 ) -> Path:
@@ -38,7 +39,7 @@ def to_html(
     Args:
         recording: The recording.
         path: The file to write; a missing folder is created.
-        title: The title of the page.
+        title: The title of the page; by default the text of the example, if there is only one.
         opens: As in `to_html_fragment`.
         speed: As in `to_html_fragment`.
 
@@ -51,8 +52,8 @@ def to_html(
     """
     path = Path(path)
     head, foot = _read(_ASSETS / "viewer.html").split("FRAGMENT")
-    head = head.replace("TITLE", html.escape(visible_title(title)))
-    page = head + to_html_fragment(recording, title=title, opens=opens, speed=speed) + foot
+    data = page_data(recording, title, opens=opens, speed=speed)
+    page = head.replace("TITLE", html.escape(data["title"])) + _fragment(data) + foot
     written = page.encode()
     with atomic_path(path, "the page", "the argument `path`", len(written)) as part:
         part.write_bytes(written)
@@ -60,7 +61,7 @@ def to_html(
 
 
 def to_html_fragment(
-    recording: Recorded, *, title: str = "seqlearn", opens: str | None = None, speed: float = 1.0
+    recording: Recorded, *, title: str | None = None, opens: str | None = None, speed: float = 1.0
 ) -> str:
     """The viewer as a piece of HTML, to be part of another page, also several times.
 
@@ -70,7 +71,7 @@ def to_html_fragment(
 
     Args:
         recording: The recording.
-        title: The title of the viewer.
+        title: The title of the viewer; by default as in `to_html`.
         opens: The name of the picture that is shown first, such as `"gates"`; the first that can be
             drawn, if `None`.
         speed: Speed of playback at first, relative to one step in 0.7 seconds.
@@ -82,7 +83,10 @@ def to_html_fragment(
         ValueError: If the recording holds no example, the picture `opens` cannot be drawn of it, or
             `speed` is not a positive number.
     """
-    data = page_data(recording, title, opens=opens, speed=speed)
+    return _fragment(page_data(recording, title, opens=opens, speed=speed))
+
+
+def _fragment(data: Mapping[str, Any]) -> str:
     used = {picture["kind"] for example in data["examples"] for picture in example["pictures"]}
     return (
         '<div class="seqlearn-viewer">'

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer.layer_names import readable_names
 from seqlearn.introspect.viewer.pictures import check_opens, find_pictures
@@ -19,6 +20,9 @@ from seqlearn.introspect.viewer.quantise import (
     pack_weights,
 )
 from seqlearn.introspect.viewer.token_texts import guessed_pieces, unit_of
+
+_MAX_TITLE = 80
+"""Characters of a title that is made of the example's text."""
 
 
 @runtime_checkable
@@ -84,7 +88,7 @@ class Recorded(Protocol):
 
 
 def page_data(
-    recording: Recorded, title: str, *, opens: str | None = None, speed: float = 1.0
+    recording: Recorded, title: str | None, *, opens: str | None = None, speed: float = 1.0
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
@@ -92,7 +96,7 @@ def page_data(
 
     Args:
         recording: The recording.
-        title: The title.
+        title: The title; `None` for the text of the example, if there is only one.
         opens: The picture that is shown first; the first that can be drawn, if `None`.
         speed: Speed of playback at first.
 
@@ -138,6 +142,8 @@ def page_data(
         ):
             example[side] = None if texts is None else [escape_label(text) for text in texts]
         _add_texts(example, tokens)
+        answer = getattr(tokens, "answer", None)
+        example["answer"] = None if answer is None else visible_title(answer)
     _add_attention(examples, recording)
     _add_states(examples, recording)
     _add_gates(examples, recording)
@@ -151,7 +157,7 @@ def page_data(
     names = {escape_label(name): name for name in _modules(recording)}
     labels = readable_names(names.values())
     return {
-        "title": visible_title(title),
+        "title": visible_title(default_title(examples) if title is None else title),
         "opens": opens,
         "speed": float(speed),
         "labels": {shown: visible_title(labels[name]) for shown, name in names.items()},
@@ -163,6 +169,24 @@ def _modules(recording: Recorded) -> list[str]:
     """The names of all modules in the recording."""
     extra = [name for tensors in recording.extra.values() for name in tensors]
     return list(dict.fromkeys([*recording.attention, *recording.states, *recording.gates, *extra]))
+
+
+def default_title(examples: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the only example, shortened; the name of the library if there are several."""
+    texts = [side_text(examples[0], side) for side in ("source", "target")]
+    text = " → ".join(part for part in texts if part)
+    if len(examples) > 1 or not text:
+        return "seqlearn"
+    return text if len(text) <= _MAX_TITLE else f"{text[: _MAX_TITLE - 1].rstrip()}…"
+
+
+def side_text(example: Mapping[str, Any], side: str) -> str:
+    """The text of a side of an example; empty if it is not known, or is a series."""
+    tokens = example["source" if side == "source" else "decoder_output"]
+    if tokens is None or example["units"].get(side) == "step":
+        return ""
+    letters = ("" if token in SPECIAL_TOKENS else token.replace("␣", " ") for token in tokens)
+    return "".join(example["texts"].get(side) or letters).strip()
 
 
 def visible_title(title: str) -> str:

@@ -299,6 +299,7 @@ def test_the_nine_pictures_of_the_textbook(name: str) -> None:
         both = [f"{layer}.forward_layer", f"{layer}.backward_layer"]
         assert found["context_vector"]["directions"] == both
         assert found["unrolled_rnn"]["joined"] == [layer]
+        assert found["context_vector"]["attends"] == (name == "attention"), "not drawn; it says so"
     if name == "lstm":
         assert found["context_vector"]["directions"] is None
     for one in example["attention"]:
@@ -307,6 +308,46 @@ def test_the_nine_pictures_of_the_textbook(name: str) -> None:
             codes = array(packed["codes"], "<i2").reshape(one["rows"], one["columns"])
             back = np.where(codes == -32768, -np.inf, codes / 32000 * packed["scale"])
             np.testing.assert_allclose(back, scores[head].numpy(), atol=packed["scale"] / 6e4)
+
+
+def test_the_answer_of_a_model_without_a_decoder(tmp_path: Path) -> None:
+    """The label with its probability, the labels of words, the numbers of a vector."""
+    torch.manual_seed(0)
+    labels = sl.ClassesSpec(("bad", "good"))
+    model = sl.GRU(SequenceSpec(TextSpec(9, 6), labels), d_model=4).eval()
+    sources = [[4, 5, 6], [7], [4, 4, 4, 4, 4]]
+    with sl.record(model) as recording:
+        found, probabilities = model.classify(sources)
+    recording.save(tmp_path / "recording")
+    for kept in (recording, Recording.load(tmp_path / "recording")):
+        answers = [example["answer"] for example in page_data(kept, None)["examples"]]
+        for answer, label, (bad, good) in zip(answers, found, probabilities.tolist(), strict=True):
+            parts = sorted([(bad, f"bad {bad:.1%}"), (good, f"good {good:.1%}")], reverse=True)
+            assert answer == ", ".join(text for _, text in parts)
+            assert answer.startswith(label)
+    tagger = sl.GRU(SequenceSpec(TextSpec(9, 6), sl.TagsSpec(("noun", "verb"))), d_model=4).eval()
+    with sl.record(tagger) as recording:
+        tags, _ = tagger.tag([[4, 5], [6]])
+    assert [tokens.answer for tokens in recording.tokens] == [" ".join(each) for each in tags]
+    vectors = sl.GRU(SequenceSpec(TextSpec(9, 6), sl.VectorSpec(2)), d_model=4).eval()
+    with sl.record(vectors) as recording:
+        (vector,) = vectors.predict([[4, 5]])
+    assert recording.tokens[0].answer == vectors.spec.target.describe(vector)
+
+
+def test_the_title_is_the_text_of_the_only_example() -> None:
+    def title(*tokens: Tokens) -> str:
+        weights = torch.ones(len(tokens), 1, 1, 1)
+        return page_data(Recording({"cross": weights}, tokens=list(tokens)), None)["title"]
+
+    pair = Tokens(["a", "red", "fox"], ["<s>", "ein"], ["ein", "</s>"])
+    assert title(pair) == "a red fox → ein"
+    assert title(Tokens(list("May␣1"))) == "May 1"
+    assert title(pair, pair) == title(Tokens()) == title(Tokens(["1", "2", "3"])) == "seqlearn"
+    long = title(Tokens(["word"] * 40))
+    assert len(long) <= 80
+    assert long.endswith("word…")
+    assert page_data(Recording({"cross": torch.ones(1, 1, 1, 1)}), "")["title"] == ""
 
 
 def test_a_large_map_holds_no_scores() -> None:

@@ -101,8 +101,10 @@ class Viewer {
     const title = text("title", this.title);
     title.setAttribute("role", "heading");
     title.setAttribute("aria-level", document.querySelector("h1") ? "2" : "1");
+    this.answer = text("answer", "");
     this.root = element("section", {className: "sqv"},
       element("div", {className: "top"}, title, this.pictures),
+      this.answer,
       element("div", {className: "choices"}, this.exampleChoice, this.choiceChoice, this.headChoice),
       this.stage, this.words, this.player, this.small,
       element("div", {className: "bottom"}, text("hint", HINT),
@@ -151,6 +153,9 @@ class Viewer {
     const {view} = this, now = view.picture?.kind ?? this.opens;
     view.number = number;
     view.example = this.examples[number];
+    const answer = view.example.answer ?? "";
+    this.answer.textContent = answer && `Answer: ${answer}`;
+    this.answer.hidden = !answer;
     view.picture = view.example.pictures.find(one => one.kind === now) ?? view.example.pictures[0];
   }
 

@@ -35,8 +35,9 @@ PICTURES.context_vector = {
       {upright: false, active: frame === encoder.steps, tip: "the context vector"});
     else ghost(scene, x, y, long, 18);
     scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
-    heading(scene, 18, y + 62, ["Decoder: starts from the context, reads its own output",
-      "Decoder: starts from the context"],
+    heading(scene, 18, y + 62, picture.attends
+      ? ["Decoder: starts from the context; its attention to the source is not drawn here", "Decoder: its attention is not drawn here"]
+      : ["Decoder: starts from the context, reads its own output", "Decoder: starts from the context"],
       {quiet: !passed, room: width - 24});
     const second = unrolledSteps(scene, y + 84,
       {vectors: decoder, inputs: inputTokens, outputs: outputTokens, step: decoderStep, seen: decoderStep + 1,
@@ -51,7 +52,9 @@ PICTURES.context_vector = {
     if (!passed) return `${place}: ${reads(sourceTokens, frame, directions)}.`;
     if (decoderStep < 0) {
       const norm = number(size(vector.step(0)));
-      return `${place}: the whole source is now one vector of ${vector.width} numbers, of size ${norm}.`;
+      const whole = picture.attends ? "the decoder starts from" : "the whole source is now";
+      return `${place}: ${whole} one vector of ${vector.width} numbers, of size ${norm}.`
+        + (picture.attends ? " It also attends to all states; the other pictures show that." : "");
     }
     const predicted = `the decoder reads ${quoted(inputTokens[decoderStep])} and predicts ${quoted(outputTokens[decoderStep])}`;
     return `${place}: ${predicted}. Written so far: ${ending(written)}`;
