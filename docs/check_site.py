@@ -36,6 +36,15 @@ LIMIT = 2_000_000
 """Bytes that a page may transfer, without compression; the home page and all others."""
 SECONDS = 2.0
 """Seconds for which a page may occupy the browser's main thread until it is loaded and drawn."""
+WITH_KEYBOARD = (
+    "index.html",
+    "tutorials/attention/index.html",
+    "data/index.html",
+    "reference/models/index.html",
+    "reference/names/models.LSTM/index.html",
+)
+"""Pages of the theme whose controls are all visited with the Tab key: one of each kind. Pages without
+the theme's header, such as the viewer's own, are all visited."""
 SEARCHES = {
     "colab": "tutorials_index/",
     "onnx": "deployment/",
@@ -75,6 +84,7 @@ AXE = """axe.run(document, {iframes: false, resultTypes: ["violations"]}).then(f
 CONTROLS = """
     globalThis.controls = (root = document) => [...root.querySelectorAll("*")].flatMap(e => [
         ...e.matches("a[href], button, select, input, summary, [tabindex='0']") && !e.disabled
+            && !e.hidden && (e.type !== "radio" || e.checked)  // arrow keys reach the others
             && e.tabIndex >= 0 && e.checkVisibility({visibilityProperty: true}) ? [e] : [],
         ...e.shadowRoot ? controls(e.shadowRoot) : []])
     globalThis.nameOf = e =>
@@ -82,8 +92,10 @@ CONTROLS = """
     globalThis.focused = () => {
         let e = document.activeElement
         while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
-        const {outlineStyle, outlineWidth} = getComputedStyle(e)
-        return [nameOf(e), outlineStyle !== "none" && parseFloat(outlineWidth) > 0]
+        const isSeen = ({outlineStyle, outlineWidth}) =>
+            outlineStyle !== "none" && parseFloat(outlineWidth) > 0
+        const labels = e.type === "radio" ? [...e.labels, e.nextElementSibling] : []
+        return [nameOf(e), [e, ...labels].some(each => each && isSeen(getComputedStyle(each)))]
     }"""
 LOAD = """(async () => {
     document.querySelector("#load").click()
@@ -130,7 +142,7 @@ class Checked(dict[str, list[str]]):
             page.wrong.append(f"{wide} pixels wide in a window of {width}")
         page.run(f"{axe()}; 0")
         page.wrong += [f"axe: {line}" for line in page.run(AXE)]
-        if page.run("!document.querySelector('.md-header')"):  # the theme's pages have many links
+        if name in WITH_KEYBOARD or page.run("!document.querySelector('.md-header')"):
             page.wrong += self.unreached()
         stem = name.strip("/").removesuffix("index.html").rstrip("/").replace("/", "-")
         page.picture(PICTURES / f"{stem.removesuffix('.html') or 'index'}-{width}.png")

@@ -106,11 +106,15 @@ def main() -> None:
         shutil.copytree(kept, PAGES / name)
 
 
+def sources() -> list[Path]:
+    """The files that decide what the folders are."""
+    package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
+    return [Path(__file__), *sorted(path for path in package if path.is_file())]
+
+
 def _rendered(name: str, live: Live) -> Path:
     """The cache folder of a page; created if necessary."""
-    package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
-    sources = [Path(__file__), *sorted(path for path in package if path.is_file())]
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources())).hexdigest()
     kept = CACHE / name / digest[:16]
     if not kept.is_dir():
         model = trained(name, live)

@@ -88,15 +88,20 @@ def main(
         page.write_text(text, encoding="utf-8")
 
 
-def _rendered(script: Path) -> Path:
-    """The cache folder of a tutorial's page and pictures; created if necessary."""
+def sources(script: Path) -> list[Path]:
+    """The files that decide what the page of a tutorial is."""
     package = [path for path in (ROOT / "seqlearn").rglob("*.*") if path.suffix != ".pyc"]
-    sources = [
+    return [
         script,
         *sorted(Path(__file__).parent.glob("*.py")),
         *sorted(path for path in package if path.is_file()),
     ]
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _rendered(script: Path) -> Path:
+    """The cache folder of a tutorial's page and pictures; created if necessary."""
+    files = sources(script)
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
     kept = CACHE / script.stem / digest[:16]
     if not kept.is_dir():
         started = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,29 @@ def test_tests_run_on_every_system_and_python() -> None:
     assert ".ci/run" in runs["all-checks"]
     assert "python tests/floors.py --check" in runs["lowest-versions"]
     assert jobs["lowest-versions"]["steps"][1]["with"]["python-version"] == "3.11"
+
+
+def test_what_the_site_takes_minutes_for_is_cached_until_its_sources_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("jupytext", "nbclient", "ipykernel"):
+        pytest.importorskip(name)
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    tutorials = importlib.import_module("render_tutorials")
+    live = importlib.import_module("render_live")
+    steps = [step for job in load("workflows/docs.yml")["jobs"].values() for step in job["steps"]]
+    caches = [step["with"] for step in steps if "actions/cache@" in step.get("uses", "")]
+    keys = {cache["path"]: cache["key"] for cache in caches}
+    scripts = sorted((ROOT / "tutorials").glob("*.py"))
+    hashed = {
+        tutorials.CACHE: {path for script in scripts for path in tutorials.sources(script)},
+        live.CACHE: set(live.sources()),
+    }
+    assert keys.keys() == {folder.relative_to(ROOT).as_posix() for folder in hashed}
+    for folder, files in hashed.items():
+        patterns = re.findall(r"'([^']+)'", keys[folder.relative_to(ROOT).as_posix()])
+        found = {path for each in patterns for path in ROOT.glob(each.replace("**", "**/*"))}
+        assert files == {path for path in found if path.is_file() and path.suffix != ".pyc"}
 
 
 def test_a_release_needs_no_password() -> None:
