@@ -45,13 +45,24 @@ def save_recording(recording: Any, path: str | os.PathLike[str]) -> None:
         "states": list(recording.states),
         "gates": {name: list(gates) for name, gates in recording.gates.items()},
         "extra": {kind: list(by_name) for kind, by_name in recording.extra.items()},
-        "tokens": [asdict(tokens) for tokens in recording.tokens],
+        "tokens": [_plain_tokens(tokens) for tokens in recording.tokens],
         "axes": recording.axes,
         "time_axis": recording.time_axis,
         "extra_axes": recording.extra_axes,
         "stated": sorted(recording.stated),
     }
     write_tensors(path, tensors, _FORMAT, parts)
+
+
+def _plain_tokens(tokens: Tokens) -> dict[str, Any]:
+    """The fields of an example's tokens; the prediction only where there is one.
+
+    So the file of a model with a decoder can be read by versions that know no prediction.
+    """
+    plain = asdict(tokens)
+    if plain["answer"] is None:
+        del plain["answer"]
+    return plain
 
 
 def load_recording(path: str | os.PathLike[str]) -> dict[str, Any]:

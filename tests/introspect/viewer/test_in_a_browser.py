@@ -435,6 +435,33 @@ def test_text_is_within_the_picture_and_does_not_overlap(
     page.click(one(f"[data-kind={kind}]"))
     steps = page.run(MEASURED)
     assert sum(len(boxes) for _, _, boxes, _ in steps) > 20
+    check_texts(steps)
+
+
+@pytest.mark.parametrize("kind", ["cross_attention_steps", "query_key_value"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_scores_that_were_not_recorded_are_labelled_as_relative(
+    page: Any, tmp_path: Path, kind: str, width: int
+) -> None:
+    label = {
+        "cross_attention_steps": "scores, relative to the highest",
+        "query_key_value": "relative to the highest",
+    }[kind]
+    for scored in (True, False):
+        made = recording(1)
+        made.extra["scores"] = {n: weights.log() for n, weights in made.attention.items() if scored}
+        page.open(to_html(made, tmp_path / f"{scored}.html", opens=kind), width=width)
+        steps = page.run(MEASURED)
+        for step, _, boxes, _ in steps:
+            texts = [text for *_, text in boxes]
+            assert (label in texts) is not scored, (step, texts)
+            if kind == "cross_attention_steps":
+                assert ("scores" in texts) is scored, (step, texts)
+        check_texts(steps)
+
+
+def check_texts(steps: list[Any]) -> None:
+    """Texts that were measured are within their picture, and overlap no other and no heat map."""
     for step, right, boxes, maps in steps:
         for x0, _, x1, _, text in boxes:
             assert x0 >= -2, (step, text)

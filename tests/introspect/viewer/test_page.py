@@ -335,6 +335,15 @@ def test_the_answer_of_a_model_without_a_decoder(tmp_path: Path) -> None:
     assert recording.tokens[0].answer == vectors.spec.target.describe(vector)
 
 
+def test_the_file_of_a_model_with_a_decoder_is_as_before(tmp_path: Path) -> None:
+    """It holds no field for a prediction, which older versions would refuse."""
+    path = tmp_path / "recording"
+    Recording({"cross": torch.ones(1, 1, 1, 1)}, tokens=[Tokens(["a"], ["<s>"], ["b"])]).save(path)
+    assert b"decoder_output" in path.read_bytes()
+    assert b"answer" not in path.read_bytes()
+    assert Recording.load(path).tokens == [Tokens(["a"], ["<s>"], ["b"])]
+
+
 def test_the_title_is_the_text_of_the_only_example() -> None:
     def title(*tokens: Tokens) -> str:
         weights = torch.ones(len(tokens), 1, 1, 1)

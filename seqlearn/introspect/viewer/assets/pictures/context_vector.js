@@ -36,7 +36,8 @@ PICTURES.context_vector = {
     else ghost(scene, x, y, long, 18);
     scene.spot(x, y, long, 18, {frame: encoder.steps, tip: "the context vector"});
     heading(scene, 18, y + 62, picture.attends
-      ? ["Decoder: starts from the context; its attention to the source is not drawn here", "Decoder: its attention is not drawn here"]
+      ? ["Decoder: starts from the context; its attention to the source is not drawn here",
+        "Decoder: its attention is not drawn here"]
       : ["Decoder: starts from the context, reads its own output", "Decoder: starts from the context"],
       {quiet: !passed, room: width - 24});
     const second = unrolledSteps(scene, y + 84,

@@ -77,12 +77,13 @@ function layoutOf({width}, {keys, head, step, count, narrow}) {
   return {pitch, left, heavy, first, stop, rows, narrow, tall: 64, at: key => start + (key - first) * pitch};
 }
 
-function drawLabels(scene, {here}, {rows, tall, narrow, left}) {
+function drawLabels(scene, {here, scores}, {rows, tall, narrow, left}) {
   const label = (y, text, quiet, above) => {
     heading(scene, narrow ? 12 : left - 12, narrow ? above : y, text, {quiet, align: narrow ? "left" : "right"});
   };
   label(rows.states + tall / 2, "states", false, rows.states - 16);
-  label(rows.scores, "scores", !here(1), rows.scores - 20);
+  if (scores) label(rows.scores, "scores", !here(1), rows.scores - 20);
+  else heading(scene, 12, rows.scores - 20, "scores, relative to the highest", {quiet: !here(1)});
   label(rows.softmax + 30, "softmax", !here(2), rows.softmax - 6);
   label(rows.weighted + tall / 2, narrow ? "states × weight" : "× weight", !here(3), rows.weighted - 16);
 }

@@ -55,7 +55,9 @@ function walkTable(scene, y,
   strip(scene, xKey - long / 2, y + 20, long, 16, query.step(step), high,
     {upright: false, active: active(0), tip: "the query"});
   heading(scene, xKey + long / 2 + 10, y + 28, `query q${digits(step + 1)}`);
-  const names = [[xKey, "keys k", 1], [xScore, narrow ? "q·k/√d" : `q·k / √${d}`, 2], [xWeight, "softmax", 3],
+  const product = narrow ? "q·k/√d" : `q·k / √${d}`;
+  if (!scores) heading(scene, xScore, top - 42, "relative to the highest", {align: "center", quiet: !here(2)});
+  const names = [[xKey, "keys k", 1], [xScore, product, 2], [xWeight, "softmax", 3],
     [xValue, narrow ? "weight·v" : "weight × value v", 4]];
   for (const [x, text, from] of names) heading(scene, x, top - 26, text, {align: "center", quiet: !here(from)});
   listed.forEach((one, i) => {
