@@ -43,8 +43,9 @@ WITH_KEYBOARD = (
     "reference/models/index.html",
     "reference/names/models.LSTM/index.html",
 )
-"""Pages of the theme whose controls are all visited with the Tab key: one of each kind. Pages without
-the theme's header, such as the viewer's own, are all visited."""
+"""Pages of the theme whose controls are all visited with the Tab key, one of each kind.
+
+Pages without the theme's header, such as the viewer's own, are all visited."""
 SEARCHES = {
     "colab": "tutorials_index/",
     "onnx": "deployment/",
