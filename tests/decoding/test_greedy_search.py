@@ -65,7 +65,7 @@ class Follower:
 
     def generation_end(self, result: GenerationResult | None) -> None:
         assert result is not None
-        self.ended = result
+        self.ended = result.beam_paths, result.tokens
 
 
 def test_a_listener_can_follow_the_rows() -> None:

@@ -159,7 +159,7 @@ class Follower:
 
     def generation_end(self, result: GenerationResult | None) -> None:
         assert result is not None
-        self.beam_paths, self.tokens = result
+        self.beam_paths, self.tokens = result.beam_paths, result.tokens
 
 
 def test_a_listener_can_follow_the_rows_and_ended_rows_leave() -> None:

@@ -134,5 +134,5 @@ def test_a_result_for_fewer_outputs_is_an_error() -> None:
             instrumentation.decoding_step(None)
             instrumentation.end_decoding([[(0, 0)]], [[2, 5]])
 
-    with pytest.raises(ValueError, match="of 2 outputs, got 1 and 1"):
+    with pytest.raises(ValueError, match="expected 2 beam_paths and tokens, got 1 and 1"):
         decode()

@@ -73,7 +73,7 @@ def test_numbers_name_columns_of_a_table_too() -> None:
         assert examples(TextPairs(table, columns=(2, 3), **CHARS)) == PAIRS
         with pytest.raises(ValueError, match=r"columns=\(source, target\).*'id', 'de', 'en'"):
             TextPairs(table, **CHARS)
-        with pytest.raises(ValueError, match=r"expected at least 5 columns .* got 3"):
+        with pytest.raises(ValueError, match=r"expected at least 5 columns, got 3"):
             examples(TextPairs(table, columns=(5, 1), **CHARS))
 
 
