@@ -42,6 +42,7 @@ ALSO = {"export": ("seqlearn.core.exporting.register_format",)}
 INTERNAL = {
     "seqlearn.batch.hide_rows",
     "seqlearn.instrumentation.add_kind",
+    "seqlearn.instrumentation.report_answers",
     "seqlearn.nn.FUSED_LAYERS",
     "seqlearn.nn.shares_memory",
 }

@@ -177,7 +177,7 @@ def emit(
     """
     if not _listeners.active:
         return
-    make = value_or_fn if callable(value_or_fn) else partial(_constant, value_or_fn)
+    make = value_or_fn if callable(value_or_fn) else lambda: value_or_fn
     if _listeners.beams > 1:
         make = partial(_by_row, make, _listeners.beams, shared=shared)
     for listener in _listeners.active:
@@ -220,10 +220,6 @@ def _by_row(make: Callable[[], Activation], beams: int, *, shared: bool) -> Acti
 
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
-
-
-def _constant(value_or_fn: Activation) -> Activation:
-    return value_or_fn
 
 
 @contextmanager
@@ -309,12 +305,16 @@ def decoding_step(parents: Tensor | None) -> None:
 
 
 def end_decoding(
-    beam_paths: Sequence[Sequence[tuple[int, int]]],
-    tokens: Sequence[Sequence[int]],
-    answers: Sequence[str] | None = None,
+    beam_paths: Sequence[Sequence[tuple[int, int]]], tokens: Sequence[Sequence[int]]
 ) -> None:
     """Report the result of the current `generation`; see `GenerationResult` for the arguments."""
-    _listeners.result = GenerationResult(beam_paths, tokens, answers)
+    _listeners.result = GenerationResult(beam_paths, tokens)
+
+
+def report_answers(answers: Sequence[str]) -> None:
+    """Add what a model without a decoder predicts, as texts, to the result of a `generation`."""
+    if _listeners.result is not None:
+        _listeners.result = _listeners.result._replace(answers=answers)
 
 
 def end_teacher_forcing(
@@ -340,11 +340,7 @@ def end_teacher_forcing(
 def probe(
     name: str, tensor: _Activation, kind: str = "attention", *, axes: Sequence[str] | None = None
 ) -> _Activation:
-    """Emit a tensor under a name, and return it unchanged.
-
-    It adds attention weights of your own module to a recording:
-
-        weights = sl.probe("mixer.0", weights, axes=("target", "source"))
+    """Emit a tensor under a name, such as attention weights of your module; return it unchanged.
 
     Args:
         name: The key of the tensor in a recording.

@@ -7,8 +7,16 @@ import re
 from collections.abc import Sequence
 
 from seqlearn.atomic_files import is_disk_full
-from seqlearn.cli.option_advice import likely_option, named_classes, unknown_class
+from seqlearn.cli.option_advice import (
+    chosen_classes,
+    likely_option,
+    named_classes,
+    unknown_class,
+)
 from seqlearn.cli.training import TRAINING
+
+WITH_CLASSES = (*TRAINING, "compare")
+"""The commands with the options `--model`, `--data` and `--trainer`."""
 
 # jsonargparse lists every type that it tried; these lines of its message do not help a user.
 _NOISE = (
@@ -36,8 +44,8 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
     while error.__cause__ is not None and str(error).startswith("Does not validate against any"):
         error = error.__cause__
     if isinstance(error, argparse.ArgumentError):
-        message = _parser_message(str(error), argv[0] if argv else "")
-        if option := _likely_option(str(error), message):
+        message = _parser_message(str(error), argv)
+        if option := _likely_option(str(error), message, argv):
             message += f"; did you mean {option}?"
         joint = " See" if message.endswith("?") else "; see"
         return f"{message}{joint} `{_help_command(str(error), argv)}`"
@@ -53,7 +61,7 @@ def format_error(error: BaseException, argv: Sequence[str]) -> str:
     return message
 
 
-def _parser_message(text: str, command: str) -> str:
+def _parser_message(text: str, argv: Sequence[str]) -> str:
     """The message of a parser, without the types that it tried."""
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
     message = " ".join(line for line in lines if line and not line.startswith(_NOISE))
@@ -65,11 +73,12 @@ def _parser_message(text: str, command: str) -> str:
     message = re.sub(r"Expected an? <class '(?:\w+\.)*(\w+)'>", r"expected \1", message)
     message = message.replace(". Got value:", ", got")
     if (required := message.removeprefix("the following arguments are required: ")) != message:
-        names = [name.removeprefix(f"{command}.") for name in required.split(", ")]
-        if command in (*TRAINING, "compare"):
+        names = [name.removeprefix(f"{argv[0]}.") for name in required.split(", ")]
+        if argv[0] in WITH_CLASSES:
             names = [f"--{keys}.{name}" if keys else f"--{name}" for name in names]
         return f"the following arguments are required: {', '.join(names)}"
-    if re.search(r"but seqlearn\.[\w.]+ is abstract", message):  # an argument of an unnamed class
+    is_named = any(word.partition("=")[0] == f"--{keys}" for word in argv)
+    if re.search(r"but seqlearn\.[\w.]+ is abstract", message) and not is_named:
         return f"the following arguments are required: --{keys}"
     unknown = re.search(r"Expected a dot import path string: (\S+)", message)
     missing = re.search(r"Expected a path but (\S+) either not accessible or invalid (.*)", message)
@@ -77,24 +86,28 @@ def _parser_message(text: str, command: str) -> str:
         message = unknown_class(keys, unknown[1].rstrip(","))
     elif missing is not None and re.search(r"No module named|has no attribute", missing[2]):
         message = unknown_class(keys, missing[1], missing[2])
+    elif missing is not None and "is abstract" in missing[2]:
+        message = f"expected a class that can be built, got {missing[1]}, which is abstract"
     elif missing is not None and "correspond to a subclass of" in missing[2]:
         base = missing[2].partition("subclass of ")[2].partition(",")[0]
         message = f"expected a subclass of {base}, got {missing[1]}, which is none"
     return f"--{keys}: {message}" if keys else message
 
 
-def _likely_option(text: str, message: str) -> str:
+def _likely_option(text: str, message: str, argv: Sequence[str]) -> str:
     """The option that was probably meant, for an error about one that does not exist."""
+    if not argv or argv[0] not in WITH_CLASSES:
+        return ""
     inner = re.search(r"^--(model|data)\b.*Option '([^']+)' is not accepted", message)
     outer = re.search(r"(?:unrecognized arguments:|ambiguous option:) --([\w.-]+)", message)
     if inner is not None:
         return likely_option(f"{inner[1]}.{inner[2]}", named_classes(text))
-    return likely_option(outer[1]) if outer is not None else ""
+    return likely_option(outer[1], chosen_classes(argv)) if outer is not None else ""
 
 
 def _help_command(text: str, argv: Sequence[str]) -> str:
     """The command that prints the help for the options in an error."""
-    known = argv and not text.startswith("expected a command")
+    known = argv and not argv[0].startswith("-") and not text.startswith("expected a command")
     command = f"seqlearn {argv[0]}" if known else "seqlearn"
     if re.search(r"class_path '(?:\w+\.)*Recipe'", text):
         return f"{command} --model.recipe.help"

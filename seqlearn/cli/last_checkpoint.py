@@ -76,7 +76,7 @@ class LastCheckpoint(Callback):
         lines = [f"Checkpoint: {path}", f"{purpose}: {shlex.join(argv)}"]
         if trainer.interrupted and (lost := trainer.global_step - (self._saved_step or 0)) > 0:
             lines.append(
-                f"Steps after the checkpoint, which are lost: {lost} (Ctrl-C saves nothing; "
-                "SIGTERM, from kill or a scheduler, saves the last step)"
+                f"Steps after the checkpoint, which are lost: {lost} (Ctrl-C and errors save "
+                "nothing; SIGTERM saves the last step)"
             )
         return "\n".join(lines)

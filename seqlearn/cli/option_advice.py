@@ -8,11 +8,12 @@ import inspect
 import pydoc
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
 
+from seqlearn.cli.parser import values_of
 from seqlearn.cli.plugins import subclasses
 from seqlearn.core import BaseOptions, GenerationConfig, Recipe, SequenceModule
 from seqlearn.data import SequenceDataModule
@@ -66,10 +67,8 @@ def likely_option(name: str, classes: Collection[type] = ()) -> str:
     other = _OTHER_NAMES.get(last, "")
     if other and (other in options or other.partition(".")[0] not in BASES):
         return f"--{other}"
-    options = [
-        option for option in options if not scope or option.startswith(f"{scope}.")
-    ] or options
-    by_last = {option.rpartition(".")[2]: option for option in reversed(options)}
+    within = [option for option in options if scope and option.startswith(f"{scope}.")]
+    by_last = {option.rpartition(".")[2]: option for option in reversed(within or options)}
     near = difflib.get_close_matches(last, by_last, 1, cutoff=0.75)
     return f"--{by_last[near[0]]}" if near else ""
 
@@ -93,6 +92,17 @@ def _arguments(cls: type) -> Iterator[str]:
             yield from (parameter.name,) if parameter.name != "spec" else ()
         elif "BaseOptions" in str(parameter.annotation):
             yield from BaseOptions.__annotations__
+
+
+def chosen_classes(argv: Sequence[str]) -> list[type]:
+    """The classes that the arguments of a command name by `--model` and `--data`."""
+    pairs = [(key, name) for key in BASES for name in values_of(argv, f"--{key}")]
+    return [
+        cls
+        for key, name in pairs
+        for cls in subclasses(BASES[key])
+        if cls.__name__ == name.rpartition(".")[2]
+    ]
 
 
 def named_classes(text: str) -> list[type]:

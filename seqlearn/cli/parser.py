@@ -68,7 +68,7 @@ def expand_help(argv: Sequence[str]) -> list[str]:
         if nested is None or f"--{nested[1]}.help" in argv:
             continue
         option = f"--{nested[1]}"
-        named = [*(["SequenceModule"] if nested[1] == "model" else []), *_values(argv, option)]
+        named = [*(["SequenceModule"] if nested[1] == "model" else []), *values_of(argv, option)]
         return [argv[0], f"{option}.help", *named[-1:], f"{option}.{nested[2]}"]
     return list(argv)
 
@@ -82,7 +82,7 @@ def check_config_files(argv: Sequence[str]) -> None:
     Raises:
         argparse.ArgumentError: If a file is not one; the message names it, and the line if known.
     """
-    for name in itertools.chain(_values(argv, "--config"), _values(argv, "-c")):
+    for name in itertools.chain(values_of(argv, "--config"), values_of(argv, "-c")):
         if not Path(name).is_file():  # JSON or a URL; otherwise the parser raises
             continue
         try:
@@ -99,7 +99,7 @@ def check_config_files(argv: Sequence[str]) -> None:
         raise argparse.ArgumentError(None, f"--config {name}: {problem}")
 
 
-def _values(argv: Sequence[str], option: str) -> Iterator[str]:
+def values_of(argv: Sequence[str], option: str) -> Iterator[str]:
     """The values of an option, given as `--option value` or `--option=value`."""
     for word, following in itertools.pairwise([*argv, ""]):
         if word == option:

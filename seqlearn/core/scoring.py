@@ -18,7 +18,7 @@ from seqlearn.core.generation import (
     float_dtype,
     has_sequences,
 )
-from seqlearn.instrumentation import active_listeners, end_decoding, generation
+from seqlearn.instrumentation import active_listeners, generation, report_answers
 from seqlearn.spec import AlignedSpec, ClassesSpec, MultiLabelSpec, TargetSpec
 from seqlearn.spec.words import EncodedWords
 
@@ -113,11 +113,7 @@ def pooled_outputs(
             with generation(rows, len(source_ids), source, lengths):
                 predicted = cast(nn.Module, module)(batch)  # `forward` may be overridden
                 if active_listeners():
-                    end_decoding(
-                        [[]] * len(rows),
-                        [[]] * len(rows),
-                        answer_texts(module.spec.target, predicted),
-                    )
+                    report_answers(answer_texts(module.spec.target, predicted))
             outputs[rows] = predicted.to(dtype).cpu()
     return outputs
 
@@ -151,8 +147,7 @@ def word_outputs(
                         each[: len(sentences[row].starts)]
                         for row, each in zip(rows, predicted, strict=True)
                     ]
-                    texts = [answer_texts(target, each[None])[0] for each in own]
-                    end_decoding([[]] * len(rows), [[]] * len(rows), texts)
+                    report_answers([answer_texts(target, each[None])[0] for each in own])
             for row, each in zip(rows, predicted.to(dtype).cpu(), strict=True):
                 outputs[row] = each[: len(sentences[row].starts)].clone()
     return outputs

@@ -66,17 +66,17 @@ def column_index(column: int | str, names: Sequence[str], where: str) -> int:
         if column > len(names):
             raise ValueError(
                 f"{where}: expected at least {column} columns, got {len(names)}; correct columns=, "
-                f"or the table{_delimiter_advice(names)}"
+                f"or the table{delimiter_advice(names)}"
             )
         return column - 1
     if column not in names:
         raise ValueError(
-            f"{where}: expected a column {column!r}, got {list(names)}{_delimiter_advice(names)}"
+            f"{where}: expected a column {column!r}, got {list(names)}{delimiter_advice(names)}"
         )
     return list(names).index(column)
 
 
-def _delimiter_advice(names: Sequence[str]) -> str:
+def delimiter_advice(names: Sequence[str]) -> str:
     """Advice for a table with one column that contains another delimiter; empty for any other."""
     found = [sign for sign in (";", "\t", ",", "|") if len(names) == 1 and sign in names[0]]
     if not found:

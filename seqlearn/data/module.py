@@ -285,7 +285,7 @@ class SequenceDataModule(TakesSpec, ABC):
         if not len(dataset):
             raise ValueError(
                 f"{type(self).__name__} has no {split} split (examples({split!r}) is empty); "
-                f"pass {split}=, or use another split"
+                f"add one (most sources have {split}=), or use another split"
             )
         replicas = self._replicas()
         plan = self.plan_batches(

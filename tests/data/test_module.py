@@ -257,7 +257,7 @@ def test_a_missing_split_is_an_error_when_it_is_used() -> None:
     data = Given(Text(), Text(), {"train": PAIRS["train"]})
     assert len(data.dataset("test")) == 0
     for name in ("val", "test", "predict"):
-        with pytest.raises(ValueError, match=r"no (val|test) split .*; pass \1="):
+        with pytest.raises(ValueError, match=r"no (val|test) split .*; add one \(most .* \1=\)"):
             getattr(data, f"{name}_dataloader")()
 
 

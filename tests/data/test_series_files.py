@@ -230,6 +230,10 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: SeriesFiles(ROWS, target_columns="class"),
         "expected a column 'class', got .*'label'.*; name the columns",
     ),
+    "semicolons": (
+        lambda: SeriesFiles([{"id;label;x": "1;a;2"}]),
+        "got .*'id;label;x'.*; cells are divided by commas .* here by ';'",
+    ),
     "no numbers": (
         lambda: SeriesFiles([{"id": 1, "label": "a", "time": 1}]),
         "expected columns of numbers besides",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlearn.data.columns import cell_of, plain_cell
+from seqlearn.data.columns import cell_of, delimiter_advice, plain_cell
 from seqlearn.data.preparation import Split
 from seqlearn.data.sources.table_files import FileTable, table_suffix
 from seqlearn.data.sources.tables import KINDS, columns_of
@@ -93,6 +93,7 @@ class SeriesTable:
                 raise ValueError(
                     f"{where}: expected a column {name!r}, got {list(names)}; name the columns "
                     "with id_column, time_column, value_columns and target_columns"
+                    + delimiter_advice(names)
                 )
         if not self.value_names:
             raise ValueError(f"{where}: expected columns of numbers besides {list(used)}, got none")

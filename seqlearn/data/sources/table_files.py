@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from seqlearn.data.columns import (
     looks_like_header,
 )
 from seqlearn.data.preparation import Split
-from seqlearn.data.sources.text_files import csv_records, digest_file, read_csv, read_lines
+from seqlearn.data.sources.text_files import digest_file, read_csv, read_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -30,11 +29,17 @@ def table_suffix(path: Path) -> str | None:
 
 def first_names(split: Split, path: Path, encoding: str) -> list[str]:
     """The cells of the first line of a CSV or TSV file, or the names in the first JSON object."""
-    lines = read_lines(split, path, encoding)
-    if table_suffix(path) == ".csv":
-        return next(csv_records(lines, str(path)), (1, []))[1]
-    line = next(lines, "")
-    return re.findall(r'"([^"]*)"\s*:', line) if line.startswith("{") else line.split("\t")
+    suffix = table_suffix(path)
+    if suffix == ".csv":
+        return next(read_csv(split, path, encoding))[1]
+    line = next(read_lines(split, path, encoding))
+    if suffix != ".jsonl":
+        return line.split("\t")
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        return []  # the error about the columns comes first
+    return flat_names(found) if isinstance(found, dict) else []
 
 
 class FileTable:

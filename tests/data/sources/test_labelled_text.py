@@ -253,7 +253,7 @@ def test_missing_files(tmp_path: Path) -> None:
     [
         ("a.csv", 'review,"a, b"\ngood,pos\n', ["review", "a, b"]),
         ("a.tsv", "review\tsentiment\n", ["review", "sentiment"]),
-        ("a.jsonl", '{"review": "good", "sentiment": "pos"}\n', ["review", "sentiment"]),
+        ("a.jsonl", '{"review": "\\"no\\": x", "sentiment": "pos"}\n', ["review", "sentiment"]),
     ],
 )
 def test_the_columns_of_a_file_are_listed(
