@@ -46,3 +46,10 @@ def test_the_overview_lists_each_tutorial_with_the_duration_that_it_states():
         text = (ROOT / "tutorials" / f"{name}.py").read_text(encoding="utf-8")
         stated = f"It takes {duration} on two cores"
         assert stated in re.sub(r"\s+(?:# )?", " ", text), name
+
+
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_reads_no_drawn_table(script):
+    """Lightning draws tables in one of two ways, and the `docs` extra brings no `rich`."""
+    drawn = re.findall(r"[│┃┏┡]", script.read_text(encoding="utf-8"))
+    assert not drawn, f"expected {script.name} to read figures by name, got {drawn}"

@@ -21,6 +21,7 @@
 import math
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -247,8 +248,7 @@ output = terminal(
 
 def exact_match_of(output):
     """The exact match in the table of `test`."""
-    (line,) = [li for li in output.splitlines() if "exact_match" in li]
-    return float(line.split("│")[2])
+    return float(re.search(r"exact_match\W+([\d.]+)", output)[1])
 
 
 exact_match = exact_match_of(output)
