@@ -88,7 +88,7 @@ docs-version: docs  ## Build the site and commit it to the branch gh-pages as DO
 	$(if $(DOCS_ALIAS),,git cat-file -e gh-pages:index.html 2>/dev/null ||) \
 		$(MIKE) set-default $(or $(DOCS_ALIAS),$(DOCS_VERSION))
 
-wheel: $(DEV)  ## Build the wheel into dist/ and import it in isolation
+wheel: $(DEV)  ## Build the wheel into dist/ and use it by itself
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--wheel-dir dist .

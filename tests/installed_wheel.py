@@ -3,7 +3,7 @@
     python tests/installed_wheel.py FOLDER_WITH_ONE_WHEEL
 
 Dependencies are those of this Python. So a file that the wheel lacks, such as the viewer's scripts,
-is found, which an editable installation would hide.
+is found, which an editable installation would hide. The demo is run with it, for seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ for name in sys.argv[2:]:
 from seqlearn.cli import main
 sys.exit(main(["--version"]))
 """
+DEMO = ["-m", "seqlearn", "demo", "--epochs", "1", "--max-minutes", "0.2"]
 
 
 def package_files() -> list[str]:
@@ -53,18 +54,24 @@ def main(folder: Path) -> None:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
         install += ["--disable-pip-version-check", "--target", target, str(wheel)]
         subprocess.run(install, check=True)
-        done = subprocess.run(
-            [sys.executable, "-c", USE, target, *package_files()],
-            cwd=elsewhere,
-            env=os.environ | {"PYTHONPATH": target},
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            check=False,
-        )
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, *words],
+                cwd=elsewhere,
+                env=os.environ | {"PYTHONPATH": target},
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                check=False,
+            )
+
+        done, demo = run("-c", USE, target, *package_files()), run(*DEMO)
     version = re.match(r"seqlearn-([^-]+)-", wheel.name)
     assert version is not None
     if done.returncode or done.stdout.strip() != f"seqlearn {version[1]}":
         raise SystemExit(f"{wheel.name}: expected it to work and print its version; see above")
+    if demo.returncode or "exact match" not in demo.stdout.lower():
+        raise SystemExit(f"{wheel.name}: expected `seqlearn demo` to end well, got {demo.stdout}")
     print(f"{wheel.name}: installed by itself, it works; it is {done.stdout.strip()}")
 
 

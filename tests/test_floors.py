@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,34 @@ def test_other_versions_than_the_floors_are_named() -> None:
         "b: expected 1.2, found 1.2.1",
         "c: expected 1, found none",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lowest", [False, True], ids=["constraints", "floors"])
+@pytest.mark.parametrize("extra", ["dev", "docs", "benchmarks"])
+def test_pip_can_install_all_of_an_extra_together(extra: str, lowest: bool, tmp_path: Path) -> None:
+    """Asks the package index, and installs nothing. PyTorch is the one of `constraints.txt`.
+
+    These three extras include all others.
+    """
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    if lowest:
+        torch = [line for line in constraints.splitlines() if line.startswith("torch==")]
+        wanted = floors(PROJECT, [extra]) | {"torch": torch[0].partition("==")[2]}
+        constraints = "".join(f"{name}=={version}\n" for name, version in wanted.items())
+    file = tmp_path / "constraints.txt"
+    file.write_text(constraints, encoding="utf-8")
+    words = ["install", "--dry-run", "--ignore-installed", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words, "--quiet", "-c", file, f"{ROOT}[{extra}]"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_these_three_extras_include_all_others() -> None:
+    together = set(closure(PROJECT, ["dev", "docs", "benchmarks"]))
+    assert together == set(closure(PROJECT, PROJECT["optional-dependencies"]))
