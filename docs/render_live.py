@@ -15,6 +15,8 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,13 +35,18 @@ EXAMPLES = [
 ]
 
 
+TRANSLATED_DATES = partial(
+    sl.data.Dates, source_locale="en", target_locale="de", batch_tokens=1_046
+)
+
+
 class Live(NamedTuple):
     """A model of the page.
 
     Attributes:
         module: The class.
         options: Its arguments.
-        data: Arguments of `Dates`.
+        data: Makes its data.
         epochs: Epochs of training.
         figure: What is tested, and the least that it must reach.
         title: The title of its page.
@@ -50,7 +57,7 @@ class Live(NamedTuple):
 
     module: type[sl.SequenceModule]
     options: dict[str, Any]
-    data: dict[str, Any]
+    data: Callable[[], sl.data.SequenceDataModule]
     epochs: int
     figure: tuple[str, float]
     title: str
@@ -63,7 +70,7 @@ MODELS = {
     "transformer": Live(
         sl.Transformer,
         {"d_model": 64, "num_layers": 2, "num_heads": 4},
-        {"source_locale": "en", "target_locale": "de", "batch_tokens": 1_046},
+        TRANSLATED_DATES,
         4,
         ("test/exact_match", 0.9),
         "A Transformer",
@@ -71,10 +78,33 @@ MODELS = {
         EXAMPLES,
         "multi_head_per_token",
     ),
+    "sentences": Live(
+        sl.Transformer,
+        {
+            "d_model": 64,
+            "num_layers": 2,
+            "num_heads": 4,
+            "dropout": 0.0,
+            "recipe": sl.Recipe(lr=3e-3, warmup_steps=50, schedule="cosine"),
+        },
+        partial(sl.data.Sentences, batch_tokens=1_024),
+        4,
+        ("test/exact_match", 0.9),
+        "A Transformer that reads words",
+        "Two layers of width 64. It reads short English sentences and writes German ones, word by "
+        "word. After “can”, “must” or “will” the verb goes to the end. It knows only the words of "
+        "a small grammar.",
+        [
+            "today the big dog can see a small mouse",
+            "the owl knows a young king",
+            "now a child must seek the old horse",
+        ],
+        "multi_head_per_token",
+    ),
     "attention": Live(
         sl.AttentionSeq2Seq,
         {"d_model": 64, "cell": "lstm"},
-        {"source_locale": "en", "target_locale": "de", "batch_tokens": 1_046},
+        TRANSLATED_DATES,
         4,
         ("test/exact_match", 0.9),
         "LSTM with attention",
@@ -85,7 +115,7 @@ MODELS = {
     "lstm": Live(
         sl.LSTM,
         {"d_model": 32},
-        {"task": "sequence-to-vector", "batch_tokens": 956},
+        partial(sl.data.Dates, task="sequence-to-vector", batch_tokens=956),
         1,
         ("test/accuracy", 0.9),
         "An LSTM classifier",
@@ -140,7 +170,7 @@ def trained(name: str, live: Live) -> sl.SequenceModule:
     """
     print(f"docs: training the model {name!r} of the live page", flush=True)
     L.seed_everything(0, verbose=False)
-    data = sl.data.Dates(**live.data)
+    data = live.data()
     data.setup("fit")
     model = live.module(data.spec, **live.options)
     trainer = L.Trainer(
