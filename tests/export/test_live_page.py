@@ -22,6 +22,7 @@ import pytest
 import torch
 
 import seqlearn as sl
+from seqlearn.batch import UNKNOWN
 from seqlearn.export import live_page, web_runtime
 from seqlearn.introspect.viewer.quantise import pack_vectors, pack_weights
 
@@ -78,13 +79,17 @@ def test_the_tokenizers_equal_those_of_python(
         'import {Tokenizer} from "./tokenizer.mjs";\n'
         "const made = new Tokenizer(given.side);\n"
         "const ids = given.texts.map(text => made.encode(text));\n"
-        "console.log(JSON.stringify([ids, ids.map(row => made.decode(row))]));\n"
+        "const unknown = given.texts.map(text => made.unknown(text));\n"
+        "console.log(JSON.stringify([ids, ids.map(row => made.decode(row)), unknown]));\n"
     )
     given = {"side": live_page._side(spec), "texts": texts}
-    ids, decoded = in_node(tmp_path, code, given)
+    ids, decoded, unknown = in_node(tmp_path, code, given)
     expected = [list(row) for row in spec.encode(texts, label="text")]
     assert ids == expected
     assert decoded == spec.decode(expected)
+    assert [bool(tokens) for tokens in unknown] == [UNKNOWN in row for row in expected]
+    for text, tokens in zip(texts, unknown, strict=True):
+        assert all(token in (text.lower() if lowercase else text) for token in tokens)
 
 
 @needs_node
@@ -288,9 +293,12 @@ def test_answers_in_a_browser_equal_those_of_python(
         for text in texts:
             assert ask(browser, text) == python_answer(model, text)
         assert browser.run(f"{viewer} !== null")
+        status = "document.getElementById('status').textContent"
         if name == "Transformer":
+            ask(browser, "1 λ Ж λ")
+            assert browser.run(status) == "Not in the vocabulary: “λ”, “Ж”."
             browser.run("document.querySelector('#switches button').click()")
-            wait(browser, "document.getElementById('status').textContent.includes('switched off')")
+            wait(browser, f"{status}.includes('switched off')")
             weight = model.encoder.layers[0].self_attention.output.weight
             with torch.no_grad():
                 weight[:, :4] = 0  # of head 0

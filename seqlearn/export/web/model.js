@@ -56,7 +56,7 @@ export class Model {
       }
     };
     let encoded = {}, read = null;
-    const ids = (this.source ?? this.target).encode(text);
+    const side = this.source ?? this.target, ids = side.encode(text), unknown = side.unknown(text);
     this.check(ids);
     if (this.source) {
       read = ids;
@@ -67,7 +67,7 @@ export class Model {
       encoded = await this.sessions.encoder.run({...feed, ...this.mask("encoder", heads)});
       keep(encoded, 0);
     }
-    if (!this.sessions.decoder) return this.classified(read, encoded, record);
+    if (!this.sessions.decoder) return {...this.classified(read, encoded, record), unknown};
     const prompt = this.source ? [] : ids, inputs = [], outputs = [];
     const graph = this.page.graphs.decoder, memory = {}, state = {};
     for (const name of graph.memory) memory[name] = encoded[name];
@@ -92,7 +92,7 @@ export class Model {
       if (token === END) break;
     }
     const answer = this.target.decode(outputs);
-    return {answer, unknown: this.unknown(ids), example: this.example(record, read, inputs, outputs)};
+    return {answer, unknown, example: this.example(record, read, inputs, outputs)};
   }
 
   check(ids) {
@@ -106,16 +106,11 @@ export class Model {
     return logits.reduce((best, value, id) => value > logits[best] ? id : best, 0);
   }
 
-  unknown(ids) {
-    return ids.filter(id => id === 1).length;
-  }
-
   classified(read, {outputs}, record) {
     const logits = Array.from(outputs.data), top = Math.max(...logits);
     const powers = logits.map(x => Math.exp(x - top)), sum = powers.reduce((a, b) => a + b, 0);
     const order = powers.map((power, i) => [this.page.target.labels[i], power / sum]).sort((a, b) => b[1] - a[1]);
-    return {answer: order[0][0], probabilities: order.slice(0, 5), unknown: this.unknown(read),
-      example: this.example(record, read, null, null)};
+    return {answer: order[0][0], probabilities: order.slice(0, 5), example: this.example(record, read, null, null)};
   }
 
   // The data of one example, after the template that was made of a recording in Python.

@@ -43,7 +43,7 @@ function show({answer, unknown, probabilities, example}) {
   const shares = (probabilities ?? []).map(([label, p]) => `${label} ${(100 * p).toFixed(1)}%`).join(" · ");
   const switched = off.size ? ` ${off.size} ${off.size === 1 ? "head is" : "heads are"} switched off` +
     `; with all heads: ${plain ?? "(run it without)"}` : "";
-  const missing = unknown ? ` ${unknown} ${unknown === 1 ? "token is" : "tokens are"} not in the vocabulary.` : "";
+  const missing = unknown.length ? ` Not in the vocabulary: ${unknown.map(token => `“${token}”`).join(", ")}.` : "";
   say(`${shares}${missing}${switched}`.trim());
   const before = document.querySelector("#viewer .seqlearn-viewer");
   const kind = before?.shadowRoot?.querySelector(".pictures [aria-pressed=true]")?.dataset.kind;

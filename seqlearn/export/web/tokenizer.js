@@ -24,11 +24,20 @@ export class Tokenizer {
   }
 
   encode(text) {
+    return this.split(text).map(piece => this.vocabulary.get(piece) ?? UNKNOWN);
+  }
+
+  // The tokens of a text that the vocabulary lacks, each once.
+  unknown(text) {
+    const lacking = new Set(this.split(text).filter(piece => !this.vocabulary.has(piece)));
+    return [...lacking].map(piece => this.tokens === "bpe" ? this.text(piece) : piece.replace(/^ (?=.)/u, ""));
+  }
+
+  split(text) {
     const lowered = this.lowercase ? text.toLowerCase() : text;
-    const id = piece => this.vocabulary.get(piece) ?? UNKNOWN;
-    if (this.tokens === "char") return Array.from(lowered, id);
-    if (this.tokens === "word") return lowered.split(/\s+/u).filter(Boolean).map(word => id(` ${word}`));
-    return lowered ? (` ${lowered}`.match(SPLIT) ?? []).flatMap(part => this.merge(part).map(id)) : [];
+    if (this.tokens === "char") return Array.from(lowered);
+    if (this.tokens === "word") return lowered.split(/\s+/u).filter(Boolean).map(word => ` ${word}`);
+    return lowered ? (` ${lowered}`.match(SPLIT) ?? []).flatMap(part => this.merge(part)) : [];
   }
 
   // The pieces of one part of a text: the pair with the lowest rank is merged until none is left.
@@ -59,8 +68,13 @@ export class Tokenizer {
     const pieces = kept.map(id => this.pieces.get(id) ?? "");
     if (this.tokens === "char") return pieces.join("");
     if (this.tokens === "word") return pieces.map(piece => piece === "<unk>" ? " <unk>" : piece).join("").replace(/^ /, "");
-    const bytes = Uint8Array.from(Array.from(pieces.join("")).filter(c => BYTE_OF.has(c)), c => BYTE_OF.get(c));
-    return new TextDecoder().decode(bytes).replace(/^ /, "");
+    return this.text(pieces.join("")).replace(/^ /, "");
+  }
+
+  // The text that the printable characters of bytes stand for.
+  text(characters) {
+    const bytes = Array.from(characters).filter(c => BYTE_OF.has(c)).map(c => BYTE_OF.get(c));
+    return new TextDecoder().decode(Uint8Array.from(bytes));
   }
 }
 

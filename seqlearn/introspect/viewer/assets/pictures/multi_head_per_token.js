@@ -1,6 +1,6 @@
 // All heads of one layer, token by token: the keys that each head attends to.
 PICTURES.multi_head_per_token = {
-  title: "Heads, token by token",
+  title: "Heads, step by step",
   choices: (example, picture) => picture.choices.map(choice => choice.name),
   chooses: "Layer",
   frames: view => chosen(view)[0].rows,
