@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import jupytext
 import nbformat
+from citations import linked
 from nbformat.v4 import new_code_cell
 
 BRANCH = "gh-pages"
@@ -60,12 +61,13 @@ def _on_the_site(link: re.Match[str]) -> str:
 
 
 def with_links(page: str, name: str) -> str:
-    """The page of a tutorial, with links to its notebook below the title."""
+    """The page of a tutorial, with links to its notebook below the title, and of its citations."""
     links = [f"[Download as a notebook]({name}.ipynb){{ .notebook download={name}.ipynb }}"]
     if address := colab(name):
         links.append(f"[Open in Colab]({address}){{ .notebook }}")
     title, _, rest = page.partition("\n")
-    return f"{title}\n\n{' '.join(links)}\n{rest}"
+    cited = linked(rest, "[{}](../bibliography.md#{})".format, each=False)
+    return f"{title}\n\n{' '.join(links)}\n{cited}"
 
 
 def colab(name: str) -> str | None:

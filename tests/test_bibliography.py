@@ -6,21 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from test_glossary import anchor, prose
+from citations import BIBLIOGRAPHY, citations, entries, linked, surnames
+from test_glossary import prose
 
 from seqlearn.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-BIBLIOGRAPHY = ROOT / "docs" / "bibliography.md"
-NAME = r"[A-Z][\w’'-]+"
-CITATION = re.compile(
-    rf"((?:{NAME}, )*{NAME}(?: et al\.|,? (?:&|and) {NAME})?)"
-    r'(?:,|, "[^"]*")? \(?((?:19|20)\d\d)\b'
-)
-"""Surnames and a year: "Elman 1990", "Gers et al. (2000)", "Li & Roth 2002", 'Olah, "…" (2015)'."""
-NOT_NAMES = {"March", "May", "November", "Dezember", "März", "TREC", "JapaneseVowels"}
-"""What looks like a name: months of the dates in examples, and names of data before a citation."""
-
 GUIDES = sorted(
     path
     for folder in (ROOT / "docs", ROOT / "docs" / "architectures")
@@ -38,26 +29,12 @@ CITING = [
 ]
 
 
-def citations(text: str) -> list[tuple[str, str, int]]:
-    """The first surname and the year of each citation, and where it starts."""
-    found = []
-    for match in CITATION.finditer(text):
-        names = [name for name in re.findall(NAME, match[1]) if name not in NOT_NAMES]
-        if names:
-            found.append((names[0], match[2], match.start()))
-    return found
-
-
-def entries() -> dict[tuple[str, str], set[str]]:
-    """By first surname and year, the anchors of the entries."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for heading in re.findall(r"^### (.*)$", BIBLIOGRAPHY.read_text("utf-8"), re.MULTILINE):
-        ((name, year, _),) = citations(heading)
-        found.setdefault((name, year), set()).add(anchor(heading))
-    return found
-
-
 ENTRIES = entries()
+
+
+def cited_papers(text: str) -> list[tuple[str, str, int]]:
+    """The first surname and the year of each citation, and where it starts."""
+    return [(surnames(match)[0], match[2], match.start()) for match in citations(text)]
 
 
 def one_line(path: Path) -> str:
@@ -69,7 +46,7 @@ def test_every_citation_has_an_entry() -> None:
     missing = {
         f"{path.relative_to(ROOT)}: {name} {year}"
         for path in CITING
-        for name, year, _ in citations(one_line(path))
+        for name, year, _ in cited_papers(one_line(path))
         if (name, year) not in ENTRIES
     }
     assert missing == set()
@@ -77,7 +54,7 @@ def test_every_citation_has_an_entry() -> None:
 
 def test_every_entry_has_an_identifier_and_is_cited() -> None:
     text = BIBLIOGRAPHY.read_text(encoding="utf-8")
-    cited = {(name, year) for path in CITING for name, year, _ in citations(one_line(path))}
+    cited = {(name, year) for path in CITING for name, year, _ in cited_papers(one_line(path))}
     assert set(ENTRIES) <= cited
     for entry in text.split("\n### ")[1:]:
         assert re.search(r"\]\(https://\S+\)\.", entry), entry
@@ -92,7 +69,7 @@ def test_every_entry_has_an_identifier_and_is_cited() -> None:
 @pytest.mark.parametrize("page", GUIDES, ids=lambda path: path.stem)
 def test_the_first_citation_of_a_paper_on_a_page_is_a_link(page: Path) -> None:
     text, seen = prose(page), set()
-    for name, year, start in citations(text):
+    for name, year, start in cited_papers(text):
         if (name, year) in seen:
             continue
         seen.add((name, year))
@@ -111,7 +88,7 @@ def test_citations_are_found_in_every_form() -> None:
         "Elman 1990; Gers et al. (2000); Hochreiter & Schmidhuber 1997, section 4; Kudo, Toyama "
         "and Shimbo 1999; TREC, Li & Roth 2002; Sunday, November 22, 2026; November 2026"
     )
-    found = [(name, year) for name, year, _ in citations(text)]
+    found = [(name, year) for name, year, _ in cited_papers(text)]
     assert found == [
         ("Elman", "1990"),
         ("Gers", "2000"),
@@ -119,6 +96,32 @@ def test_citations_are_found_in_every_form() -> None:
         ("Kudo", "1999"),
         ("Li", "2002"),
     ]
+
+
+def test_citations_of_docstrings_and_tutorials_become_links() -> None:
+    text = (
+        "(Luong et al. 2015). Pascanu, Mikolov & Bengio 2013, section 2; Vig & Belinkov\n2019; "
+        "Vig 2019; Gers et al. (2000); Nobody 1990; May 1990; `Elman 1990`\n"
+        "    rnn   h = tanh(x)   Elman 1990\n```python\n# Elman 1990\n```\n"
+        ">>> Elman 1990\n[Elman 1990](x.md). Elman 1990, Luong et al. 2015"
+    )
+    marked = linked(text, "<{}|{}>".format)
+    assert re.findall(r"<([^|]*)\|([^>]*)>", marked) == [
+        ("Luong et al. 2015", "luong-et-al-2015"),
+        ("Pascanu, Mikolov & Bengio 2013", "pascanu-et-al-2013"),
+        ("Vig & Belinkov\n2019", "vig-belinkov-2019"),
+        ("Vig 2019", "vig-2019"),
+        ("Gers et al. (2000)", "gers-et-al-2000"),
+        ("Elman 1990", "elman-1990"),
+        ("Luong et al. 2015", "luong-et-al-2015"),
+    ]
+    assert re.sub(r"<([^|]*)\|[^>]*>", r"\1", marked) == text
+    assert linked(text, "<{}|{}>".format, each=False).count("<Luong") == 1
+
+
+def test_the_reference_resolves_links_to_headings() -> None:
+    """Without the plugin of this name, mkdocstrings leaves `[Elman 1990][elman-1990]` as it is."""
+    assert re.search(r"^  - autorefs\b", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
 
 
 def test_the_page_on_citation_names_this_version() -> None:

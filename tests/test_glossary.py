@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from citations import anchor
 
 ROOT = Path(__file__).resolve().parent.parent
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -32,11 +33,6 @@ PAGES = sorted(
         and path.name not in {"glossary.md", "changelog.md"}
     ]
 )
-
-
-def anchor(heading: str) -> str:
-    """The anchor that Markdown's toc extension gives a heading."""
-    return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
 def prose(path: Path) -> str:
