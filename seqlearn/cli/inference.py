@@ -286,8 +286,7 @@ def view(argv: Sequence[str]) -> None:
             outputs = module.predict(options.text)
     for text, output in zip(options.text, outputs, strict=True):
         print(f"{to_single_line(text)}  →  {to_single_line(target.describe(output))}")
-    title = f"{type(module).__name__}: {options.text[0]}"
-    print(f"Page: {recording.to_html(options.out, title=title)}")
+    print(f"Page: {recording.to_html(options.out)}")
 
 
 def _parser(command: str, description: str) -> ArgumentParser:

@@ -103,8 +103,8 @@ class Exports:
         path: str | os.PathLike[str],
         examples: Sequence[str],
         *,
-        title: str = "seqlearn",
-        about: str = "",
+        title: str | None = None,
+        about: str | None = None,
         opens: str | None = None,
         runtime: str | os.PathLike[str] | None = None,
     ) -> Path:
@@ -117,8 +117,9 @@ class Exports:
         Args:
             path: A new or empty folder, or an earlier export, which is replaced.
             examples: Texts to choose from; the page opens with the first.
-            title: The title of the page.
-            about: A sentence below the title.
+            title: The title of the page; the name of the class by default.
+            about: A sentence below the title; by default one that says how large the model is and
+                what it reads.
             opens: The picture of the viewer that is shown first; see `Recording.to_html`.
             runtime: A folder with the two files of onnxruntime-web that the page needs; without it
                 they are downloaded once.

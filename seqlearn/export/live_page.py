@@ -44,8 +44,8 @@ def export_page(
     path: str | os.PathLike[str],
     *,
     examples: Sequence[str] = (),
-    title: str = "seqlearn",
-    about: str = "",
+    title: str | None = None,
+    about: str | None = None,
     opens: str | None = None,
     runtime: str | os.PathLike[str] | None = None,
 ) -> None:
@@ -92,6 +92,8 @@ def export_page(
             "template": template,
             **sides,
         }
+        title = type(module).__name__ if title is None else title
+        about = _about(module, sides) if about is None else about
         text = _page(page, title, about, "Text" if source is None else "Source", size)
         (folder / "index.html").write_text(text, encoding="utf-8")
 
@@ -156,6 +158,17 @@ def _viewer_data(module: SequenceModule, text: str, opens: str | None) -> dict[s
         else:
             module.generate([text], strategy="greedy")
     return page_data(recording, "What the model did", opens=opens)
+
+
+def _about(module: SequenceModule, sides: Mapping[str, Any]) -> str:
+    """What the model is, for a reader of its page."""
+    size = sum(parameter.numel() for parameter in module.parameters())
+    tokens = (sides["source"] or sides["target"])["tokens"]
+    units = {"char": "characters", "word": "words", "bpe": "parts of words"}[tokens]
+    return (
+        f"{type(module).__name__} with {size:,} parameters. It reads {units} and runs in your "
+        "browser; what you type stays there."
+    )
 
 
 def _page(page: Mapping[str, Any], title: str, about: str, label: str, size: int) -> str:

@@ -156,6 +156,8 @@ def test_a_page_is_a_folder_of_its_own(tmp_path: Path, fake: Path) -> None:
     }
     text = (path / "index.html").read_text(encoding="utf-8")
     assert "<h1>A &lt;title&gt;</h1>" in text
+    size = sum(parameter.numel() for parameter in model.parameters())
+    assert f"GRU with {size:,} parameters. It reads characters" in text
     assert text.count("</script>") == 3, "no text of the model ends a script"
     assert "http://" not in text
     assert "https://" not in text
