@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import weakref
 from collections.abc import Iterator
@@ -36,6 +37,13 @@ torch.set_num_threads(THREADS)  # before the fixtures of modules, whose results 
 def _threads_and_seed() -> None:
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _log_lines_reach_pytest() -> None:
+    """Lightning's loggers propagate only if another package added a handler before its import."""
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).propagate = True
 
 
 @pytest.fixture(autouse=True)

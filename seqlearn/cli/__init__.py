@@ -1,6 +1,6 @@
 """The command line.
 
-`seqlearn fit|validate|test|predict|compare|translate|classify|generate|view|export|demo`.
+`seqlearn fit|validate|test|predict|compare|translate|classify|generate|view|export|cache|demo`.
 
 `predict` with a checkpoint as its first argument reads raw files. Without one, the first four are a
 `LightningCLI`: every option of a model (`--model Transformer --model.d_model 64`), a data module

@@ -78,6 +78,8 @@ def as_marian(model: sl.Transformer) -> nn.Module:
     theirs.model.decoder.embed_tokens.load_state_dict(model.target_embedding.state_dict())
     theirs.lm_head.weight.data.copy_(model.head.weight)
     theirs.final_logits_bias.copy_(model.head.bias)
+    # Beam search of transformers before 5.17 takes the size of the source vocabulary.
+    theirs.config.vocab_size = SPEC.target.vocab_size
     return theirs.eval()
 
 
