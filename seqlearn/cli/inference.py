@@ -220,15 +220,17 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
         used = devices[:1] if interactive else devices
         # Where the answers go to a terminal, they show the progress themselves.
         hidden = True if interactive or sys.stdout.isatty() else None
-        with (
-            contextlib.closing(answer_in_order(request, module, chunks, used)) as answers,
-            tqdm(desc=task, unit=" lines", unit_scale=True, delay=1.0, disable=hidden) as bar,
-        ):
-            for lines in answers:
-                sys.stdout.writelines(f"{line}\n" for line in lines)
-                sys.stdout.flush()
-                bar.update(len(lines))
-        unknown.report()
+        try:
+            with (
+                contextlib.closing(answer_in_order(request, module, chunks, used)) as answers,
+                tqdm(desc=task, unit=" lines", unit_scale=True, delay=1.0, disable=hidden) as bar,
+            ):
+                for lines in answers:
+                    sys.stdout.writelines(f"{line}\n" for line in lines)
+                    sys.stdout.flush()
+                    bar.update(len(lines))
+        finally:
+            unknown.report()
 
 
 def _check_seed(seed: int | None, strategy: str) -> None:
@@ -239,12 +241,20 @@ def _check_seed(seed: int | None, strategy: str) -> None:
 
 
 def _chunks(items: Iterator[Item], size: int) -> Iterator[Chunk]:
-    """Inputs in chunks, read as they are needed."""
+    """Inputs in chunks, read as they are needed; those before a bad input are answered first."""
     for number in itertools.count():
-        chunk = Chunk(number, list(itertools.islice(items, size)))
+        chunk, error = Chunk(number, []), None
+        try:
+            for item in itertools.islice(items, size):
+                chunk.items.append(item)
+        except (ValueError, TypeError, OSError) as found:
+            error = found
+        if chunk.items:
+            yield chunk
+        if error is not None:
+            raise error
         if not chunk.items:
             return
-        yield chunk
 
 
 def view(argv: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from seqlearn.core.pretrained import Pretrained
 from seqlearn.core.stored_sizes import stored_in_checkpoint
 from seqlearn.core.tbptt import CarriedState
 from seqlearn.data.position import rewind_to_last_step
+from seqlearn.plain_data import to_builtin
 
 Module = TypeVar("Module", bound="Checkpointed")
 
@@ -49,6 +50,9 @@ class Checkpointed(Pretrained):
         trainer = self._trainer
         if trainer is not None and "callbacks" not in checkpoint:
             _put_average(trainer, self, checkpoint)
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):  # as assigned since
+            if key in checkpoint:
+                checkpoint[key] = to_builtin(checkpoint[key])
         start = None if trainer is None else rewind_to_last_step(trainer, checkpoint)
         checkpoint[checkpoints.KEY] = {
             "class": checkpoints.class_name(type(self)),

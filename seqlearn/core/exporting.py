@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from seqlearn.core.inference_precision import check_trainable
@@ -17,6 +18,7 @@ Exporter = Callable[..., None]
 """Called as `exporter(module, path, **options)` with the options that `export` was given."""
 
 _FORMATS: dict[str, Exporter] = {}
+_ANSWERS = ("generate", "classify", "tag", "predict")
 
 
 def register_format(name: str, exporter: Exporter) -> None:
@@ -37,6 +39,11 @@ def register_format(name: str, exporter: Exporter) -> None:
     """
     if _FORMATS.setdefault(name, exporter) is not exporter:
         raise ValueError(f"expected a new name of a format, got {name!r}, which exists")
+
+
+def _is_overridden(cls: type, name: str) -> bool:
+    """Whether a method is that of a class outside seqlearn."""
+    return not getattr(getattr(cls, name, None), "__module__", "seqlearn.").startswith("seqlearn.")
 
 
 def format_names() -> list[str]:
@@ -95,6 +102,11 @@ class Exports:
         if wrong := [name for name in options if name not in known]:
             names = ", ".join(list(known)[2:]) or "none"
             raise TypeError(f"format {format!r} has no option {wrong[0]}; its options: {names}")
+        if own := [name for name in _ANSWERS if _is_overridden(type(self), name)]:
+            rank_zero_warn(
+                f"{type(self).__name__} overrides {', '.join(own)}, which an export does not "
+                "contain: it answers with encoder, decoder and the search of seqlearn"
+            )
         exporter(self, path, **options)
         return Path(path)
 

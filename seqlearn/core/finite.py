@@ -35,9 +35,13 @@ class FiniteSteps(L.LightningModule):
 
         `GradientAccumulationScheduler` sets it at the start of an epoch, a hook that Lightning does
         not call for an epoch that is resumed.
+
+        Raises:
+            ValueError: If `eps` of an optimizer is zero in the dtype of its parameters.
         """
         self._losses_since_step = []
         for optimizer in self.trainer.optimizers:
+            _check_eps(optimizer)
             step_one_by_one(optimizer)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, GradientAccumulationScheduler):
@@ -78,6 +82,23 @@ class FiniteSteps(L.LightningModule):
         scale = "" if scaler is None else f", and the loss scale is down to {scaler.get_scale():g}"
         what = f"the gradient of {names[0]}{more} is NaN or infinite, the loss is not{scale}"
         raise FloatingPointError(_message(trainer, what, 1))
+
+
+def _check_eps(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an `eps` that rounds to zero: the first step would be 0 / 0 and all weights NaN."""
+    for group in optimizer.param_groups:
+        eps = group.get("eps")
+        if not isinstance(eps, float) or eps <= 0:
+            continue
+        for dtype in {parameter.dtype for parameter in group["params"]}:
+            if dtype.is_floating_point and not torch.tensor(eps, dtype=dtype):
+                name = str(dtype).removeprefix("torch.")
+                raise ValueError(
+                    f"expected eps of {type(optimizer).__name__} to be above zero in {name}, the "
+                    f"dtype of its parameters, got {eps:g}, which rounds to zero: the first step "
+                    "would make the weights NaN. Pass a larger one, such as eps=1e-3, or use "
+                    "precision='16-mixed' or 'bf16-mixed'"
+                )
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -193,7 +193,10 @@ def encode_sources(
             )
         return [None] * len(sources)
     if sources is None:
-        raise ValueError("expected a list of sources, got none")
+        raise ValueError(
+            "expected a list of sources, got none: this model reads a source; pass sources first, "
+            "as in generate(sources) and score(sources, targets)"
+        )
     return list(side.encode(sources, label="source"))
 
 

@@ -229,11 +229,13 @@ class TrainingSteps(FiniteSteps):
                 with the weight decay of the recipe; biases, norms and embeddings with none.
 
         Examples:
-            ```python
-            class MyTransformer(sl.Transformer):
-                def make_optimizer(self, groups):
-                    return torch.optim.SGD(groups, lr=self.recipe.lr, momentum=0.9)
-            ```
+            >>> import seqlearn as sl
+            >>> class MyGRU(sl.GRU):
+            ...     def make_optimizer(self, groups):
+            ...         return torch.optim.SGD(groups, lr=self.recipe.lr, momentum=0.9)
+            >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+            >>> type(MyGRU(spec, d_model=4).configure_optimizers()["optimizer"]).__name__
+            'SGD'
         """
         return make_adamw(groups, self.recipe)
 

@@ -17,11 +17,12 @@ Columns = tuple[int | str, int | str]
 _HEADERS = frozenset(
     re.findall(
         r"\w+",
-        "answer category class col column comment context deutsch document english français "
-        "german hypothesis id idx index input inputs label labels lang language line no nr num "
-        "number output outputs passage phrase prediction premise prompt question reference review "
-        "score sentence sentences sentiment source src string summary tag target text texts tgt "
-        "title topic transcript translation trg tweet utterance",
+        "answer article body category class col column comment context deutsch document englisch "
+        "english français german highlights hypothesis id idx index input inputs label labels lang "
+        "language line no nr num number original output outputs passage phonemes phrase prediction "
+        "premise prompt quelle query question reference response review score sentence sentences "
+        "sentiment simplified source src string summary tag target text texts tgt title topic "
+        "transcript translation trg tweet utterance word words ziel",
     )
 )
 
@@ -29,10 +30,14 @@ _CODES = frozenset(
     re.findall(
         r"\w+",
         "ar bg ca cs da de el en es et fa fi fr hi hr hu it ja ko lt lv nl pl pt ro ru sk sl sv th "
-        "tr uk vi zh",
+        "tr uk vi zh "
+        "ara ces chi deu dut eng est fra fre ger heb hin hun ita jpn kor lav lit nld nor pol por "
+        "ron rus slk slv spa swe tha tur ukr vie zho",
     )
 )
 """Language codes that are used as column names, in lower case; without English words (he, no)."""
+
+_LOCALE = re.compile(r"[a-z]{2,3}[-_][A-Z]{2}")
 
 
 def column_pair(columns: Sequence[int] | Sequence[str] | None, what: str) -> Columns | None:
@@ -198,7 +203,7 @@ class HeaderWarning:
 
 def _is_name(cell: str) -> bool:
     cell = cell.strip()
-    if cell in _CODES:
+    if cell in _CODES or _LOCALE.fullmatch(cell):
         return True
     words = [word for word in re.split(r"[\W_\d]+", cell.lower()) if word]
     known = _HEADERS | _CODES if len(words) > 1 else _HEADERS

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from seqlearn.batch import SPECIAL_TOKENS
+from seqlearn.class_methods import class_only_method
 from seqlearn.data.cache import file_digest
 from seqlearn.data.column_encoders import (
     ClassEncoder,
@@ -149,7 +150,7 @@ class Text(Field):
         held = f"<{len(self.tokenizer)} characters of JSON>"
         return short_repr(self).replace(repr(self.tokenizer), held, int(_is_json(self.tokenizer)))
 
-    @classmethod
+    @class_only_method
     def from_spec(cls, spec: TextSpec) -> Text:
         """The field of a trained model's tokenizer and vocabulary.
 
@@ -249,7 +250,7 @@ class LabelField(Field):
     def labels_in(self, value: Any) -> Iterable[str]:
         """The labels of a raw value."""
 
-    @classmethod
+    @class_only_method
     def from_spec(cls: type[T], spec: LabelsSpec) -> T:
         """The field of a trained model's labels, `model.spec.target`."""
         return cls().with_spec(spec)

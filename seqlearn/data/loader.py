@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader
 
 from seqlearn.batch import SequenceBatch
@@ -82,7 +83,8 @@ class SequenceLoader(DataLoader[SequenceBatch]):
             epoch: The epoch.
             batch: Index of the first batch in it.
         """
-        with self.plan_sampler.starting_at(epoch, batch):
+        # torch draws a seed for the workers, which would change what the caller draws next.
+        with self.plan_sampler.starting_at(epoch, batch), torch.random.fork_rng(devices=[]):
             batches = super().__iter__()
         self._starts += 1
         return batches, self._starts

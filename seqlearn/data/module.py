@@ -37,7 +37,7 @@ from seqlearn.data.position import TrainingPosition, fitting_trainer
 from seqlearn.data.preparation import SPLITS, Example, Prepared, Split, digest_examples, prepare
 from seqlearn.data.same_on_ranks import check_same_on_ranks
 from seqlearn.data.trained_spec import TakesSpec
-from seqlearn.plain_data import check_whole_number
+from seqlearn.plain_data import check_whole_number, to_plain_data
 from seqlearn.spec import SequenceSpec, SourceSpec, TargetSpec, task_of
 
 __all__ = ["SPLITS", "Example", "SequenceDataModule", "Split"]
@@ -262,7 +262,7 @@ class SequenceDataModule(TakesSpec, ABC):
         """Everything that determines the order of the training batches."""
         replicas = self._replicas()["num_replicas"]
         own = {"seed": self.seed, "batch_tokens": self.batch_tokens, "world_size": replicas}
-        return own | self.order_key()
+        return own | to_plain_data(self.order_key(), "order_key()")
 
     def _replicas(self) -> dict[str, int]:
         """The number of processes that share the batches, and the rank of this one."""

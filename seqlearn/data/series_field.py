@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from seqlearn.class_methods import class_only_method
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeRow
 from seqlearn.data.fields import Field
 from seqlearn.plain_data import convert_fields
@@ -56,7 +57,7 @@ class Series(Field):
         missing = ", missing=True" if self.missing else ""
         return f"Series(size={self.size}{'' if self.normalize else ', normalize=False'}{missing})"
 
-    @classmethod
+    @class_only_method
     def from_spec(cls, spec: SeriesSpec) -> Series:
         """The field of a trained model's size and scaling, `model.spec.source`."""
         return cls(spec.size).with_spec(spec)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from seqlearn.class_methods import class_only_method
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeRow
 from seqlearn.data.fields import Field, brief, short_repr
 from seqlearn.plain_data import convert_fields
@@ -51,7 +52,7 @@ class Vector(Field):
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
         check_scaling(self)
 
-    @classmethod
+    @class_only_method
     def from_spec(cls, spec: VectorSpec) -> Vector:
         """The field of a trained model's size and scaling, `model.spec.source` or `.target`."""
         return cls(spec.size).with_spec(spec)

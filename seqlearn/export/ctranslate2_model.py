@@ -127,7 +127,7 @@ class CTranslate2Model:
         limits: Mapping[str, int],
     ) -> list[list[list[int]]]:
         if sources is None:
-            raise ValueError("expected a list of sources, got none")
+            raise ValueError("expected a list of sources, got none; pass it first")
         encoded = self._source.encode(sources, "source")
         self._check_length("source", max(map(len, encoded), default=0))
         starts = self._prompts(prompts, len(encoded))

@@ -304,7 +304,7 @@ class ExportedModel:
                 raise ValueError("this model has no source; pass prompts=…")
             return [()] * (1 if count is None else count)
         if sources is None:
-            raise ValueError("expected a list of sources, got none")
+            raise ValueError("expected a list of sources, got none; pass it first")
         encoded = self._source.encode(sources, "source")
         self._check_lengths(encoded)
         return encoded

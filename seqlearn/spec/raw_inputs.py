@@ -173,7 +173,10 @@ def to_vector(value: Any, size: int, label: str) -> NDArray[np.float32]:
         array = np.asarray(None)
     if array.dtype.kind not in "iufb" and array.size:
         kind = "" if isinstance(value, str) else f"{type(value).__name__} "
-        raise TypeError(f"{label}: expected {size} numbers, got {kind}{str(value)[:40]!r}")
+        raise TypeError(
+            f"{label}: expected {size} numbers, got {kind}{str(value)[:40]!r}; pass a list, an "
+            "array or a tensor of numbers"
+        )
     if array.shape != (size,):
         raise ValueError(f"{label}: expected {size} numbers, got {array.shape}")
     with np.errstate(over="ignore"):

@@ -117,6 +117,17 @@ def test_translate_names_the_line_it_cannot_read(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_the_lines_before_a_bad_one_are_answered(checkpoint: Path) -> None:
+    """And those with an unknown symbol are named before the error."""
+    good = "a h\nb ß\nc j\n".encode()
+    answers = seqlearn("translate", str(checkpoint), given=good)[1]
+    code, out, err = seqlearn("translate", str(checkpoint), given=good + b"\xff\nb i\n")
+    assert (code, out) == (1, answers)
+    warning, error = err.strip().splitlines()
+    assert "in 1 line (line 2: 'ß' at character 3)" in warning
+    assert "line 4: expected UTF-8" in error
+
+
 def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -> None:
     """No good line is lost; `--unknown error` refuses, and says where."""
     given = "a h\nb ß\n\nc j\nß ü\n".encode()

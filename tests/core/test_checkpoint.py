@@ -57,7 +57,9 @@ def round_trip(model: sl.SequenceModule, folder: Path, **overrides: Any) -> sl.S
 def test_a_class_method_on_an_instance_is_an_error(tmp_path: Path) -> None:
     model = sl.GRU(SPEC, d_model=4)
     path = save(model, tmp_path)
-    for call in (model.load_from_checkpoint, model.from_pretrained, SPEC.from_dict):
+    fields = (sl.data.Text(), sl.data.Classes(), sl.data.Vector(2), sl.data.Series(1))
+    calls = (model.load_from_checkpoint, model.from_pretrained, SPEC.from_dict)
+    for call in (*calls, *(field.from_spec for field in fields)):
         with pytest.raises(TypeError, match="cannot be called on an instance: it creates a new"):
             call(path)
     with pytest.raises(TypeError, match=r"call new = GRU\.load_from_checkpoint\(\.\.\.\)"):
@@ -109,6 +111,33 @@ def test_numpy_paths_and_enums_are_converted_before_the_constructor_runs(tmp_pat
         TypeError, match=r"hyper-parameter extra\['a'\]: expected plain data .* objec"
     ):
         Taking(SPEC, 4, {"a": object()})
+
+
+def test_what_is_assigned_to_hparams_is_converted_when_it_is_saved(tmp_path: Path) -> None:
+    model = sl.GRU(SPEC, d_model=4)
+    model.hparams["mine"], model.hparams["place"] = np.int64(3), tmp_path
+    content = torch.load(save(model, tmp_path), weights_only=True)
+    assert content["hyper_parameters"]["mine"] == 3
+    assert content["hyper_parameters"]["place"] == str(tmp_path)
+    round_trip(model, tmp_path)
+
+
+class OrderedByNumpy(sl.data.Dates):
+    def order_key(self) -> Any:
+        return {"key": np.int64(3)}
+
+
+def test_the_order_of_a_data_module_is_saved_as_plain_data(tmp_path: Path) -> None:
+    data = OrderedByNumpy(first_year=2000, last_year=2000)
+    model = sl.GRU(data.spec, d_model=4)
+    fitter = L.Trainer(
+        max_steps=1, accelerator="cpu", logger=False, default_root_dir=tmp_path,
+        enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
+    )  # fmt: skip
+    fitter.fit(model, data)
+    fitter.save_checkpoint(tmp_path / "order.ckpt")
+    content = torch.load(tmp_path / "order.ckpt", weights_only=True)
+    assert content["OrderedByNumpy"]["key"] == 3
 
 
 NUMPY_ARGUMENTS = """

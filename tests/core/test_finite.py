@@ -172,6 +172,27 @@ def test_half_precision_trains(tmp_path: Path) -> None:
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
 
 
+class WithAdam(sl.GRU):
+    def make_optimizer(self, groups: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(groups, lr=1e-2, eps=self.eps)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+def test_an_eps_that_rounds_to_zero_is_refused(tmp_path: Path, eps: float) -> None:
+    """The first step would be 0 / 0, and a run of one step would end with weights of NaN."""
+    model = model_of(WithAdam, d_model=16)
+    model.eps = eps
+    trainer = trainer_of(tmp_path, precision="16-true", max_epochs=1)
+    if eps == 1e-3:
+        trainer.fit(model, data_of())
+    else:
+        message = "expected eps of Adam to be above zero in float16, .* got 1e-08"
+        with pytest.raises(ValueError, match=message):
+            trainer.fit(model, data_of())
+        assert trainer.global_step == 0
+    assert all(weight.isfinite().all() for weight in model.state_dict().values())
+
+
 # Two processes
 
 

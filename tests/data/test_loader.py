@@ -125,6 +125,16 @@ def assert_same(model: Seen, other: Seen, since: int = 0) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
+def test_iterating_draws_no_random_number(num_workers: int) -> None:
+    """torch draws a seed for the workers; weights that are drawn after a peek would be others."""
+    data = Squares(num_workers=num_workers)
+    before = torch.get_rng_state()
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        next(iter(loader))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_peeking_changes_nothing(
     undisturbed: tuple[Path, Seen], num_workers: int, tmp_path: Path
 ) -> None:

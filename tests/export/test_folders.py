@@ -65,6 +65,22 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class Polite(sl.RNN):
+    def generate(self, *args: Any, **options: Any) -> Any:
+        return [f"{text}, please" for text in super().generate(*args, **options)]
+
+
+def test_a_method_that_an_export_does_not_contain_is_named(
+    tmp_path: Path, files_format: str
+) -> None:
+    model = Polite(make("RNN", TEXTS).spec, d_model=8)
+    with pytest.warns(UserWarning, match="Polite overrides generate, which an export does not"):
+        model.export(tmp_path / "out", files_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make("RNN", TEXTS).export(tmp_path / "other", files_format)
+
+
 def test_an_unknown_format_lists_the_formats(tmp_path: Path) -> None:
     said = "expected a format among 'onnx', 'torch-export', 'ctranslate2', 'page', got 'tflite'"
     with pytest.raises(ValueError, match=said):
@@ -111,6 +127,10 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, files_format: str
         ([4, 5.7], TypeError, r"source 2: expected a text or a list of ids, got \[4, 5\.7\]"),
         (None, TypeError, "source 2: expected a text or a list of ids, got None"),
         (5, TypeError, "source 2: expected a text or a list of ids, got 5"),
+        (b"ab", TypeError, "source 2: expected a text or a list of ids, got b'ab'"),
+        ([True, 5], TypeError, r"source 2: expected a text or a list of ids, got \[True, 5\]"),
+        ({4: 1, 5: 2}, TypeError, "source 2: expected a text or a list of ids, got {4: 1, 5: 2}"),
+        ({4, 5}, TypeError, "source 2: expected a text or a list of ids, got {4, 5}"),
     ],
 )
 def test_what_is_no_text_is_refused_by_its_number(source: Any, error: Any, message: str) -> None:

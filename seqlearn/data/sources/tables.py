@@ -259,13 +259,22 @@ def is_table(given: Any) -> bool:
 def _holds_splits(given: Any) -> bool:
     if not isinstance(given, Mapping) or not given:
         return False
-    tables = [
-        isinstance(value, Mapping | Stream)
-        or any(hasattr(value, name) for name in ("column_names", "columns"))
-        or (isinstance(value, Sequence) and bool(value) and isinstance(value[0], Mapping | tuple))
+    if not any(name in given for names in _SPLIT_NAMES.values() for name in names):
+        # A dictionary of columns may have a column of dictionaries, such as "translation".
+        return all(_is_named_table(value) for value in given.values())
+    rows: Any = (Mapping, tuple, list) if "train" in given else (Mapping, tuple)
+    return all(
+        _is_named_table(value)
+        or (isinstance(value, Sequence) and bool(value) and isinstance(value[0], rows))
         for value in given.values()
-    ]
-    return all(tables)
+    )
+
+
+def _is_named_table(given: Any) -> bool:
+    """Whether an object is a table with names of columns, or a `Stream`."""
+    return isinstance(given, Mapping | Stream) or any(
+        hasattr(given, name) for name in ("column_names", "columns")
+    )
 
 
 def columns_of(split: Split, table: Any) -> dict[str, Any] | None:
@@ -277,6 +286,13 @@ def columns_of(split: Split, table: Any) -> dict[str, Any] | None:
         return {str(name): table.get_column(name).to_list() for name in table.columns}
     if not isinstance(table, Mapping):
         return None
+    for name, cells in table.items():
+        if isinstance(cells, str | bytes) or not isinstance(cells, Rows):
+            raise TypeError(
+                f"{split}: expected a list of cells as column {name!r}, got {type(cells).__name__} "
+                f"{cells!r:.40}; a dictionary that maps sources to targets is a table as "
+                "list(mapping.items())"
+            )
     lengths = {name: len(cells) for name, cells in table.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{split}: expected columns of one length, got {lengths}")

@@ -99,6 +99,27 @@ def test_the_splits_of_a_dataset_dict(names: tuple[str, str], kind: str) -> None
         TextPairs(splits, 0.25, columns=("de", "en"), **CHARS)
 
 
+def test_a_column_of_dictionaries_in_a_dictionary_of_columns() -> None:
+    """What `dataset[:]` of Hugging Face is."""
+    table = {"translation": [{"de": de, "en": en} for de, en in PAIRS]}
+    for columns in (None, ("de", "en")):
+        assert examples(TextPairs(table, columns=columns, **CHARS)) == PAIRS
+
+
+def test_splits_whose_rows_are_lists() -> None:
+    splits = {"train": [list(pair) for pair in PAIRS], "val": [list(PAIRS[0])]}
+    data = TextPairs(splits, **CHARS)
+    assert (examples(data), examples(data, "val")) == (PAIRS, PAIRS[:1])
+
+
+def test_a_dictionary_of_texts_is_no_table_of_columns() -> None:
+    """The characters would be its cells."""
+    with pytest.raises(TypeError, match=r"column 'one', got str 'eins'; .* as list"):
+        examples(TextPairs({"one": "eins", "two": "zwei"}, **CHARS))
+    mapping = {"one": "eins", "two": "zwei"}
+    assert examples(TextPairs(list(mapping.items()), **CHARS)) == list(mapping.items())
+
+
 def test_a_dataset_dict_without_a_training_split() -> None:
     splits = datasets.DatasetDict({"test": datasets.Dataset.from_list(ROWS)})
     with pytest.raises(ValueError, match=r"train: expected a split 'train' in it, got \['test'\]"):
@@ -224,6 +245,8 @@ def test_a_header_where_it_cannot_be_named_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_examples_are_no_header() -> None:
+    for cells in (["eng", "deu"], ["en_US", "de-DE"], ["word", "phonemes"], ["article", "title"]):
+        assert looks_like_header(cells)
     for cells in (["ein Hund", "a dog"], ["Ja.", "Yes."], ["Haus", "house"], ["", "text"]):
         assert not looks_like_header(cells)
 
