@@ -232,8 +232,9 @@ def known_class(name: str, root: type) -> type | None:
 def check_class(where: str | Path, what: str, written: str, cls: type, root: type) -> bool:
     """Raise an error if a file was written by another known class.
 
-    An unknown class was renamed, moved, or defined in `__main__`. In that case the class of the
-    caller is accepted; `build` and `check_weights` then check the arguments and the weights.
+    An unknown class was renamed, moved, or defined in `__main__`. In that case, and if it derives
+    from the class in the file, the class of the caller is accepted; `build` and `check_weights`
+    then check the arguments and the weights.
 
     Args:
         where: The file, for the error.
@@ -254,7 +255,7 @@ def check_class(where: str | Path, what: str, written: str, cls: type, root: typ
     same_script = "__main__" in (written.partition(".")[0], own.__module__) and written.endswith(
         f".{own.__qualname__}"
     )
-    if known is not None and not same_script:
+    if known is not None and not same_script and not issubclass(own, own_class(known)):
         kind, _, load = what.partition(".")
         raise ValueError(
             f"{where}: expected a {kind} of {class_name(cls)}, got one of {written}; load it with "

@@ -350,6 +350,34 @@ def test_a_class_that_is_known_is_never_loaded_as_another(tmp_path: Path) -> Non
         )
 
 
+class Extended(sl.GRU):
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
+        return 2 * super().training_step(batch, batch_idx)
+
+
+class Wider(sl.GRU):
+    def __init__(self, spec: sl.SequenceSpec, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.more = torch.nn.Linear(4, 4)
+
+
+def test_a_model_is_loaded_as_a_subclass_whose_weights_fit(tmp_path: Path) -> None:
+    """To train it further with a step of one's own; the other way its methods would be lost."""
+    model = sl.GRU(SPEC, d_model=4).eval()
+    path = save(model, tmp_path)
+    model.save_pretrained(tmp_path / "folder")
+    for load, place in (("load_from_checkpoint", path), ("from_pretrained", tmp_path / "folder")):
+        with pytest.warns(UserWarning, match=r"of seqlearn\.models\.gru\.GRU"):
+            loaded = getattr(Extended, load)(place)
+        assert type(loaded) is Extended
+        assert torch.equal(loaded.eval()(BATCH), model(BATCH))
+        with pytest.raises((ValueError, RuntimeError), match="more"):
+            getattr(Wider, load)(place)
+    Extended(SPEC, d_model=4).save_pretrained(tmp_path / "extended")
+    with pytest.raises(ValueError, match=r"got one of .*Extended; load it with Extended\.from_pre"):
+        sl.GRU.from_pretrained(tmp_path / "extended")
+
+
 def test_a_script_run_by_name_and_imported_is_one_class(tmp_path: Path) -> None:
     """`python train.py` writes `__main__.Model`; another script imports `train.Model`."""
 
