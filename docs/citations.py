@@ -62,14 +62,16 @@ def linked(text: str, link: Callable[[str, str], str], *, each: bool = True) -> 
         first = surnames(match)[0]
         anchors = known.get((first, match[2]), [])
         inside = any(a < match.end() and match.start() < b for a, b in protected)
-        if not anchors or inside or (not each and anchors[0] in seen):
+        if not anchors or inside:
             continue
         start = match.start() + match[0].index(first)
         cited = text[start : match.end()]
         if "(" not in cited:
             cited = cited.removesuffix(")")
-        exact = anchor(cited.replace(" and ", " & "))
-        parts += [text[end:start], link(cited, exact if exact in anchors else anchors[0])]
-        end = start + len(cited)
-        seen.add(anchors[0])
+        exact = anchor(re.sub(r"\s+and\s+", " & ", cited))
+        entry = exact if exact in anchors else anchors[0]
+        if each or entry not in seen:
+            parts += [text[end:start], link(cited, entry)]
+            end = start + len(cited)
+        seen.add(entry)
     return "".join([*parts, text[end:]])

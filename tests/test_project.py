@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "decoding": {"decoding", "batch", "instrumentation", "nn.decoder_state", "spec", "plain_data"},
     "metrics": {"metrics", "batch"},
     "span_metrics": set(),
-    "data": {"data", "plain_data", "spec", "batch", "atomic_files"},
+    "data": {"data", "plain_data", "class_methods", "spec", "batch", "atomic_files"},
     "introspect": {"introspect", "class_methods", "batch", "instrumentation", "nn", "atomic_files"},
     "core": {"core", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"class_methods", "plain_data", "atomic_files", "data.position"},

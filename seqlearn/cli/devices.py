@@ -111,7 +111,7 @@ def _answer_in_processes(
     pools = [ProcessPoolExecutor(1, context) for _ in devices]
     threads = max(1, torch.get_num_threads() // len(devices))
     pending: deque[tuple[Chunk, torch.device, Future[list[str]]]] = deque()
-    errors: list[ValueError] = []
+    errors: list[Exception] = []
     try:
         for chunk in _until_error(chunks, errors):
             turn = chunk.number % len(devices)
@@ -133,11 +133,11 @@ def _answer_in_processes(
             pool.shutdown(cancel_futures=True)
 
 
-def _until_error(chunks: Iterable[Chunk], errors: list[ValueError]) -> Iterator[Chunk]:
+def _until_error(chunks: Iterable[Chunk], errors: list[Exception]) -> Iterator[Chunk]:
     """The chunks before one that cannot be read; its error is kept for its turn."""
     try:
         yield from chunks
-    except ValueError as error:
+    except Exception as error:  # noqa: BLE001 -- raised in its turn
         errors.append(error)
 
 

@@ -247,7 +247,7 @@ def _chunks(items: Iterator[Item], size: int) -> Iterator[Chunk]:
         try:
             for item in itertools.islice(items, size):
                 chunk.items.append(item)
-        except (ValueError, TypeError, OSError) as found:
+        except Exception as found:  # noqa: BLE001 -- raised again below
             error = found
         if chunk.items:
             yield chunk

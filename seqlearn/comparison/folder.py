@@ -64,7 +64,7 @@ def describe_data(data: SequenceDataModule) -> dict[str, Any]:
         "seed": data.seed,
         "batch_tokens": data.batch_tokens,
     }
-    return found | data.order_key()
+    return found | to_plain_data(data.order_key(), "order_key()")
 
 
 def describe_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:

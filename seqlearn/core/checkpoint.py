@@ -247,7 +247,7 @@ def check_class(where: str | Path, what: str, written: str, cls: type, root: typ
         Whether the file names another class, which is accepted.
 
     Raises:
-        ValueError: If it was written by another known class.
+        ValueError: If it was written by another known class, from which `cls` does not derive.
     """
     own, known = own_class(cls), known_class(written, root)
     if written == class_name(cls) or (known is not None and own_class(known) is own):
@@ -362,7 +362,14 @@ def check_weights(
     Raises:
         ValueError: If names or shapes differ; the message names both classes.
     """
-    mine = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    own = module.state_dict(keep_vars=True)
+    stored = {id(own[name]) for name in weights if name in own}
+    # Of tied weights, a folder holds one.
+    mine = {
+        name: tuple(tensor.shape)
+        for name, tensor in own.items()
+        if name in weights or id(tensor) not in stored
+    }
     theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     named = class_name(type(module))
     if wrong := [n for n in [*mine, *theirs] if mine.get(n) != theirs.get(n)]:
@@ -371,7 +378,9 @@ def check_weights(
             f"has the shape {theirs.get(wrong[0])} there and {mine.get(wrong[0])} here); load it "
             "with the class that wrote it"
         )
+    bases = [class_name(base) for base in type(module).__mro__]
+    why = f"from which {named} derives" if written in bases else "a class that is not known here"
     rank_zero_warn(
-        f"{where}: holds a module of {written}, a class that is not known here; its arguments and "
-        f"weights fit {named}, which is loaded. Save it again to record the new name"
+        f"{where}: holds a module of {written}, {why}; its arguments and weights fit {named}, "
+        "which is loaded. Save it again to record the new name"
     )

@@ -43,7 +43,8 @@ def register_format(name: str, exporter: Exporter) -> None:
 
 def _is_overridden(cls: type, name: str) -> bool:
     """Whether a method is that of a class outside seqlearn."""
-    return not getattr(getattr(cls, name, None), "__module__", "seqlearn.").startswith("seqlearn.")
+    owner = next((each for each in cls.__mro__ if name in vars(each)), None)
+    return owner is not None and not owner.__module__.startswith("seqlearn.")
 
 
 def format_names() -> list[str]:

@@ -85,10 +85,17 @@ class FiniteSteps(L.LightningModule):
 
 
 def _check_eps(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse an `eps` that rounds to zero: the first step would be 0 / 0 and all weights NaN."""
+    """Refuse an `eps` that rounds to zero: the first step would be 0 / 0 and all weights NaN.
+
+    Fused kernels, and optimizers of other packages, may compute in float32.
+    """
+    if not type(optimizer).step.__module__.startswith("torch."):
+        return
     for group in optimizer.param_groups:
         eps = group.get("eps")
         if not isinstance(eps, float) or eps <= 0:
+            continue
+        if group.get("fused"):
             continue
         for dtype in {parameter.dtype for parameter in group["params"]}:
             if dtype.is_floating_point and not torch.tensor(eps, dtype=dtype):

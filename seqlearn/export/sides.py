@@ -78,16 +78,17 @@ class Side:
                     f"{where}: character {error.start + 1} is half of a surrogate pair; remove it"
                 ) from error
             return list(self._tokenizer.encode(value, add_special_tokens=False).ids)
-        refused = TypeError(f"{where}: expected a text or a list of ids, got {value!r:.40}")
         listed = value.tolist() if hasattr(value, "tolist") else value
-        if isinstance(listed, bytes | bytearray) or not isinstance(listed, Sequence):
-            raise refused
-        if any(isinstance(each, bool) for each in listed):
-            raise refused
         try:
+            if not isinstance(listed, Sequence) or isinstance(listed, bytes | bytearray):
+                raise TypeError
+            if any(isinstance(each, bool) for each in listed):
+                raise TypeError
             ids = [operator.index(each) for each in listed]
         except TypeError:
-            raise refused from None
+            raise TypeError(
+                f"{where}: expected a text or a list of ids, got {value!r:.40}"
+            ) from None
         wrong = [i for i in ids if i in (PAD, START, END) or not 0 <= i < self._plain["vocab_size"]]
         if wrong:
             raise ValueError(

@@ -225,8 +225,9 @@ def test_bad_input_is_named(
     Path(name).write_text(content, encoding="utf-8")
     assert main(["predict", models[model][0], name, *options]) == 1
     said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    *warnings, error = said.splitlines()
+    assert message in error
+    assert all("symbols outside the model's vocabulary" in line for line in warnings)
 
 
 def test_an_input_that_the_model_cannot_take_is_named(
@@ -287,7 +288,7 @@ def test_many_lines_keep_their_order_and_a_bad_one_is_named(
     assert main(["predict", path, str(tmp_path / "bad.txt"), "--device", "cpu"]) == 1
     captured = capsys.readouterr()
     assert f"bad.txt, line {count // 2}: expected ids from 0 to 8, got 99" in captured.err
-    assert captured.out.count("\n") == (count // 2 - 1) // 256 * 256
+    assert captured.out.count("\n") == count // 2 - 1
 
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -260,14 +260,18 @@ def _holds_splits(given: Any) -> bool:
     if not isinstance(given, Mapping) or not given:
         return False
     if not any(name in given for names in _SPLIT_NAMES.values() for name in names):
-        # A dictionary of columns may have a column of dictionaries, such as "translation".
-        return all(_is_named_table(value) for value in given.values())
+        # One column of dictionaries, such as "translation", makes a dictionary of columns.
+        nested = [value for value in given.values() if _has_rows(value, Mapping)]
+        return (len(given) > 1 and len(nested) == len(given)) or all(
+            _is_named_table(value) for value in given.values()
+        )
     rows: Any = (Mapping, tuple, list) if "train" in given else (Mapping, tuple)
-    return all(
-        _is_named_table(value)
-        or (isinstance(value, Sequence) and bool(value) and isinstance(value[0], rows))
-        for value in given.values()
-    )
+    return all(_is_named_table(value) or _has_rows(value, rows) for value in given.values())
+
+
+def _has_rows(given: Any, kinds: Any) -> bool:
+    """Whether an object is a sequence whose first item is of one of the kinds."""
+    return isinstance(given, Sequence) and bool(given) and isinstance(given[0], kinds)
 
 
 def _is_named_table(given: Any) -> bool:

@@ -106,6 +106,13 @@ def test_a_column_of_dictionaries_in_a_dictionary_of_columns() -> None:
         assert examples(TextPairs(table, columns=columns, **CHARS)) == PAIRS
 
 
+def test_splits_of_unknown_names_are_no_columns() -> None:
+    """The rows of the first would be trained on, as nested columns."""
+    for names in (("testing", "training"), ("training", "testing")):
+        with pytest.raises(ValueError, match=r"train: expected a split 'train' in it, got \['t"):
+            TextPairs(dict.fromkeys(names, ROWS), columns=("de", "en"), **CHARS)
+
+
 def test_splits_whose_rows_are_lists() -> None:
     splits = {"train": [list(pair) for pair in PAIRS], "val": [list(PAIRS[0])]}
     data = TextPairs(splits, **CHARS)
