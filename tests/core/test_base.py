@@ -271,14 +271,11 @@ def test_checkpoint_loads_in_a_new_process(tmp_path: Path) -> None:
 
 
 def test_bad_checkpoints(tmp_path: Path) -> None:
-    class Other(sl.Transformer):
-        pass
-
     path = save(sl.Transformer(SPEC, **SIZES), tmp_path)
     with pytest.raises(
-        ValueError, match=r"expected a checkpoint of .*Other, got one of .*Transformer"
+        ValueError, match=r"expected a checkpoint of .*GRU, got one of .*Transformer"
     ):
-        Other.load_from_checkpoint(path)
+        sl.GRU.load_from_checkpoint(path)
     with pytest.raises(ValueError, match=r"got one of seqlearn\.models\.transformer\.Transformer"):
         sl.SequenceModule.load_from_checkpoint(path)
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
