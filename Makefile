@@ -44,7 +44,7 @@ test-scalar: $(DEV)  ## Run the comparisons with other implementations on the sc
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -n $(JOBS) \
 		tests/parity tests/nn tests/decoding tests/introspect/recording/test_torch_functions.py
 
-test-portable: $(DEV)  ## Run the fast tests under each instruction set of this CPU, and on threads
+test-portable: $(DEV)  ## Run the fast tests under each instruction set of this CPU, and on 1, 2 and 4 threads
 	$(BIN)/python tests/portable.py --jobs $(JOBS)
 
 coverage: $(DEV)  ## Run the fast tests and report line coverage, also as coverage.xml

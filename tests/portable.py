@@ -1,15 +1,17 @@
-"""Run the tests as other CPUs would: under each instruction set that this one has, and on threads.
+"""Run all fast tests as other CPUs would: under each instruction set of this one, and on threads.
 
-    python tests/portable.py [--levels default avx2 …] [--threads 2 4] [--jobs 2] [pytest's words …]
+    python tests/portable.py [--levels default avx2 …] [--threads 4 2 1] [--jobs 2] [pytest words …]
 
-Every level runs all fast tests, or those that are named; every number of threads runs the numeric
-ones. PyTorch, oneDNN and MKL each choose kernels by instruction set, so all three are told the
-level. Prints a table, and ends with 1 if a run failed.
+Each run has an instruction set and a number of threads, and there are as few runs as hold each of
+both once: on a CPU with AVX-512, the lowest level on 4 threads, AVX2 on 2, AVX-512 on 1. PyTorch,
+oneDNN and MKL each choose kernels by instruction set, so all three are told the level. Prints a
+table, and ends with 1 if a run failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -18,8 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-NUMERIC = ["nn", "decoding", "parity", "laws", "introspect", "models", "core"]
-"""The folders of tests/ whose results depend on the order in which numbers are added."""
 LEVELS = {
     "default": {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
@@ -31,8 +31,6 @@ LEVELS = {
 class Run(NamedTuple):
     title: str
     environment: dict[str, str]
-    paths: list[str]
-    jobs: int
 
 
 def level_environment(level: str) -> dict[str, str]:
@@ -58,25 +56,28 @@ def available_levels() -> list[str]:
     return [level for level in LEVELS if capability(level) == level]
 
 
-def runs(levels: list[str], threads: list[int], paths: list[str], jobs: int) -> list[Run]:
-    """One run for each level, and one for each number of threads at the CPU's own level."""
-    one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    numeric = paths or [f"tests/{folder}" for folder in NUMERIC]
+def thread_environment(count: int) -> dict[str, str]:
+    """The environment variables of a number of threads, which sleep while they wait for work.
+
+    Otherwise they would keep the cores from the other test processes.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SEQLEARN_TEST_THREADS")
+    return {"OMP_WAIT_POLICY": "passive", **dict.fromkeys(names, str(count))}
+
+
+def runs(levels: list[str], threads: list[int]) -> list[Run]:
+    """As few runs as hold each level and each number of threads; the shorter list starts again."""
     return [
-        *(
-            Run(f"{level}, 1 thread", level_environment(level) | one, paths, jobs)
-            for level in levels
-        ),
-        *(
-            Run(
-                f"{count} threads",
-                dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
-                | {"SEQLEARN_TEST_THREADS": str(count)},
-                numeric,
-                max(1, jobs // count),
-            )
-            for count in threads
-        ),
+        Run(
+            f"{level}, {count} thread{'s' if count > 1 else ''}",
+            level_environment(level) | thread_environment(count),
+        )
+        for level, count, _ in zip(
+            itertools.cycle(levels),
+            itertools.cycle(threads),
+            range(max(len(levels), len(threads))),
+            strict=False,
+        )
     ]
 
 
@@ -86,8 +87,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="*", help="tests to run instead of all fast ones")
-    parser.add_argument("--levels", nargs="*", choices=list(LEVELS), help="all there are if unset")
-    parser.add_argument("--threads", nargs="*", type=int, default=[2, 4])
+    parser.add_argument("--levels", nargs="+", choices=list(LEVELS), help="all there are if unset")
+    parser.add_argument("--threads", nargs="+", type=int, default=[4, 2, 1])
     parser.add_argument("--jobs", type=int, default=1, help="test processes at a time")
     options = parser.parse_args()
     found = available_levels()
@@ -95,12 +96,11 @@ def main() -> None:
     missing = set(options.levels or ()) - set(found)
     if missing:
         parser.error(f"expected levels that this CPU has ({', '.join(found)}), got {missing}")
-    levels = found if options.levels is None else options.levels
     rows = []
-    for run in runs(levels, options.threads, options.paths, options.jobs):
+    for run in runs(options.levels or found, options.threads):
         print(f"portable: {run.title}", flush=True)
         start = time.monotonic()
-        words = [sys.executable, "-m", "pytest", "-q", "-n", str(run.jobs), *run.paths]
+        words = [sys.executable, "-m", "pytest", "-q", "-n", str(options.jobs), *options.paths]
         status = subprocess.run(words, cwd=ROOT, env=os.environ | run.environment, check=False)
         rows.append((run.title, status.returncode, time.monotonic() - start))
     for title, status, seconds in rows:
