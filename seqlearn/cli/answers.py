@@ -116,21 +116,35 @@ def check_task(module: SequenceModule, request: Request) -> None:
         )
 
 
-def answer(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
-    """Make one line for each input of a chunk; an empty text stays empty, or has the answer null.
+class Answered(NamedTuple):
+    """What became of a chunk.
 
-    Raises:
-        ValueError: If the model cannot answer an input, such as one that is too long; the message
-            names its place.
+    Attributes:
+        lines: A line for each input; an empty text stays empty, or has the answer null.
+        error: Of the first input that the model cannot answer, such as one that is too long, with
+            its place. The lines are then those of the inputs before it.
     """
+
+    lines: list[str]
+    error: ValueError | None = None
+
+
+def answer(module: SequenceModule, chunk: Chunk, request: Request) -> Answered:
+    """Answer the inputs of a chunk, up to one that the model cannot answer."""
+    try:
+        return Answered(_lines(module, chunk, request))
+    except (TypeError, ValueError) as error:
+        count, message = _first_wrong(module, chunk.items, request, error)
+        before = chunk._replace(items=chunk.items[:count])
+        return Answered(_lines(module, before, request), ValueError(message))
+
+
+def _lines(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
     items = [item for item in chunk.items if not item.is_empty]
     if request.batch_tokens is not None:
         module.max_batch_tokens = request.batch_tokens
     torch.manual_seed(request.seed * SEED_STEP + chunk.number)
-    try:
-        found = iter(_answers(module, [item.value for item in items], request))
-    except (TypeError, ValueError) as error:
-        raise ValueError(_described(module, items, request, error)) from error
+    found = iter(_answers(module, [item.value for item in items], request))
     if request.output == "json":
         none = json.dumps({INPUT_NAMES[request.task]: "", _answer_key(module, request): None})
         return [
@@ -139,17 +153,22 @@ def answer(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:
     return ["" if item.is_empty else _as_text(item, next(found), request) for item in chunk.items]
 
 
-def _described(
+def _first_wrong(
     module: SequenceModule, items: Sequence[Item], request: Request, error: Exception
-) -> str:
-    """The message of an error, with the place of the first input that causes it alone."""
-    for item in items:
+) -> tuple[int, str]:
+    """The index of the first input that causes an error alone, and the message with its place.
+
+    If none does, the index is 0.
+    """
+    for index, item in enumerate(items):
+        if item.is_empty:
+            continue
         try:
             _answers(module, [item.value], request)
         except (TypeError, ValueError) as found:
             words = str(found).removeprefix("input 1: ").removeprefix("prompt 1: ")
-            return f"{item.place}: {words}"
-    return str(error)
+            return index, f"{item.place}: {words}"
+    return 0, str(error)
 
 
 class _Found(NamedTuple):

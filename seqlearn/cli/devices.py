@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from seqlearn.cli.answers import Chunk, Request, answer
+from seqlearn.cli.answers import Answered, Chunk, Request, answer
 from seqlearn.cli.loading import load_module
 from seqlearn.core import SequenceModule
 from seqlearn.core.inference_precision import InferencePrecision
@@ -91,13 +91,13 @@ def answer_in_order(
 
     Raises:
         RuntimeError: If a process ends before its chunk is done.
-        Exception: The first error, of a chunk or of the iterable of chunks, after the lines of all
-            chunks before it. All processes have ended then.
+        Exception: The first error, of an input or of the iterable of chunks, after the lines of all
+            inputs before it. All processes have ended then.
     """
     if len(devices) == 1:
         module.to(devices[0])
         for chunk in chunks:
-            yield answer(module, chunk, request)
+            yield from _until_wrong(answer(module, chunk, request))
     else:
         yield from _answer_in_processes(request, chunks, devices)
 
@@ -110,7 +110,7 @@ def _answer_in_processes(
     others = multiprocessing.active_children()
     pools = [ProcessPoolExecutor(1, context) for _ in devices]
     threads = max(1, torch.get_num_threads() // len(devices))
-    pending: deque[tuple[Chunk, torch.device, Future[list[str]]]] = deque()
+    pending: deque[tuple[Chunk, torch.device, Future[Answered]]] = deque()
     errors: list[Exception] = []
     try:
         for chunk in _until_error(chunks, errors):
@@ -118,9 +118,9 @@ def _answer_in_processes(
             task = pools[turn].submit(_answer_in_worker, request, devices[turn], threads, chunk)
             pending.append((chunk, devices[turn], task))
             if len(pending) >= AHEAD * len(devices):
-                yield _result(*pending.popleft())
+                yield from _until_wrong(_result(*pending.popleft()))
         while pending:
-            yield _result(*pending.popleft())
+            yield from _until_wrong(_result(*pending.popleft()))
         if errors:
             raise errors[0]
     except BaseException:
@@ -141,7 +141,14 @@ def _until_error(chunks: Iterable[Chunk], errors: list[Exception]) -> Iterator[C
         errors.append(error)
 
 
-def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list[str]:
+def _until_wrong(answered: Answered) -> Iterator[list[str]]:
+    """The lines of a chunk; then its error, if there is one, is raised."""
+    yield answered.lines
+    if answered.error is not None:
+        raise answered.error
+
+
+def _result(chunk: Chunk, device: torch.device, task: Future[Answered]) -> Answered:
     try:
         return task.result()
     except BrokenProcessPool as error:
@@ -154,7 +161,7 @@ def _result(chunk: Chunk, device: torch.device, task: Future[list[str]]) -> list
 
 def _answer_in_worker(
     request: Request, device: torch.device, threads: int, chunk: Chunk
-) -> list[str]:
+) -> Answered:
     loaded = _loaded(request.checkpoint, request.model, request.precision, device, threads)
     return answer(loaded, chunk, request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from seqlearn.core import AtomicCheckpointIO, SequenceModule
 from seqlearn.core import checkpoint as checkpoints
 from seqlearn.data import SequenceDataModule
 from seqlearn.spec import SequenceSpec
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 # The spec is passed from the data as one object; its fields are not options.
 set_parsing_settings(subclasses_enabled=[SequenceSpec])
@@ -36,13 +38,22 @@ class SequenceCLI(LightningCLI):
     """A `LightningCLI` that passes the data's spec to the model."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Link the spec from the data to the model."""
+        """Link the spec from the data to the model, and add the option `--unknown`."""
+        parser.add_argument(
+            "--unknown",
+            choices=("mark", "error"),
+            default="mark",
+            help="how to treat validation and test examples with tokens that training does not "
+            "have: encode them as unknown and name the first of them (the default), or stop",
+        )
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         """Check that the results can be written, before any data is prepared."""
         folder = self.config[self.subcommand].trainer.default_root_dir
         require_writable(Path(folder or "."), "--trainer.default_root_dir")
+        if self.config[self.subcommand].unknown == "error":
+            warnings.simplefilter("error", UnknownSymbolWarning)
         self._find_checkpoint()
 
     def _find_checkpoint(self) -> None:

@@ -60,11 +60,10 @@ class Compiles(L.LightningModule):
             UserWarning: If there is no block to compile, as in `LSTM`.
 
         Examples:
-            ```python
-            model = sl.Transformer(data.spec)
-            model.compile()
-            trainer.fit(model, data)
-            ```
+            >>> import seqlearn as sl
+            >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+            >>> model = sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2)
+            >>> model.compile()  # the blocks are compiled in the first step of trainer.fit
         """
         blocks = self.blocks_to_compile()
         if not blocks:

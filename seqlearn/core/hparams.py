@@ -109,10 +109,14 @@ class InitArgsMixin(L.LightningModule, metaclass=CapturesInitArgs):
         """The maximum learning rate, `recipe.lr`; the learning-rate finder of Lightning sets it.
 
         Examples:
-            ```python
-            tuner = lightning.pytorch.tuner.Tuner(trainer)
-            tuner.lr_find(model, datamodule=data)   # model.lr, and so model.recipe.lr, is changed
-            ```
+            `lightning.pytorch.tuner.Tuner(trainer).lr_find(model, datamodule=data)` does the same:
+
+            >>> import seqlearn as sl
+            >>> spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4))
+            >>> model = sl.GRU(spec, d_model=4)
+            >>> model.lr = 0.002
+            >>> model.recipe.lr
+            0.002
         """
         return self.recipe.lr
 

@@ -18,11 +18,11 @@ _HEADERS = frozenset(
     re.findall(
         r"\w+",
         "answer article body category class col column comment context deutsch document englisch "
-        "english français german highlights hypothesis id idx index input inputs label labels lang "
-        "language line no nr num number original output outputs passage phonemes phrase prediction "
-        "premise prompt quelle query question reference response review score sentence sentences "
-        "sentiment simplified source src string summary tag target text texts tgt title topic "
-        "transcript translation trg tweet utterance word words ziel",
+        "english français german highlights hypothesis id idx index input inputs key label labels "
+        "lang language line name no nr num number original output outputs passage phonemes phrase "
+        "prediction premise prompt quelle query question reference response review score sentence "
+        "sentences sentiment simplified source src string summary tag target text texts tgt title "
+        "topic transcript translation trg tweet utterance value word words ziel",
     )
 )
 

@@ -20,13 +20,13 @@ from seqlearn.data.column_encoders import (
     DescribeRow,
     TextEncoder,
 )
+from seqlearn.data.length_limit import Overflow, check_limit
 from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
 from seqlearn.spec.labels import LabelsSpec
 from seqlearn.spec.raw_inputs import check_surrogates
 
-OVERFLOW = ("error", "drop", "truncate")
 T = TypeVar("T", bound="LabelField")
 
 
@@ -37,6 +37,7 @@ class Field(ABC):
 
     Attributes:
         spec_type: The class of `SequenceSpec` side that it makes.
+        length_unit: What the length of an encoded value counts, in plural.
 
     Examples:
         >>> isinstance(Text(), Field), Text().spec_type.__name__
@@ -44,6 +45,7 @@ class Field(ABC):
     """
 
     spec_type: ClassVar[type[SideSpec]]
+    length_unit: ClassVar[str] = "tokens"
 
     @abstractmethod
     def check(self, value: Any) -> None:
@@ -124,16 +126,11 @@ class Text(Field):
     vocab_size: int | None = None
     lowercase: bool = False
     max_length: int | None = None
-    overflow: Literal["error", "drop", "truncate"] = "error"
+    overflow: Overflow = "error"
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"expected a max_length of at least 1, got {self.max_length}")
-        if self.overflow not in OVERFLOW:
-            raise ValueError(
-                f"expected overflow to be one of {', '.join(OVERFLOW)}, got {self.overflow!r}"
-            )
+        check_limit(self.max_length, self.overflow)
         if self.vocab_size is not None and self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(
                 f"expected a vocab_size above {len(SPECIAL_TOKENS)} (ids 0 to 3 are padding, "

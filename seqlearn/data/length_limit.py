@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
+
+Overflow = Literal["error", "drop", "truncate"]
+"""How to treat a training example that is longer than `max_length`."""
+
+
+def check_limit(max_length: int | None, overflow: str) -> None:
+    """Check the two attributes of a field.
+
+    Raises:
+        ValueError: If `max_length` is below 1, or `overflow` is not one of `Overflow`.
+    """
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"expected a max_length of at least 1, got {max_length}")
+    if overflow not in get_args(Overflow):
+        raise ValueError(
+            f"expected overflow to be one of {', '.join(get_args(Overflow))}, got {overflow!r}"
+        )
 
 
 class LengthLimit:
@@ -24,6 +41,7 @@ class LengthLimit:
             for side, field in fields.items()
             if getattr(field, "max_length", None) is not None
         }
+        self._units = {side: getattr(field, "length_unit", "") for side, field in fields.items()}
         self._describe_row = describe_row
         self._total = 0
         self._dropped: list[NDArray[np.int64]] = []
@@ -33,10 +51,10 @@ class LengthLimit:
         """Apply the limits to the next examples.
 
         Args:
-            encoded: By side, the ids of each text (or class ids, or vectors).
+            encoded: By side, the ids of each text (or class ids, vectors, or series).
 
         Returns:
-            The same for the examples that are not dropped, with truncated texts.
+            The same for the examples that are not dropped, with truncated texts and series.
 
         Raises:
             ValueError: If an example is too long and `overflow="error"`; the message names it.
@@ -47,10 +65,11 @@ class LengthLimit:
         for side, (most, overflow) in self._limits.items():
             long = [row for row, ids in enumerate(encoded[side]) if len(ids) > most]
             if long and overflow == "error":
+                length = len(encoded[side][long[0]])
                 raise ValueError(
                     f"{self._describe_row(first + long[0])}: {side}: expected at most "
-                    f"max_length={most} tokens, got {len(encoded[side][long[0]])}; remove "
-                    "the example, or set overflow='drop' or overflow='truncate'"
+                    f"max_length={most} {self._units[side]}, got {length}; remove the example, or "
+                    "set overflow='drop' or overflow='truncate'"
                 )
             if overflow == "drop":
                 keep[long] = False
@@ -103,7 +122,7 @@ def warn_of_overflow(
     if summary["dropped"]:
         count, first = summary["dropped"]
         rank_zero_warn(
-            f"train: {count} of {total} examples are dropped, because they have more tokens than "
+            f"train: {count} of {total} examples are dropped, because they are longer than "
             f"max_length allows ({limits}); the first is {describe_row(first)}"
         )
     for side, (count, first) in summary["truncated"].items():

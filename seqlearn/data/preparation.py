@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_warn
 
 from seqlearn.atomic_files import disk_full, is_disk_full
 from seqlearn.data.array_files import TextsWriter
@@ -26,15 +25,15 @@ from seqlearn.data.fields import Field
 from seqlearn.data.length_limit import LengthLimit, warn_of_overflow
 from seqlearn.data.progress import Progress
 from seqlearn.data.tags_field import cut_tags, place_tags
+from seqlearn.data.unknown_symbols import UnknownSymbols, warn_of_unknown
 from seqlearn.spec import AlignedSpec, SequenceSpec
-from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Example = tuple[Any, Any]
 """Source and target: strings, sequences of numbers, or `None` for no source."""
 
-_FORMAT = 5  # of the prepared files; increase it when they change
+_FORMAT = 6  # of the prepared files; increase it when they change
 _CHUNK = 4096  # examples that are encoded at a time
 _SUMMARY = "summary.json"
 _CONTENT = "the prepared data"
@@ -85,15 +84,7 @@ def prepare(data: Source) -> Prepared:
     opened = cached(_key(data), partial(_build, data), _about(data))
     folder = opened.path
     summary = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
-    for side, counts in summary["unknown"].items():
-        found = [f"{counts[split]} in {split}" for split in ("val", "test") if counts[split]]
-        if found and not counts["train"]:
-            rank_zero_warn(
-                f"the {side} has tokens that do not occur in the training split "
-                f"({', '.join(found)}); they are encoded as unknown, "
-                "an id that does not occur in training",
-                category=UnknownSymbolWarning,
-            )
+    warn_of_unknown(summary["unknown"], data.describe_location)
     warn_of_overflow(summary["overflow"], _fields(data), partial(data.describe_location, "train"))
     spec = SequenceSpec.from_dict(summary["spec"])
     return Prepared(spec, {split: EncodedDataset(folder, split) for split in SPLITS}, opened)
@@ -167,17 +158,17 @@ def _build(data: Source, folder: Path) -> None:
         )
     progress = Progress()
     sides = {"source": _side(data, 0, progress), "target": _side(data, 1, progress)}
-    unknown: dict[str, dict[str, int]] = {}
+    unknown = UnknownSymbols()
     limit = LengthLimit(_fields(data), partial(data.describe_location, "train"))
     for split in SPLITS:
-        for name, column in _encode(data, split, sides, folder, limit, progress).items():
+        encoders = _encode(data, split, sides, folder, limit, unknown, progress)
+        for name, column in encoders.items():
             sides[name] = column.update_spec(sides[name], split)
-            if column.unknown is not None:
-                unknown.setdefault(name, {})[split] = column.unknown
+            unknown.count(split, name, column.unknown)
     joint = data.source is data.target
     spec = SequenceSpec(sides["source"], sides["target"], joint)
-    overflow = limit.summary()
-    summary = json.dumps({"spec": spec.to_dict(), "unknown": unknown, "overflow": overflow})
+    found = {"unknown": unknown.summary(), "overflow": limit.summary()}
+    summary = json.dumps({"spec": spec.to_dict()} | found)
     (folder / _SUMMARY).write_text(summary, encoding="utf-8")
 
 
@@ -187,6 +178,7 @@ def _encode(
     sides: dict[str, Any],
     folder: Path,
     limit: LengthLimit,
+    unknown: UnknownSymbols,
     progress: Progress,
 ) -> dict[str, ColumnEncoder]:
     """Write one split, and return its encoders by side."""
@@ -210,7 +202,10 @@ def _encode(
         with _naming_need(folder, progress.total(split), row):
             applied = limit if split == "train" else None
             encoded = _encode_chunk(columns, chunk, row, sides, describe_row, applied)
-            for name, (_, column) in columns.items():
+            for name, (number, column) in columns.items():
+                if split != "train":
+                    texts = [pair[number] for pair in chunk]
+                    unknown.keep_first(split, name, sides[name], texts, encoded[name], row)
                 column.append(encoded[name])
             if references is not None:
                 references.append(target for _, target in chunk)

@@ -10,7 +10,8 @@ import numpy as np
 
 from seqlearn.class_methods import class_only_method
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeRow
-from seqlearn.data.fields import Field
+from seqlearn.data.fields import Field, short_repr
+from seqlearn.data.length_limit import Overflow, check_limit
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import SeriesSpec, SideSpec
 from seqlearn.spec.raw_inputs import to_series
@@ -29,10 +30,14 @@ class Series(Field):
             a flag for each number that says whether it is there. If not, NaN is an error.
         mean: The mean of each number, instead of that of the training split.
         std: The deviation of each number.
+        max_length: Maximum number of time steps of a series in the training split; `None` is no
+            limit. Validation and test series are never changed.
+        overflow: How to treat a longer training series, as in `Text`.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If `size` is not positive, or `mean` and `std` do not have `size` numbers.
+        ValueError: If `size` is not positive, `mean` and `std` do not have `size` numbers,
+            `max_length` is below 1, or `overflow` is not one of the three.
 
     Examples:
         >>> Series(12, missing=True)
@@ -40,22 +45,25 @@ class Series(Field):
     """
 
     spec_type: ClassVar[type[SideSpec]] = SeriesSpec
+    length_unit: ClassVar[str] = "time steps"
 
     size: int
     normalize: bool = True
     missing: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    max_length: int | None = None
+    overflow: Overflow = "error"
 
     def __post_init__(self) -> None:
         convert_fields(self)
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
         check_scaling(self)
+        check_limit(self.max_length, self.overflow)
 
     def __repr__(self) -> str:
-        missing = ", missing=True" if self.missing else ""
-        return f"Series(size={self.size}{'' if self.normalize else ', normalize=False'}{missing})"
+        return short_repr(replace(self, mean=None, std=None))
 
     @class_only_method
     def from_spec(cls, spec: SeriesSpec) -> Series:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.export.search import Search, batches, search_options
-from seqlearn.export.sides import Side, read_lines
+from seqlearn.export.sides import Side, answer_lines, read_lines
 
 PAD, START = 0, 2
 CONFIG, FORMAT = "export.json", "seqlearn.export/1"
@@ -387,6 +387,6 @@ if __name__ == "__main__":
     if file is not None and not file.is_file():
         parser.error(f"there is no file {file}")
     given = read_lines(sys.stdin.buffer.read() if file is None else file.read_bytes())
-    answers = iter(ExportedModel(Path(__file__).parent).predict([line for line in given if line]))
-    for line in given:  # as `seqlearn translate`: an empty line stays empty
-        sys.stdout.buffer.write(f"{next(answers) if line else ''}\n".encode())
+    model = ExportedModel(Path(__file__).parent)
+    for answer in answer_lines(model.predict, given):  # as `seqlearn translate`
+        sys.stdout.buffer.write(f"{answer}\n".encode())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,22 @@ from tokenizers import Tokenizer
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
 
 Array = NDArray[Any]
+
+
+class UnknownSymbols(UserWarning):
+    """Inputs have symbols outside the vocabulary, and training had none.
+
+    Args:
+        numbers: The numbers of the inputs, from 1.
+        name: What the warning calls an input.
+    """
+
+    def __init__(self, numbers: Sequence[int], name: str) -> None:
+        super().__init__(
+            f"symbols outside the vocabulary were encoded as unknown in {len(numbers)} of the "
+            f"{name}s, the first of them {name} {numbers[0]}"
+        )
+        self.numbers = numbers
 
 
 class Side:
@@ -49,7 +65,9 @@ class Side:
         encode = self._ids if self.is_text else self._vector
         encoded = [encode(value, f"{name} {number}") for number, value in enumerate(values, 1)]
         if self.is_text and not self._plain["unk_in_training"]:
-            self._warn_unknown([n for n, ids in enumerate(encoded, 1) if UNKNOWN in ids], name)
+            unknown = [number for number, ids in enumerate(encoded, 1) if UNKNOWN in ids]
+            if unknown:
+                warnings.warn(UnknownSymbols(unknown, name), stacklevel=4)
         return encoded
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[Any]:
@@ -58,14 +76,6 @@ class Side:
         if self._tokenizer is None:
             return kept
         return [self._tokenizer.decode(ids, skip_special_tokens=False) for ids in kept]
-
-    def _warn_unknown(self, numbers: Sequence[int], name: str) -> None:
-        if numbers:
-            warnings.warn(
-                f"symbols outside the vocabulary were encoded as unknown in {len(numbers)} of the "
-                f"{name}s, the first of them {name} {numbers[0]}",
-                stacklevel=5,
-            )
 
     def _ids(self, value: Any, where: str) -> list[int]:
         if isinstance(value, str):
@@ -118,3 +128,17 @@ def read_lines(data: bytes) -> list[str]:
         except UnicodeDecodeError as error:
             raise SystemExit(f"line {number}: expected UTF-8, got {error}") from error
     return decoded
+
+
+def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]) -> list[Any]:
+    """The answer to each line, and an empty text to an empty line. Warnings name lines."""
+    places = [number for number, line in enumerate(lines, 1) if line]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        answers = iter(predict([line for line in lines if line]))
+    for one in caught:
+        found: Any = one.message
+        if isinstance(found, UnknownSymbols):
+            found = UnknownSymbols([places[number - 1] for number in found.numbers], "line")
+        warnings.warn(found, stacklevel=2)
+    return [next(answers) if line else "" for line in lines]

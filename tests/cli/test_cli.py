@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from forked_command import run_command
 
 from seqlearn.cli import main
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
 PAIRS = [(f"{a} {b}", f"{b.upper()} {a.upper()}") for a in "abcdefg" for b in "hijklmn"]
 SMALL = ["--model.d_model", "16", "--model.num_layers", "1", "--model.num_heads", "2"]
@@ -145,6 +147,30 @@ def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -
     assert code == 1
     (error,) = err.strip().splitlines()
     assert "standard input, line 2: 'ß' at character 3 is not in the model's vocabulary" in error
+
+
+def test_a_test_split_marks_what_is_unknown_and_names_the_lines(
+    folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `translate`: the default goes on, `--unknown error` refuses."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("src", "a h\nb ß\nß ü\n"), ("tgt", "H A\nH B\nI B\n")):
+        (tmp_path / f"test.{name}").write_text(text, encoding="utf-8")
+    words = [
+        "test", "--model", "Transformer", *SMALL, *data_words(folder),
+        f"--data.test=[{tmp_path / 'test.src'}, {tmp_path / 'test.tgt'}]",
+        "--ckpt_path", str(checkpoint), "--trainer.accelerator", "cpu", *QUIET,
+        "--trainer.logger", "false", "--trainer.default_root_dir", str(folder),
+    ]  # fmt: skip
+    with pytest.warns(UnknownSymbolWarning) as caught:
+        assert main(words) == 0
+    found = {str(one.message) for one in caught if one.category is UnknownSymbolWarning}
+    (message,) = found
+    assert "the source has tokens that do not occur in the training split (3 in test)" in message
+    places = "line 2: 'ß' at character 3; .*, line 3: 'ß' at character 1$"
+    assert re.search(places, message), message
+    with warnings.catch_warnings():
+        assert main([*words, "--unknown", "error"]) == 1
 
 
 def test_view_writes_a_page_that_replays_the_prediction(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import seqlearn as sl
-from seqlearn.data import Classes, LabelledText, PlainText, Text, TextPairs, Vectors
+from seqlearn.data import Classes, LabelledText, PlainText, SeriesFiles, Text, TextPairs, Vectors
 
 PAIRS = [("ab", "xy"), ("abcd", "x"), ("a", "xyxy"), ("b", "y"), ("abcdef", "xyx")]
 
@@ -45,7 +45,7 @@ def test_a_long_example_is_named(tmp_path: Path) -> None:
 
 def test_long_examples_are_dropped_with_a_count() -> None:
     message = (
-        r"^train: 3 of 5 examples are dropped, because they have more tokens than max_length "
+        r"^train: 3 of 5 examples are dropped, because they are longer than max_length "
         r"allows \(source 3, target 3\); the first is train dataset, row 1$"
     )
     limits = [Text(max_length=3, overflow="drop") for _ in "st"]
@@ -211,3 +211,40 @@ def test_a_data_module_is_readable_before_and_after() -> None:
     assert repr(labels) == (
         "ClassesSpec(100 labels: 'label 0', 'label 1', 'label 2', 'label 3', 'label 4', …)"
     )
+
+
+SERIES = [np.arange(2 * n, dtype=np.float32).reshape(n, 2) for n in (2, 4, 3)]
+
+
+def series(**options: Any) -> SeriesFiles:
+    held_out = (SERIES, ["up", "up", "down"])
+    return SeriesFiles(held_out, held_out, normalize=False, **options)
+
+
+def lengths(data: Any, split: str) -> list[int]:
+    dataset = data.dataset(split)
+    return dataset[list(range(len(dataset)))].source_lengths.tolist()
+
+
+def test_long_series_are_named_dropped_or_truncated() -> None:
+    message = "series 2: source: expected at most max_length=3 time steps, got 4; remove"
+    with pytest.raises(ValueError, match=message):
+        series(max_length=3).setup("fit")
+    with pytest.warns(UserWarning, match=r"1 of 3 examples are dropped, .* \(source 3\)"):
+        assert lengths(series(max_length=3, overflow="drop"), "train") == [2, 3]
+    data = series(max_length=3, overflow="truncate")
+    with pytest.warns(UserWarning, match="the source of 1 of 3 examples is truncated"):
+        assert lengths(data, "train") == [2, 3, 3]
+    assert lengths(data, "val") == [2, 4, 3]
+    batch = data.dataset("train")[[1]]
+    assert batch.source[0].tolist() == SERIES[1][:3].tolist()
+    assert repr(data.source) == (
+        "Series(size=2, normalize=False, max_length=3, overflow='truncate')"
+    )
+
+
+def test_the_limit_of_a_forecast_is_its_window() -> None:
+    with pytest.raises(ValueError, match="set window= instead"):
+        SeriesFiles(SERIES, horizon=1, max_length=3)
+    with pytest.raises(ValueError, match="a max_length of at least 1, got 0"):
+        series(max_length=0)

@@ -111,9 +111,12 @@ def test_the_tokenizer_sees_the_training_split_alone() -> None:
     )
     with pytest.warns(UserWarning, match="occur in the training") as caught:
         spec = data.spec
-    assert [str(one.message).split(";")[0] for one in caught] == [
-        "the source has tokens that do not occur in the training split (2 in val, 1 in test)",
-        "the target has tokens that do not occur in the training split (1 in val)",
+    unseen = "has tokens that do not occur in the training split"
+    encoded = "they are encoded as unknown, an id that does not occur in training; the first are"
+    first = "val example 1: 'c' at character 3; test example 1: 'd' at character 1"
+    assert [str(one.message) for one in caught] == [
+        f"the source {unseen} (2 in val, 1 in test); {encoded} {first}",
+        f"the target {unseen} (1 in val); {encoded} val example 1: 'z' at character 2",
     ]
     assert spec.source.vocab_size == 6
     assert not spec.source.unk_in_training

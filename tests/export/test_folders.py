@@ -178,7 +178,7 @@ def test_a_file_has_one_answer_for_each_line(tmp_path: Path) -> None:
     data.setup("fit")
     model = sl.RNN(data.spec, d_model=4).eval()
     folder = model.export(tmp_path / "out")
-    texts = ["May\f 1, 2020", "", "May 2, 2021"]
+    texts = ["May 1, 2020", "", "May\f 2, 2021"]
     with warnings.catch_warnings(action="ignore"):
         wanted = [model.generate([text])[0] if text else "" for text in texts]
     file = tmp_path / "in.txt"
@@ -190,6 +190,7 @@ def test_a_file_has_one_answer_for_each_line(tmp_path: Path) -> None:
 
     done = answered(str(file))
     assert done.stdout.decode().split("\n") == [*wanted, ""], done.stderr
+    assert b"as unknown in 1 of the lines, the first of them line 3" in done.stderr
     done = answered(given=b"May 1, 2020\n\xff\n")
     assert done.returncode == 1
     assert done.stderr.startswith(b"line 2: expected UTF-8, got 'utf-8' codec can't decode")

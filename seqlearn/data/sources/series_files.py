@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqlearn.data.fields import Classes, Field, Text
+from seqlearn.data.length_limit import Overflow
 from seqlearn.data.module import SequenceDataModule, Split
 from seqlearn.data.series_field import Series
 from seqlearn.data.sources.holdout import SplitReaders, fraction_of
@@ -63,6 +64,8 @@ class SeriesFiles(SequenceDataModule):
         target_columns: The column of the target; for a `Vector`, one column for each number.
         missing: Whether numbers of the series may be missing (NaN, an empty cell); see `Series`.
         normalize: Whether series and vectors to predict are normalized.
+        max_length: Maximum number of time steps of a training series, without `horizon`.
+        overflow: How to treat a longer one: `"error"`, `"drop"` or `"truncate"`; see `Series`.
         encoding: Encoding of text files; a UTF-8 byte order mark is skipped.
         batch_tokens: Budget of a batch, see `SequenceDataModule`; a time step counts as a token.
         seed: Determines the order of training, and the fraction that is drawn.
@@ -96,6 +99,8 @@ class SeriesFiles(SequenceDataModule):
         target_columns: str | Sequence[str] = "label",
         missing: bool = False,
         normalize: bool = True,
+        max_length: int | None = None,
+        overflow: Overflow = "error",
         encoding: str = "utf-8",
         batch_tokens: int | None = None,
         seed: int = 0,
@@ -107,6 +112,11 @@ class SeriesFiles(SequenceDataModule):
             raise ValueError(
                 f"expected a window of at least 1 time step, with horizon=, got window={window}, "
                 f"horizon={horizon}"
+            )
+        if max_length is not None and horizon is not None:
+            raise ValueError(
+                "max_length is for series without horizon=, whose ends are the targets; set "
+                "window= instead"
             )
         self.horizon, self.window = horizon, window
         self.val_fraction = fraction_of(val)
@@ -131,7 +141,13 @@ class SeriesFiles(SequenceDataModule):
         if horizon is not None:
             target = Vector(horizon * size, normalize=normalize)
         super().__init__(
-            Series(size, normalize=normalize, missing=missing),
+            Series(
+                size,
+                normalize=normalize,
+                missing=missing,
+                max_length=max_length,
+                overflow=overflow,
+            ),
             _normalized(target, normalize=normalize),
             batch_tokens=batch_tokens,
             seed=seed,

@@ -90,7 +90,8 @@ class MemoryTable:
 
     Raises:
         TypeError: If it is not a table.
-        ValueError: If the choice of columns is ambiguous, or a column does not exist.
+        ValueError: If the choice of columns is ambiguous, a column does not exist, or rows cannot
+            be told from columns (a tuple of lists).
 
     Examples:
         >>> table = MemoryTable("train", {"a": [1], "b": [2]}, ["b"], ("text",), any_two=False)
@@ -112,6 +113,11 @@ class MemoryTable:
         self._columnwise = columns_of(split, table)
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
+        if isinstance(table, tuple) and table and all(isinstance(row, list) for row in table):
+            raise ValueError(
+                f"{split}: expected a list of rows, got a tuple of {len(table)} lists, which may "
+                "be rows or columns; convert columns with list(zip(…)), or pass a list of rows"
+            )
         self._header = HeaderWarning()
         self._whole = columns is None  # rows must have exactly these cells
         if columns is None and isinstance(first, Mapping):

@@ -149,6 +149,7 @@ def test_missing_cells_are_named(missing: Any) -> None:
     [
         ({"a": ["x"], "b": ["y", "z"]}, "expected columns of one length, got {'a': 1, 'b': 2}"),
         ([("a", "b"), ("c",)], "row 1: expected 2 cells, got 1"),
+        ((["a", "b"], ["c", "d"]), r"train: expected a list of rows, got a tuple of 2 lists"),
         ([], "no training examples"),
         ({"de": [], "en": []}, "no training examples"),
         ([("a", " ")], "train dataset, row 0, column 2: expected a text, got an empty one"),
@@ -252,7 +253,13 @@ def test_a_header_where_it_cannot_be_named_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_examples_are_no_header() -> None:
-    for cells in (["eng", "deu"], ["en_US", "de-DE"], ["word", "phonemes"], ["article", "title"]):
+    for cells in (
+        ["eng", "deu"],
+        ["name", "value"],
+        ["en_US", "de-DE"],
+        ["word", "phonemes"],
+        ["article", "title"],
+    ):
         assert looks_like_header(cells)
     for cells in (["ein Hund", "a dog"], ["Ja.", "Yes."], ["Haus", "house"], ["", "text"]):
         assert not looks_like_header(cells)
@@ -422,12 +429,14 @@ def test_a_configuration_file_can_say_it(text: str) -> None:
 def test_lists_side_by_side_are_no_rows() -> None:
     """`(sources, targets)` was read as two rows, of which the first two cells were taken."""
     texts = ["a b", "c d", "e f"]
-    for data in (
-        TextPairs((texts, texts)),
-        LabelledText((texts, ["x", "y", "x"])),
-        TextPairs([("a", "b", "c")]),
+    for source, table in (
+        (TextPairs, (texts, texts)),
+        (LabelledText, (texts, ["x", "y", "x"])),
+        (TextPairs, (texts[:2], texts[:2])),  # of two, even the numbers of cells fit
     ):
-        with pytest.raises(ValueError, match=r"row 0: expected 2 cells, got 3; .*columns=\(1, 2\)"):
-            list(data.examples("train"))
+        with pytest.raises(ValueError, match=r"train: .* got a tuple of 2 lists, .*list\(zip\("):
+            source(table)
+    with pytest.raises(ValueError, match=r"row 0: expected 2 cells, got 3; .*columns=\(1, 2\)"):
+        list(TextPairs([("a", "b", "c")]).examples("train"))
     named = TextPairs([("a", "b", "c")], columns=(1, 3))
     assert list(named.examples("train")) == [("a", "c")]
