@@ -67,7 +67,7 @@ def main() -> None:
 def caption(model: dict[str, Any]) -> str:
     """What was recorded: the model, how good it is, and its answer."""
     if model["data"] == "captions":
-        learned = "the 29,000 captions of Multi30k (Elliott et al. 2016)"
+        learned = "the 29,000 captions of Multi30k"
         figure = f"BLEU {model['test_bleu_lowercase_tokenized']:.1f} on unseen captions"
     else:
         learned = "written-out dates"

@@ -217,6 +217,8 @@ def test_written_results_are_copied_and_replace_earlier_copies(tmp_path: Path) -
     names = {path.name for path in folder.iterdir()}
     assert {"dates.md", "multi30k-de-en-lstm.csv"} <= names
     assert "renamed.md" not in names
+    cited = (folder / "trec.md").read_text(encoding="utf-8")
+    assert "([Li & Roth 2002](../bibliography.md#li-roth-2002))" in cited
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from seqlearn.version import __version__
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = sorted(
     path
-    for folder in (ROOT / "docs", ROOT / "docs" / "architectures")
-    for path in folder.glob("*.md")
+    for pattern in ("*.md", "architectures/*.md", "reference/index.md")
+    for path in (ROOT / "docs").glob(pattern)
     if path.name not in {"changelog.md", "bibliography.md"}
 )
 """The pages that link the first citation of a paper."""

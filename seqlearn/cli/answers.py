@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -136,7 +137,9 @@ def answer(module: SequenceModule, chunk: Chunk, request: Request) -> Answered:
     except (TypeError, ValueError) as error:
         count, message = _first_wrong(module, chunk.items, request, error)
         before = chunk._replace(items=chunk.items[:count])
-        return Answered(_lines(module, before, request), ValueError(message))
+        wrong = ValueError(message)
+        wrong.add_note("".join(traceback.format_exception(error)))  # also from another process
+        return Answered(_lines(module, before, request), wrong)
 
 
 def _lines(module: SequenceModule, chunk: Chunk, request: Request) -> list[str]:

@@ -90,7 +90,8 @@ def answer_in_order(
         The lines of each chunk, in order.
 
     Raises:
-        RuntimeError: If a process ends before its chunk is done.
+        RuntimeError: If a process ends before its chunk is done, after the lines of all chunks
+            before it.
         Exception: The first error, of an input or of the iterable of chunks, after the lines of all
             inputs before it. All processes have ended then.
     """

@@ -75,7 +75,7 @@ def likely_option(name: str, classes: Collection[type] = ()) -> str:
 
 def _options(classes: Collection[type]) -> Iterator[str]:
     """The options of `seqlearn fit`, without dashes; also those of the classes."""
-    yield from ("seed_everything", "ckpt_path", "config")
+    yield from ("seed_everything", "ckpt_path", "config", "unknown")
     for cls in classes:
         for key, base in BASES.items():
             if issubclass(cls, base):

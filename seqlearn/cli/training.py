@@ -43,8 +43,8 @@ class SequenceCLI(LightningCLI):
             "--unknown",
             choices=("mark", "error"),
             default="mark",
-            help="how to treat validation and test examples with tokens that training does not "
-            "have: encode them as unknown and name the first of them (the default), or stop",
+            help="how to treat validation and test examples with unknown tokens, if the training "
+            "split has none: warn and name the first of them (the default), or stop",
         )
         parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")
 

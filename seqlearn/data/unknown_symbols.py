@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqlearn.batch import UNKNOWN
-from seqlearn.spec.raw_inputs import EXAMPLES_NAMED, UnknownSymbolWarning
+from seqlearn.spec.raw_inputs import UnknownSymbolWarning
+
+FIRST = 2
+"""Number of examples of a split that the warning names."""
+
+START_LENGTH = 4096
+"""Characters of a long text that are searched first."""
 
 
 class UnknownSymbols:
@@ -35,10 +43,10 @@ class UnknownSymbols:
         if not hasattr(spec, "unknown_symbols"):
             return
         for number, (text, ids) in enumerate(zip(texts, encoded, strict=True), row):
-            if len(first) == EXAMPLES_NAMED:
+            if len(first) == FIRST:
                 return
-            if UNKNOWN in ids:
-                first.append((number, next(iter(spec.unknown_symbols(text)), "")))
+            if isinstance(text, str) and UNKNOWN in ids:
+                first.append((number, first_unknown(spec, text)))
 
     def count(self, split: str, side: str, number: int | None) -> None:
         """Note the tokens of a split outside the vocabulary; `None` without a vocabulary."""
@@ -50,8 +58,26 @@ class UnknownSymbols:
         return {"counts": self._counts, "first": self._first}
 
 
+def first_unknown(spec: Any, text: str) -> str:
+    """The first symbol of a text outside the vocabulary, with its position.
+
+    A book is one text, so its start is searched before all of it. It is cut at white space, so that
+    no word is.
+    """
+    length = START_LENGTH
+    while length < len(text):
+        cut = re.search(r"\s\S*\Z", text[:length])
+        found = spec.unknown_symbols(text[: cut.start()]) if cut else []
+        if found:
+            return str(found[0])
+        length *= 4
+    return str(next(iter(spec.unknown_symbols(text)), ""))
+
+
 def warn_of_unknown(summary: Mapping[str, Any], describe_row: Callable[[Any, int], str]) -> None:
-    """Warn of each side whose validation or test split has what training does not have.
+    """Warn of each side whose validation or test split has unknown tokens, and training has none.
+
+    Rank zero warns. If the warning is turned into an error, all ranks raise it.
 
     Args:
         summary: That of `UnknownSymbols`.
@@ -67,8 +93,10 @@ def warn_of_unknown(summary: Mapping[str, Any], describe_row: Callable[[Any, int
             for split in splits
             for row, symbol in summary["first"][side][split]
         )
-        rank_zero_warn(
+        first = f"; the first are {named}" if named else ""
+        message = (
             f"the {side} has tokens that do not occur in the training split ({numbers}); they are "
-            f"encoded as unknown, an id that does not occur in training; the first are {named}",
-            category=UnknownSymbolWarning,
+            f"encoded as unknown, an id that does not occur in training{first}"
         )
+        with warnings.catch_warnings(record=getattr(rank_zero_only, "rank", 0) not in (0, None)):
+            warnings.warn(message, UnknownSymbolWarning, stacklevel=2)

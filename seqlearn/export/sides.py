@@ -28,11 +28,14 @@ class UnknownSymbols(UserWarning):
     """
 
     def __init__(self, numbers: Sequence[int], name: str) -> None:
+        self.numbers, self.name = numbers, name
         super().__init__(
             f"symbols outside the vocabulary were encoded as unknown in {len(numbers)} of the "
             f"{name}s, the first of them {name} {numbers[0]}"
         )
-        self.numbers = numbers
+
+    def __reduce__(self) -> tuple[type[UnknownSymbols], tuple[Sequence[int], str]]:
+        return type(self), (self.numbers, self.name)
 
 
 class Side:
@@ -133,12 +136,15 @@ def read_lines(data: bytes) -> list[str]:
 def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]) -> list[Any]:
     """The answer to each line, and an empty text to an empty line. Warnings name lines."""
     places = [number for number, line in enumerate(lines, 1) if line]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        answers = iter(predict([line for line in lines if line]))
-    for one in caught:
-        found: Any = one.message
-        if isinstance(found, UnknownSymbols):
-            found = UnknownSymbols([places[number - 1] for number in found.numbers], "line")
-        warnings.warn(found, stacklevel=2)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnknownSymbols)
+            answers = iter(predict([line for line in lines if line]))
+    finally:
+        for one in caught:
+            found: Any = one.message
+            if isinstance(found, UnknownSymbols):
+                found = UnknownSymbols([places[number - 1] for number in found.numbers], "line")
+            warnings.showwarning(found, one.category, one.filename, one.lineno)
     return [next(answers) if line else "" for line in lines]

@@ -150,7 +150,11 @@ def test_translate_marks_what_is_unknown_and_names_the_lines(checkpoint: Path) -
 
 
 def test_a_test_split_marks_what_is_unknown_and_names_the_lines(
-    folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As `translate`: the default goes on, `--unknown error` refuses."""
     monkeypatch.chdir(tmp_path)
@@ -167,10 +171,13 @@ def test_a_test_split_marks_what_is_unknown_and_names_the_lines(
     found = {str(one.message) for one in caught if one.category is UnknownSymbolWarning}
     (message,) = found
     assert "the source has tokens that do not occur in the training split (3 in test)" in message
-    places = "line 2: 'ß' at character 3; .*, line 3: 'ß' at character 1$"
+    files = r"/test\.src and test\.tgt"
+    places = f"{files}, line 2: 'ß' at character 3; .*{files}, line 3: 'ß' at character 1$"
     assert re.search(places, message), message
+    capsys.readouterr()
     with warnings.catch_warnings():
         assert main([*words, "--unknown", "error"]) == 1
+    assert "error: the source has tokens that do not occur" in capsys.readouterr().err
 
 
 def test_view_writes_a_page_that_replays_the_prediction(

@@ -169,7 +169,8 @@ class PlainText(SequenceDataModule):
             left -= cut
             part = text[:cut] if split == "train" else text[cut:]
             if part:
-                yield place, part
+                start = cut if split != "train" else 0
+                yield f"{place}, from character {start + 1}" if start else place, part
 
 
 class _Files:

@@ -113,7 +113,7 @@ class MemoryTable:
         self._columnwise = columns_of(split, table)
         first = self._first()
         self._unnamed = not isinstance(first, Mapping)
-        if isinstance(table, tuple) and table and all(isinstance(row, list) for row in table):
+        if columns is None and _may_be_columns(table, len(usual)):
             raise ValueError(
                 f"{split}: expected a list of rows, got a tuple of {len(table)} lists, which may "
                 "be rows or columns; convert columns with list(zip(…)), or pass a list of rows"
@@ -273,6 +273,15 @@ def _holds_splits(given: Any) -> bool:
         )
     rows: Any = (Mapping, tuple, list) if "train" in given else (Mapping, tuple)
     return all(_is_named_table(value) or _has_rows(value, rows) for value in given.values())
+
+
+def _may_be_columns(table: Any, count: int) -> bool:
+    """Whether a table is a tuple of as many lists or arrays as it has columns."""
+    return (
+        isinstance(table, tuple)
+        and len(table) == count
+        and all(isinstance(row, list | np.ndarray) for row in table)
+    )
 
 
 def _has_rows(given: Any, kinds: Any) -> bool:

@@ -193,7 +193,9 @@ class _Files:
         return " ".join(digest_file(self._split, path) for path in self._paths)
 
     def location(self, line: int) -> str:
-        return f"{self._paths[1]}, line {line}"
+        source, target = self._paths
+        other = target.name if source.parent == target.parent else target
+        return f"{source} and {other}, line {line}"
 
     def rows(self) -> Iterator[tuple[int, tuple[str, str]]]:
         lines = [read_lines(self._split, path, self._encoding) for path in self._paths]

@@ -173,7 +173,7 @@ def test_a_share_is_the_last_part_of_the_training_text(tmp_path: Path) -> None:
     assert texts(data, "train") == ["0123456789", "ab"]
     assert texts(data, "val") == ["cde", "ABCDE"]
     assert texts(data, "test") == ["0123456789"]
-    assert data.describe_location("val", 0) == str(files[1])
+    assert data.describe_location("val", 0) == f"{files[1]}, from character 3"
     assert data.describe_location("val", 1) == str(files[2])
     assert data.describe_location("train", 1) == str(files[1])
     assert texts(PlainText(files, 0.05, text=Text("bpe")), "val") == ["E"]

@@ -49,7 +49,8 @@ def test_two_files(suffix: str, end: str, last: str, tmp_path: Path) -> None:
     assert read(data) == PAIRS
     assert list(data.examples("val")) == list(data.examples("test")) == []
     assert data.spec.task == "sequence-to-sequence"
-    assert data.describe_location("train", 2) == f"{tmp_path / 'train.en'}{suffix}, line 3"
+    files = f"{tmp_path / 'train.de'}{suffix} and train.en{suffix}"
+    assert data.describe_location("train", 2) == f"{files}, line 3"
 
 
 blanks = st.sampled_from("\x0b\x0c\x1c\x85\u2028\u2029\xa0\r")
