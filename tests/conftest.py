@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import forks  # noqa: F401  (after it, a fork of a test process computes on one thread)
 import jaxtyping
 import pytest
 import torch

@@ -1,4 +1,8 @@
-"""Ranks that are forks of a process that has imported everything, which takes long."""
+"""Ranks that are forks of a process that has imported everything, which takes long.
+
+A fork has none of the threads of its parent, but libgomp, with which torch computes, counts on them
+and waits forever. A fork of a process that has imported this module computes on one thread.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def run_ranks(folder: Path, count: int, function: Callable[[], object]) -> list[int]:

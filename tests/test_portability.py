@@ -182,3 +182,20 @@ def test_each_level_and_each_number_of_threads_has_a_run() -> None:
     assert pairs(levels, [2]) == [("default", "2"), ("avx2", "2"), ("avx512", "2")]
     titles = [run.title for run in portable.runs(levels, [4, 2, 1])]
     assert titles == ["default, 4 threads", "avx2, 2 threads", "avx512, 1 thread"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_of_a_process_with_threads_computes() -> None:
+    """It waited forever for the threads that it does not have."""
+    code = """
+import os, signal, sys, torch, forks
+torch.set_num_threads(4)
+torch.linalg.qr(torch.randn(600, 600))
+if not (child := os.fork()):
+    torch.linalg.qr(torch.randn(600, 600))
+    os._exit(0)
+signal.alarm(60)  # ends a parent that waits
+sys.exit(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests", check=False)
+    assert done.returncode == 0
