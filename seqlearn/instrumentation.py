@@ -93,13 +93,13 @@ class ActivationListener(Protocol):
             outputs: Position of each row's output among all outputs of the call.
             total: Outputs of the whole call, which may be divided into several generations.
             source: Source ids or vectors, one row each; `None` without a source.
-            source_lengths: Tokens in each source, where it is ids.
+            source_lengths: Tokens in each source, `batch`, where it is ids.
         """
 
     def decoding_step(self, parents: Tensor | None) -> None:
         """A decoding step starts; its row `i` continues row `parents[i]` of the previous step.
 
-        `None` means that no row has moved. Teacher forcing is one step.
+        `parents` are row numbers, `rows`; `None` if no row has moved. Teacher forcing is one step.
         """
 
     def generation_end(self, result: GenerationResult | None) -> None:
@@ -252,7 +252,7 @@ def generation(
         outputs: Position of each row's output among all outputs of the call.
         total: Outputs of the whole call, which may be divided into several generations.
         source: Source ids or vectors, one row each; `None` without a source.
-        source_lengths: Tokens in each source, where it is ids.
+        source_lengths: Tokens in each source, `batch`, where it is ids.
 
     Raises:
         RuntimeError: At the end of the block, if a listener is active and no result was reported.
@@ -299,7 +299,7 @@ def _check_result(result: GenerationResult | None, num_outputs: int) -> None:
 
 
 def decoding_step(parents: Tensor | None) -> None:
-    """Report the start of a decoding step; see `ActivationListener.decoding_step`."""
+    """Report the start of a step, `parents` as in `ActivationListener.decoding_step`: `rows`."""
     for listener in _listeners.active:
         listener.decoding_step(parents)
 

@@ -130,8 +130,8 @@ class ClassStatistics(Metric):
             nll: The losses.
             correct: Whether each prediction is right.
             mask: Not used.
-            labels: The class ids; needed if the metric has labels.
-            predicted: The predicted class ids.
+            labels: The class ids, `examples`; needed if the metric has labels.
+            predicted: The predicted class ids, `examples`.
         """
         # Not in place: after `Trainer.validate` the sums are inference tensors.
         self.nll = self.nll + nll.float().sum()
@@ -196,7 +196,14 @@ class MultiLabelStatistics(Metric):
         labels: Float[Tensor, "examples labels"] | None = None,
         predicted: Bool[Tensor, "examples labels"] | None = None,
     ) -> None:
-        """Add the losses, and whether each label is present and predicted."""
+        """Add the losses, and whether each label is present and predicted.
+
+        Args:
+            nll: The loss of each label in nats.
+            correct: Whether each decision is right.
+            mask: Not used.
+            labels, predicted: Ones where a label is present, and True where it is predicted.
+        """
         assert labels is not None
         assert predicted is not None
         there = labels > 0
@@ -329,7 +336,7 @@ class TextExactMatch(Metric):
         self.equal, self.total = self.equal + equal, self.total + len(texts)
 
     def compute(self) -> Tensor:
-        """Compute the fraction, 0 to 1."""
+        """Compute the fraction, a scalar from 0 to 1."""
         return self.equal / self.total
 
 
@@ -379,7 +386,7 @@ class CorpusBLEU(Metric):
         self.lengths = self.lengths + torch.tensor([score.sys_len, score.ref_len], device=device)
 
     def compute(self) -> Tensor:
-        """Compute BLEU, 0 to 100."""
+        """Compute BLEU, a scalar from 0 to 100."""
         score = BLEU.compute_bleu(
             correct=self.counts.tolist(),
             total=self.totals.tolist(),

@@ -106,6 +106,7 @@ def compare(
             split, or a run is already in progress in the folder.
         TypeError: If a model is not one, or the data or a model cannot be sent to a process.
         FileExistsError: If the folder has other files, or results of runs with other settings.
+        RuntimeError: If a script calls it outside `if __name__ == "__main__":`.
 
     Examples:
         >>> comparison = sl.compare(  # doctest: +SKIP

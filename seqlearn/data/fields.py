@@ -20,7 +20,7 @@ from seqlearn.data.column_encoders import (
     DescribeRow,
     TextEncoder,
 )
-from seqlearn.data.length_limit import Overflow, check_limit
+from seqlearn.data.length_limit import Overflow, check_length_limit
 from seqlearn.data.tokenizers import TRAINED, load_tokenizer, text_spec, train_tokenizer
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import ClassesSpec, SideSpec, TextSpec
@@ -130,7 +130,7 @@ class Text(Field):
 
     def __post_init__(self) -> None:
         convert_fields(self)
-        check_limit(self.max_length, self.overflow)
+        check_length_limit(self.max_length, self.overflow)
         if self.vocab_size is not None and self.vocab_size <= len(SPECIAL_TOKENS):
             raise ValueError(
                 f"expected a vocab_size above {len(SPECIAL_TOKENS)} (ids 0 to 3 are padding, "

@@ -13,7 +13,7 @@ Overflow = Literal["error", "drop", "truncate"]
 """How to treat a training example that is longer than `max_length`."""
 
 
-def check_limit(max_length: int | None, overflow: str) -> None:
+def check_length_limit(max_length: int | None, overflow: str) -> None:
     """Check the two attributes of a field.
 
     Raises:

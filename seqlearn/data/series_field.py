@@ -11,7 +11,7 @@ import numpy as np
 from seqlearn.class_methods import class_only_method
 from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeRow
 from seqlearn.data.fields import Field, short_repr
-from seqlearn.data.length_limit import Overflow, check_limit
+from seqlearn.data.length_limit import Overflow, check_length_limit
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import SeriesSpec, SideSpec
 from seqlearn.spec.raw_inputs import to_series
@@ -60,7 +60,7 @@ class Series(Field):
         if self.size < 1:
             raise ValueError(f"expected vectors of at least one number, got size={self.size}")
         check_scaling(self)
-        check_limit(self.max_length, self.overflow)
+        check_length_limit(self.max_length, self.overflow)
 
     def __repr__(self) -> str:
         return short_repr(replace(self, mean=None, std=None))

@@ -86,12 +86,31 @@ class FusedLayer(DirectedLayer):
     def run_kernel(
         self, inputs: Tensor, state: RecurrentState, mask: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """H at every step, and the rest of the state after the last real step."""
+        """Run the layer from left to right.
+
+        Args:
+            inputs: One vector per step, `batch time inputs`.
+            state: The state before the first step, each tensor `batch d_model`.
+            mask: True where a step is real, `batch time`; `None` if all are.
+
+        Returns:
+            h at every step, `batch time d_model`, and the rest of the state after the last real
+            step, each tensor `batch d_model`.
+        """
 
     def preactivations(
         self, inputs: Tensor, hidden: Tensor, state: RecurrentState
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`W x_t` and `U h_{t-1}` with their biases, and `h_{t-1}`, for all steps."""
+        """`W x_t` and `U h_{t-1}` with their biases, and `h_{t-1}`, for all steps.
+
+        Args:
+            inputs: The inputs x, `batch time inputs`.
+            hidden: The outputs h, `batch time d_model`.
+            state: The state before the first step.
+
+        Returns:
+            The two products, `batch time gates·d_model`, and the states, `batch time d_model`.
+        """
         w, u, b, b_state = self.kernel.parameters()
         before = torch.cat([state[0][:, None].to(hidden.dtype), hidden], 1)[:, :-1]
         with torch.autocast(inputs.device.type, enabled=False):
@@ -130,7 +149,7 @@ class RNNLayer(FusedLayer):
         state: RecurrentState,
         mask: Tensor | None,  # noqa: ARG002 -- h of the last real step is read off
     ) -> tuple[Tensor, RecurrentState]:
-        """H at every step; there is no other state."""
+        """H at every step, `batch time d_model`; there is no other state."""
         return self.kernel(inputs, state[0][None].contiguous())[0], ()
 
     def gates(
@@ -195,7 +214,7 @@ class GRULayer(FusedLayer):
         state: RecurrentState,
         mask: Tensor | None,  # noqa: ARG002 -- h of the last real step is read off
     ) -> tuple[Tensor, RecurrentState]:
-        """H at every step; there is no other state."""
+        """H at every step, `batch time d_model`; there is no other state."""
         return self.kernel(inputs, state[0][None].contiguous())[0], ()
 
     def gates(
@@ -248,7 +267,7 @@ class LSTMLayer(FusedLayer):
     def run_kernel(
         self, inputs: Tensor, state: RecurrentState, mask: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """H at every step, and c after the last real one.
+        """H at every step, `batch time d_model`, and c after the last real one.
 
         The kernel returns c only at the end of the padded row. To carry it there unchanged, one
         more input flags padding, whose weights close the input gate and open the forget gate.

@@ -31,7 +31,7 @@ class KeyValueCache:
 
     Args:
         key: Keys of the first tokens, `batch heads time d_head`.
-        value: Their values.
+        value: Their values, `batch heads time d_head`.
         visible: Of a tree, `sources beams slots`: which slots each beam sees. `None` if there is
             one row for each source, which sees all slots.
         slots: Number of slots in use; all by default.

@@ -183,7 +183,11 @@ class StepLayer(DirectedLayer):
         state: RecurrentState,
         mask: Bool[Tensor, "batch time"] | None,
     ) -> tuple[Float[Tensor, "batch time d_hidden"], RecurrentState]:
-        """Loop over the steps; at padding the state stays as it is."""
+        """Loop over the steps; at padding the state stays as it is.
+
+        Raises:
+            TypeError: If `step` does not return a tuple.
+        """
         if inputs.shape[1] == 0:
             return inputs.new_zeros(len(inputs), 0, self.state_size[0]), state
         outputs = []

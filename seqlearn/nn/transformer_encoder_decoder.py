@@ -255,6 +255,9 @@ class TransformerEncoder(nn.Module):
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
 
+    Raises:
+        TypeError: If `positions` is not a module, or `layers` not a list.
+
     Examples:
         >>> import torch
         >>> from seqlearn.nn import FeedForwardBlock, MultiHeadAttention, SinusoidalPositions
@@ -316,6 +319,9 @@ class TransformerDecoder(nn.Module):
         layers: `DecoderLayer`s, from the input up.
         norm: The last normalisation of pre-norm, or `None`.
         dropout: Probability with which a number of the sum of embedding and position is zeroed.
+
+    Raises:
+        TypeError: If `positions` is not a module, or `layers` not a list.
 
     Examples:
         >>> import torch

@@ -183,7 +183,7 @@ class SourceSpec(SideSpec):
         Args:
             layer: The layer of `make_input_layer`.
             source: The sources, as `collate` returns them.
-            lengths: Their lengths.
+            lengths: Their lengths, `batch`; `None` if they have none.
 
         Returns:
             The inputs; their mask, with at least one True in each row; and which rows are in truth
@@ -202,11 +202,20 @@ class SourceSpec(SideSpec):
     def collate(
         self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Pad encoded values into one tensor, with their lengths where they have any."""
+        """Pad encoded values into one tensor, with their lengths where they have any.
+
+        Returns:
+            The values, `batch time …` (`batch …` without lengths), and the lengths, `batch`.
+        """
 
     @abstractmethod
     def unbatch(self, source: Tensor, lengths: Tensor | None) -> list[Any]:
-        """The values of a batch one by one, without padding, as `encode` takes them."""
+        """The values of a batch one by one, without padding, as `encode` takes them.
+
+        Args:
+            source: What `collate` returned, `batch time …` or `batch …`.
+            lengths: Their lengths, `batch`; `None` if they have none.
+        """
 
 
 class TargetSpec(SideSpec):
@@ -244,7 +253,11 @@ class TargetSpec(SideSpec):
     def collate_targets(
         self, encoded: Sequence[Any], device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Pad encoded targets into one tensor, with their lengths where they have any."""
+        """Pad encoded targets into one tensor, with their lengths where they have any.
+
+        Returns:
+            The targets, `batch time …` (`batch …` without lengths), and the lengths, `batch`.
+        """
 
     @abstractmethod
     def labels_of(self, batch: SequenceBatch) -> tuple[Tensor, Bool[Tensor, "batch time"]]:
@@ -273,7 +286,7 @@ class TargetSpec(SideSpec):
 
         Args:
             hidden: One vector per item that counts; `head` turns it into the prediction.
-            labels: The value to predict for each item.
+            labels: The value to predict for each item, `items …`.
             head: The output layer.
             smoothing: Label smoothing, where there are classes.
         """
@@ -283,8 +296,8 @@ class TargetSpec(SideSpec):
         """The unsmoothed, unweighted loss of each item, with gradients, from computed outputs.
 
         Args:
-            outputs: What the output layer returned for each item.
-            labels: The value to predict for each item.
+            outputs: What the output layer returned for each item, `items outputs`.
+            labels: The value to predict for each item, `items …`.
         """
 
     @abstractmethod
@@ -303,7 +316,7 @@ class TargetSpec(SideSpec):
 
     @abstractmethod
     def decode_labels(self, target: Tensor) -> list[Any]:
-        """Turn the targets of a batch into what a user reads."""
+        """Turn the targets of a batch, `batch …`, into what a user reads."""
 
 
 class GeneratedSpec(TargetSpec):

@@ -97,7 +97,7 @@ class ClassesSpec(LabelsSpec):
         return ClassStatistics(self.labels)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """The probability of each label; they add up to 1."""
+        """The probability of each label, `… labels`, from as many logits; they add up to 1."""
         return outputs.softmax(-1)
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:

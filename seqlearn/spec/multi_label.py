@@ -109,7 +109,7 @@ class MultiLabelSpec(LabelsSpec):
         return MultiLabelStatistics(self.labels)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """The probability of each label, independent of the others."""
+        """The probability of each label, `… labels`, from as many logits, each independent."""
         return outputs.sigmoid()
 
     def decode_outputs(self, outputs: Tensor) -> list[Any]:

@@ -130,7 +130,7 @@ class Trial:
         )
 
     def garbage(self, size: int, width: int, *, target: bool) -> Tensor:
-        """A batch of random sources or targets of one length, without padding.
+        """A batch `size width …` of random sources or targets of one length, without padding.
 
         Args:
             size: Number of examples.
@@ -165,8 +165,8 @@ class Trial:
         The tolerance is 1e-9 absolute and 1e-7 relative in float64, 1e-4 and 1e-4 in other dtypes.
 
         Args:
-            got: What was computed.
-            expected: What it must equal; its dtype decides the tolerance.
+            got: What was computed, of any shape.
+            expected: What it must equal, of the same shape; its dtype decides the tolerance.
             label: What is compared, for the message.
 
         Raises:
@@ -190,7 +190,7 @@ class Trial:
             )
 
     def zero(self, tensor: Tensor, label: str) -> None:
-        """Report a violation unless every value is exactly zero.
+        """Report a violation unless every value of a tensor of any shape is exactly zero.
 
         Raises:
             LawViolation: With the largest absolute value.
@@ -202,7 +202,7 @@ class Trial:
         self.expect(worst == 0, f"{label}: expected zero, got {worst:.3g}")
 
     def same(self, got: Tensor, expected: Tensor, label: str) -> None:
-        """Report a violation unless both are equal to the bit.
+        """Report a violation unless two tensors of any shape are equal to the bit.
 
         Raises:
             LawViolation: With the largest difference.

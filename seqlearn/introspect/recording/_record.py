@@ -71,6 +71,7 @@ def record(
     Raises:
         ValueError: If `what` contains an unknown kind, `top_k` is below one, or the reported
             tensors cannot be combined.
+        TypeError: If `modules` is one string.
         MemoryError: If the recording would be larger than `max_bytes`.
 
     Examples:
