@@ -196,13 +196,9 @@ class MultiLabelStatistics(Metric):
         labels: Float[Tensor, "examples labels"] | None = None,
         predicted: Bool[Tensor, "examples labels"] | None = None,
     ) -> None:
-        """Add the losses, and whether each label is present and predicted.
+        """Add the losses in nats, and whether each label is present and predicted.
 
-        Args:
-            nll: The loss of each label in nats.
-            correct: Whether each decision is right.
-            mask: Not used.
-            labels, predicted: Ones where a label is present, and True where it is predicted.
+        The `mask`, of the same shape, is not used.
         """
         assert labels is not None
         assert predicted is not None
