@@ -36,7 +36,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sl.Comparison
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparing, "run_tasks", time_here)
         models = ["GRU", Failing]
-        options: dict[str, Any] = {"parameters": 8_000, "jobs": 2, "trainer": TRAINER}
+        options: dict[str, Any] = {"parameters": 8_000, "jobs": 2, "trainer": TRAINER, "threads": 1}
         yield sl.compare(Letters("class"), models, directory=folder, **options)
 
 
@@ -84,7 +84,7 @@ def test_complete_runs_are_not_repeated(
         return {task.name: "still broken" for task in tasks}
 
     monkeypatch.setattr(comparing, "run_tasks", fail)
-    arguments: dict[str, Any] = {"parameters": 8_000, "directory": compared.folder}
+    arguments: dict[str, Any] = {"parameters": 8_000, "directory": compared.folder, "threads": 1}
     again = sl.compare(Letters("class"), ["GRU", Failing], trainer=TRAINER, **arguments)
     assert started == ["Failing, seed 0"]
     assert again.table()[0] == compared.table()[0]

@@ -1,6 +1,6 @@
 """Write `docs/assets/pictures/NAME.png`, a still of each picture of the guide to the viewer.
 
-    python docs/picture_shots.py
+    python tests/picture_shots.py
 
 It opens the pages of `docs/render_pictures.py` in Chromium, moves each to a step in the middle of
 its run, and keeps what the canvas shows. The stills are committed, so the site builds without
@@ -15,13 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import chromium
 from PIL import Image
-from render_pictures import PAGES, PICTURES
 
-DOCS = Path(__file__).resolve().parent
-sys.path.insert(0, str(DOCS.parent / "tests"))
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+sys.path.insert(0, str(DOCS))
 
-import chromium  # noqa: E402  (of the tests)
+from render_pictures import PAGES, PICTURES  # noqa: E402  (of the site)
 
 STILLS = DOCS / "assets" / "pictures"
 WIDTH, COLORS = 860, 64
