@@ -50,7 +50,7 @@ class Live(NamedTuple):
         epochs: Epochs of training.
         figure: What is tested, and the least that it must reach.
         title: The title of its page.
-        about: The sentence below it.
+        about: The sentences below it; its figure is added.
         examples: Texts to choose from.
         opens: The picture that is shown first.
     """
@@ -126,6 +126,13 @@ MODELS = {
 }
 
 
+FIGURES = {
+    "test/exact_match": "of unseen texts are translated without an error",
+    "test/accuracy": "of unseen texts get the right label",
+}
+"""What the figures are, in words."""
+
+
 def main() -> None:
     """Write the folders of all models, or of some."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -147,12 +154,12 @@ def _rendered(name: str, live: Live) -> Path:
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources())).hexdigest()
     kept = CACHE / name / digest[:16]
     if not kept.is_dir():
-        model = trained(name, live)
+        model, figure = trained(name, live)
         model.to_page(
             kept,
             live.examples,
             title=live.title,
-            about=live.about,
+            about=f"{live.about} {figure:.1%} {FIGURES[live.figure[0]]} (seed 0).",
             opens=live.opens,
             runtime=runtime(),
         )
@@ -162,8 +169,8 @@ def _rendered(name: str, live: Live) -> Path:
     return kept
 
 
-def trained(name: str, live: Live) -> sl.SequenceModule:
-    """A model that was trained with seed 0 and reaches its figure.
+def trained(name: str, live: Live) -> tuple[sl.SequenceModule, float]:
+    """A model that was trained with seed 0 and reaches its figure, and the figure.
 
     Raises:
         SystemExit: If it does not.
@@ -187,7 +194,7 @@ def trained(name: str, live: Live) -> sl.SequenceModule:
     print(f"docs: {name}: {key} {figures[key]:.1%}", flush=True)
     if figures[key] < least:
         raise SystemExit(f"docs: expected {key} of at least {least:.0%} from the model {name!r}")
-    return model.eval()
+    return model.eval(), figures[key]
 
 
 def runtime() -> Path | None:
