@@ -14,7 +14,6 @@ import argparse
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from matplotlib.figure import Figure
 from benchmarks.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "docs"))
-
-from citations import linked  # noqa: E402  (of the site)
-
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BLOCK = re.compile(r'<div markdown id="result-(\S+)">\n.*?</div>', re.DOTALL)
@@ -113,17 +108,13 @@ def rendered(page: str, results: dict[str, dict[str, Any]]) -> str:
 
 
 def copy_results(folder: Path) -> None:
-    """Copy the results that are written as pages, and their logs; earlier copies are removed.
-
-    Citations in the copies are links into the bibliography of the site.
-    """
+    """Copy the results that are written as pages, and their logs; earlier copies are removed."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in sorted(RESULTS.glob("*.csv")):
         shutil.copy(path, folder)
     for path in sorted(RESULTS.glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        page = linked(text, "[{}](../bibliography.md#{})".format, each=False)
+        page = path.read_text(encoding="utf-8").replace("](../../docs/", "](../")
         (folder / path.name).write_text(page, encoding="utf-8")
 
 

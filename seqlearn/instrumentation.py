@@ -92,7 +92,7 @@ class ActivationListener(Protocol):
         Args:
             outputs: Position of each row's output among all outputs of the call.
             total: Outputs of the whole call, which may be divided into several generations.
-            source: Source ids or vectors, one row each; `None` without a source.
+            source: Source ids or vectors, `batch …`; `None` without a source.
             source_lengths: Tokens in each source, `batch`, where it is ids.
         """
 
@@ -251,7 +251,7 @@ def generation(
     Args:
         outputs: Position of each row's output among all outputs of the call.
         total: Outputs of the whole call, which may be divided into several generations.
-        source: Source ids or vectors, one row each; `None` without a source.
+        source: Source ids or vectors, `batch …`; `None` without a source.
         source_lengths: Tokens in each source, `batch`, where it is ids.
 
     Raises:
@@ -325,7 +325,7 @@ def end_teacher_forcing(
     Args:
         rows: Number of outputs.
         target: Target ids `rows time`, the first decoder input first; `None` if there was no step.
-        lengths: Tokens in each target; `None` if no target is padded.
+        lengths: Tokens in each target, `rows`; `None` if no target is padded.
     """
     if not _listeners.active:
         return

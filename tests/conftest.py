@@ -9,10 +9,10 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-import forks  # noqa: F401  (after it, a fork of a test process computes on one thread)
 import jaxtyping
 import pytest
 import torch
+from forks import compute_on_one_thread
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -32,6 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 THREADS = int(os.environ.get("SEQLEARN_TEST_THREADS", "1"))
 torch.set_num_threads(THREADS)  # before the fixtures of modules, whose results tests compare
+compute_on_one_thread()
 
 
 @pytest.fixture(autouse=True)

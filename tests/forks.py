@@ -1,7 +1,7 @@
 """Ranks that are forks of a process that has imported everything, which takes long.
 
 A fork has none of the threads of its parent, but libgomp, with which torch computes, counts on them
-and waits forever. A fork of a process that has imported this module computes on one thread.
+and waits forever. So a fork computes on one thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from pathlib import Path
 
 import torch
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+def compute_on_one_thread() -> None:
+    """Let every later fork of this process compute on one thread."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def run_ranks(folder: Path, count: int, function: Callable[[], object]) -> list[int]:
@@ -38,6 +41,7 @@ def run_ranks(folder: Path, count: int, function: Callable[[], object]) -> list[
             ranks.append(pid)
             continue
         status = 1
+        torch.set_num_threads(1)
         try:
             log = os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)

@@ -1,59 +1,38 @@
-"""Write `docs/assets/pictures/NAME.png`, a still of each picture of the guide to the viewer.
+"""Write `docs/assets/pictures/NAME.png`, the stills of the guide to the viewer.
 
     python tests/picture_shots.py
 
-It opens the pages of `docs/render_pictures.py` in Chromium, moves each to a step in the middle of
-its run, and keeps what the canvas shows. The stills are committed, so the site builds without
-Chromium.
+It opens each `docs/pictures/NAME.html` (see `docs/render_pictures.py`) of which the guide shows a
+still in Chromium, moves it to a step in the middle of its run, and keeps what the canvas shows. The
+stills are committed, so the site builds without Chromium.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import sys
-import tempfile
-from pathlib import Path
+import re
 
 import chromium
 from PIL import Image
-
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-sys.path.insert(0, str(DOCS))
-
-from render_pictures import PAGES, PICTURES  # noqa: E402  (of the site)
+from readme_gif import DOCS, VIEWER, drawn, open_fragment
 
 STILLS = DOCS / "assets" / "pictures"
-WIDTH, COLORS = 860, 64
-VIEWER = "document.querySelector('.seqlearn-viewer').shadowRoot"
-
-
-def still(page: chromium.Page, fragment: str) -> Image.Image:
-    """The picture of a page at two thirds of its steps, on white."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        path.write_text(f"<!doctype html><meta charset=utf-8><body>{fragment}", encoding="utf-8")
-        page.open(path, width=WIDTH)
-        page.settle()
-        slider = f"{VIEWER}.querySelector('input[type=range]')"
-        page.run(f"{slider}.value = Math.round({slider}.max * 2 / 3)")
-        page.run(f"{slider}.dispatchEvent(new Event('input', {{bubbles: true}}))")
-        page.settle()
-        data = page.run(f"{VIEWER}.querySelector('canvas').toDataURL('image/png')")
-    drawn = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+COLORS = 64
 
 
 def main() -> None:
-    """Write those of the textbook's nine pictures."""
+    """Write all of them."""
     STILLS.mkdir(exist_ok=True)
+    guide = (DOCS / "viewer.md").read_text(encoding="utf-8")
     with chromium.page() as page:
-        for name in sorted(PICTURES.keys() - {"home", "gru"}):
-            fragment = (PAGES / f"{name}.html").read_text(encoding="utf-8")
-            picture = still(page, fragment).quantize(COLORS, dither=Image.Dither.NONE)
+        for name in re.findall(r"\(assets/pictures/(\w+)\.png\)", guide):
+            open_fragment(page, (DOCS / "pictures" / f"{name}.html").read_text(encoding="utf-8"))
+            slider = f"{VIEWER}.querySelector('input[type=range]')"
+            page.run(f"{slider}.value = Math.round({slider}.max * 2 / 3)")
+            page.run(f"{slider}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+            still = drawn(page).quantize(COLORS, dither=Image.Dither.NONE)
             target = STILLS / f"{name}.png"
-            picture.save(target, optimize=True)
-            print(f"{target.name}: {picture.size}, {target.stat().st_size / 1e3:.0f} kB")
+            still.save(target, optimize=True)
+            print(f"{target.name}: {still.size}, {target.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

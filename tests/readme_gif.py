@@ -22,17 +22,30 @@ MILLISECONDS, LAST = 420, 2_500
 VIEWER = "document.querySelector('.seqlearn-viewer').shadowRoot"
 
 
+def drawn(page: chromium.Page) -> Image.Image:
+    """What the canvas of the viewer shows, on white."""
+    page.settle()
+    data = page.run(f"{VIEWER}.querySelector('canvas').toDataURL('image/png')")
+    found = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", found.size, "white"), found).convert("RGB")
+
+
+def open_fragment(page: chromium.Page, fragment: str) -> None:
+    """Open a page of `docs/pictures/`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.html"
+        path.write_text(f"<!doctype html><meta charset=utf-8><body>{fragment}", encoding="utf-8")
+        page.open(path, width=WIDTH)
+        page.settle()
+
+
 def frames(page: chromium.Page) -> list[Image.Image]:
     """The pictures of all steps."""
     count = int(page.run(f"{VIEWER}.querySelector('input[type=range]').max")) + 1
     page.run(f"{VIEWER}.querySelector('[aria-label=\"First step\"]').click()")
     found = []
     for _ in range(count):
-        page.settle()
-        data = page.run(f"{VIEWER}.querySelector('canvas').toDataURL('image/png')")
-        drawn = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGBA")
-        ground = Image.new("RGBA", drawn.size, "white")
-        found.append(Image.alpha_composite(ground, drawn).convert("RGB"))
+        found.append(drawn(page))
         page.run(f"{VIEWER}.querySelector('[aria-label=\"Step forward\"]').click()")
     return found
 
@@ -40,28 +53,26 @@ def frames(page: chromium.Page) -> list[Image.Image]:
 def main() -> None:
     """Write the file."""
     fragment = (DOCS / "pictures" / "home.html").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder, chromium.page() as page:
-        path = Path(folder) / "page.html"
-        path.write_text(f"<!doctype html><meta charset=utf-8><body>{fragment}", encoding="utf-8")
-        page.open(path, width=WIDTH)
+    with chromium.page() as page:
+        open_fragment(page, fragment)
         pictures = frames(page)
     height = max(picture.height for picture in pictures)
     palette = pictures[-1].quantize(COLORS)
-    drawn = []
+    reduced = []
     for picture in pictures:
         whole = Image.new("RGB", (picture.width, height), "white")
         whole.paste(picture)
-        drawn.append(whole.quantize(palette=palette, dither=Image.Dither.NONE))
+        reduced.append(whole.quantize(palette=palette, dither=Image.Dither.NONE))
     target = DOCS / "assets" / "playback.gif"
-    drawn[0].save(
+    reduced[0].save(
         target,
         save_all=True,
-        append_images=drawn[1:],
-        duration=[MILLISECONDS] * (len(drawn) - 1) + [LAST],
+        append_images=reduced[1:],
+        duration=[MILLISECONDS] * (len(reduced) - 1) + [LAST],
         loop=0,
         optimize=True,
     )
-    print(f"{target}: {len(drawn)} frames, {target.stat().st_size / 1e3:.0f} kB")
+    print(f"{target}: {len(reduced)} frames, {target.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,17 @@ from seqlearn.version import __version__
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = sorted(
     path
-    for pattern in ("*.md", "architectures/*.md", "reference/index.md")
-    for path in (ROOT / "docs").glob(pattern)
+    for pattern in (
+        "docs/*.md",
+        "docs/architectures/*.md",
+        "docs/reference/index.md",
+        "benchmarks/results/*.md",
+    )
+    for path in ROOT.glob(pattern)
     if path.name not in {"changelog.md", "bibliography.md"}
 )
 """The pages that link the first citation of a paper."""
+LINK = r"\[[^\]]*\]\((?:\.\./(?:\.\./docs/)?)?bibliography\.md"
 
 CITING = [
     *GUIDES,
@@ -76,7 +82,7 @@ def test_the_first_citation_of_a_paper_on_a_page_is_a_link(page: Path) -> None:
         links = [
             link.span()
             for target in ENTRIES[name, year]
-            for link in re.finditer(rf"\[[^\]]*\]\((?:\.\./)?bibliography\.md#{target}\)", text)
+            for link in re.finditer(rf"{LINK}#{target}\)", text)
         ]
         assert any(first <= start < last for first, last in links), (
             f"{page.name}: link {name} {year} to bibliography.md#{min(ENTRIES[name, year])}"

@@ -189,6 +189,7 @@ def test_a_fork_of_a_process_with_threads_computes() -> None:
     """It waited forever for the threads that it does not have."""
     code = """
 import os, signal, sys, torch, forks
+forks.compute_on_one_thread()
 torch.set_num_threads(4)
 torch.linalg.qr(torch.randn(600, 600))
 if not (child := os.fork()):

@@ -19,7 +19,7 @@ PAD, UNKNOWN, START, END = 0, 1, 2, 3
 Array = NDArray[Any]
 
 
-class UnknownSymbols(UserWarning):
+class UnknownSymbolWarning(UserWarning):
     """Inputs have symbols outside the vocabulary, and training had none.
 
     Args:
@@ -34,7 +34,7 @@ class UnknownSymbols(UserWarning):
             f"{name}s, the first of them {name} {numbers[0]}"
         )
 
-    def __reduce__(self) -> tuple[type[UnknownSymbols], tuple[Sequence[int], str]]:
+    def __reduce__(self) -> tuple[type[UnknownSymbolWarning], tuple[Sequence[int], str]]:
         return type(self), (self.numbers, self.name)
 
 
@@ -70,7 +70,7 @@ class Side:
         if self.is_text and not self._plain["unk_in_training"]:
             unknown = [number for number, ids in enumerate(encoded, 1) if UNKNOWN in ids]
             if unknown:
-                warnings.warn(UnknownSymbols(unknown, name), stacklevel=4)
+                warnings.warn(UnknownSymbolWarning(unknown, name), stacklevel=4)
         return encoded
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[Any]:
@@ -139,12 +139,14 @@ def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnknownSymbols)
+            warnings.simplefilter("always", UnknownSymbolWarning)
             answers = iter(predict([line for line in lines if line]))
     finally:
         for one in caught:
             found: Any = one.message
-            if isinstance(found, UnknownSymbols):
-                found = UnknownSymbols([places[number - 1] for number in found.numbers], "line")
+            if isinstance(found, UnknownSymbolWarning):
+                found = UnknownSymbolWarning(
+                    [places[number - 1] for number in found.numbers], "line"
+                )
             warnings.showwarning(found, one.category, one.filename, one.lineno)
     return [next(answers) if line else "" for line in lines]

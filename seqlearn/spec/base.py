@@ -182,7 +182,7 @@ class SourceSpec(SideSpec):
 
         Args:
             layer: The layer of `make_input_layer`.
-            source: The sources, as `collate` returns them.
+            source: What `collate` returned, `batch time …` or `batch …`.
             lengths: Their lengths, `batch`; `None` if they have none.
 
         Returns:
