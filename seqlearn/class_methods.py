@@ -1,4 +1,4 @@
-"""Class methods that create an object and raise if they are called on an instance."""
+"""Class methods that raise if they are called on an instance, and methods that are overridden."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ class _ClassOnlyMethod(classmethod):  # type: ignore[type-arg]
             )
 
         return raise_error
+
+
+def is_overridden(cls: type, name: str) -> bool:
+    """Whether a method is that of a class outside seqlearn."""
+    owner = next((each for each in cls.__mro__ if name in vars(each)), None)
+    return owner is not None and not owner.__module__.startswith("seqlearn.")
 
 
 if TYPE_CHECKING:

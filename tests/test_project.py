@@ -56,9 +56,9 @@ MAY_IMPORT = {
     "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation", "introspect"}
     | {"atomic_files", "version", "data"},
     "comparison": {"comparison", "models", "core", "spec", "batch", "nn", "data", "callbacks"}
-    | {"introspect", "metrics", "plain_data", "atomic_files", "version"},
+    | {"introspect", "metrics", "plain_data", "class_methods", "atomic_files", "version"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}
-    | {"comparison", "atomic_files"},
+    | {"comparison", "atomic_files", "class_methods"},
     "__main__": {"cli"},
     "__init__": {"version", "spec", "batch", "instrumentation", "nn", "decoding", "metrics"}
     | {"data", "introspect", "core", "models", "callbacks", "testing", "export", "comparison"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
 from seqlearn.core import SequenceModule
-from seqlearn.introspect import Recording, Tokens, record
+from seqlearn.introspect import Recording, Tokens
+from seqlearn.introspect.recording._record import record_quietly
 from seqlearn.introspect.recording.token_names import token_names
 
 
@@ -61,10 +61,8 @@ def record_probe(
     Raises:
         TypeError: If there is no `run` and the module cannot be called with the probe.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
-        with record(module, what) as recording:
-            _call(module, probe) if run is None else run(module, probe)
+    with record_quietly(module, what) as recording:
+        _call(module, probe) if run is None else run(module, probe)
     unlabelled = all(tokens == Tokens() for tokens in recording.tokens)
     if run is None and unlabelled and isinstance(probe, SequenceBatch):
         captured = [*recording.attention.values(), *recording.states.values()]

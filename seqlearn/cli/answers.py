@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from seqlearn.callbacks.prediction_writer import to_single_line
+from seqlearn.class_methods import is_overridden
 from seqlearn.cli.decoding_options import as_options
 from seqlearn.cli.inputs import Item
 from seqlearn.core import SequenceModule
@@ -199,6 +200,9 @@ def _answers(module: SequenceModule, values: list[Any], request: Request) -> lis
     method = method_of(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
+        own = request.task == "predict" and is_overridden(type(module), "predict")
+        if own and not request.details:
+            return [_Found("value", [value]) for value in module.predict(values)]
         if method == "classify":
             return _classes(module, values)
         if "tag" in module.spec.target.methods:

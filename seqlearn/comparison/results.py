@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqlearn.atomic_files import atomic_path
+from seqlearn.class_methods import class_only_method
 from seqlearn.comparison.blocks import Table
 from seqlearn.comparison.figures import Content, metrics_of, over_seeds, runs_of, shown_metrics
 from seqlearn.comparison.job import Job, finite, read_json, write_json
@@ -40,7 +41,7 @@ class Comparison:
         self.content: dict[str, Any] = finite(dict(content))
         self.folder = Path(folder)
 
-    @classmethod
+    @class_only_method
     def load(cls, folder: str | os.PathLike[str]) -> Comparison:
         """Read the comparison of a folder.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pickle
 import re
 import zipfile
@@ -52,7 +53,10 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged, cannot be loaded without running code, or is not a
             checkpoint of seqlearn.
+        TypeError: If the path is no text and no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"expected the path of a checkpoint, got {path!r}")
     try:
         if Path(path).is_dir():
             checkpoint = read_folder(path, map_location)

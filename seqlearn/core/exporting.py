@@ -11,6 +11,7 @@ from typing import Any, cast
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
+from seqlearn.class_methods import is_overridden
 from seqlearn.core.inference_precision import check_trainable
 from seqlearn.core.sharding import is_sharded
 
@@ -39,12 +40,6 @@ def register_format(name: str, exporter: Exporter) -> None:
     """
     if _FORMATS.setdefault(name, exporter) is not exporter:
         raise ValueError(f"expected a new name of a format, got {name!r}, which exists")
-
-
-def _is_overridden(cls: type, name: str) -> bool:
-    """Whether a method is that of a class outside seqlearn."""
-    owner = next((each for each in cls.__mro__ if name in vars(each)), None)
-    return owner is not None and not owner.__module__.startswith("seqlearn.")
 
 
 def format_names() -> list[str]:
@@ -103,7 +98,7 @@ class Exports:
         if wrong := [name for name in options if name not in known]:
             names = ", ".join(list(known)[2:]) or "none"
             raise TypeError(f"format {format!r} has no option {wrong[0]}; its options: {names}")
-        if own := [name for name in _ANSWERS if _is_overridden(type(self), name)]:
+        if own := [name for name in _ANSWERS if is_overridden(type(self), name)]:
             rank_zero_warn(
                 f"{type(self).__name__} overrides {', '.join(own)}, which an export does not "
                 "contain: it answers with encoder, decoder and the search of seqlearn"

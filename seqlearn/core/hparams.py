@@ -235,7 +235,22 @@ def capture_init_args(
         if parameter.kind is parameter.VAR_KEYWORD:
             arguments.update(arguments.pop(parameter.name))
     check_spec(_take_spec(cls, bound.signature, arguments))
+    _check_flags(bound.signature, arguments)
     return bound, arguments
+
+
+def _check_flags(signature: inspect.Signature, arguments: Mapping[str, Any]) -> None:
+    """Check the arguments that are annotated as `bool`; any other text than `""` would be true.
+
+    Raises:
+        TypeError: If one is something else.
+    """
+    parameters = signature.parameters.values()
+    flags = {each.name for each in parameters if each.annotation in (bool, "bool")}
+    for name in flags | {"tie_embeddings"}:
+        value = arguments.get(name, False)
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 
 def _to_lists(value: Any) -> Any:

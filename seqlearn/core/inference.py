@@ -153,9 +153,10 @@ class GenerationMixin:
             With `num_return_sequences` above one a list of texts per source, best first (sampling:
             as drawn); a beam may find fewer. With `return_scores` a pair: these, and a tensor
             `source` (or `source num_return_sequences`, -∞ where a text is missing) of
-            log-probabilities in nats. They are what `score` gives, by the model's own
-            probabilities: of the whole text, with its prompt and the end symbol, also where it was
-            cut at the limit, and without length and repetition penalties, which only rank.
+            log-probabilities in nats. They are what `SequenceModule.score` gives, by the
+            model's own probabilities: of the whole text, with its prompt and the end symbol, also
+            where it was cut at the limit, and without length and repetition penalties, which only
+            rank.
 
         Raises:
             ValueError: If the target is not text, ids hold padding, start or end, a vector has

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
 
 from seqlearn.batch import SequenceBatch, check_batch
+from seqlearn.class_methods import is_overridden
 from seqlearn.core.atomic_shards import write_atomically
 from seqlearn.core.compilation import check_steps_not_compiled
 from seqlearn.core.finite import FiniteSteps
@@ -203,7 +204,7 @@ class TrainingSteps(FiniteSteps):
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
         """Predict each example: a text, a label, labels or a vector. Duplicates are left out."""
         check_batch(batch)
-        if self.spec.target.needs_decoder:
+        if self.spec.target.needs_decoder and not is_overridden(type(self), "predict"):
             answers = self.generate_batch(batch)
         else:
             answers = self.predict(batch_sources(self.spec, batch))

@@ -9,7 +9,6 @@ more modules and parameters than fit the file.
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,8 +91,9 @@ def build_within(stored: Stored, make: Callable[[], Module]) -> Module:
         Exception: What the constructor raises.
     """
     try:
-        with torch.device("meta"), warnings.catch_warnings(), _limited(stored):
-            warnings.simplefilter("ignore")  # the second call gives them
+        # Warnings are not suppressed here: filters are those of all threads, and loads in several
+        # threads at once could leave them changed. By default each place warns once.
+        with torch.device("meta"), _limited(stored):
             trial = make()
             _check_elements(stored, trial)
     except TooLargeError:

@@ -21,8 +21,8 @@ _HEADERS = frozenset(
         "english français german highlights hypothesis id idx index input inputs key label labels "
         "lang language line name no nr num number original output outputs passage phonemes phrase "
         "prediction premise prompt quelle query question reference response review score sentence "
-        "sentences sentiment simplified source src string summary tag target text texts tgt title "
-        "topic transcript translation trg tweet utterance value word words ziel",
+        "sentences sentiment simplified source src string summary tag tags target text texts tgt "
+        "title token tokens topic transcript translation trg tweet utterance value word words ziel",
     )
 )
 

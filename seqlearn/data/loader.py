@@ -83,9 +83,16 @@ class SequenceLoader(DataLoader[SequenceBatch]):
             epoch: The epoch.
             batch: Index of the first batch in it.
         """
-        # torch draws a seed for the workers, which would change what the caller draws next.
-        with self.plan_sampler.starting_at(epoch, batch), torch.random.fork_rng(devices=[]):
-            batches = super().__iter__()
+        # torch draws a seed for the workers; from a copy of the global generator, since a draw
+        # would change what the caller draws next.
+        copy = torch.Generator()
+        copy.set_state(torch.get_rng_state())
+        self.generator = copy
+        try:
+            with self.plan_sampler.starting_at(epoch, batch):
+                batches = super().__iter__()
+        finally:
+            self.generator = None
         self._starts += 1
         return batches, self._starts
 

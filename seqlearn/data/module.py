@@ -177,8 +177,16 @@ class SequenceDataModule(TakesSpec, ABC):
         return self.adapt_spec(self._prepare().spec)
 
     def dataset(self, split: Split) -> EncodedDataset:
-        """The encoded examples of a split; `dataset(split)[rows]` is a batch. Raises as `spec`."""
-        return self._prepare().datasets[split]
+        """The encoded examples of a split; `dataset(split)[rows]` is a batch. Raises as `spec`.
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        found = self._prepare().datasets
+        if split not in found:
+            names = ", ".join(map(repr, found))
+            raise ValueError(f"expected a split among {names}, got {split!r}")
+        return found[split]
 
     @cached_property
     def batch_tokens(self) -> int:

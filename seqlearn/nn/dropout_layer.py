@@ -121,8 +121,11 @@ def check_dropout(probability: float) -> float:
     """`probability` itself, if it is one of zeroing an element.
 
     Raises:
+        TypeError: If it is not a number.
         ValueError: If it is outside 0 to below 1.
     """
+    if not isinstance(probability, int | float):
+        raise TypeError(f"dropout: expected a number, such as 0.1, got {probability!r}")
     if not 0 <= probability < 1:
         raise ValueError(f"expected a dropout of at least 0 and below 1, got {probability}")
     return probability

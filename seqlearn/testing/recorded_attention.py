@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,21 +11,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.core import SequenceModule
-from seqlearn.introspect import Recording, record
+from seqlearn.introspect import Recording
+from seqlearn.introspect.recording._record import record_quietly
 from seqlearn.nn import LuongAttention, MultiHeadAttention
 from seqlearn.testing.trial import NotApplicable, Trial
-
-_KINDS = ("attention", "states", "gates")
-
-
-@contextmanager
-def record_quietly(module: SequenceModule, what: Sequence[str] = _KINDS) -> Iterator[Recording]:
-    """`record` without its warning that nothing was captured."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"record\(\) captured nothing")
-        with record(module, what) as recording:
-            yield recording
 
 
 def record_attention(trial: Trial) -> tuple[SequenceBatch, Recording]:

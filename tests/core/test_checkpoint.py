@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.cli.loading import load_module
+from seqlearn.comparison import Comparison
 from seqlearn.core import pretrained
 from seqlearn.core.checkpoint import class_name
 
@@ -68,6 +70,34 @@ def test_a_class_method_on_an_instance_is_an_error(tmp_path: Path) -> None:
         model.generate([[4]], max_new_tokens=1)
     with pytest.raises(TypeError, match=r"Recording\.load is a class method"):
         recording.load(path)
+
+
+def test_a_comparison_is_not_loaded_from_another(tmp_path: Path) -> None:
+    comparison = Comparison({"models": []}, tmp_path)
+    with pytest.raises(TypeError, match=r"Comparison\.load is a class method"):
+        comparison.load(tmp_path)
+
+
+def test_loading_does_not_touch_the_filters_of_warnings(tmp_path: Path) -> None:
+    """They are those of all threads: two loads at once could leave them off for good."""
+    seen: list[list[Any]] = []
+
+    class Looks(sl.GRU):
+        def __init__(self, spec: sl.SequenceSpec) -> None:
+            seen.append(list(warnings.filters))
+            super().__init__(spec, d_model=4)
+
+    path = save(Looks(SPEC), tmp_path)
+    Looks.load_from_checkpoint(path)
+    assert len(seen) == 3, "built, built on trial, loaded"
+    assert seen[1] == seen[2] == warnings.filters
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("path", [None, 3, ["a"]])
+def test_what_is_no_path_is_not_called_damaged(path: Any) -> None:
+    with pytest.raises(TypeError, match="expected the path of a checkpoint, got"):
+        sl.GRU.load_from_checkpoint(path)
 
 
 # Plain data

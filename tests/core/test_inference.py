@@ -316,6 +316,12 @@ def test_an_overridden_method_is_used_everywhere() -> None:
     assert classifier.predict_step(classes, 0) == classifier.predict(SOURCES) == ["c"] * 6
     assert model.predict(SOURCES) == ["mine"] * 6
 
+    class Predicts(sl.GRU):
+        def predict(self, sources: object) -> object:
+            return ["predicted" for _ in sources]
+
+    assert Predicts(TEXT, d_model=4).predict_step(batch, 0) == ["predicted"] * 6
+
 
 VECTORS = sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,42 @@ def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
     arguments = (batch,) if call in ("forward", "compute_loss") else (batch, 0)
     with pytest.raises(TypeError, match="expected a SequenceBatch, " + message):
         getattr(model, call)(*arguments)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bidirectional": "no"}, "bidirectional: expected True or False, got 'no'"),
+        ({"bidirectional": 1}, "bidirectional: expected True or False, got 1"),
+        ({"tie_embeddings": "no"}, "tie_embeddings: expected True or False, got 'no'"),
+        ({"dropout": "0.1"}, "dropout: expected a number, such as 0.1, got '0.1'"),
+        ({"dropout": None}, "dropout: expected a number, such as 0.1, got None"),
+    ],
+)
+def test_an_argument_of_another_type(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        sl.GRU(SPEC, d_model=4, **options)
+
+
+def test_a_switch_of_numpy_is_taken() -> None:
+    assert sl.GRU(SPEC, d_model=4, tie_embeddings=np.True_).hparams["tie_embeddings"] is True
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("model", "kind"), [(None, "NoneType"), (SPEC, "SequenceSpec"), (sl.GRU, "the class GRU")]
+)
+def test_recording_what_is_no_module(model: Any, kind: str) -> None:
+    message = f"expected the model to record, .*, got {kind}"
+    with pytest.raises(TypeError, match=message), sl.record(model):
+        pass
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_split_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="expected a split among 'train', 'val', 'test', got 'x'"):
+        copying().dataset("x")  # type: ignore[arg-type]
 
 
 class NoEncoder(sl.SequenceModule):

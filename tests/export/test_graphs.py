@@ -14,6 +14,7 @@ from exported_models import MODELS, OPTIONS, TASKS, TEXTS, inputs_of, make
 from torch import nn
 
 import seqlearn as sl
+from seqlearn.batch import UNKNOWN
 from seqlearn.cli import main
 from seqlearn.cli.plugins import subclasses
 from seqlearn.export import ExportedModel, load_exported
@@ -59,6 +60,26 @@ def test_onnx_equals_the_model(name: str, task: str, tmp_path: Path) -> None:
     assert_equal(model, load_exported(tmp_path / "out"), [*OPTIONS[:2], *OPTIONS[-2:]])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ["onnx", "torch-export", "ctranslate2"])
+def test_no_export_writes_unknown_where_training_never_saw_it(
+    format_name: str, tmp_path: Path
+) -> None:
+    for package in {"torch-export": ()}.get(format_name, ("ctranslate2", "onnx", "onnxscript")):
+        pytest.importorskip(package, reason="needs pip install 'seqlearn[export]'")
+    model = make("Transformer", TEXTS)
+    with torch.no_grad():
+        model.head.bias[UNKNOWN] = 30.0
+    model.export(tmp_path / "out", format_name)
+    exported = load_exported(tmp_path / "out")
+    for given in OPTIONS[:2]:
+        found = exported.generate(inputs_of(TEXTS), **given)
+        assert any(found)
+        assert not any(UNKNOWN in text for text in found)
+        if format_name != "ctranslate2":  # it searches in a way of its own
+            assert found == model.generate(inputs_of(TEXTS), **given)
+
+
 @onnx
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
@@ -75,8 +96,13 @@ def test_every_architecture_equals_its_export(
 
 
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec")
-def test_torch_export_equals_the_model(tmp_path: Path) -> None:
-    model = make("RNN", TASKS["from vectors"])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("RNN", "from vectors"), ("Transformer", "texts")],
+    ids=["RNN", "Transformer"],
+)
+def test_torch_export_equals_the_model(name: str, task: str, tmp_path: Path) -> None:
+    model = make(name, TASKS[task])
     model.export(tmp_path / "out", "torch-export")
     assert_equal(model, load_exported(tmp_path / "out"), [*OPTIONS[:2], *OPTIONS[-2:]])
 

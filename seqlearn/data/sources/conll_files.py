@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from seqlearn.data.columns import HeaderWarning
 from seqlearn.data.preparation import Split
 from seqlearn.data.sources.text_files import digest_file, read_lines
 from seqlearn.spec.words import check_words
@@ -36,6 +37,7 @@ class ConllFile:
         self, split: Split, path: Path, columns: tuple[int, int] | None, encoding: str
     ) -> None:
         self._split, self._path, self._encoding = split, path, encoding
+        self._header = HeaderWarning()
         bare = path.with_suffix("") if path.suffix == ".gz" else path
         self._universal = bare.suffix == ".conllu"
         self._columns = (2, 4) if columns is None and self._universal else columns
@@ -72,6 +74,9 @@ class ConllFile:
             word, tag = self._pick(cells, width, number)
             first = first if words else number
             count += 1
+            if count == 1 and not self._universal:
+                remedy = "remove the line: such a file has no names of columns"
+                self._header.check([word, tag], self.location(number), remedy)
             words.append(word)
             tags.append(tag)
         if words:

@@ -16,6 +16,9 @@ from seqlearn.introspect.recording.recorder import Recorder, RecordOptions
 from seqlearn.introspect.recording.recording import Recording
 from seqlearn.introspect.recording.torch_functions import capture_torch_attention
 
+MAX_BYTES = 4 * 1024**3
+"""The largest size of a recording, if `record` is given no other."""
+
 
 @contextmanager
 def record(
@@ -26,7 +29,7 @@ def record(
     device: torch.device | str | None = "cpu",
     dtype: torch.dtype | None = None,
     top_k: int | None = None,
-    max_bytes: int = 4 * 1024**3,
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[Recording]:
     """Record attention weights, hidden states and gates of a model while the block runs.
 
@@ -71,7 +74,7 @@ def record(
     Raises:
         ValueError: If `what` contains an unknown kind, `top_k` is below one, or the reported
             tensors cannot be combined.
-        TypeError: If `modules` is one string.
+        TypeError: If `modules` is one string, or `model` is no module.
         MemoryError: If the recording would be larger than `max_bytes`.
 
     Examples:
@@ -83,11 +86,7 @@ def record(
         >>> list(recording.states)
         ['encoder.layers.0', 'encoder.context', 'decoder.layers.0']
     """
-    if isinstance(what, str) or not what or set(what) - set(KINDS):
-        raise ValueError(
-            f"expected what to be a tuple of names among {tuple(KINDS)}, got {what!r}; register a "
-            "kind of your own with introspect.register_kind"
-        )
+    _check_kinds(what)
     if isinstance(modules, str):
         raise TypeError(f"expected modules as a list of names, got one string; pass [{modules!r}]")
     if top_k is not None and top_k < 1:
@@ -100,14 +99,51 @@ def record(
         top_k,
         max_bytes,
     )
-    recording, recorder = Recording(), Recorder(model, options)
-    capture = capture_torch_attention(model) if OF_ATTENTION & set(what) else nullcontext()
-    with force_eager(), add_listener(recorder), capture:
+    with _recorded(model, options) as (recording, recorder):
         yield recording
-    recorder.finalize(recording)
     missing = "attention" in what and not recording.attention and eager_attention(model)
     if not recording.modules or missing:
         warnings.warn(nothing_captured(model, what, modules, recorder.filtered_out), stacklevel=3)
+
+
+@contextmanager
+def record_quietly(model: nn.Module, what: Sequence[str] = BUILT_IN) -> Iterator[Recording]:
+    """`record` without its warning that nothing was captured.
+
+    Filters of warnings are those of all threads, so they are no way to do that here.
+
+    Yields:
+        The recording, on the CPU.
+
+    Raises:
+        ValueError: If `what` contains an unknown kind.
+    """
+    _check_kinds(what)
+    options = RecordOptions(frozenset(what), None, torch.device("cpu"), None, None, MAX_BYTES)
+    with _recorded(model, options) as (recording, _):
+        yield recording
+
+
+@contextmanager
+def _recorded(model: nn.Module, options: RecordOptions) -> Iterator[tuple[Recording, Recorder]]:
+    """Record while the block runs; the recording is filled when it ends without an exception."""
+    given: object = model
+    if not isinstance(given, nn.Module):
+        kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise TypeError(f"expected the model to record, a torch.nn.Module, got {kind}")
+    recording, recorder = Recording(), Recorder(model, options)
+    capture = capture_torch_attention(model) if OF_ATTENTION & options.what else nullcontext()
+    with force_eager(), add_listener(recorder), capture:
+        yield recording, recorder
+    recorder.finalize(recording)
+
+
+def _check_kinds(what: Sequence[str]) -> None:
+    if isinstance(what, str) or not what or set(what) - set(KINDS):
+        raise ValueError(
+            f"expected what to be a tuple of names among {tuple(KINDS)}, got {what!r}; register a "
+            "kind of your own with introspect.register_kind"
+        )
 
 
 def nothing_captured(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from seqlearn.batch import causal_mask
+from seqlearn.introspect.recording._record import record_quietly
 from seqlearn.nn import MultiHeadAttention
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.recorded_attention import (
     AttentionCalls,
     has_known_axes,
     record_attention,
-    record_quietly,
 )
 from seqlearn.testing.trial import NotApplicable, Trial
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seqlearn.core import SequenceModule
+from seqlearn.introspect.recording._record import record_quietly
 from seqlearn.testing.cases import real_outputs
 from seqlearn.testing.definition import Law, law
 from seqlearn.testing.generation_helpers import generate_arguments, generation_limit, raw_sources
-from seqlearn.testing.recorded_attention import record_quietly
 from seqlearn.testing.trial import NotApplicable, Trial
 
 

@@ -281,3 +281,11 @@ def test_any_data_module_of_texts_can_have_tags() -> None:
     assert data.spec.target.decode_labels(data.dataset("train")[[0]].target) == [
         ["yes", "yes", "no", "yes"]
     ]
+
+
+@pytest.mark.parametrize("names", ["token\ttag", "Words\tLabels"])
+def test_a_line_of_names_is_said(tmp_path: Path, names: str) -> None:
+    path = write(tmp_path / "train.tsv", f"{names}\na\tN\nb\tV\n\nc\tN\n")
+    message = r"train\.tsv, line 1: .* look like column names .* remove the line"
+    with pytest.warns(UserWarning, match=message):
+        assert len(list(TaggedText(path).examples("train"))) == 2
