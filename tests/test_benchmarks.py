@@ -268,3 +268,20 @@ def test_a_configuration_monitors_what_its_model_logs(path: Path) -> None:
     assert (by_name is not None) == ("ModelCheckpoint" in selecting)
     if path.stem.startswith("multi30k"):
         assert by_name == "val/bleu_lc"  # the texts are in lower case
+
+
+def test_the_defaults_reach_nine_tenths_of_the_best_trial() -> None:
+    """All rows of the table but the one that its text explains, each with all twelve trials."""
+    text = (ROOT / "benchmarks" / "results" / "defaults.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if re.match(r"\| (multi30k|trec) \|", line)
+    ]
+    sizes = {(row[0], row[1]) for row in rows}
+    assert sizes >= {(task, n) for task in ("multi30k", "trec") for n in ("240", "2,000", "20,000")}
+    assert all(row[-1] == "12" for row in rows)
+    below = [row for row in rows if int(row[7].rstrip("%")) < 90]
+    assert [row[:2] + row[3:4] for row in below] == [["trec", "800", "`RNN`"]]
+    for task, size in sizes:
+        assert len({row[3] for row in rows if row[:2] == [task, size]}) == 6, "architectures"

@@ -68,6 +68,33 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     assert run_page(page, tmp_path) == count > 0
 
 
+@pytest.mark.slow
+def test_the_first_example_reaches_what_its_comments_promise(tmp_path):
+    """As it is written: nothing is cut. The seed is that of the figures beside it."""
+    example = next(each for each in ALL if each.page == "README.md" and each.language == "python")
+    (promised,) = re.findall(r"generate\(.*\) +# (\[.*\])", example.code)
+    seeded = example.code.replace("data = ", "L.seed_everything(0)\ndata = ", 1)
+    test = "print(trainer.test(model, data, verbose=False)[0]['test/exact_match'])"
+    (tmp_path / "example.py").write_text(f"{seeded}\n{test}\n", encoding="utf-8")
+    as_typed = (
+        "import ast; body = ast.parse(open('example.py', encoding='utf-8').read()).body; "
+        "exec(compile(ast.Interactive(body), 'example.py', 'single'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", as_typed],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert promised in lines
+    assert float(lines[-1]) > 0.85
+    assert (tmp_path / "run.html").is_file()
+
+
 @pytest.mark.parametrize("page", with_python(own_process=True))
 def test_the_python_of_a_page_runs_in_a_process_of_its_own(page):
     skip_without_packages(page)

@@ -181,6 +181,27 @@ def test_a_search_of_the_learning_rate_changes_nothing(
     assert_same(before, model)
 
 
+def test_a_search_of_the_budget_of_a_batch_changes_only_the_budget(
+    undisturbed: tuple[Path, Seen], tmp_path: Path
+) -> None:
+    _, model = undisturbed
+    data = Squares()
+    budget = data.batch_tokens
+    torch.manual_seed(0)
+    before = Seen(data.spec)
+    trainer = trainer_of(tmp_path)
+    found = Tuner(trainer).scale_batch_size(
+        before, datamodule=data, batch_arg_name="batch_tokens", init_val=budget, max_trials=2
+    )
+    assert found == data.batch_tokens >= budget  # Lightning stops at the number of examples
+    data.batch_tokens = 2 * budget
+    assert len(data.train_dataloader()) < len(Squares().train_dataloader())
+    data.batch_tokens = budget
+    before.seen.clear()
+    trainer.fit(before, data)
+    assert_same(before, model)
+
+
 def test_the_search_sets_the_learning_rate_of_the_recipe(tmp_path: Path) -> None:
     data = Squares(batch_tokens=24)
     model = Seen(data.spec)
