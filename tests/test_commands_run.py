@@ -41,12 +41,18 @@ added = {{
     "compare": TWO_BATCHES + ["--seeds", "0"],
     "demo": ["--max-minutes", "0.05"],
 }}.get(sys.argv[1], [])
-if "4" in sys.argv:
+if "--trainer.devices" in sys.argv:
     added = added + ["--trainer.devices=2"]
 if any("multi30k" in word.lower() for word in sys.argv):
     added = added + ["--data.root=files"]
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:] + added))
+"""
+ENTRY_POINTS = """
+[seqlearn.models]
+MyModel = my_package:MyModel
+[seqlearn.data]
+MyData = my_package:MyData
 """
 BEFORE = {
     "docs/model-selection.md": ["seqlearn fit --config configs/dates-gru.yaml"],
@@ -110,6 +116,10 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "configs" / "dates-gru.yaml", folder / name)
     (folder / "my_package.py").write_text(PACKAGE, encoding="utf-8")
+    entries = folder / "my_package-1.0.dist-info" / "entry_points.txt"  # as if it were installed
+    entries.parent.mkdir()
+    entries.write_text(ENTRY_POINTS, encoding="utf-8")
+    (entries.parent / "METADATA").write_text("Name: my_package\nVersion: 1.0\n", encoding="utf-8")
     program = folder / "bin" / "seqlearn"
     program.parent.mkdir()
     program.write_text(PROGRAM, encoding="utf-8")
