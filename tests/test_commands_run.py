@@ -41,6 +41,8 @@ added = {{
     "compare": TWO_BATCHES + ["--seeds", "0"],
     "demo": ["--max-minutes", "0.05"],
 }}.get(sys.argv[1], [])
+if "--budget" in sys.argv:
+    added = ["--budget", "0.05"]
 if "--trainer.devices" in sys.argv:
     added = added + ["--trainer.devices=2"]
 if any("multi30k" in word.lower() for word in sys.argv):
