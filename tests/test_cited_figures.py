@@ -36,6 +36,22 @@ def test_each_figure_is_in_a_linked_result(name: str) -> None:
     assert unknown(page, "\n".join(path.read_text(encoding="utf-8") for path in sources)) == []
 
 
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "architectures").glob("*.md")), ids=lambda path: path.stem
+)
+def test_the_figures_of_an_architecture_are_in_the_result_of_their_row(page: Path) -> None:
+    rows = re.findall(
+        r"^\| .* \| (.*\d.*) \| \[.*\]\(\.\./results/([\w-]+)\.md\) \|$",
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    for said, name in rows:
+        result = (ROOT / "benchmarks" / "results" / f"{name}.md").read_text(encoding="utf-8")
+        assert FIGURE.findall(said)
+        assert unknown(said, result) == [], f"{page.name}: {said} is not in {name}.md"
+    assert rows or page.stem == "seq2seq"
+
+
 def test_the_gallery_has_the_figures_of_its_models() -> None:
     page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
     models = json.loads((ROOT / "docs" / "recordings" / "models.json").read_text(encoding="utf-8"))

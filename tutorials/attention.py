@@ -288,6 +288,14 @@ assert torch.allclose(recorded, scores, atol=1e-4)
 recording.view(opens="cross_attention_steps", title="Attention, step by step")
 
 # %% [markdown]
+# The same recording from further away: the encoder reads the source in both directions and passes
+# on all of its states, where a model with one context vector passes on the last ones alone. For
+# each character that the decoder writes, the weights choose among them.
+
+# %%
+recording.view(opens="all_states", title="All states, not the last alone")
+
+# %% [markdown]
 # ## Words in another order
 #
 # On words the map can be read like a sentence. The pairs of `Sentences` come from a small grammar.

@@ -144,8 +144,7 @@ assert right / len(texts) > 0.95
 # %% [markdown]
 # The viewer shows this model, unrolled in time, as it reads one text. Press play, or step with the
 # arrow keys. At each step the state (its elements as colors) is computed from the current token and
-# the previous state. The picture of the cell shows how: from $W x$, $U h$ and the bias, their sum,
-# and its tanh. (`DETAILED` records these parts as well.)
+# the previous state.
 
 # %%
 text = next(
@@ -158,6 +157,14 @@ text = next(
 with sl.record(models["sequence-to-vector"], what=DETAILED) as recording:
     models["sequence-to-vector"].classify([text])
 recording.view(opens="unrolled_rnn", title=f"An RNN reads {text!r}")
+
+# %% [markdown]
+# How a step computes the state is seen inside the cell: $W x$ from the token, $U h$ from the
+# previous state, and the bias are added, and $\tanh$ makes the new state of the sum. (`DETAILED`
+# records these parts; by default only the states are recorded.)
+
+# %%
+recording.view(opens="rnn_cell", title="Inside the cell of an RNN")
 
 # %% [markdown]
 # The generated texts look like dates. Are they the right ones?

@@ -191,8 +191,7 @@ assert on["day", "day"] > 2 * on["month", "day"]
 # %% [markdown]
 # The viewer shows all heads for each generated character: above their attention to the source,
 # below their [causal self-attention](../glossary.md#causal-self-attention) to the output so far.
-# Press play, or step with the arrow keys. Other pictures show one head from query, key and value
-# to its output, and the position encodings. (`DETAILED` records these as well.)
+# Press play, or step with the arrow keys.
 
 # %%
 recording.view(opens="multi_head_per_token", title="Heads of a Transformer")
@@ -222,7 +221,7 @@ print(f"exact match on unseen sentences: {figures['test/exact_match']:.1%}")
 assert figures["test/exact_match"] > 0.9
 
 english = "today the big dog can see a small mouse"
-with sl.record(translator) as on_words:
+with sl.record(translator, what=DETAILED) as on_words:
     (german,) = translator.generate([english])
 print(english, "→", german)
 assert german == "heute kann der große Hund eine kleine Maus sehen"
@@ -252,6 +251,47 @@ assert read["kleine"] == "small"
 assert read["eine"] == "mouse"
 right = {"heute": "today", "große": "big", "Hund": "dog", "Maus": "mouse"}
 assert sum(read[word] == english for word, english in right.items()) >= 3
+
+# %% [markdown]
+# ## One head, step by step
+#
+# The weights of a head come from three projections of its inputs. The query of the word that is
+# being written is multiplied with the key of each word of the source; the products, divided by the
+# square root of their width, are the scores. Their softmax gives the weights, and the sum of the
+# values with these weights is what the head reports. The viewer shows this for each word: step with
+# the arrow keys, and choose another head or layer above the picture. (`DETAILED` records the
+# projections and the scores as well.)
+
+# %%
+layer = "decoder.layers.1.cross_attention"
+scores = on_words["scores"][layer]
+weights = scores.softmax(-1)
+print("largest difference", float((weights - on_words.attention[layer]).abs().max()))
+assert torch.allclose(weights, on_words.attention[layer], atol=1e-5)
+on_words.view(opens="query_key_value", title="One head of a Transformer")
+
+# %% [markdown]
+# ## Positions
+#
+# The order of the words is in none of this (exercise 2 shows why that matters). So the encoding of
+# its position is added to each embedding: sines and cosines. In the map, the waves of the first
+# units are fast and those of the last are slow, so that neighbors are alike, and positions that are
+# further apart less so.
+
+# %%
+encodings = on_words["positions"]["encoder.positions"][0]
+alike = {
+    distance: float(
+        torch.cosine_similarity(
+            encodings[distance:], encodings[:-distance], dim=-1
+        ).mean()
+    )
+    for distance in (1, 2, 4, 6)
+}
+for distance, share in alike.items():
+    print(f"{distance} apart: cosine {share:.2f}")
+assert list(alike.values()) == sorted(alike.values(), reverse=True)
+on_words.view(opens="positions", title="The position encodings of a Transformer")
 
 # %% [markdown]
 # ## Speed compared with the LSTM

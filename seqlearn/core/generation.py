@@ -91,10 +91,11 @@ def generate(
     assert isinstance(target, GeneratedSpec)
     suppress = suppressed_tokens(target)
 
-    def logits(tokens: Tensor, memory: Memory | None, state: State | None) -> tuple[Tensor, State]:
+    def last_hidden(
+        tokens: Tensor, memory: Memory | None, state: State | None
+    ) -> tuple[Tensor, State]:
         hidden, state = module.decode(tokens, memory, state)
-        logits: Tensor = module.head(hidden[:, -1])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)), state
+        return hidden[:, -1], state
 
     with eval_mode(cast(nn.Module, module)):
         for rows in batches(
@@ -110,10 +111,11 @@ def generate(
             with generation(rows, len(source_ids), source, lengths):
                 found = strategy(
                     NextToken(
-                        logits,
+                        last_hidden,
                         config.processors(prefix.shape[1]),
                         suppress,
                         shares_memory=shares_memory(module, "decode"),
+                        head=module.head,
                     ),
                     prefix,
                     module.encode(source, lengths),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding.logits import NEG_INF, LogitsProcessor
+from seqlearn.decoding.output_layer import OutputLayer
 from seqlearn.decoding.top_tokens import TopTokens
 from seqlearn.nn.decoder_state import State
 from seqlearn.spec import GeneratedSpec
@@ -62,6 +63,9 @@ class NextToken:
         suppress: The ids that are never generated; see `suppressed_tokens`.
         shares_memory: Whether the model accepts several rows for each row of the memory; see
             `seqlearn.nn.Decoder`.
+        head: Turns what the model returns, a vector for each row, into logits. So the logits of a
+            large vocabulary are computed for some rows at a time, which stay in the processor's
+            cache. `None` if the model returns logits.
 
     Attributes:
         shares_memory: As given. Beam search then selects with `seqlearn.nn.Beams`.
@@ -82,8 +86,10 @@ class NextToken:
         suppress: Sequence[int] = SUPPRESSED,
         *,
         shares_memory: bool = False,
+        head: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._model = model
+        self._output_layer = OutputLayer(head)
         self._processors = processors
         self._suppress = suppress
         self._top: TopTokens | None = None
@@ -106,7 +112,8 @@ class NextToken:
         Raises:
             ValueError: If the model's logits are NaN or infinite; the message names step and row.
         """
-        logits, history = self._call(tokens, memory, state)
+        outputs, history = self._call(tokens, memory, state)
+        logits = self._output_layer(outputs)
         _check_numbers(logits.amax(-1), logits, history.step)
         return self._process(logits, history.ids), history
 
@@ -117,7 +124,8 @@ class NextToken:
 
         So tokens that may not be generated keep their share of the probability, as in Hugging Face.
         """
-        logits, history = self._call(tokens, memory, state)
+        outputs, history = self._call(tokens, memory, state)
+        logits = self._output_layer(outputs)
         _check_numbers(logits.amax(-1), logits, history.step)
         return self._process(logits.log_softmax(-1), history.ids), history
 
@@ -128,12 +136,15 @@ class NextToken:
 
         Arguments and errors as in `logits`.
         """
-        logits, history = self._call(tokens, memory, state)
         if self._processors:
-            _check_numbers(logits.amax(-1), logits, history.step)
-            return self._process(logits, history.ids).argmax(-1), history
-        best, largest = self._top_tokens(logits).best(logits)
-        _check_numbers(largest, logits, history.step)
+            logits, history = self.logits(tokens, memory, state)
+            return logits.argmax(-1), history
+        outputs, history = self._call(tokens, memory, state)
+        found = [
+            self._top_tokens(logits).best(logits) for logits in self._output_layer.parts(outputs, 1)
+        ]
+        best, largest = (torch.cat(parts) for parts in zip(*found, strict=True))
+        self._check(largest, outputs, history.step)
         return best, history
 
     def continuations(
@@ -165,15 +176,28 @@ class NextToken:
         Raises:
             ValueError: As `logits`.
         """
-        logits, history = self._call(tokens, memory, state)
-        total = logits.logsumexp(-1)
-        _check_numbers(total, logits, history.step)
-        shift = scores
         if self._processors:
-            logits = self._process(logits - total[:, None], history.ids)
-        else:
-            shift = scores - total.view(scores.shape)
-        return *self._top_tokens(logits).continuations(logits, shift, size), history
+            log_p, history = self.log_probs(tokens, memory, state)
+            return *self._top_tokens(log_p).continuations(log_p, scores, size), history
+        outputs, history = self._call(tokens, memory, state)
+        beams, first, totals, found = scores.shape[1], 0, [], []
+        for logits in self._output_layer.parts(outputs, beams):
+            top = self._top_tokens(logits)
+            leaders = top.leaders(logits)
+            total = self._output_layer.log_sum_exp(logits, leaders.amax(-1))
+            shift = scores[first // beams :][: len(logits) // beams] - total.view(-1, beams)
+            best, row, token = top.continuations(logits, shift, size, leaders)
+            totals.append(total)
+            found.append((best, row + first, token))
+            first += len(logits)
+        self._check(torch.cat(totals), outputs, history.step)
+        best, row, token = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return best, row, token, history
+
+    def _check(self, summary: Tensor, outputs: Tensor, step: int) -> None:
+        """As `_check_numbers`, of outputs whose logits are not kept."""
+        if not bool(summary.isfinite().all()):
+            _check_numbers(summary, self._output_layer(outputs), step)
 
     def _top_tokens(self, logits: Tensor) -> TopTokens:
         if self._top is None:
@@ -184,12 +208,11 @@ class NextToken:
         self, tokens: Tensor, memory: Memory | None, state: State | None
     ) -> tuple[Tensor, _History]:
         history = _History(None, None, 0) if state is None else state
-        logits, decoder = self._model(tokens, memory, history.decoder)
+        outputs, decoder = self._model(tokens, memory, history.decoder)
         ids = None
         if self._processors:
             ids = tokens if history.ids is None else torch.cat([history.ids, tokens], 1)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return logits, _History(decoder, ids, history.step + 1)
+        return outputs, _History(decoder, ids, history.step + 1)
 
     def _process(self, scores: Tensor, ids: Tensor | None) -> Tensor:
         """Apply the processors; a row in which they leave no token ends."""

@@ -54,7 +54,7 @@ class TopTokens:
         self, logits: Float[Tensor, "rows vocab"]
     ) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
         """The most probable token of each row, and the largest logit of the whole vocabulary."""
-        leaders = self._largest(logits)
+        leaders = self.leaders(logits)
         largest = leaders.amax(-1)  # NaN if one logit is
         group = self._without_suppressed(leaders, logits).argmax(-1)
         rows = torch.arange(len(logits), device=logits.device)
@@ -66,6 +66,7 @@ class TopTokens:
         logits: Float[Tensor, "rows vocab"],
         shift: Float[Tensor, "sources beams"],
         size: int,
+        leaders: Float[Tensor, "rows groups"] | None = None,
     ) -> tuple[
         Float[Tensor, "sources next"], Int[Tensor, "sources next"], Int[Tensor, "sources next"]
     ]:
@@ -75,12 +76,15 @@ class TopTokens:
             logits: Logits; those of a source are adjacent rows, its beams.
             shift: Is added to all logits of a row.
             size: Number of continuations; fewer if there are not so many.
+            leaders: Of these logits, if they are known; they are changed.
 
         Returns:
             Their shifted logits, in descending order, the rows that they continue, and the tokens.
         """
         sources, beams = shift.shape
-        leaders = self._without_suppressed(self._largest(logits), logits)
+        if leaders is None:
+            leaders = self.leaders(logits)
+        leaders = self._without_suppressed(leaders, logits)
         leaders = (leaders + shift.view(-1, 1)).view(sources, -1)
         at = leaders.topk(min(size, leaders.shape[1])).indices
         first_row = torch.arange(sources, device=logits.device)[:, None] * beams
@@ -91,7 +95,7 @@ class TopTokens:
         rows = rows.gather(1, at // len(self._offsets))
         return best, rows, ids.flatten(1).gather(1, at)
 
-    def _largest(self, logits: Tensor) -> Float[Tensor, "rows groups"]:
+    def leaders(self, logits: Tensor) -> Float[Tensor, "rows groups"]:
         """The largest logit of each group."""
         groups = self._num_groups
         whole = (self._vocab // groups) * groups
