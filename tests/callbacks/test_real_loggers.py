@@ -1,23 +1,30 @@
-"""W&B and MLflow themselves, without their services: figures, tables and numbers reach them."""
+"""W&B and MLflow themselves, without their services: figures, tables and numbers reach them.
+
+Each run is a process of its own, since both packages leave threads and event loops behind.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
-from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
 import seqlearn as sl
 
 
-def fit(logger: Logger, folder: Path) -> None:
+def fit(logger: Any) -> None:
     data = sl.data.Synthetic("copy", 3, train_examples=40, held_out_examples=8, batch_tokens=64)
     trainer = L.Trainer(
         max_steps=2,
         accelerator="cpu",
         logger=logger,
-        default_root_dir=folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -30,24 +37,42 @@ def fit(logger: Logger, folder: Path) -> None:
     trainer.fit(sl.AttentionSeq2Seq(data.spec, d_model=8), data)
 
 
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = pytest.importorskip("wandb", reason="needs wandb: pip install wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    logger = WandbLogger(project="dates", save_dir=tmp_path, offline=True, log_model=False)
-    fit(logger, tmp_path)
-    summary = dict(logger.experiment.summary)
-    wandb.finish()
-    assert "train/loss" in summary
-    assert list(tmp_path.rglob("media/images/**/*.png"))
-    assert list(tmp_path.rglob("media/table/**/*.json"))
+def with_wandb() -> None:
+    logger = WandbLogger(project="dates", offline=True, log_model=False)
+    fit(logger)
+    assert "train/loss" in dict(logger.experiment.summary)
+    logger.experiment.finish()
+    assert list(Path().rglob("media/images/**/*.png"))
+    assert list(Path().rglob("media/table/**/*.json"))
 
 
-def test_mlflow(tmp_path: Path) -> None:
-    pytest.importorskip("mlflow", reason="needs MLflow: pip install mlflow")
-    logger = MLFlowLogger("dates", tracking_uri=f"file:{tmp_path}/mlruns")
-    fit(logger, tmp_path)
-    run = logger.experiment.get_run(logger.run_id)
-    assert "train/loss" in run.data.metrics
-    names = [each.path for each in logger.experiment.list_artifacts(logger.run_id)]
-    assert names
+def with_mlflow() -> None:
+    logger = MLFlowLogger("dates", tracking_uri="sqlite:///mlruns.db")  # as docs/callbacks.md
+    fit(logger)
+    client: Any = logger.experiment
+    assert "train/loss" in client.get_run(logger.run_id).data.metrics
+    pending, names = [""], []
+    while pending:
+        for each in client.list_artifacts(logger.run_id, pending.pop()):
+            (pending if each.is_dir else names).append(each.path)
+    assert any(name.endswith(".png") for name in names), names
+    assert any(name.endswith(".txt") for name in names), names
+
+
+@pytest.mark.parametrize("package", ["wandb", "mlflow"])
+def test_a_run_reaches_the_logger(package: str, tmp_path: Path) -> None:
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}: pip install {package}")
+    done = subprocess.run(
+        [sys.executable, __file__, package],
+        cwd=tmp_path,
+        env=os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "MPLBACKEND": "agg"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+if __name__ == "__main__":
+    {"wandb": with_wandb, "mlflow": with_mlflow}[sys.argv[1]]()
