@@ -15,6 +15,7 @@ import pytest
 import yaml
 from snippets import INCLUDED, PAGES, ROOT, Block, blocks, run_page
 
+from benchmarks.__main__ import MODULE_OF
 from seqlearn.cli import COMMANDS
 from seqlearn.cli.training import TRAINING
 from seqlearn.testing import LAWS
@@ -178,7 +179,9 @@ def test_what_a_command_names_exists(block: Block):
         elif name == "python" and words[:2] == ["-m", "http.server"]:
             assert find_spec(words[1]), command
         elif name == "python":
-            file = f"benchmarks/{words[2]}.py" if words[:2] == ["-m", "benchmarks"] else words[0]
+            file = words[0]
+            if words[:2] == ["-m", "benchmarks"]:
+                file = f"benchmarks/{MODULE_OF.get(words[2], words[2])}.py"
             shown = f'title="{file}"' in (ROOT / block.page).read_text(encoding="utf-8")
             exported = ROOT / "seqlearn" / "export" / Path(file).name
             copied = file.startswith("exported/") and exported.is_file()

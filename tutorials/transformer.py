@@ -266,7 +266,8 @@ assert sum(read[word] == english for word, english in right.items()) >= 3
 layer = "decoder.layers.1.cross_attention"
 scores = on_words["scores"][layer]
 weights = scores.softmax(-1)
-print("largest difference", float((weights - on_words.attention[layer]).abs().max()))
+difference = (weights - on_words.attention[layer]).abs().max()
+print(f"largest difference {float(difference):.0e}")
 assert torch.allclose(weights, on_words.attention[layer], atol=1e-5)
 on_words.view(opens="query_key_value", title="One head of a Transformer")
 
@@ -291,7 +292,7 @@ alike = {
 for distance, share in alike.items():
     print(f"{distance} apart: cosine {share:.2f}")
 assert list(alike.values()) == sorted(alike.values(), reverse=True)
-on_words.view(opens="positions", title="The position encodings of a Transformer")
+on_words.view(opens="positions", title="The positions of a Transformer")
 
 # %% [markdown]
 # ## Speed compared with the LSTM

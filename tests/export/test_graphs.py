@@ -98,8 +98,7 @@ def test_every_architecture_equals_its_export(
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec")
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("RNN", "from vectors"), ("Transformer", "texts")],
-    ids=["RNN", "Transformer"],
+    [pytest.param("RNN", "from vectors", marks=pytest.mark.slow), ("Transformer", "texts")],
 )
 def test_torch_export_equals_the_model(name: str, task: str, tmp_path: Path) -> None:
     model = make(name, TASKS[task])
