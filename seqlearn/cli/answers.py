@@ -201,8 +201,8 @@ def _answers(module: SequenceModule, values: list[Any], request: Request) -> lis
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnknownSymbolWarning)  # the command names the lines
         own = request.task == "predict" and is_overridden(type(module), "predict")
-        if own and not request.details:
-            return [_Found("value", [value]) for value in module.predict(values)]
+        if own and module.spec.target.needs_decoder and not (request.details or request.options):
+            return [_Found("texts", [text]) for text in module.predict(values)]
         if method == "classify":
             return _classes(module, values)
         if "tag" in module.spec.target.methods:

@@ -243,13 +243,16 @@ def _check_flags(signature: inspect.Signature, arguments: Mapping[str, Any]) -> 
     """Check the arguments that are annotated as `bool`; any other text than `""` would be true.
 
     Raises:
-        TypeError: If one is something else.
+        TypeError: If one is neither true or false (or 1 or 0) nor its default.
     """
-    parameters = signature.parameters.values()
-    flags = {each.name for each in parameters if each.annotation in (bool, "bool")}
-    for name in flags | {"tie_embeddings"}:
-        value = arguments.get(name, False)
-        if not isinstance(value, bool):
+    declared = signature.parameters
+    flags = {name: each.default for name, each in declared.items() if each.annotation == "bool"}
+    flags |= {name: each.default for name, each in declared.items() if each.annotation is bool}
+    if "tie_embeddings" not in declared:  # an option of the base class
+        flags["tie_embeddings"] = False
+    for name, default in flags.items():
+        value = arguments.get(name, default)
+        if value is not default and (not isinstance(value, int) or value not in (0, 1)):
             raise TypeError(f"{name}: expected True or False, got {value!r}")
 
 

@@ -204,7 +204,8 @@ class TrainingSteps(FiniteSteps):
     def predict_step(self, batch: SequenceBatch, batch_idx: int) -> list[Any]:
         """Predict each example: a text, a label, labels or a vector. Duplicates are left out."""
         check_batch(batch)
-        if self.spec.target.needs_decoder and not is_overridden(type(self), "predict"):
+        own = self.spec.source is not None and is_overridden(type(self), "predict")
+        if self.spec.target.needs_decoder and not own:
             answers = self.generate_batch(batch)
         else:
             answers = self.predict(batch_sources(self.spec, batch))

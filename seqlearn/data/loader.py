@@ -85,14 +85,15 @@ class SequenceLoader(DataLoader[SequenceBatch]):
         """
         # torch draws a seed for the workers; from a copy of the global generator, since a draw
         # would change what the caller draws next.
-        copy = torch.Generator()
-        copy.set_state(torch.get_rng_state())
-        self.generator = copy
+        given = self.generator
+        if given is None:
+            self.generator = torch.Generator()
+            self.generator.set_state(torch.get_rng_state())
         try:
-            with self.plan_sampler.starting_at(epoch, batch):
+            with self.plan_sampler.starting_at(epoch, batch), torch.device("cpu"):
                 batches = super().__iter__()
         finally:
-            self.generator = None
+            self.generator = given
         self._starts += 1
         return batches, self._starts
 

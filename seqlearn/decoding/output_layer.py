@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 LOGITS_AT_ONCE = 2**21
 """Logits that are computed at once on a CPU: 8 MB in single precision."""
@@ -31,7 +32,7 @@ class OutputLayer:
 
     def __init__(self, head: Callable[[Tensor], Tensor] | None = None) -> None:
         self._head = head
-        self._logits, self._scratch = torch.empty(0), torch.empty(0)
+        self._logits, self._scratch = torch.empty(0, 0), torch.empty(0, 0)
 
     def __call__(self, outputs: Float[Tensor, "rows width"]) -> Float[Tensor, "rows vocab"]:
         """The logits of all rows, in single precision at least."""
@@ -53,8 +54,7 @@ class OutputLayer:
         rows = max(1, LOGITS_AT_ONCE // vocab // multiple) * multiple
         for start in range(0, len(outputs), rows):
             part = outputs[start : start + rows]
-            if len(self._logits) < len(part) or self._logits.shape[1] != vocab:
-                self._logits = outputs.new_empty(min(rows, len(outputs)), vocab)
+            self._logits = _fitting(self._logits, len(part), vocab, outputs)
             logits = self._logits[: len(part)]
             bias: Tensor | None = linear.bias
             if bias is None:
@@ -69,18 +69,34 @@ class OutputLayer:
 
         Not finite if one of its logits is NaN or infinite upwards.
         """
-        if len(self._scratch) < len(logits) or self._scratch.dtype != logits.dtype:
-            self._scratch = torch.empty_like(logits)
+        if torch.is_grad_enabled():
+            return logits.logsumexp(-1)
+        self._scratch = _fitting(self._scratch, len(logits), logits.shape[1], logits)
         scratch = self._scratch[: len(logits)]
         torch.sub(logits, largest[:, None], out=scratch)
         return scratch.exp_().sum(-1).log_().add_(largest)
 
 
+def _fitting(memory: Tensor, rows: int, width: int, like: Tensor) -> Tensor:
+    """The memory, or new one if it does not fit: in size, type, device or inference mode."""
+    if (
+        len(memory) >= rows
+        and memory.shape[1] == width
+        and (memory.dtype, memory.device) == (like.dtype, like.device)
+        and memory.is_inference() == torch.is_inference_mode_enabled()
+    ):
+        return memory
+    return like.new_empty(rows, width)
+
+
 def _is_plain(linear: nn.Linear, outputs: Tensor) -> bool:
     """Whether a product into given memory does all that a call of the layer does."""
     hooks = linear._forward_hooks or linear._forward_pre_hooks  # noqa: SLF001 -- of torch
+    hooks = hooks or torch_module._global_forward_hooks  # noqa: SLF001 -- of torch
+    hooks = hooks or torch_module._global_forward_pre_hooks  # noqa: SLF001 -- of torch
     return (
         type(linear) is nn.Linear
+        and "forward" not in vars(linear)
         and type(linear.weight) is nn.Parameter
         and not hooks
         and not torch.is_grad_enabled()

@@ -64,7 +64,7 @@ def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
     ("options", "message"),
     [
         ({"bidirectional": "no"}, "bidirectional: expected True or False, got 'no'"),
-        ({"bidirectional": 1}, "bidirectional: expected True or False, got 1"),
+        ({"bidirectional": 2}, "bidirectional: expected True or False, got 2"),
         ({"tie_embeddings": "no"}, "tie_embeddings: expected True or False, got 'no'"),
         ({"dropout": "0.1"}, "dropout: expected a number, such as 0.1, got '0.1'"),
         ({"dropout": None}, "dropout: expected a number, such as 0.1, got None"),
@@ -73,6 +73,15 @@ def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
 def test_an_argument_of_another_type(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         sl.GRU(SPEC, d_model=4, **options)
+
+
+def test_the_default_of_a_switch_is_taken() -> None:
+    class Optional(sl.GRU):
+        def __init__(self, spec: sl.SequenceSpec, use: bool = None) -> None:  # type: ignore[assignment]  # noqa: RUF013
+            super().__init__(spec, d_model=4)
+
+    assert Optional(SPEC).hparams["use"] is None
+    assert Optional(SPEC, use=True).hparams["use"] is True
 
 
 def test_a_switch_of_numpy_is_taken() -> None:

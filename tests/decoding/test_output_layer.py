@@ -48,6 +48,16 @@ def test_what_a_call_of_the_head_does_is_done() -> None:
         with torch.no_grad():
             (found,) = OutputLayer(layer).parts(VECTORS, 1)
             assert torch.equal(found, layer(VECTORS))
+    wrapped = nn.Linear(6, 9)
+    wrapped.forward = lambda vectors: 3 * nn.Linear.forward(wrapped, vectors)  # type: ignore[method-assign]
+    every = nn.Linear(6, 9)
+    with torch.no_grad():
+        (found,) = OutputLayer(wrapped).parts(VECTORS, 1)
+        assert torch.equal(found, wrapped(VECTORS))
+        handle = nn.modules.module.register_module_forward_hook(lambda _m, _i, output: output + 1)
+        (found,) = OutputLayer(every).parts(VECTORS, 1)
+        handle.remove()
+        assert torch.allclose(found, every(VECTORS) + 1)
     plain = head()
     (found,) = OutputLayer(plain).parts(VECTORS, 1)
     assert found.requires_grad
@@ -91,3 +101,20 @@ def test_what_is_no_number_is_named_with_its_row(
         next_token = NextToken(lambda *given: (vectors[: len(given[0])], None), head=layer)
         with pytest.raises(ValueError, match=rf"{kind} at decoding step 1 \(row 5 of 6\)"):
             search(next_token, torch.full((6, 1), 2), None, max_new_tokens=3)
+
+
+def test_the_memory_serves_other_modes_and_sizes() -> None:
+    layer, prefix = head(), torch.full((2, 1), 2)
+
+    def made() -> NextToken:
+        return NextToken(lambda *given: (VECTORS[: len(given[0])], None), head=layer)
+
+    next_token, scores = made(), torch.zeros(2, 1)
+    with torch.inference_mode():
+        expected = next_token.continuations(prefix, None, None, scores, 3)[:3]
+    with torch.no_grad():
+        found = next_token.continuations(prefix, None, None, scores, 3)[:3]
+    learning = made().continuations(prefix, None, None, scores, 3)[:3]
+    for other in (found, learning):
+        for each, same in zip(other, expected, strict=True):
+            torch.testing.assert_close(each.detach(), same.clone())
