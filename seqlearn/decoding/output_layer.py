@@ -17,6 +17,8 @@ from torch.nn.modules import module as torch_module
 LOGITS_AT_ONCE = 2**21
 """Logits that are computed at once on a CPU: 8 MB in single precision."""
 
+_HOOKS = ("forward_hooks", "forward_pre_hooks")
+
 
 class OutputLayer:
     """Computes logits from the vectors of the decoder.
@@ -91,14 +93,13 @@ def _fitting(memory: Tensor, rows: int, width: int, like: Tensor) -> Tensor:
 
 def _is_plain(linear: nn.Linear, outputs: Tensor) -> bool:
     """Whether a product into given memory does all that a call of the layer does."""
-    hooks = linear._forward_hooks or linear._forward_pre_hooks  # noqa: SLF001 -- of torch
-    hooks = hooks or torch_module._global_forward_hooks  # noqa: SLF001 -- of torch
-    hooks = hooks or torch_module._global_forward_pre_hooks  # noqa: SLF001 -- of torch
+    hooks = [vars(linear)[f"_{kind}"] for kind in _HOOKS]
+    hooks += [vars(torch_module)[f"_global_{kind}"] for kind in _HOOKS]
     return (
         type(linear) is nn.Linear
         and "forward" not in vars(linear)
         and type(linear.weight) is nn.Parameter
-        and not hooks
+        and not any(hooks)
         and not torch.is_grad_enabled()
         and outputs.device.type == linear.weight.device.type == "cpu"
         and outputs.dtype == linear.weight.dtype == torch.float32

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import seqlearn as sl
-from seqlearn.cli import main
+from seqlearn.cli import answers, main
 
 TEXTS = ["one two", "", "two", "two one two"]
 SERIES = [[[0.0, 1.0], [2.0, 3.0]], [[1.0, 1.0]], [[5.0, 2.0], [3.0, 1.0], [0.5, 0.0]]]
@@ -372,3 +372,14 @@ def test_memory_does_not_grow_with_the_input(
         assert done.stdout.count("\n") == count
         peaks.append(int(done.stderr.split()[-1]))
     assert peaks[1] - peaks[0] < 20_000, peaks  # kilobytes
+
+
+def test_a_predict_of_ones_own_is_used() -> None:
+    class Own(sl.GRU):
+        def predict(self, sources: Any) -> list[Any]:
+            return ["mine" for _ in sources]
+
+    model = Own(sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(9, 4)), d_model=4)
+    for task, expected in (("predict", True), ("translate", False)):
+        found = answers._answers(model, [[4], [5]], answers.Request("", task=task))
+        assert ([one.answers for one in found] == [["mine"], ["mine"]]) is expected

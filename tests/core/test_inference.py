@@ -321,6 +321,9 @@ def test_an_overridden_method_is_used_everywhere() -> None:
             return ["predicted" for _ in sources]
 
     assert Predicts(TEXT, d_model=4).predict_step(batch, 0) == ["predicted"] * 6
+    prose = Predicts(sl.SequenceSpec(None, TEXT.target), d_model=4)
+    prompts = batch._replace(source=None, source_lengths=None)
+    assert len(prose.predict_step(prompts, 0)) == 6, "a language model has no sources to predict"
 
 
 VECTORS = sl.SequenceSpec(sl.TextSpec(11, 6), sl.VectorSpec(2))

@@ -16,6 +16,9 @@ SPEC = sl.SequenceSpec(sl.TextSpec(11, 6), sl.TextSpec(9, 6))
 BATCH = SequenceBatch(*pad([[4, 5]]), *pad([[2, 4, 3]]))
 
 
+NOT_GIVEN: Any = None
+
+
 def copying() -> sl.data.Synthetic:
     return sl.data.Synthetic("copy", 3, train_examples=20, held_out_examples=5)
 
@@ -77,7 +80,7 @@ def test_an_argument_of_another_type(options: dict[str, Any], message: str) -> N
 
 def test_the_default_of_a_switch_is_taken() -> None:
     class Optional(sl.GRU):
-        def __init__(self, spec: sl.SequenceSpec, use: bool = None) -> None:  # type: ignore[assignment]  # noqa: RUF013
+        def __init__(self, spec: sl.SequenceSpec, use: bool = NOT_GIVEN) -> None:
             super().__init__(spec, d_model=4)
 
     assert Optional(SPEC).hparams["use"] is None
@@ -101,7 +104,7 @@ def test_recording_what_is_no_module(model: Any, kind: str) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_a_split_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="expected a split among 'train', 'val', 'test', got 'x'"):
-        copying().dataset("x")  # type: ignore[arg-type]
+        copying().dataset("x")
 
 
 class NoEncoder(sl.SequenceModule):

@@ -132,6 +132,9 @@ def test_iterating_draws_no_random_number(num_workers: int) -> None:
     for loader in (data.train_dataloader(), data.val_dataloader()):
         next(iter(loader))
     assert torch.equal(torch.get_rng_state(), before)
+    with torch.device("meta"):  # as with another default device
+        data.train_dataloader().iterate(0, 0)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
