@@ -2,7 +2,8 @@
 
     python docs/check_site.py [--site FOLDER] [--browser PATH] [PAGE ...]
 
-The site is served below a sub-path. Errors are messages on the console, exceptions, requests to
+One page of each kind is also checked dark and wide, and light and narrow. The site is served below
+a sub-path. Errors are messages on the console, exceptions, requests to
 other hosts or to missing files, dead links, pages wider than the window, what axe-core finds, pages
 that are too large or occupy the browser for too long, controls that the Tab key does not reach or
 whose focus is not visible, and searches that do not find their page. The viewer's own page, live
@@ -31,19 +32,21 @@ import chromium  # noqa: E402  (of the tests)
 
 PICTURES = ROOT / ".cache" / "screenshots"
 VIEWS = ((1280, "light"), (390, "dark"))
+OTHER_VIEWS = ((1280, "dark"), (390, "light"))
+"""Of one page of each kind."""
 LIMITS = {"index.html": 1_000_000}
 LIMIT = 2_000_000
 """Bytes that a page may transfer, without compression; the home page and all others."""
 SECONDS = 2.0
 """Seconds for which a page may occupy the browser's main thread until it is loaded and drawn."""
-WITH_KEYBOARD = (
+KINDS = (
     "index.html",
     "tutorials/attention/index.html",
     "data/index.html",
     "reference/models/index.html",
     "reference/names/models.LSTM/index.html",
 )
-"""Pages of the theme whose controls are all visited with the Tab key, one of each kind.
+"""Pages of the theme, one of each kind: all their controls are visited with the Tab key.
 
 Pages without the theme's header, such as the viewer's own, are all visited."""
 SEARCHES = {
@@ -143,10 +146,10 @@ class Checked(dict[str, list[str]]):
             page.wrong.append(f"{wide} pixels wide in a window of {width}")
         page.run(f"{axe()}; 0")
         page.wrong += [f"axe: {line}" for line in page.run(AXE)]
-        if name in WITH_KEYBOARD or page.run("!document.querySelector('.md-header')"):
+        if name in KINDS or page.run("!document.querySelector('.md-header')"):
             page.wrong += self.unreached()
         stem = name.strip("/").removesuffix("index.html").rstrip("/").replace("/", "-")
-        page.picture(PICTURES / f"{stem.removesuffix('.html') or 'index'}-{width}.png")
+        page.picture(PICTURES / f"{stem.removesuffix('.html') or 'index'}-{width}-{mode}.png")
         self[f"{name} at {width}, {mode}"] = page.wrong
         for error in sorted(set(page.wrong)):
             print(f"    {error}", flush=True)
@@ -197,7 +200,8 @@ def check(site: Path, only: list[str], browser: str | None) -> dict[str, list[st
             with served(site, prefix_of(site, name)) as address:
                 page.allowed = (*allowed, address)
                 place = others.get(name, address + name.removesuffix("index.html"))
-                for view in VIEWS:
+                of_kind = name in KINDS or name in others or name.startswith("live/")
+                for view in VIEWS + OTHER_VIEWS * of_kind:
                     checked.visit(name, place, view)
                 if name == "index.html":
                     checked.search(address)

@@ -111,6 +111,21 @@ def check_whole_number(value: Any, name: str, least: int) -> int:
     return value
 
 
+def check_flag(value: Any, name: str) -> None:
+    """Check an argument that is switched on or off; any text other than `""` would be on.
+
+    Args:
+        value: The value of an argument; a boolean of numpy, 1 and 0 are accepted.
+        name: Name of the argument, for errors.
+
+    Raises:
+        TypeError: If it is neither true nor false.
+    """
+    value = to_builtin(value)
+    if not isinstance(value, int) or value not in (0, 1):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
 _FIELD_TYPES = {
     "int": ((int,), "a whole number"),
     "float": ((int, float), "a number"),

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "testing": {"testing", "spec", "batch", "instrumentation", "nn", "decoding", "metrics", "core"}
     | {"models", "data", "introspect", "callbacks"},
     "export": {"export", "core", "models", "nn", "spec", "batch", "instrumentation", "introspect"}
-    | {"atomic_files", "version", "data"},
+    | {"atomic_files", "version", "data", "plain_data"},
     "comparison": {"comparison", "models", "core", "spec", "batch", "nn", "data", "callbacks"}
     | {"introspect", "metrics", "plain_data", "class_methods", "atomic_files", "version"},
     "cli": {"cli", "spec", "batch", "data", "introspect", "core", "models", "callbacks", "version"}

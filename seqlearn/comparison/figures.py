@@ -92,6 +92,23 @@ def metrics_of(content: Content) -> list[Metric]:
     return [metric for metric in METRICS if metric.key in known]
 
 
+def answers_nothing(run: Content) -> bool:
+    """Whether no measured answer of a run is right; false where answers were not measured.
+
+    Examples:
+        >>> answers_nothing({"figures": {"accuracy": 0.0}})
+        True
+        >>> groups = [{"right": 0.0}, {"right": 0.02}]
+        >>> answers_nothing({"figures": {}, "by_length": {"groups": groups}})
+        False
+    """
+    groups, figures = run.get("by_length", {}).get("groups", []), run["figures"]
+    shares = [group["right"] for group in groups if "right" in group]
+    if not shares and not set(figures) <= {*_LANGUAGE_MODEL, "exact_match"}:
+        shares = [figures[key] for key in ("exact_match", "accuracy") if key in figures]
+    return bool(shares) and max(shares) == 0
+
+
 def shown_metrics(content: Content) -> list[Metric]:
     """The metrics that fit into a table."""
     metrics = metrics_of(content)

@@ -9,6 +9,7 @@ from seqlearn.comparison.blocks import Block, Cell, Chart, Row, Section, Series,
 from seqlearn.comparison.claims import claims
 from seqlearn.comparison.figures import (
     Content,
+    answers_nothing,
     by_distance,
     by_length,
     curve,
@@ -263,22 +264,26 @@ def _samples(content: Content) -> Iterator[Block]:
 
 
 def _viewers(content: Content, folder: Path | None) -> Iterator[Block]:
-    shown = 0
-    for _, model in _trained(content):
-        for run in runs_of(model):
-            recorded = run.get("recording", {})
-            if "file" in recorded:
-                shown += 1
-                if folder is not None:
-                    path = folder / run["folder"] / recorded["file"]
-                    if path.exists():
-                        recording = Recording.load(path)
-                        html = to_html_fragment(recording, title=str(model["label"]))
-                        yield Viewer(str(model["label"]), html)
-    if not shown and not any(_errors(content, "recording")):
-        yield Text("Left out: nothing was recorded.")
-    elif shown and folder is None:
+    recorded = [
+        (str(model["label"]), run)
+        for _, model in _trained(content)
+        for run in runs_of(model)
+        if "file" in run.get("recording", {})
+    ]
+    wrong = dict.fromkeys(label for label, run in recorded if answers_nothing(run))
+    drawn = [(label, run) for label, run in recorded if not answers_nothing(run)]
+    if folder is not None:
+        for label, run in drawn:
+            path = folder / run["folder"] / run["recording"]["file"]
+            if path.exists():
+                html = to_html_fragment(Recording.load(path), title=label)
+                yield Viewer(label, html)
+    elif drawn:
         yield Text("Attention and states of the same example in each model: see the HTML report.")
+    if wrong:
+        yield Text(f"Not drawn: {names(list(wrong))}. No measured answer is right.")
+    if not recorded and not any(_errors(content, "recording")):
+        yield Text("Left out: nothing was recorded.")
     yield from _errors(content, "recording")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqlearn.batch import SPECIAL_TOKENS
 from seqlearn.core.word_vectors import read_word_vectors
+from seqlearn.plain_data import check_flag
 from seqlearn.spec import SequenceSpec, TextSpec
 
 SIDES = {"source_embedding": "source", "target_embedding": "target", "head": "target"}
@@ -146,6 +147,7 @@ class FineTuning(L.LightningModule):
         """
         if side not in ("source", "target"):
             raise ValueError(f"expected side='source' or 'target', got {side!r}")
+        check_flag(rescale, "rescale")
         spec: Any = getattr(self.spec, side)
         layer: Any = self.source_embedding if side == "source" else self.target_embedding
         if not isinstance(spec, TextSpec) or spec.tokenizer is None or layer is None:

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.parsing import save_hyperparameters
 
 from seqlearn.core.generation_config import GenerationConfig
 from seqlearn.core.recipe import Recipe
-from seqlearn.plain_data import to_builtin, to_plain_data
+from seqlearn.plain_data import check_flag, to_builtin, to_plain_data
 from seqlearn.spec import SequenceSpec
 
 Instance = TypeVar("Instance")
@@ -252,8 +252,8 @@ def _check_flags(signature: inspect.Signature, arguments: Mapping[str, Any]) -> 
         flags["tie_embeddings"] = False
     for name, default in flags.items():
         value = arguments.get(name, default)
-        if value is not default and (not isinstance(value, int) or value not in (0, 1)):
-            raise TypeError(f"{name}: expected True or False, got {value!r}")
+        if value is not default:
+            check_flag(value, name)
 
 
 def _to_lists(value: Any) -> Any:

@@ -29,6 +29,7 @@ from seqlearn.core.prediction import RawInputs, alternatives
 from seqlearn.core.scoring import log_probabilities
 from seqlearn.decoding import DecodingStrategy
 from seqlearn.instrumentation import muted
+from seqlearn.plain_data import check_flag
 from seqlearn.spec import GeneratedSpec
 from seqlearn.spec.raw_inputs import check_list
 
@@ -162,14 +163,15 @@ class GenerationMixin:
             ValueError: If the target is not text, ids hold padding, start or end, a vector has
                 another size or a number that is not finite, an option is outside its range, or the
                 strategy does not use it.
-            TypeError: If `sources` or `prompts` is not a list, or an item is not a text, a list of
-                ids or a vector.
+            TypeError: If `sources` or `prompts` is not a list, an item is not a text, a list of ids
+                or a vector, or `return_scores` is not true or false.
 
         Warns:
             UnknownSymbolWarning: If texts hold symbols outside the vocabulary that did not occur in
                 training. They are encoded as unknown, which is then never generated.
         """
         target = _text(self, "generate makes texts")
+        check_flag(return_scores, "return_scores")
         config, chosen = resolve_options(
             self.generation,
             strategy,

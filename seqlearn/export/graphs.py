@@ -19,6 +19,7 @@ from seqlearn.export.steps import Step, make_step
 from seqlearn.export.traceable import traceable_copy
 from seqlearn.instrumentation import Activation, Axes, add_listener
 from seqlearn.nn import MultiHeadAttention
+from seqlearn.plain_data import check_flag
 
 RECORDED = ("attention", "states", "gates")
 """What a graph can return besides its outputs, as `sl.record` names it."""
@@ -281,9 +282,10 @@ def make_graphs(
         head_mask: Whether the graphs have an input that weights the heads of attention.
 
     Raises:
-        TypeError: If the decoder is not one of seqlearn's.
+        TypeError: If the decoder is not one of seqlearn's, or `head_mask` is not true or false.
         ValueError: If there is no attention with heads for `head_mask`.
     """
+    check_flag(head_mask, "head_mask")
     copied = traceable_copy(module)
     step = make_step(copied) if copied.spec.target.needs_decoder else None
     encoder = decoder = None

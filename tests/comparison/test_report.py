@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+import seqlearn as sl
 from seqlearn.comparison import Comparison
-from seqlearn.comparison.blocks import Text
+from seqlearn.comparison.blocks import Text, Viewer
 from seqlearn.comparison.claims import claims
 from seqlearn.comparison.sections import sections
 
@@ -212,3 +213,24 @@ def test_the_page_fits_a_narrow_screen_and_asks_no_host(tmp_path: Path) -> None:
             browser.open(path, width=width)
             assert browser.run("document.documentElement.scrollWidth") <= width
         assert browser.wrong == []
+
+
+def test_a_model_without_a_right_answer_is_not_drawn(tmp_path: Path) -> None:
+    data = sl.data.Synthetic("copy", 3, train_examples=40, held_out_examples=8)
+    model = sl.RNN(data.spec, d_model=8)
+    with sl.introspect.record(model) as recording:
+        model(next(iter(data.train_dataloader())))
+    found = content(seeds=1)
+    for each in found["models"]:
+        (run,) = each["runs"]
+        run["folder"] = each["label"]
+        run["recording"] = {"file": "recording.safetensors"}
+        (tmp_path / each["label"]).mkdir()
+        recording.save(tmp_path / each["label"] / "recording.safetensors")
+    for group in found["models"][0]["runs"][0]["by_length"]["groups"]:
+        group["right"] = 0.0
+    (shown,) = [part for part in sections(found, tmp_path) if part.title == "Inside the models"]
+    assert [b.title for b in shown.blocks if isinstance(b, Viewer)] == ["Attention", "Transformer"]
+    assert [block.text for block in shown.blocks if isinstance(block, Text)] == [
+        "Not drawn: RNN. No measured answer is right."
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -76,6 +77,21 @@ def test_a_batch_of_another_kind(call: str, batch: Any, message: str) -> None:
 def test_an_argument_of_another_type(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         sl.GRU(SPEC, d_model=4, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda _: sl.data.TextPairs([("a", "b")], joint="no"), "joint"),
+        (lambda model: model.generate([[4]], return_scores="yes"), "return_scores"),
+        (lambda model: model.load_embeddings("none.vec", rescale="no"), "rescale"),
+        (lambda model: model.export("none", "onnx", head_mask="no"), "head_mask"),
+    ],
+)
+def test_a_switch_of_another_type(call: Callable[[Any], Any], name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name}: expected True or False, got '(no|yes)'"):
+        call(sl.GRU(SPEC, d_model=4))
 
 
 def test_the_default_of_a_switch_is_taken() -> None:

@@ -27,6 +27,7 @@ from seqlearn.data.sources.text_files import (
     normalize_encoding,
     read_lines,
 )
+from seqlearn.plain_data import check_flag
 
 # jsonargparse saves a value as the first type that accepts it, so the pair comes first.
 Pairs = tuple[str | Path, str | Path] | str | Path | Rows | Stream
@@ -70,7 +71,7 @@ class TextPairs(SequenceDataModule):
         num_workers: Number of worker processes that slice batches.
 
     Raises:
-        TypeError: If a split has another type.
+        TypeError: If a split has another type, or `joint` is not true or false.
         ValueError: If an argument is invalid. Invalid data raises when the data is prepared: a
             `ValueError` with file and line, or a `FileNotFoundError` for a missing file.
 
@@ -95,6 +96,7 @@ class TextPairs(SequenceDataModule):
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
+        check_flag(joint, "joint")
         if joint and target not in (source, _BPE_TARGET):
             raise ValueError(
                 f"joint=True makes one vocabulary with the settings of source={source}, but "
