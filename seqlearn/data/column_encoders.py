@@ -28,6 +28,17 @@ class ColumnEncoder(Protocol):
 
     Attributes:
         unknown: How many tokens were outside the vocabulary; `None` without a vocabulary.
+
+    Examples:
+        >>> import tempfile
+        >>> from seqlearn.spec import VectorSpec
+        >>> encoder = ArrayEncoder(VectorSpec(2), "row {}".format, is_target=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     encoder.start(Path(folder), "train.source")
+        ...     encoder.append(encoder.encode([[0, 1], [2, 3]], row=0))
+        ...     encoder.finish()
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['train.source.values.npy']
     """
 
     unknown: int | None

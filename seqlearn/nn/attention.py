@@ -40,7 +40,6 @@ EXPLICIT_KEYS = 32
 """Up to this many keys explicit matrix products beat the CPU's fused kernel in training, forward
 and backward together (`python -m benchmarks attention` prints both)."""
 
-
 EXPLICIT_KEYS_OF_INFERENCE = 64
 """The same without gradients, in single precision."""
 
@@ -48,7 +47,12 @@ EXPLICIT_KEYS_OF_INFERENCE = 64
 def attention_scores(
     query: Float[Tensor, "*batch query d_head"], key: Float[Tensor, "*batch key d_head"]
 ) -> Float[Tensor, "*batch query key"]:
-    """Scores of each query and key: their dot product divided by √d_head."""
+    """Scores of each query and key: their dot product divided by √d_head.
+
+    Examples:
+        >>> attention_scores(torch.ones(1, 4), torch.ones(3, 4))
+        tensor([[2., 2., 2.]])
+    """
     return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
 
 
@@ -57,7 +61,7 @@ def attention_weights(
     key: Float[Tensor, "*batch key d_head"],
     mask: Bool[Tensor, "*#batch #query key"] | None = None,
 ) -> Float[Tensor, "*batch query key"]:
-    """The textbook form: softmax over the keys that may be seen.
+    """The textbook form (Vaswani et al. 2017, equation 1): softmax over the keys that may be seen.
 
     Args:
         query: The queries.
@@ -65,10 +69,7 @@ def attention_weights(
         mask: True where a query may attend to a key; `None` if everywhere.
 
     Returns:
-        Weights that sum to one over the visible keys and are zero elsewhere; a row with nothing
-        to see is zero, never NaN.
-
-    Source: Vaswani et al. 2017, equation 1.
+        Weights that sum to one over the visible keys; zeros elsewhere, and where none is visible.
 
     Examples:
         >>> attention_weights(torch.zeros(1, 4), torch.eye(4), torch.ones(1, 4, dtype=torch.bool))
@@ -109,8 +110,7 @@ def attend(
         key: The keys.
         value: The values, one per key.
         mask: True where a query may attend to a key; `None` if everywhere.
-        causal: Whether query `i` sees only the keys up to its own, the queries being the last of
-            the keys. Not together with `mask`.
+        causal: Whether query `i` sees only keys up to its own, the queries being the last keys.
         dropout_p: Probability with which a weight is dropped (after the softmax).
 
     Returns:
@@ -151,8 +151,7 @@ def attend(
 def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
     """Whether to multiply by hand: on a CPU, when short or when weights are dropped.
 
-    With dropout the CPU's fused kernel is none: torch makes the weights there too, and draws its
-    masks the slow way. (And no kernel takes an empty source.)
+    With dropout torch's CPU kernel is not fused, and slow. No kernel takes an empty source.
     """
     if keys == 0:
         return True
@@ -167,7 +166,12 @@ def _explicit_is_faster(query: Tensor, keys: int, dropout_p: float) -> bool:
 
 
 class KeyValue(NamedTuple):
-    """Keys and values projected once from a memory, `batch heads source d_head`."""
+    """Keys and values projected once from a memory, `batch heads source d_head`.
+
+    Examples:
+        >>> MultiHeadAttention(8, num_heads=2).project_memory(torch.zeros(1, 5, 8)).key.shape
+        torch.Size([1, 2, 5, 4])
+    """
 
     key: Tensor
     value: Tensor
@@ -246,8 +250,7 @@ class MultiHeadAttention(nn.Module):
         Args:
             inputs: One vector per position.
             mask: True where a position is real.
-            axes: The sequences of queries and keys, for recordings (see
-                `seqlearn.instrumentation.emit`).
+            axes: The sequences of queries and keys, as in `seqlearn.instrumentation.emit`.
         """
         query, key, value = self._project(inputs, 0)
         return self._attend(query, key, value, mask[:, None, None], axes)
@@ -261,8 +264,7 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             inputs: One vector per new position.
-            cache: Keys (turned, if `rotary`) and values of earlier positions; consumed. `None` at
-                the start.
+            cache: Keys (turned, if `rotary`) and values so far, consumed; `None` at the start.
 
         Returns:
             The outputs, and the cache with the new positions.
@@ -300,8 +302,7 @@ class MultiHeadAttention(nn.Module):
             inputs: One vector per position.
             memory: The result of `project_memory`.
             mask: True where a state is real.
-            axes: The sequences of queries and keys, for recordings (see
-                `seqlearn.instrumentation.emit`).
+            axes: The sequences of queries and keys, as in `seqlearn.instrumentation.emit`.
         """
         (query,) = self._split(self._linear(inputs, slice(1)), 1)
         return self._attend(query, *memory, mask[:, None, None], axes)

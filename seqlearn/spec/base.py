@@ -46,6 +46,13 @@ class TargetLoss(NamedTuple):
         correct: Whether the prediction of each item is right.
         predicted: What metrics compare with the labels: ids or vectors, one for each label; `None`
             if the metrics of the type need none.
+
+    Examples:
+        >>> from seqlearn.spec import VectorSpec
+        >>> hidden, labels, head = torch.zeros(3, 4), torch.ones(3, 2), nn.Linear(4, 2)
+        >>> result = VectorSpec(2).compute_loss(hidden, labels, head)
+        >>> result.num_items.item(), result.nll.shape, result.loss.requires_grad
+        (6, torch.Size([3, 2]), True)
     """
 
     loss: Float[Tensor, ""]

@@ -49,6 +49,16 @@ def module_checks(
 
     Raises:
         ValueError: If there is no such law.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import module_checks
+        >>> models = {"rnn": lambda spec: sl.RNN(spec, d_model=4)}
+        >>> @module_checks(models, laws=["shapes", "causality"])
+        ... def test_laws(check):
+        ...     check()
+        >>> [test.id for test in test_laws.pytestmark[0].args[1]]
+        ['rnn-2-shapes', 'rnn-4-causality']
     """
     expected = dict(expected_failures or {})
     chosen, patterns = select_laws(laws), tuple(zero_gradients)

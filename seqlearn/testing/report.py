@@ -26,6 +26,16 @@ class Counterexample:
         found: What was found.
         dtype: The dtype in which the module was tested.
         spec: The spec of the task; that of `TASKS`, if `None`.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import Counterexample
+        >>> case = Counterexample("language-modeling", 7, {"examples": [(None, [4, 5])]}, "NaN")
+        >>> print(case)
+        module: language-modeling, seed 7, float64; batch: None → [4, 5]
+        >>> module, batch = case.build(lambda spec: sl.RNN(spec, d_model=4))
+        >>> module(batch).isnan().any().item()
+        False
     """
 
     task: str
@@ -87,6 +97,14 @@ class Outcome:
         error: The largest difference, over all cases, between tensors that must be equal.
         reason: Why the law was not checked.
         counterexample: The case that violates it.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import check_module
+        >>> report = check_module(lambda spec: sl.RNN(spec, d_model=4), laws=["shapes"], examples=1)
+        >>> outcome = report.outcomes["shapes"]
+        >>> outcome.status, outcome.cases, outcome.counterexample
+        ('held', 1, None)
     """
 
     law: Law
@@ -108,6 +126,15 @@ class Report:
         refuses: By task, why it was not tested there.
         notes: Remarks, such as a limit on the length.
         repeat: The call of `check_module` that checks the violated laws on the same cases again.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import check_module
+        >>> report = check_module(lambda spec: sl.RNN(spec, d_model=4), laws=["shapes"], examples=1)
+        >>> report.held, report.violated, report.not_checked
+        (['shapes'], [], {})
+        >>> print(str(report).splitlines()[0])
+        RNN: 1 laws held, 0 violated, 0 not checked; 1 cases
     """
 
     name: str
@@ -165,6 +192,19 @@ class LawsViolated(AssertionError):  # noqa: N818 -- a finding, not an error of 
 
     Attributes:
         report: The report.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import LawsViolated, check_module, law
+        >>> @law(11, "width", drawn=False)
+        ... def width(trial):
+        ...     '''The width is at least 8.'''
+        ...     trial.expect(trial.module().d_model >= 8, "it is less than 8")
+        >>> try:
+        ...     report = check_module(lambda spec: sl.RNN(spec, d_model=4), laws=[width])
+        ... except LawsViolated as error:
+        ...     error.report.violated, error.report.outcomes["width"].counterexample.found
+        (['width'], 'it is less than 8')
     """
 
     def __init__(self, report: Report) -> None:

@@ -24,11 +24,35 @@ _Drawn = TypeVar("_Drawn")
 
 
 class LawViolation(Exception):  # noqa: N818 -- a finding, not an error of the kit
-    """A law does not hold; the message says what was found."""
+    """A law does not hold; the message says what was found.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import LawViolation, check_module, law
+        >>> @law(11, "finite parameters", drawn=False)
+        ... def finite_parameters(trial):
+        ...     '''All parameters are finite.'''
+        ...     if not all(p.isfinite().all() for p in trial.module().parameters()):
+        ...         raise LawViolation("a parameter is not finite")
+        >>> check_module(lambda spec: sl.RNN(spec, d_model=4), laws=[finite_parameters]).held
+        ['finite parameters']
+    """
 
 
 class NotApplicable(Exception):  # noqa: N818 -- as above
-    """A law does not apply to this trial; the message says why."""
+    """A law does not apply to this trial; the message says why.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import NotApplicable, check_module, law
+        >>> @law(11, "gates", drawn=False)
+        ... def gates(trial):
+        ...     '''Gates lie between 0 and 1.'''
+        ...     if not hasattr(trial.module(), "gates"):
+        ...         raise NotApplicable("the module has no gates")
+        >>> check_module(lambda spec: sl.RNN(spec, d_model=4), laws=[gates]).not_checked
+        {'gates': 'the module has no gates'}
+    """
 
 
 class Trial:
@@ -44,6 +68,17 @@ class Trial:
         error: The largest difference that was measured.
         drawn: The drawn values by name, in the order of drawing; for a law that draws nothing, the
             examples of the batch that it checks.
+
+    Examples:
+        >>> import seqlearn as sl
+        >>> from seqlearn.testing import check_module, law
+        >>> @law(11, "finite outputs", drawn=False)
+        ... def finite_outputs(trial):
+        ...     '''All outputs are finite.'''
+        ...     outputs = trial.module()(trial.batch(trial.rich()))
+        ...     trial.expect(outputs.isfinite().all(), "an output is not finite")
+        >>> check_module(lambda spec: sl.RNN(spec, d_model=4), laws=[finite_outputs]).held
+        ['finite outputs']
     """
 
     def __init__(
