@@ -275,9 +275,11 @@ def _viewers(content: Content, folder: Path | None) -> Iterator[Block]:
     if folder is not None:
         for label, run in drawn:
             path = folder / run["folder"] / run["recording"]["file"]
-            if path.exists():
-                html = to_html_fragment(Recording.load(path), title=label)
-                yield Viewer(label, html)
+            recording = Recording.load(path) if path.exists() else None
+            if recording is not None and (recording.attention or recording.states):
+                yield Viewer(label, to_html_fragment(recording, title=label))
+            elif recording is not None:
+                yield Text(f"{label} has neither attention nor states.")
     elif drawn:
         yield Text("Attention and states of the same example in each model: see the HTML report.")
     if wrong:

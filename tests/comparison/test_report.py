@@ -229,8 +229,12 @@ def test_a_model_without_a_right_answer_is_not_drawn(tmp_path: Path) -> None:
         recording.save(tmp_path / each["label"] / "recording.safetensors")
     for group in found["models"][0]["runs"][0]["by_length"]["groups"]:
         group["right"] = 0.0
+    with pytest.warns(UserWarning), sl.introspect.record(model) as empty:
+        pass
+    empty.save(tmp_path / "Transformer" / "recording.safetensors")
     (shown,) = [part for part in sections(found, tmp_path) if part.title == "Inside the models"]
-    assert [b.title for b in shown.blocks if isinstance(b, Viewer)] == ["Attention", "Transformer"]
+    assert [b.title for b in shown.blocks if isinstance(b, Viewer)] == ["Attention"]
     assert [block.text for block in shown.blocks if isinstance(block, Text)] == [
-        "Not drawn: RNN. No measured answer is right."
+        "Transformer has neither attention nor states.",
+        "Not drawn: RNN. No measured answer is right.",
     ]
