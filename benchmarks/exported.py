@@ -124,13 +124,15 @@ def sources_of(batches: Sequence[Any]) -> list[Sources]:
     return [texts[at : at + ROWS] for at in range(0, len(texts) - ROWS + 1, ROWS)]
 
 
-def print_quality(checkpoint: str, multi30k: str | None, decoding: Decoding) -> None:
+def print_quality(
+    checkpoint: str, multi30k: str | None, languages: tuple[str, str], decoding: Decoding
+) -> None:
     """BLEU and seconds of a trained model and of its exports on the test split."""
     model = sl.Transformer.load_from_checkpoint(checkpoint, map_location="cpu").eval()
     if multi30k is None:
         examples = list(sl.data.Dates("en", "de").examples("test"))[:MOST]
     else:
-        examples = list(sl.data.Multi30k(multi30k, ("en", "de")).examples("test"))
+        examples = list(sl.data.Multi30k(multi30k, languages).examples("test"))
         examples = [(str(one).lower(), str(other).lower()) for one, other in examples]
     sources, references = (list(map(str, side)) for side in zip(*examples, strict=True))
     contestants: dict[str, Any] = {"generate": model}
@@ -153,12 +155,14 @@ def main() -> int:
     add_arguments(parser)
     parser.add_argument("--decoding", choices=("greedy", "beam"), default="greedy")
     parser.add_argument("--checkpoint", help="a trained Transformer, for its quality")
+    languages = {"nargs": 2, "metavar": ("SOURCE", "TARGET"), "default": ["en", "de"]}
+    parser.add_argument("--languages", **languages, help="of --checkpoint, in Multi30k")
     options = parser.parse_args()
     decoding: Decoding = {"strategy": options.decoding}
     if options.decoding == "beam":
         decoding |= {"beam_size": 5, "early_stopping": True}
     if options.checkpoint:
-        print_quality(options.checkpoint, options.multi30k, decoding)
+        print_quality(options.checkpoint, options.multi30k, tuple(options.languages), decoding)
         return 0
     work = load(options.multi30k, options.batch_tokens)
     given = contenders(work.data.spec, SIZES[options.size], decoding)
