@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import ROOT, describe, held_memory, load, reset_peak
+from benchmarks.operations import operations_of, operations_table
 from benchmarks.statistic import median_ratio
 from benchmarks.tables import table
 
@@ -101,6 +102,9 @@ def arguments(doc: str | None, *, rounds: int = 20) -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders beside the baseline")
     parser.add_argument("--out", type=Path, help="the JSON file; runs/benchmarks/… by default")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
+    parser.add_argument(
+        "--profile", action="store_true", help="print where the time goes, and compare nothing"
+    )
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # in the process of one contender
     return parser
 
@@ -127,6 +131,10 @@ def compare(comparison: Comparison, options: argparse.Namespace) -> int:
     if chosen[0].name in skipped:
         print(f"the baseline {chosen[0].name} cannot run here", file=sys.stderr)
         return 1
+    if options.profile:
+        for name, work in works.items():
+            print(f"\n{name}\n\n{operations_table(operations_of(work, comparison.items[0]))}")
+        return 0
     running = [each for each in chosen if each.name in works]
     results = measure(running, works, comparison, options.rounds)
     if comparison.memory and not options.no_memory and sys.platform == "linux":

@@ -122,6 +122,18 @@ def test_the_share_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [row["mfu"] for row in found["results"]] == [0.25, 0.5]
 
 
+def test_a_profile_names_the_longest_operation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix = torch.ones(200, 200)
+    done = Comparison("train", "x", [Contender("base", lambda: lambda item: item @ item)], [matrix])
+    assert compare(done, options(tmp_path, "--profile")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "| `mm` | 200 × 200, 200 × 200 |" in lines[lines.index("base") + 4]
+    assert lines[-1].startswith("| all matrix products |")
+    assert not (tmp_path / "found.json").exists()
+
+
 def test_operations_of_layers() -> None:
     with torch.no_grad():
         linear, lstm = torch.nn.Linear(3, 5), torch.nn.LSTM(3, 4, 2, bidirectional=True)

@@ -296,6 +296,14 @@ recording.view(opens="cross_attention_steps", title="Attention, step by step")
 recording.view(opens="all_states", title="All states, not the last alone")
 
 # %% [markdown]
+# In general: a query, a number of keys and values, and a mean of the values with weights that sum
+# to one. Here the query is the state of the decoder, and the keys and values are the states of the
+# encoder. The same picture can be drawn of every attention of every model.
+
+# %%
+recording.view(opens="any_attention", title="Attention in general")
+
+# %% [markdown]
 # ## Words in another order
 #
 # On words the map can be read like a sentence. The pairs of `Sentences` come from a small grammar.

@@ -55,14 +55,8 @@ assert not set(splits["train"]) & set(splits["test"])
 # ## Encoder and decoder
 #
 # The last states of the encoder, of both directions, go through one layer and become the context
-# vector. Another layer maps it to the initial state of the decoder.
-#
-# ```text
-#                 one vector                      next token
-# h_1 ─► h_2 ─► h_3 ──[ context ]──► s_1 ─► s_2 ─► s_3 ─► [ head ]
-#  ▲      ▲      ▲                    ▲      ▲      ▲
-# x_1    x_2    x_3                 start   y_1    y_2
-# ```
+# vector. Another layer maps it to the initial state of the decoder. The picture of both follows
+# [below](#the-memory), with the states of the trained model.
 
 
 # %%
@@ -368,11 +362,11 @@ print(*(f"{share:.0%}" for share in right.tolist()))
 assert right[0] > 0.6
 assert right[:3].mean() > right[10:].mean() + 0.2
 assert right[10:].mean() < 0.4
+print(f"second half: {right[10:].mean():.0%}")
 
 # %% [markdown]
-# The first digit is right in most of them, and the shares fall along the sequence. In the second
-# half they are not far above the 10% of a guess. Every wrong digit is also the input of the next
-# step.
+# The first digit is right in most of them, and the shares fall along the sequence, towards the 10%
+# of a guess. Every wrong digit is also the input of the next step.
 #
 # </details>
 #

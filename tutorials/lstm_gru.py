@@ -270,7 +270,7 @@ assert max(curves["RNN"][distance] for distance in (10, 30, 100)) < 0.4
 
 # %% [markdown]
 # GRU and LSTM now remember over many times the distances of the training, at least a hundred words.
-# Towards a thousand most runs get worse; how much depends on the seed. So the memory was not too
+# With more training they remember [a thousand](../results/recall.md). So the memory was not too
 # short. What was missing was a gradient that reaches far enough to learn what to store.
 #
 # The RNN has learned the texts without filler words, and nothing else. Is its state unable to store
@@ -388,14 +388,21 @@ assert 0 < open_cells < 0.9
 # stays open for hundreds of steps" is simpler than what this model does, which also feeds its state
 # back into its gates at each step.
 #
-# The viewer shows the same for one text: the path of the cell, and the gates that determine for
-# each word what is kept, what is added and what is output. Press play, or step with the arrow keys.
+# The viewer shows the same for one text: three steps of the chain, whose gates determine for each
+# word what is kept, what is added and what is output. Press play, or step with the arrow keys.
 
 # %%
 text, _ = next(iter(sl.data.Recall(10).examples("test")))
 with sl.record(models["LSTM"]) as recording:
     models["LSTM"].classify([text])
 recording.view(opens="lstm_chain", title="An LSTM reads a text")
+
+# %% [markdown]
+# One cell from inside: the cell state runs straight through, multiplied by the forget gate and
+# added to. Below it, cell state and gates of all words.
+
+# %%
+recording.view(opens="gates", title="Cell state and gates of an LSTM")
 
 # %% [markdown]
 # ## Limitations

@@ -268,7 +268,7 @@ assert parts_of(text, tags) == {
 # %%
 with sl.record(models["both directions"]) as recording:
     models["both directions"].predict(pair[1:])
-recording.view(title="Tags from both directions")
+recording.view(opens="unrolled_rnn", title="Tags from both directions")
 
 # %% [markdown]
 # ## Series of numbers

@@ -185,6 +185,7 @@ on = {pair: sum(shares) / len(shares) for pair, shares in on.items()}
 for (row, part), share in on.items():
     print(f"rows of the {row:5}: {share:4.0%} on the {part}")
 assert on["month", "month"] > on["month", "day"]
+assert on["day", "day"] > on["day", "month"]
 assert on["month", "month"] > 2 * on["day", "month"]
 assert on["day", "day"] > 2 * on["month", "day"]
 

@@ -1,0 +1,56 @@
+"""Where the time of a contender goes: operations of PyTorch on the CPU, by sizes of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch.profiler import ProfilerActivity, profile
+
+PRODUCTS = {
+    f"aten::{name}" for name in ("addmm", "mm", "bmm", "baddbmm", "addbmm", "mkldnn_rnn_layer")
+}
+"""Products of matrices, and the layers of a recurrent network that are made of them."""
+
+
+class Operation(NamedTuple):
+    """An operation on inputs of certain sizes.
+
+    Attributes:
+        name: As PyTorch calls it.
+        sizes: The sizes of its tensors.
+        share: Its share of the time, without that of the operations that it calls.
+    """
+
+    name: str
+    sizes: str
+    share: float
+
+
+def operations_of(work: Callable[[Any], object], item: Any) -> list[Operation]:
+    """The operations of one call, the longest first. The call before warms up."""
+    work(item)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        work(item)
+    rows = found.key_averages(group_by_input_shape=True)
+    total = sum(row.self_cpu_time_total for row in rows)
+    operations = [
+        Operation(row.key, _sizes(row.input_shapes), row.self_cpu_time_total / total)
+        for row in rows
+    ]
+    return sorted(operations, key=lambda one: -one.share)
+
+
+def operations_table(operations: list[Operation], count: int = 12) -> str:
+    """The longest operations, and the share of all products, as Markdown."""
+    lines = ["| operation | sizes | share of the time |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{name.removeprefix('aten::')}` | {sizes} | {share:.1%} |"
+        for name, sizes, share in operations[:count]
+    ]
+    products = sum(one.share for one in operations if one.name in PRODUCTS)
+    return "\n".join([*lines, f"| all matrix products | | {products:.1%} |"])
+
+
+def _sizes(shapes: list[list[int]]) -> str:
+    return ", ".join(" × ".join(map(str, shape)) for shape in shapes if shape)
