@@ -133,6 +133,7 @@ def _nervaluate() -> Any:
         return importlib.import_module("nervaluate")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "F1 of spans needs nervaluate, which is not installed; pip install 'seqlearn[tags]'",
+            "F1 of spans needs nervaluate, which is not installed; "
+            "in a clone of seqlearn: pip install -c constraints.txt '.[tags]'",
             name="nervaluate",
         ) from error

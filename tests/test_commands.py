@@ -198,7 +198,7 @@ def test_commands_are_found_behind_a_launcher_and_a_pipe() -> None:
         "cat in.txt | seqlearn translate m.ckpt --device cpu > out.txt  # a comment",
         "torchrun --nproc-per-node 4 \\",
         '  "$(which seqlearn)" fit --config a.yaml',
-        "pip install 'seqlearn[tags]'",
+        "pip install -c constraints.txt '.[tags]'",
     ]
     assert list(seqlearn_commands(lines, "page.md", 7)) == [
         ("page.md:7", ("translate", "m.ckpt", "--device", "cpu")),

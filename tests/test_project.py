@@ -283,7 +283,8 @@ def test_constraints_name_every_direct_dependency_and_satisfy_its_floor() -> Non
 
 def test_pages_name_every_extra_of_users_and_badges_say_what_the_project_does() -> None:
     page = (ROOT / "docs" / "get-started.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| `seqlearn\[(\w+)\]` \|", page, re.MULTILINE)
+    table = page.partition("\n| extra |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert {*listed, "dev", "docs", "benchmarks"} == set(PROJECT["optional-dependencies"])
     oldest = PROJECT["requires-python"].removeprefix(">=")
     badges = {"python": f"Python: {oldest} or newer", "licence": f"Licence: {PROJECT['license']}"}
@@ -296,6 +297,52 @@ def test_pages_name_every_extra_of_users_and_badges_say_what_the_project_does() 
 
 def test_torch_is_the_version_that_has_a_small_wheel() -> None:
     assert constraints()["torch"] == Version("2.13.0")
+
+
+INSTALLED_BY_NAME = re.compile(
+    r"pip install\b[^\n`;|]*?[ '\"]seqlearn(\[[\w,]*\])?(?![\w\[/-]|\.\w|['\"]? ?@)"
+)
+"""A `pip install` of `seqlearn` from an index; an address after `@` or a file is not one."""
+SHOWN = ("seqlearn/**/*.py", "docs/**/*.md", "docs/*.py", "tutorials/*.py", "benchmarks/**/*.md")
+SHOWN += ("*.md", "*.txt", "Makefile", "configs/*.yaml", ".github/**/*.yml", ".github/**/*.md")
+"""The files in which users and contributors read how to install."""
+
+
+def installed_by_name(text: str) -> list[str]:
+    """The commands of a text that install a project from PyPI under the name of this one."""
+    joined = re.sub(r"[\"']\s*\n\s*f?[\"']|\\\n\s*", "", text)  # parts of a string or a command
+    return [match[0] for match in INSTALLED_BY_NAME.finditer(joined)]
+
+
+def test_nothing_is_installed_by_a_name_that_belongs_to_another_project() -> None:
+    paths = {path for pattern in SHOWN for path in ROOT.glob(pattern)}
+    made = {ROOT / "docs" / name for name in ("tutorials", "results", "reference")}
+    texts = {path: path.read_text("utf-8") for path in paths if not made & {*path.parents}}
+    found = {path.relative_to(ROOT).as_posix(): installed_by_name(t) for path, t in texts.items()}
+    assert len(found) > 100
+    assert {path: commands for path, commands in found.items() if commands} == {}
+    for page in ("README.md", "docs/get-started.md"):
+        words = re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+        assert "The package `seqlearn` on PyPI is another project." in words
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("pip install seqlearn", 1),
+        ("`pip install seqlearn`.", 1),
+        ("pip install -c constraints.txt seqlearn==0.1", 1),
+        ("(`pip install 'seqlearn[tags]'`)", 1),
+        ('pip install --upgrade "seqlearn[export,tags]"', 1),
+        ("'which is not installed; pip install '\n    \"'seqlearn[export]'\"", 1),
+        ("pip install -c constraints.txt '.[tags]'` in a clone of seqlearn", 0),
+        ("$ pip install -c constraints.txt .\n$ seqlearn fit", 0),
+        ('%pip install "seqlearn[testing] @ git+https://host/seqlearn"', 0),
+        ("pip install dist/seqlearn-0.1.0-py3-none-any.whl", 0),
+    ],
+)
+def test_an_installation_by_name_is_found(text: str, count: int) -> None:
+    assert len(installed_by_name(text)) == count
 
 
 # Commands

@@ -47,7 +47,7 @@ def skip_without_packages(page: str) -> None:
     """Skip a page whose extra is not installed."""
     extra, packages = NEEDED.get(page, ("", ()))
     for package in packages:
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'seqlearn[{extra}]'")
+        pytest.importorskip(package, reason=f"needs {package}: pip install '.[{extra}]'")
 
 
 @pytest.mark.parametrize("page", PAGES)

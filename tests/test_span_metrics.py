@@ -106,5 +106,5 @@ def test_without_spans_the_figures_are_zero() -> None:
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nervaluate", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'seqlearn\[tags\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"constraints\.txt '\.\[tags\]'"):
         update(SpanStatistics(LABELS), [["O"]], [["O"]])

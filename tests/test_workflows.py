@@ -81,6 +81,12 @@ def test_what_the_site_takes_minutes_for_is_cached_until_its_sources_change(
         assert files == {path for path in found if path.is_file() and path.suffix != ".pyc"}
 
 
+def test_a_release_uploads_nothing_under_a_name_that_belongs_to_another_project() -> None:
+    publish = load("workflows/release.yml")["jobs"]["publish"]
+    assert publish["if"] == "vars.PYPI_NAME != '' && vars.PYPI_NAME != 'seqlearn'"
+    assert publish["environment"]["url"] == "https://pypi.org/project/${{ vars.PYPI_NAME }}/"
+
+
 def test_a_release_needs_no_password() -> None:
     jobs = load("workflows/release.yml")["jobs"]
     assert jobs["publish"]["permissions"] == {"id-token": "write"}

@@ -15,7 +15,7 @@
 # This tutorial builds a recurrent network that is not in the library, makes a common error, trains
 # it without any sign of the error, finds the error with the laws, fixes it, and measures how far
 # the network remembers. It takes about two minutes on two cores and downloads nothing. The laws
-# need the extra `testing` (`pip install 'seqlearn[testing]'`).
+# need the extra `testing`: `pip install -c constraints.txt '.[testing]'` in a clone of seqlearn.
 
 # %%
 import logging

@@ -255,7 +255,9 @@ class LabelField(Field):
     def with_spec(self: T, spec: Any) -> T:
         """This field with the labels of a spec."""
         if type(spec) is not self.spec_type:  # a subclass has another meaning
-            raise ValueError(f"expected a {self.spec_type.__name__}, got {spec}")
+            raise ValueError(
+                f"{type(self).__name__}.with_spec: expected a {self.spec_type.__name__}, got {spec}"
+            )
         return replace(self, labels=spec.labels)
 
     def digest(self) -> str | None:

@@ -93,8 +93,8 @@ class BeamSearch:
 
     At every step the `2 · beam_size` most probable continuations of a source's rows are candidates.
     Of the best `beam_size`, those with the end symbol are finished; the most probable `beam_size`
-    of all unfinished ones are the next rows. At the limit all are finished as they are. A source
-    that is done leaves the batch with all its rows and costs nothing more.
+    of all unfinished ones are the next rows. At the limit all are finished as they are. Sources
+    that are done leave the batch with all their rows, once they are an eighth of it.
 
     Attributes:
         beam_size: Rows for each source, and most texts that are found.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 
 from seqlearn.core.exporting import register_format
+from seqlearn.export.config_file import read_config
 from seqlearn.export.ctranslate2_format import export_ctranslate2
 from seqlearn.export.ctranslate2_model import CTranslate2Model
 from seqlearn.export.live_page import export_page
 from seqlearn.export.onnx_format import export_onnx
 from seqlearn.export.packages import is_installed
-from seqlearn.export.runtime import ExportedModel, read_config
+from seqlearn.export.runtime import ExportedModel
 from seqlearn.export.torch_export_format import export_torch, load_torch
 
 __all__ = ["CTranslate2Model", "ExportedModel", "is_installed", "load_exported"]
@@ -35,8 +36,8 @@ def load_exported(folder: str | os.PathLike[str]) -> ExportedModel | CTranslate2
         An object with `generate` and `predict`, and `classify` where the target is a class.
 
     Raises:
-        FileNotFoundError: If the folder is no export.
-        ValueError: If its format is unknown.
+        FileNotFoundError: If the folder is no export, or a file is missing.
+        ValueError: If its format is unknown, or `export.json` is damaged.
         ModuleNotFoundError: If a package of the extra `export` is not installed.
 
     Examples:

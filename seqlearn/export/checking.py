@@ -31,14 +31,14 @@ def check_export(module: SequenceModule, exported: ExportedModel) -> None:
     source = lengths = None
     if spec.source is not None:
         most = min(3, exported.config["limits"].get("source", {"tokens": 3})["tokens"])
-        encoded = [_random(spec.source, rng, size) for size in (most, 1)]
+        encoded = [random_source(spec.source, rng, size) for size in (most, 1)]
         source, lengths = spec.source.collate(encoded, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         memory = model.encode(source, lengths)
         if not spec.target.needs_decoder:
             assert memory is not None
             (found,) = exported.run_encoder(encoded, ["outputs"])
-            _compare(module, model.head(memory.pooled), found)
+            compare_outputs(module, model.head(memory.pooled), found)
             return
         given = exported.encode(encoded)
         names = exported.config["graphs"]["decoder"]["memory"]
@@ -51,18 +51,24 @@ def check_export(module: SequenceModule, exported: ExportedModel) -> None:
             feed |= values | {"tokens": tokens[:, None], "parents": np.array([[0], [1]])}
             fetch = ["logits", *(f"new.{name}" for name in values)]
             logits, *new = exported.step(feed, fetch)
-            _compare(module, model.head(hidden[:, -1]), exported.to_numpy(logits)[:, 0])
+            compare_outputs(module, model.head(hidden[:, -1]), exported.to_numpy(logits)[:, 0])
             values = dict(zip(values, new, strict=True))
             tokens = rng.integers(4, spec.target.output_size, (2, 1))
 
 
-def _random(side: Any, rng: Any, size: int) -> Any:
+def random_source(side: Any, rng: Any, size: int) -> Any:
+    """Random ids of `size` tokens, or a random vector, for a source or target."""
     if side.is_sequence:
         return rng.integers(4, side.vocab_size, size).tolist()
     return rng.standard_normal(side.size).astype(np.float32)
 
 
-def _compare(module: SequenceModule, expected: torch.Tensor, found: Any) -> None:
+def compare_outputs(module: SequenceModule, expected: torch.Tensor, found: Any) -> None:
+    """Compare outputs of a model with those of its export.
+
+    Raises:
+        ValueError: If they differ by more than rounding.
+    """
     difference = float(np.abs(expected.numpy() - found).max())
     if difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return

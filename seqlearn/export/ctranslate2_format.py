@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seqlearn.batch import END, START, UNKNOWN
 from seqlearn.core import SequenceModule
 from seqlearn.export.ctranslate2_model import CTranslate2Model
-from seqlearn.export.folder import config_of, export_folder, write_config
+from seqlearn.export.ctranslate2_support import check_log_probs, check_supported, name_of
+from seqlearn.export.folder import check_strategy, config_of, export_folder, write_config
 from seqlearn.export.packages import require
 from seqlearn.export.traceable import cpu_copy
 from seqlearn.nn import (
-    DecoderLayer,
-    EncoderLayer,
-    FeedForwardBlock,
     LearnedPositions,
-    MultiHeadAttention,
     PreNormDecoderLayer,
     PreNormEncoderLayer,
-    ScaledEmbedding,
     SinusoidalPositions,
-    TransformerDecoder,
-    TransformerEncoder,
     sinusoidal,
 )
-from seqlearn.spec import TextSpec
 
 MAX_POSITIONS = 4096
 """Rows of the table of sinusoidal positions, the most tokens that an export of them reads."""
@@ -50,72 +44,53 @@ def export_ctranslate2(
         path: The folder.
         quantization: How weights are stored and multiplied: `"int8"`, `"int16"`, `"float16"` …;
             `None` is single precision.
+
+    Raises:
+        ValueError: If CTranslate2 does not have a part of the module, the saved strategy samples,
+            there is no such quantization, or the export computes something else.
+        ModuleNotFoundError: If ctranslate2 is not installed.
     """
     require("ctranslate2")
     check_supported(module)
+    check_strategy(module)
     if quantization not in (None, *QUANTIZATIONS):
         names = ", ".join(map(repr, QUANTIZATIONS))
         raise ValueError(f"expected quantization {names} or None, got {quantization!r}")
+    saved = module.generation
+    if saved.strategy == "beam" and saved.early_stopping is not True:
+        warnings.warn(
+            "CTranslate2 ends a source as early_stopping=True does, and this model saves "
+            f"early_stopping={saved.early_stopping!r}: texts may differ from those of generate; "
+            "set model.generation with early_stopping=True, or use format='onnx'",
+            stacklevel=3,
+        )
     model = cpu_copy(module)
     config = config_of(module, "ctranslate2") | {"quantization": quantization or "float32"}
     positions: Any = getattr(model.decoder, "positions", None)
     if isinstance(positions, SinusoidalPositions):
         limit = {"tokens": MAX_POSITIONS, "advice": "shorten it", "is_error": True}
         config["limits"] = dict.fromkeys(("source", "target"), limit)
+    config["tokens"] = {
+        name: vocabulary(getattr(module.spec, name))
+        for name in ("source", "target")
+        if getattr(module.spec, name) is not None
+    }
     with export_folder(path) as folder:
-        spec = make_spec(model)
-        spec.validate()
-        spec.optimize(quantization=None if quantization == "float32" else quantization)
-        spec.save(str(folder))
-        config["tokens"] = {
-            name: vocabulary(getattr(module.spec, name))
-            for name in ("source", "target")
-            if getattr(module.spec, name) is not None
-        }
         write_config(folder, config)
+        _write(model, folder, None)
+        check_log_probs(model, CTranslate2Model(folder, compute_type="float32"))
+        if quantization not in (None, "float32"):
+            # Rounding hides mistakes, so the weights are checked before they are rounded.
+            _write(model, folder, quantization)
         CTranslate2Model(folder).check()
 
 
-def check_supported(module: SequenceModule) -> None:
-    """Check that CTranslate2 has every part of a module.
-
-    Raises:
-        ValueError: If it does not; the message names the part.
-    """
-    source, target = module.spec.source, module.spec.target
-    found: list[tuple[str, object, tuple[type, ...]]] = [("target", target, (TextSpec,))]
-    if source is not None:
-        found.append(("source", source, (TextSpec,)))
-        found.append(("encoder", module.encoder, (TransformerEncoder,)))
-    found.append(("decoder", module.decoder, (TransformerDecoder,)))
-    _check_types(module, found)
-    halves: list[tuple[str, Any]] = [("decoder", module.decoder)]
-    halves += [] if source is None else [("encoder", module.encoder)]
-    for half, part in halves:
-        kinds = (SinusoidalPositions, LearnedPositions, ScaledEmbedding)
-        found = [(f"{half}.positions", part.positions, kinds)]
-        for number, layer in enumerate(part.layers):
-            name = f"{half}.layers.{number}"
-            layers: tuple[type, ...] = (DecoderLayer, PreNormDecoderLayer)
-            layers = layers if half == "decoder" else (EncoderLayer, PreNormEncoderLayer)
-            _check_types(module, [(name, layer, layers)])
-            for attention in ("self_attention", "cross_attention"):
-                if hasattr(layer, attention):
-                    kind = (MultiHeadAttention,)
-                    found.append((f"{name}.{attention}", getattr(layer, attention), kind))
-            found.append((f"{name}.feedforward", layer.feedforward, (FeedForwardBlock,)))
-        _check_types(module, found)
-
-
-def _check_types(module: SequenceModule, parts: list[tuple[str, object, tuple[type, ...]]]) -> None:
-    for name, part, kinds in parts:
-        if type(part) not in kinds:
-            names = " or ".join(kind.__name__ for kind in kinds)
-            raise ValueError(
-                f"format 'ctranslate2' supports the Transformer for sequence-to-sequence and "
-                f"language-modeling: expected {names} as {name} of {type(module).__name__}, got "
-                f"{type(part).__name__}; use format='onnx'"
-            )
+def _write(model: SequenceModule, folder: Path, quantization: str | None) -> None:
+    """Write the model of CTranslate2 into a folder."""
+    spec = make_spec(model)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    spec.save(str(folder))
 
 
 def vocabulary(side: Any) -> list[str]:
@@ -167,14 +142,13 @@ def make_spec(model: SequenceModule) -> Any:
 def _options(half: Any, specs: Any) -> dict[str, Any]:
     """The arguments of a specification that the encoder and the decoder share."""
     layer = half.layers[0]
-    activation = layer.feedforward.activation
-    kinds = specs.common_spec.Activation
+    activation = name_of(layer.feedforward.activation).upper()
     rotary: dict[str, Any] = {"rotary_dim": 0, "rotary_interleave": True}
     return {
         "num_heads": layer.self_attention.num_heads,
         "pre_norm": isinstance(layer, PreNormEncoderLayer | PreNormDecoderLayer),
         "no_final_norm": half.norm is None,
-        "activation": kinds.RELU if activation is functional.relu else kinds.GELU,
+        "activation": specs.common_spec.Activation[activation],
     } | (rotary if layer.self_attention.rotary else {})
 
 

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seqlearn.batch import END, START
+from seqlearn.export.config_file import check_files, read_config
+from seqlearn.export.options import search_options
 from seqlearn.export.packages import require
-from seqlearn.export.runtime import read_config
-from seqlearn.export.search import search_options
+from seqlearn.export.runtime import default_threads
 from seqlearn.export.sides import Side
+
+FILES = ("model.bin", "config.json")
+"""Files of CTranslate2 in every folder; vocabularies are in one or two files."""
 
 MAX_BATCH_TOKENS = 4096
 
@@ -22,14 +26,17 @@ class CTranslate2Model:
         folder: A folder that `seqlearn export --format ctranslate2` wrote.
         threads: Threads of one operator; by default `OMP_NUM_THREADS`, or all cores.
         options: Other arguments of `ctranslate2.Translator`, such as `device` and `compute_type`.
+            By default it computes in the type of the quantization, or in the nearest that the
+            device has.
 
     Attributes:
         config: The contents of `export.json`.
         translator: The `ctranslate2.Translator`, or for a language model the `Generator`.
 
     Raises:
-        FileNotFoundError: If the folder was not written by `seqlearn export`.
-        ValueError: If it has another format.
+        FileNotFoundError: If the folder was not written by `seqlearn export`, or a file is missing.
+        ValueError: If it has another format, CTranslate2 cannot load a file, or the device does not
+            have the `compute_type`.
         ModuleNotFoundError: If ctranslate2 is not installed.
 
     Examples:
@@ -49,9 +56,15 @@ class CTranslate2Model:
         spec = self.config["spec"]
         self._source, self._target = (Side(spec[name]) for name in ("source", "target"))
         make = ctranslate2.Generator if self._source.kind is None else ctranslate2.Translator
-        options.setdefault("compute_type", self.config["quantization"])
-        threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
-        self.translator = make(str(folder), intra_threads=threads, **options)
+        check_files(folder, FILES)
+        threads = threads or default_threads()
+        try:
+            self.translator = make(str(folder), intra_threads=threads, **options)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder}: expected a model that CTranslate2 can load, got the error: {error}; "
+                "copy the whole folder again, or export again"
+            ) from error
         self._tokens = self.config["tokens"]
         self._ids = {token: number for number, token in enumerate(self._tokens["target"])}
 
@@ -79,7 +92,7 @@ class CTranslate2Model:
 
         Raises:
             ValueError: If an option has no effect or is outside its range.
-            TypeError: If `sources` is one string.
+            TypeError: If `sources` is one string, or an option is unknown or not of its type.
         """
         if options.get("early_stopping") not in (None, True):
             raise ValueError(
@@ -105,6 +118,8 @@ class CTranslate2Model:
             "max": settings["max_new_tokens"],
         }
         if self._source.kind is None:
+            if sources is not None:
+                raise ValueError("this model has no source; pass prompts=…")
             found = self._complete(prompts, searched, limits)
         else:
             found = self._translate(sources, prompts, searched, limits)
@@ -112,12 +127,22 @@ class CTranslate2Model:
         return texts if num_return_sequences > 1 else [one for (one,) in texts]
 
     def predict(self, sources: Sequence[Any]) -> list[Any]:
-        """The text of each source, by `generate`."""
+        """The text of each source, by `generate`.
+
+        Raises:
+            ValueError: If the model has no source, or as `generate`.
+            TypeError: If `sources` is one string.
+        """
+        if self._source.kind is None:
+            raise ValueError(
+                "predict answers sources, and a language model has none; use generate(prompts=[…])"
+            )
         return self.generate(sources)
 
     def check(self) -> None:
         """Generate once, so that a model that cannot run is not written."""
-        self.generate(None if self._source.kind is None else [[4]], max_new_tokens=1)
+        sources = None if self._source.kind is None else [[4]]
+        self.generate(sources, strategy="greedy", min_new_tokens=0, max_new_tokens=1)
 
     def _translate(
         self,
@@ -139,6 +164,7 @@ class CTranslate2Model:
                 target_prefix=[[names["target"][i] for i in starts[row]] for row in rows],
                 min_decoding_length=limits["min"] + size,
                 max_decoding_length=limits["max"] + size,
+                max_input_length=0,  # lengths are checked above; by default it cuts at 1,024
                 **searched,
             )
             return [result.hypotheses for result in found]

@@ -13,7 +13,7 @@ from typing import Any
 from seqlearn.atomic_files import atomic_path
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation_config import default_max_new_tokens
-from seqlearn.export.runtime import CONFIG, FORMAT
+from seqlearn.export.config_file import CONFIG, FORMAT
 from seqlearn.models.feedforward import FeedForwardEncoder
 from seqlearn.nn import LearnedPositions
 from seqlearn.spec import GeneratedSpec
@@ -22,7 +22,7 @@ from seqlearn.version import __version__
 KINDS = ("text", "classes", "vector")
 """The types of source and target that an exported model reads and returns."""
 
-COPIED = ("runtime", "search", "sides")
+COPIED = ("runtime", "config_file", "onnx_runner", "options", "search", "sides")
 """The files of `seqlearn.export` that run ONNX graphs, copied into the folder."""
 
 
@@ -63,6 +63,20 @@ def check_spec(module: SequenceModule) -> None:
                 f"export supports sources and targets of the kinds {', '.join(KINDS)}, and the "
                 f"{name} of this model is {side.kind}"
             )
+
+
+def check_strategy(module: SequenceModule) -> None:
+    """Check that the saved options generate by a search, which an exported model has.
+
+    Raises:
+        ValueError: If they sample.
+    """
+    if module.spec.target.needs_decoder and module.generation.strategy == "sample":
+        raise ValueError(
+            f"an export searches and does not sample, and the saved strategy of this "
+            f"{type(module).__name__} is 'sample'; set model.generation = "
+            "GenerationConfig('greedy') or GenerationConfig('beam') before the export"
+        )
 
 
 def config_of(module: SequenceModule, format_name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ reads what the encoder returns under the same name; its states are returned as `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,9 +282,11 @@ def make_graphs(
         head_mask: Whether the graphs have an input that weights the heads of attention.
 
     Raises:
-        TypeError: If the decoder is not one of seqlearn's, or `head_mask` is not true or false.
-        ValueError: If there is no attention with heads for `head_mask`.
+        TypeError: If the decoder is not one of seqlearn's, `head_mask` is not true or false, or
+            `record` is a string.
+        ValueError: If there is no attention with heads for `head_mask`, or no such kind.
     """
+    _check_kinds(record)
     check_flag(head_mask, "head_mask")
     copied = traceable_copy(module)
     step = make_step(copied) if copied.spec.target.needs_decoder else None
@@ -300,3 +302,37 @@ def make_graphs(
             "out"
         )
     return encoder, decoder
+
+
+def check_recorded(
+    module: SequenceModule, record: Sequence[str], graphs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Check that the graphs return something of each kind in `record`.
+
+    Args:
+        module: The module.
+        record: The kinds.
+        graphs: The entries of the traced graphs in `export.json`.
+
+    Raises:
+        ValueError: If they return nothing of a kind.
+    """
+    outputs = [name for graph in graphs.values() for name in graph["outputs"]]
+    for kind in record:
+        if not any(name.startswith(f"{kind}/") for name in outputs):
+            raise ValueError(
+                f"record: {type(module).__name__} computes no {kind} that a graph can return; "
+                f"leave {kind!r} out"
+            )
+
+
+def _check_kinds(record: Sequence[str]) -> None:
+    names = ", ".join(map(repr, RECORDED))
+    if isinstance(record, str):
+        raise TypeError(
+            f"record: expected a list of kinds among {names}, got the string {record!r}; put it "
+            "into a list"
+        )
+    for kind in record:
+        if kind not in RECORDED:
+            raise ValueError(f"record: expected kinds among {names}, got {kind!r}")

@@ -13,12 +13,13 @@ from seqlearn.core import SequenceModule
 from seqlearn.export.checking import check_export
 from seqlearn.export.folder import (
     check_spec,
+    check_strategy,
     config_of,
     copy_runtime,
     export_folder,
     write_config,
 )
-from seqlearn.export.graphs import DecoderGraph, Graph, make_graphs
+from seqlearn.export.graphs import DecoderGraph, Graph, check_recorded, make_graphs
 from seqlearn.export.packages import require
 from seqlearn.export.runtime import ExportedModel
 from seqlearn.export.tracing import graph_config, quiet, trace
@@ -39,8 +40,10 @@ def export_onnx(
 ) -> None:
     """Write `encoder.onnx` and `decoder.onnx` with what runs them; see `SequenceModule.export`."""
     check_spec(module)
+    check_strategy(module)
     with export_folder(path) as folder:
-        write_graphs(module, folder, record, head_mask=head_mask)
+        config = write_graphs(module, folder, record, head_mask=head_mask)
+        check_recorded(module, record, config["graphs"])
         copy_runtime(folder)
         check_export(module, ExportedModel(folder, threads=1))
 

@@ -27,7 +27,7 @@ def require(package: str) -> Any:
             raise
         raise ModuleNotFoundError(
             f"this format needs {error.name}, which is not installed; "
-            "pip install 'seqlearn[export]'",
+            "in a clone of seqlearn: pip install -c constraints.txt '.[export]'",
             name=error.name,
         ) from error
 

@@ -8,83 +8,32 @@ of seqlearn or torch. Each exported folder holds a copy of it, so that a server 
     model = ExportedModel("exported")
     model.generate(["Ein Hund ."])
 
-`python exported/runtime.py in.txt > out.txt` predicts one line for each line.
+`python exported/runtime.py in.txt > out.txt` predicts one line for each line; a language model
+continues each line.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqlearn.export.search import Search, batches, search_options
+from seqlearn.export.config_file import check_files, read_config
+from seqlearn.export.onnx_runner import Array, Names, OnnxRunner, Runner
+from seqlearn.export.options import search_options
+from seqlearn.export.search import Search, batches
 from seqlearn.export.sides import Side, answer_lines, read_lines
 
+__all__ = ["ExportedModel", "default_threads", "read_config"]
+
 PAD, START = 0, 2
-CONFIG, FORMAT = "export.json", "seqlearn.export/1"
-
-Array = NDArray[Any]
-Names = Sequence[str]
-
-
-@runtime_checkable
-class Runner(Protocol):
-    """Runs one graph of an exported folder."""
-
-    def __call__(self, feed: Mapping[str, Any], fetch: Names) -> list[Any]:
-        """Compute outputs by name. Inputs are arrays, or outputs of a call as they are."""
-        ...
-
-    def to_numpy(self, value: Any) -> Array:
-        """An output as an array."""
-        ...
-
-
-class OnnxRunner:
-    """Runs an ONNX graph in onnxruntime, on the CPU unless `providers` says otherwise.
-
-    Args:
-        path: The graph.
-        providers: As in `onnxruntime.InferenceSession`.
-        threads: Threads of one operator; 0 is onnxruntime's choice.
-    """
-
-    def __init__(self, path: Path, providers: Names = (), threads: int = 0) -> None:
-        try:
-            import onnxruntime  # noqa: PLC0415 -- other formats do not need it
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "ONNX graphs need onnxruntime, which is not installed; pip install onnxruntime",
-                name="onnxruntime",
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
-        self._value = onnxruntime.OrtValue
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=list(providers) or ["CPUExecutionProvider"]
-        )
-
-    def __call__(self, feed: Mapping[str, Any], fetch: Names) -> list[Any]:
-        """Compute outputs by name."""
-        values = {
-            name: self._value.ortvalue_from_numpy(each) if isinstance(each, np.ndarray) else each
-            for name, each in feed.items()
-        }
-        found: list[Any] = self._session.run_with_ort_values(list(fetch), values)
-        return found
-
-    def to_numpy(self, value: Any) -> Array:
-        """An output as an array."""
-        array: Array = value.numpy()
-        return array
 
 
 class ExportedModel:
@@ -101,8 +50,8 @@ class ExportedModel:
         config: The contents of `export.json`.
 
     Raises:
-        FileNotFoundError: If the folder was not written by `seqlearn export`.
-        ValueError: If it has another format.
+        FileNotFoundError: If the folder was not written by `seqlearn export`, or a file is missing.
+        ValueError: If it has another format, or `export.json` is damaged.
         ModuleNotFoundError: If onnxruntime is not installed.
 
     Examples:
@@ -128,10 +77,14 @@ class ExportedModel:
         self._spec = self.config["spec"]
         self._source, self._target = (Side(self._spec[name]) for name in ("source", "target"))
         self._graphs = self.config["graphs"]
-        self._run: Mapping[str, Runner] = runners or {
-            name: OnnxRunner(Path(folder) / graph["file"], providers, threads)
-            for name, graph in self._graphs.items()
-        }
+        if runners is None:
+            check_files(folder, [graph["file"] for graph in self._graphs.values()])
+            threads = threads or default_threads()
+            runners = {
+                name: OnnxRunner(self.folder / graph["file"], providers, threads)
+                for name, graph in self._graphs.items()
+            }
+        self._run = runners
 
     def generate(
         self,
@@ -157,7 +110,7 @@ class ExportedModel:
         Raises:
             ValueError: If the target is not text, an option has no effect or is outside its range,
                 or a source is longer than the model reads.
-            TypeError: If `sources` is one string.
+            TypeError: If `sources` is one string, or an option is unknown or not of its type.
         """
         if "decoder" not in self._graphs:
             raise ValueError("generate makes texts, and this model predicts; use predict(sources)")
@@ -197,7 +150,16 @@ class ExportedModel:
         return [labels[each] for each in logits.argmax(-1)], powers / powers.sum(-1, keepdims=True)
 
     def predict(self, sources: Sequence[Any]) -> list[Any]:
-        """The text, label or vector that the model predicts for each source."""
+        """The text, label or vector that the model predicts for each source.
+
+        Raises:
+            ValueError: If the model has no source, or as `generate`.
+            TypeError: If `sources` is one string.
+        """
+        if self._source.kind is None:
+            raise ValueError(
+                "predict answers sources, and a language model has none; use generate(prompts=[…])"
+            )
         if "decoder" in self._graphs:
             return self.generate(sources)
         if self._target.kind == "classes":
@@ -222,8 +184,16 @@ class ExportedModel:
 
         Returns:
             The outputs by name; `logits` are those after the last token.
+
+        Raises:
+            ValueError: If there is no source, targets are not one for each source, of one length
+                and for a decoder that reads them in one step, or `head_mask` names no attention.
+            TypeError: If `sources` or `targets` is one string.
         """
         encoded = self._encode_sources(sources, None if targets is None else len(targets))
+        if not encoded:
+            raise ValueError("outputs needs at least one source or target, got none")
+        tokens = self._read_targets(targets, len(encoded))
         masks = self._head_masks(head_mask or {})
         found: dict[str, Array] = {}
         if "encoder" in self._graphs:
@@ -235,10 +205,6 @@ class ExportedModel:
                 for name, value in zip(graph["outputs"], values, strict=True)
             }
         if "decoder" in self._graphs:
-            read = (
-                [[]] * len(encoded) if targets is None else self._target.encode(targets, "target")
-            )
-            tokens = np.array([[START, *ids] for ids in read])[:, None]
             graph = self._graphs["decoder"]
             feed = {"tokens": tokens, "parents": np.arange(len(tokens))[:, None]}
             feed |= self.initial_state(found, len(tokens)) | masks.get("decoder", {})
@@ -309,6 +275,28 @@ class ExportedModel:
         self._check_lengths(encoded)
         return encoded
 
+    def _read_targets(self, targets: Sequence[Any] | None, count: int) -> Array:
+        """What the decoder reads in one step: `batch 1 time`."""
+        if targets is None:
+            return np.full((count, 1, 1), START)
+        if "decoder" not in self._graphs:
+            raise ValueError("this model has no decoder that reads targets; leave targets out")
+        read = self._target.encode(targets, "target")
+        if len(read) != count:
+            raise ValueError(f"expected {count} targets, one per source, got {len(read)}")
+        lengths = sorted({len(ids) for ids in read})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"expected targets of one length in tokens, got {lengths[0]} and {lengths[-1]}; "
+                "pass those of each length on their own"
+            )
+        if self._graphs["decoder"]["one_token"] and lengths != [0]:
+            raise ValueError(
+                "this decoder feeds its outputs back (input feeding) and reads one token in a "
+                "step; leave targets out"
+            )
+        return np.array([[START, *ids] for ids in read])[:, None]
+
     def _check_lengths(self, encoded: Sequence[Any]) -> None:
         limit = self.config["limits"].get("source")
         longest = max(map(len, encoded), default=0)
@@ -359,25 +347,10 @@ class ExportedModel:
         return masks
 
 
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The contents of `export.json`.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it has another format.
-    """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder}: expected a folder that `seqlearn export` wrote; there is no {CONFIG}"
-        )
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("version") != FORMAT:
-        raise ValueError(
-            f"{path}: expected the version {FORMAT!r}, got {config.get('version')!r}; export the "
-            "model again"
-        )
-    return config
+def default_threads() -> int:
+    """The first number of `OMP_NUM_THREADS`, which may be a list; 0, all cores, without one."""
+    found = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(found[1]) if found else 0
 
 
 if __name__ == "__main__":
@@ -388,5 +361,9 @@ if __name__ == "__main__":
         parser.error(f"there is no file {file}")
     given = read_lines(sys.stdin.buffer.read() if file is None else file.read_bytes())
     model = ExportedModel(Path(__file__).parent)
-    for answer in answer_lines(model.predict, given):  # as `seqlearn translate`
+    if model.config["spec"]["source"] is None:
+        answers = answer_lines(lambda lines: model.generate(prompts=lines), given)
+    else:
+        answers = answer_lines(model.predict, given)
+    for answer in answers:  # as `seqlearn generate` and `seqlearn translate`
         sys.stdout.buffer.write(f"{answer}\n".encode())

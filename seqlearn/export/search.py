@@ -12,17 +12,20 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from seqlearn.export.options import search_options
+
+__all__ = ["Decoder", "Search", "batches", "search_options"]
+
 END = 3
 MAX_BATCH_ROWS = 128
+MAX_BATCH_TOKENS = 2**14
+"""Rows of a batch times its longest row; a longer source is a batch of its own."""
+
 NEG_INF = -np.inf
 MOVED_SHARE = 0.75
 """What comes from the sources is copied without the finished ones once so few are left."""
 
 Array = NDArray[Any]
-
-STRATEGIES = ("greedy", "beam")
-OF_BEAM = ("beam_size", "length_penalty", "early_stopping")
-OF_SAMPLING = ("temperature", "top_k", "top_p")
 
 
 @runtime_checkable
@@ -52,50 +55,6 @@ class Decoder(Protocol):
         ...
 
 
-def search_options(
-    saved: Mapping[str, Any], given: Mapping[str, Any], num_return_sequences: int
-) -> dict[str, Any]:
-    """The options of a search: those of the model, and those of the call instead.
-
-    Args:
-        saved: The options that were saved with the model.
-        given: Those of the call; `None` keeps what is saved.
-        num_return_sequences: Texts for each source.
-
-    Raises:
-        TypeError: If there is no such option.
-        ValueError: If an option is outside its range, or the strategy does not use it.
-
-    Examples:
-        >>> search_options({"strategy": "greedy", "beam_size": 4}, {"strategy": "beam"}, 1)
-        {'strategy': 'beam', 'beam_size': 4}
-    """
-    given = {name: value for name, value in given.items() if value is not None}
-    if unknown := [name for name in given if name not in saved]:
-        raise TypeError(f"generate has no option {unknown[0]!r}; it has {', '.join(saved)}")
-    options = {**saved, **given}
-    strategy = options["strategy"]
-    if strategy not in STRATEGIES:
-        raise ValueError(
-            f"expected strategy 'greedy' or 'beam', which exported models have, got {strategy!r}"
-        )
-    unused = OF_SAMPLING if strategy == "beam" else (*OF_BEAM, *OF_SAMPLING)
-    if wrong := [name for name in given if name in unused]:
-        raise ValueError(f"strategy={strategy!r} does not use {wrong[0]}; leave it out")
-    least = {"beam_size": 1, "max_new_tokens": 1, "no_repeat_ngram_size": 0, "min_new_tokens": 0}
-    for name, smallest in least.items():
-        value = options.get(name, smallest)
-        if not isinstance(value, int) or value < smallest:
-            raise ValueError(f"expected {name}, a number of at least {smallest}, got {value!r}")
-    most = options["beam_size"] if strategy == "beam" else 1
-    if not 1 <= num_return_sequences <= most:
-        raise ValueError(
-            f"expected num_return_sequences from 1 to {most} (the beam size), got "
-            f"{num_return_sequences}"
-        )
-    return options
-
-
 def batches(
     encoded: Sequence[Any], starts: Sequence[Sequence[int]], rows_each: int, *, lengths: bool
 ) -> Iterator[list[int]]:
@@ -106,7 +65,8 @@ def batches(
 
     batch: list[int] = []
     for row in sorted(range(len(encoded)), key=size):
-        full = (len(batch) + 1) * rows_each > MAX_BATCH_ROWS
+        rows = (len(batch) + 1) * rows_each
+        full = rows > MAX_BATCH_ROWS or rows * sum(size(row)) > MAX_BATCH_TOKENS
         if batch and (full or len(starts[row]) != len(starts[batch[0]])):
             yield batch
             batch = []

@@ -90,7 +90,13 @@ class Side:
                 raise ValueError(
                     f"{where}: character {error.start + 1} is half of a surrogate pair; remove it"
                 ) from error
-            return list(self._tokenizer.encode(value, add_special_tokens=False).ids)
+            encoded = list(self._tokenizer.encode(value, add_special_tokens=False).ids)
+            if any(number in (PAD, START, END) for number in encoded):
+                raise ValueError(
+                    f"{where}: the tokenizer encodes a part of {value!r:.40} as padding, start or "
+                    "end; remove it"
+                )
+            return encoded
         listed = value.tolist() if hasattr(value, "tolist") else value
         try:
             if not isinstance(listed, Sequence) or isinstance(listed, bytes | bytearray):

@@ -12,9 +12,17 @@ import torch
 
 from seqlearn.core import SequenceModule
 from seqlearn.export.checking import check_export
-from seqlearn.export.folder import check_spec, config_of, export_folder, write_config
-from seqlearn.export.graphs import make_graphs
-from seqlearn.export.runtime import Array, ExportedModel, Runner, read_config
+from seqlearn.export.config_file import check_files, read_config
+from seqlearn.export.folder import (
+    check_spec,
+    check_strategy,
+    config_of,
+    export_folder,
+    write_config,
+)
+from seqlearn.export.graphs import check_recorded, make_graphs
+from seqlearn.export.onnx_runner import Array, Runner
+from seqlearn.export.runtime import ExportedModel
 from seqlearn.export.tracing import graph_config, quiet, trace
 
 CHOICES = {"next": ["next"], "best": ["best_log_probs", "best_ids"]}
@@ -81,6 +89,7 @@ def export_torch(
 ) -> None:
     """Write `encoder.pt2` and `decoder.pt2`; see `SequenceModule.export`."""
     check_spec(module)
+    check_strategy(module)
     config = config_of(module, "torch-export")
     with export_folder(path) as folder:
         config["graphs"] = {}
@@ -92,6 +101,7 @@ def export_torch(
             with quiet():
                 torch.export.save(program, folder / file)
             config["graphs"][graph.name] = {"file": file, **graph_config(graph)}
+        check_recorded(module, record, config["graphs"])
         if module.spec.target.needs_decoder:
             for name, outputs in CHOICES.items():
                 config["graphs"][name] = {"file": None, "outputs": outputs, "head_mask": None}
@@ -100,8 +110,14 @@ def export_torch(
 
 
 def load_torch(folder: str | os.PathLike[str]) -> ExportedModel:
-    """Run an export of the format `"torch-export"`."""
+    """Run an export of the format `"torch-export"`.
+
+    Raises:
+        FileNotFoundError: If the folder is no export, or a file is missing.
+        ValueError: If `export.json` is damaged.
+    """
     config = read_config(folder)
+    check_files(folder, [each["file"] for each in config["graphs"].values() if each["file"]])
     choice = TorchChoice(config["suppressed_ids"])
     runners: dict[str, Runner] = {
         name: TorchRunner(Path(folder) / graph["file"], graph) if graph["file"] else choice

@@ -1,6 +1,6 @@
 """Conformance tests: the laws that every module must satisfy, and what checks them.
 
-Needs the extra `testing`: `pip install 'seqlearn[testing]'`.
+Needs the extra `testing`: `pip install -c constraints.txt '.[testing]'` in a clone of seqlearn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError(
         f"seqlearn.testing needs {error.name}, which is not installed; "
-        "pip install 'seqlearn[testing]'",
+        "in a clone of seqlearn: pip install -c constraints.txt '.[testing]'",
         name=error.name,
     ) from error
 

@@ -229,7 +229,7 @@ def test_a_model_without_a_right_answer_is_not_drawn(tmp_path: Path) -> None:
         recording.save(tmp_path / each["label"] / "recording.safetensors")
     for group in found["models"][0]["runs"][0]["by_length"]["groups"]:
         group["right"] = 0.0
-    with pytest.warns(UserWarning), sl.introspect.record(model) as empty:
+    with pytest.warns(UserWarning, match="captured nothing"), sl.introspect.record(model) as empty:
         pass
     empty.save(tmp_path / "Transformer" / "recording.safetensors")
     (shown,) = [part for part in sections(found, tmp_path) if part.title == "Inside the models"]

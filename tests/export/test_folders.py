@@ -103,7 +103,7 @@ def test_a_missing_package_names_the_extra(
         return real(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(ModuleNotFoundError, match=rf"needs {package}.*'seqlearn\[export\]'"):
+    with pytest.raises(ModuleNotFoundError, match=rf"needs {package}.*'\.\[export\]'"):
         make("Transformer", TEXTS).export(tmp_path / "out", format_name)
 
 
@@ -158,7 +158,7 @@ def test_a_limit_of_the_model_is_one_of_its_export(tmp_path: Path, files_format:
 def test_the_command_exports_a_saved_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("ctranslate2", reason="needs ctranslate2: pip install 'seqlearn[export]'")
+    pytest.importorskip("ctranslate2", reason="needs ctranslate2: pip install '.[export]'")
     model = make("Transformer", TEXTS)
     model.save_pretrained(tmp_path / "saved")
     out = tmp_path / "out"
@@ -172,7 +172,7 @@ def test_the_command_exports_a_saved_folder(
 
 def test_a_file_has_one_answer_for_each_line(tmp_path: Path) -> None:
     """Lines end with a line feed alone, and an empty one stays empty: as `seqlearn translate`."""
-    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install 'seqlearn[export]'")
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install '.[export]'")
     side = sl.data.Text("char")
     data = sl.data.TextPairs([("May 1, 2020", "1. Mai 2020")] * 4, source=side, target=side)
     data.setup("fit")

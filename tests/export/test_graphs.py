@@ -21,7 +21,7 @@ from seqlearn.export import ExportedModel, load_exported
 
 onnx = pytest.mark.skipif(
     not all(map(sl.export.is_installed, ("onnx", "onnxruntime", "onnxscript"))),
-    reason="needs onnx, onnxruntime and onnxscript: pip install 'seqlearn[export]'",
+    reason="needs onnx, onnxruntime and onnxscript: pip install '.[export]'",
 )
 
 
@@ -66,7 +66,7 @@ def test_no_export_writes_unknown_where_training_never_saw_it(
     format_name: str, tmp_path: Path
 ) -> None:
     for package in {"torch-export": ()}.get(format_name, ("ctranslate2", "onnx", "onnxscript")):
-        pytest.importorskip(package, reason="needs pip install 'seqlearn[export]'")
+        pytest.importorskip(package, reason="needs pip install '.[export]'")
     model = make("Transformer", TEXTS)
     with torch.no_grad():
         model.head.bias[UNKNOWN] = 30.0

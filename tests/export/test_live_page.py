@@ -140,7 +140,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_page_is_a_folder_of_its_own(tmp_path: Path, fake: Path) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'seqlearn[export]'")
+        pytest.importorskip(package, reason=f"needs {package}: pip install '.[export]'")
     model = sl.GRU(dates().spec, d_model=8).eval()
     texts = ["May 1, 1999", "<b>& </script>"]
     path = model.to_page(tmp_path / "page", texts, title="A <title>", runtime=fake)

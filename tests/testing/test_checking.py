@@ -245,7 +245,7 @@ def test_importing_seqlearn_brings_no_hypothesis() -> None:
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "pip install 'seqlearn[testing]'" in done.stdout
+    assert "pip install -c constraints.txt '.[testing]'" in done.stdout
 
 
 def test_importing_uses_no_random_numbers() -> None:

@@ -44,7 +44,7 @@ def test_every_figure_is_a_picture_for_a_notebook() -> None:
 
 def test_a_cell_that_ends_with_a_plot_shows_one_picture() -> None:
     """Before and after `%matplotlib inline`."""
-    reason = "a notebook's kernel comes with the extra docs: pip install 'seqlearn[docs]'"
+    reason = "a notebook's kernel comes with the extra docs: pip install '.[docs]'"
     pytest.importorskip("ipykernel", reason=reason)
     nbclient = pytest.importorskip("nbclient", reason=reason)
     nbformat = pytest.importorskip("nbformat", reason=reason)
