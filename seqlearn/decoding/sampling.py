@@ -93,7 +93,7 @@ class Sampling:
     ) -> list[list[list[int]]]:
         """Draw texts until the end symbol or the limit; see `DecodingStrategy`.
 
-        A finished text leaves the batch and costs nothing more. What is drawn for a text depends on
+        Finished texts leave the batch, an eighth of it at a time. What is drawn for a text depends on
         its seed and the model's distributions alone, not on the rest of the batch; a higher limit
         only lets it go on.
 

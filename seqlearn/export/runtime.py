@@ -31,8 +31,6 @@ from seqlearn.export.options import search_options
 from seqlearn.export.search import Search, batches
 from seqlearn.export.sides import Side, answer_lines, read_lines
 
-__all__ = ["ExportedModel", "default_threads", "read_config"]
-
 PAD, START = 0, 2
 
 

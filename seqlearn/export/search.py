@@ -12,10 +12,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from seqlearn.export.options import search_options
-
-__all__ = ["Decoder", "Search", "batches", "search_options"]
-
 END = 3
 MAX_BATCH_ROWS = 128
 MAX_BATCH_TOKENS = 2**14
