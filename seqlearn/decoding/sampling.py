@@ -93,9 +93,9 @@ class Sampling:
     ) -> list[list[list[int]]]:
         """Draw texts until the end symbol or the limit; see `DecodingStrategy`.
 
-        Finished texts leave the batch, an eighth of it at a time. What is drawn for a text depends on
-        its seed and the model's distributions alone, not on the rest of the batch; a higher limit
-        only lets it go on.
+        Finished texts leave the batch, an eighth of it at a time. What is drawn for a text depends
+        on its seed and the model's distributions alone, not on the rest of the batch; a higher
+        limit only lets it go on.
 
         Raises:
             ValueError: If `max_new_tokens` is below one.
