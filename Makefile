@@ -66,7 +66,7 @@ docs: $(DOCS)  ## Run the tutorials and build the site into site/
 	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py
 	$(BIN)/python docs/render_live.py
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --strict
 	@echo "The site is in site/; view it with: make docs-serve"
 
 docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of the tutorials
@@ -75,7 +75,7 @@ docs-quick: $(DOCS)  ## Build the site into .cache/site; run only the imports of
 	$(BIN)/python docs/render_pictures.py
 	$(BIN)/python docs/render_reference.py
 	$(BIN)/python docs/render_tutorials.py --imports-only
-	$(BIN)/mkdocs build --quiet --strict --site-dir .cache/site
+	$(BIN)/mkdocs build --strict --site-dir .cache/site
 
 docs-serve: docs  ## Build the site and serve it on this machine
 	$(BIN)/python -m http.server --directory site --bind 127.0.0.1 8000

@@ -180,9 +180,8 @@ def inherited(cls: type, paths: dict[int, str]) -> dict[str, str | None]:
     for owner in cls.__mro__[1:]:
         if not owner.__module__.startswith("seqlearn."):
             continue
-        documented = next(
-            (paths[id(b)] for b in cls.__mro__[1:] if id(b) in paths and issubclass(b, owner)), None
-        )
+        public = [paths[id(b)] for b in cls.__mro__[1:] if id(b) in paths and issubclass(b, owner)]
+        documented = public[-1] if public else None  # the others only list it, as `cls` does
         for member, value in vars(owner).items():
             is_member = inspect.isroutine(value) or isinstance(value, property | classmethod)
             if is_member and not member.startswith("_") and member not in own:

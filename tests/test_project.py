@@ -370,6 +370,14 @@ def test_ci_checks_all_of_it() -> None:
     assert "|| true" not in text
 
 
+def test_the_site_is_built_strictly() -> None:
+    """With `--quiet`, MkDocs counts no warnings, and `--strict` never fails."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    builds = re.findall(r"mkdocs build.*", makefile)
+    assert len(builds) == 2
+    assert all("--strict" in build and "--quiet" not in build for build in builds)
+
+
 def test_the_scalar_path_runs_the_comparisons_with_other_implementations() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = makefile.partition("\ntest-scalar:")[2].partition("\n\n")[0]

@@ -44,6 +44,22 @@ def test_each_link_leads_to_a_page(pages: dict[str, str]) -> None:
     assert members == set()
 
 
+def test_an_inherited_member_leads_to_the_page_that_has_it(pages: dict[str, str]) -> None:
+    listed = {
+        (name, *path.removeprefix("seqlearn.").rsplit(".", 1))
+        for name, page in pages.items()
+        if "## Inherited from" in page
+        for path in re.findall(r"^\| \[.*?\]\[(.*?)\]", page, re.MULTILINE)
+    }
+    assert len(listed) > 100
+    wrong = [
+        (name, base, member)
+        for name, base, member in listed
+        if f"| [`{member}`][" in pages[f"names/{base}"]
+    ]
+    assert wrong == []
+
+
 def test_public_names_come_first(pages: dict[str, str]) -> None:
     assert "| [`RNN`][seqlearn.models.RNN] | The tanh RNN" in pages["models"]
     assert "::: seqlearn.batch.PAD" in pages["batch"], "a constant is on the page of its package"
