@@ -320,6 +320,7 @@ def _repeatable() -> list[str]:
     if "--out" in words:
         at = words.index("--out")
         del words[at : at + 2]
-    if "--multi30k" in words:
-        words[words.index("--multi30k") + 1] = "FOLDER"
+    for name, word in {"--multi30k": "FOLDER", "--checkpoint": "CHECKPOINT"}.items():
+        if name in words:
+            words[words.index(name) + 1] = word
     return words

@@ -114,15 +114,16 @@ def main() -> int:
             marian = partial(decoders.hugging_face, model, search, dtype=torch.bfloat16)
             contenders.insert(1, Contender("Hugging Face, bf16", marian, ("transformers",)))
     precision = f"-{options.precision}" if options.precision else ""
+    size = "trained" if options.checkpoint else options.size
     name = "greedy" if options.beam_size == 1 else f"beam{options.beam_size}"
     trained = "trained" if options.checkpoint else "random, without an end"
     comparison = Comparison(
         "decode",
-        f"decode-{options.model}-{options.size}-{name}{precision}",
+        f"decode-{options.model}-{size}-{name}{precision}",
         contenders,
         items_of(work, spec, options.sentences),
         work.description
-        | {"size": options.size, "weights": trained, "sentences": options.sentences}
+        | {"size": size, "weights": trained, "sentences": options.sentences}
         | {"precision": options.precision or "float32"}
         | search._asdict(),
     )
