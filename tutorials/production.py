@@ -137,8 +137,8 @@ assert min(same.values()) == len(sources)
 #
 # ## Without PyTorch
 #
-# Is PyTorch really not imported? We start a Python process in the folder, which has the files
-# `runtime.py`, `search.py` and `sides.py`, and let it list what it has imported.
+# Is PyTorch really not imported? We start a Python process in the folder, which has `runtime.py`
+# and the files that it imports, and let it list what it has imported.
 
 # %%
 PROGRAM = """

@@ -42,6 +42,7 @@ METRICS = (
 )
 """Figures in the order of their weight; a table shows the first ones that are there."""
 
+_F1 = ("f1", "span_f1")
 _LANGUAGE_MODEL = ("perplexity", "token_accuracy", "loss")
 _SHOWN = 3
 
@@ -93,7 +94,10 @@ def metrics_of(content: Content) -> list[Metric]:
 
 
 def answers_nothing(run: Content) -> bool:
-    """Whether no measured answer of a run is right; false where answers were not measured.
+    """Whether no measured answer of a run is right, not even in good part.
+
+    False where answers were not measured. A text or a row of tags counts as right as a whole, so
+    BLEU and F1 must be low too.
 
     Examples:
         >>> answers_nothing({"figures": {"accuracy": 0.0}})
@@ -106,7 +110,8 @@ def answers_nothing(run: Content) -> bool:
     shares = [group["right"] for group in groups if "right" in group]
     if not shares and not set(figures) <= {*_LANGUAGE_MODEL, "exact_match"}:
         shares = [figures[key] for key in ("exact_match", "accuracy") if key in figures]
-    return bool(shares) and max(shares) == 0
+    partly = figures.get("bleu", 0) >= 10 or max(figures.get(key, 0) for key in _F1) >= 0.1
+    return bool(shares) and max(shares) == 0 and not partly
 
 
 def shown_metrics(content: Content) -> list[Metric]:

@@ -66,10 +66,11 @@ def export_ctranslate2(
         )
     model = cpu_copy(module)
     config = config_of(module, "ctranslate2") | {"quantization": quantization or "float32"}
-    positions: Any = getattr(model.decoder, "positions", None)
-    if isinstance(positions, SinusoidalPositions):
-        limit = {"tokens": MAX_POSITIONS, "advice": "shorten it", "is_error": True}
-        config["limits"] = dict.fromkeys(("source", "target"), limit)
+    for side, half in (("source", model.encoder), ("target", model.decoder)):
+        if isinstance(getattr(half, "positions", None), SinusoidalPositions):
+            advice = "shorten it" if side == "source" else "shorten the prompt or max_new_tokens"
+            limit = {"tokens": MAX_POSITIONS, "advice": advice, "is_error": True}
+            config["limits"][side] = limit
     config["tokens"] = {
         name: vocabulary(getattr(module.spec, name))
         for name in ("source", "target")

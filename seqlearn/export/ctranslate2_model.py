@@ -63,7 +63,7 @@ class CTranslate2Model:
         except RuntimeError as error:
             raise ValueError(
                 f"{folder}: expected a model that CTranslate2 can load, got the error: {error}; "
-                "copy the whole folder again, or export again"
+                "if the device and compute_type are right, copy the whole folder again"
             ) from error
         self._tokens = self.config["tokens"]
         self._ids = {token: number for number, token in enumerate(self._tokens["target"])}

@@ -41,6 +41,7 @@ def export_onnx(
     """Write `encoder.onnx` and `decoder.onnx` with what runs them; see `SequenceModule.export`."""
     check_spec(module)
     check_strategy(module)
+    record = record if isinstance(record, str) else tuple(record)
     with export_folder(path) as folder:
         config = write_graphs(module, folder, record, head_mask=head_mask)
         check_recorded(module, record, config["graphs"])

@@ -90,6 +90,7 @@ def export_torch(
     """Write `encoder.pt2` and `decoder.pt2`; see `SequenceModule.export`."""
     check_spec(module)
     check_strategy(module)
+    record = record if isinstance(record, str) else tuple(record)
     config = config_of(module, "torch-export")
     with export_folder(path) as folder:
         config["graphs"] = {}

@@ -13,6 +13,7 @@ import seqlearn as sl
 from seqlearn.comparison import Comparison
 from seqlearn.comparison.blocks import Text, Viewer
 from seqlearn.comparison.claims import claims
+from seqlearn.comparison.figures import answers_nothing
 from seqlearn.comparison.sections import sections
 
 
@@ -215,12 +216,27 @@ def test_the_page_fits_a_narrow_screen_and_asks_no_host(tmp_path: Path) -> None:
         assert browser.wrong == []
 
 
+@pytest.mark.parametrize(
+    ("figures", "nothing"),
+    [
+        ({"exact_match": 0.0, "bleu": 25.0}, False),
+        ({"exact_match": 0.0, "bleu": 3.0}, True),
+        ({"exact_match": 0.0, "token_accuracy": 0.95, "f1": 0.9}, False),
+        ({"accuracy": 0.0, "f1": 0.6}, False),
+        ({"accuracy": 0.0, "f1": 0.0}, True),
+    ],
+)
+def test_answers_that_are_right_in_part(figures: dict[str, float], *, nothing: bool) -> None:
+    assert answers_nothing({"figures": figures}) is nothing
+
+
 def test_a_model_without_a_right_answer_is_not_drawn(tmp_path: Path) -> None:
     data = sl.data.Synthetic("copy", 3, train_examples=40, held_out_examples=8)
     model = sl.RNN(data.spec, d_model=8)
     with sl.introspect.record(model) as recording:
         model(next(iter(data.train_dataloader())))
     found = content(seeds=1)
+    found["models"][0]["runs"][0]["figures"]["bleu"] = 3.0
     for each in found["models"]:
         (run,) = each["runs"]
         run["folder"] = each["label"]

@@ -12,7 +12,7 @@ from exported_models import TASKS, TEXTS, make
 from torch import nn
 
 import seqlearn as sl
-from seqlearn.nn import DecoderLayer, FeedForwardBlock, MultiHeadAttention
+from seqlearn.nn import DecoderLayer, FeedForwardBlock, LearnedPositions, MultiHeadAttention
 
 pytest.importorskip("ctranslate2", reason="needs ctranslate2: pip install '.[export]'")
 
@@ -39,6 +39,16 @@ def test_a_part_of_the_users_own_is_refused_by_name(tmp_path: Path) -> None:
     said = r"expected FeedForwardBlock as decoder\.layers\.1\.feedforward of Trans.*, got Linear"
     with pytest.raises(ValueError, match=said):
         model.export(tmp_path / "out", "ctranslate2")
+
+
+def test_each_side_has_the_limit_of_its_own_positions(tmp_path: Path) -> None:
+    model: Any = make("Transformer", TEXTS)
+    model.encoder.positions = LearnedPositions(8, 8)
+    model.export(tmp_path / "out", "ctranslate2")
+    limits = sl.export.load_exported(tmp_path / "out").config["limits"]
+    assert (limits["source"]["tokens"], limits["target"]["tokens"]) == (8, 4096)
+    with pytest.raises(ValueError, match="at most 8 tokens of a source, got 9"):
+        sl.export.load_exported(tmp_path / "out").generate([[4] * 9])
 
 
 class OwnEncode(sl.Transformer):
