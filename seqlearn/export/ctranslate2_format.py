@@ -71,6 +71,12 @@ def export_ctranslate2(
             advice = "shorten it" if side == "source" else "shorten the prompt or max_new_tokens"
             limit = {"tokens": MAX_POSITIONS, "advice": advice, "is_error": True}
             config["limits"][side] = limit
+    most, limit = config["generation"]["max_new_tokens"], config["limits"].get("target")
+    if limit is not None and most > limit["tokens"]:
+        raise ValueError(
+            f"max_new_tokens of this model is {most}, and CTranslate2 has {limit['tokens']} "
+            "positions of a target here; set model.generation with a smaller max_new_tokens"
+        )
     config["tokens"] = {
         name: vocabulary(getattr(module.spec, name))
         for name in ("source", "target")

@@ -5,6 +5,7 @@ This file imports nothing of seqlearn or torch, for each exported folder holds a
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -36,11 +37,14 @@ class OnnxRunner:
         path: The graph.
         providers: As in `onnxruntime.InferenceSession`.
         threads: Threads of one operator; 0 is onnxruntime's choice.
+
+    Raises:
+        ModuleNotFoundError: If onnxruntime is not installed.
     """
 
     def __init__(self, path: Path, providers: Names = (), threads: int = 0) -> None:
         try:
-            import onnxruntime  # noqa: PLC0415 -- other formats do not need it
+            onnxruntime = importlib.import_module("onnxruntime")  # other formats do not need it
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "ONNX graphs need onnxruntime, which is not installed; pip install onnxruntime",

@@ -293,6 +293,12 @@ class ExportedModel:
                 "this decoder feeds its outputs back (input feeding) and reads one token in a "
                 "step; leave targets out"
             )
+        limit = self.config["limits"].get("target")
+        if limit is not None and lengths[0] >= limit["tokens"]:
+            raise ValueError(
+                f"expected at most {limit['tokens']} positions, got {lengths[0] + 1} with the "
+                "start symbol; pass shorter targets"
+            )
         return np.array([[START, *ids] for ids in read])[:, None]
 
     def _check_lengths(self, encoded: Sequence[Any]) -> None:
@@ -341,6 +347,12 @@ class ExportedModel:
                     + ("" if places else "; export with head_mask=True")
                 )
             half, row = places[name]
+            heads = self._graphs[half]["head_mask"]["heads"]
+            if len(weights) != heads:
+                raise ValueError(
+                    f"head_mask: expected {heads} weights for {name}, one for each head, got "
+                    f"{len(weights)}"
+                )
             masks[half]["head_mask"][row] = weights
         return masks
 

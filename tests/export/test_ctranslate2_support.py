@@ -51,6 +51,13 @@ def test_each_side_has_the_limit_of_its_own_positions(tmp_path: Path) -> None:
         sl.export.load_exported(tmp_path / "out").generate([[4] * 9])
 
 
+def test_a_saved_limit_above_its_positions_is_refused(tmp_path: Path) -> None:
+    model: Any = make("Transformer", TEXTS)
+    model.generation = sl.GenerationConfig(max_new_tokens=5000)
+    with pytest.raises(ValueError, match=r"max_new_tokens of this model is 5000, .* has 4096"):
+        model.export(tmp_path / "out", "ctranslate2")
+
+
 class OwnEncode(sl.Transformer):
     """Reverses sources."""
 

@@ -21,6 +21,7 @@ from seqlearn.export.options import search_options
 from seqlearn.export.runtime import default_threads
 from seqlearn.export.search import MAX_BATCH_ROWS, MAX_BATCH_TOKENS, batches
 from seqlearn.export.sides import Side
+from seqlearn.nn import LearnedPositions
 
 SAVED = asdict(sl.GenerationConfig(max_new_tokens=16))
 BEAM = {"strategy": "beam"}
@@ -214,3 +215,16 @@ def test_a_kind_that_the_model_does_not_compute_is_named(format_name: str, tmp_p
     with pytest.raises(ValueError, match=r"record: RNN computes no attention .* leave 'attention'"):
         model.export(tmp_path / "out", format_name, record=["states", "attention"])
     assert not (tmp_path / "out").exists()
+
+
+def test_lengths_of_targets_and_of_head_masks_are_checked(tmp_path: Path) -> None:
+    model: Any = make("Transformer", TEXTS)
+    model.decoder.positions = LearnedPositions(6, 8)
+    model.export(tmp_path / "out", "torch-export", head_mask=True)
+    exported = load_exported(tmp_path / "out")
+    name = "encoder.layers.0.self_attention"
+    assert exported.outputs([[4]], [[4] * 5], head_mask={name: [0.0, 1.0]})
+    with pytest.raises(ValueError, match=r"at most 6 positions, got 7 with the start symbol"):
+        exported.outputs([[4]], [[4] * 6])
+    with pytest.raises(ValueError, match=rf"expected 2 weights for {name}, one for each head, got"):
+        exported.outputs([[4]], head_mask={name: [0.0]})
