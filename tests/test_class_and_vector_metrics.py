@@ -67,17 +67,17 @@ def test_a_constant_label_has_no_r2() -> None:
 
 
 def trained(data: Any, folder: Path, **options: Any) -> tuple[L.Trainer, sl.GRU]:
-    trainer = L.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        log_every_n_steps=1,
-        **options,
-    )
+    settings: dict[str, Any] = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "default_root_dir": folder,
+        "log_every_n_steps": 1,
+    }
+    trainer = L.Trainer(**(settings | options))
     recipe = sl.Recipe(lr=0.01, warmup_steps=1)
     model = sl.GRU(data.spec, d_model=8, num_layers=1, recipe=recipe)
     trainer.fit(model, data)
@@ -122,6 +122,24 @@ def test_a_run_logs_figures_and_writes_the_matrix(
     assert figures["test/mae"] == pytest.approx((truth - guesses).abs().mean().item(), rel=1e-4)
     with pytest.raises(ValueError, match=r"needs a model that predicts classes.*VectorSpec"):
         trained(vectors, tmp_path, callbacks=[sl.callbacks.ConfusionMatrix()])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*number of training batches")
+def test_a_matrix_is_logged_at_the_validations_that_are_due(tmp_path: Path) -> None:
+    """After the first epoch and every third, and at each validation outside of a run."""
+    data = sl.data.Waveforms(
+        min_length=6, max_length=9, train_examples=16, held_out_examples=10, batch_tokens=40
+    )
+    callback = sl.callbacks.ConfusionMatrix(tmp_path / "matrices", every_n_epochs=3)
+    trainer, model = trained(data, tmp_path, callbacks=[callback], max_epochs=5)
+    steps = trainer.global_step // 5
+    names = [path.stem for path in (tmp_path / "matrices").glob("*.txt")]
+    epochs = {int(name.rpartition("step")[2].strip("-")) / steps for name in names}
+    assert epochs == {1, 3}
+    callback.counts = None
+    trainer.validate(model, data, verbose=False)
+    assert callback.counts is not None
 
 
 def test_the_figure_needs_a_square() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 
+from seqlearn.callbacks.due_epoch import is_due_epoch
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.core import SequenceModule
 from seqlearn.introspect.plots.confusion import confusion_heatmap
@@ -26,7 +28,7 @@ class ConfusionMatrix(L.Callback):
 
     Args:
         directory: Folder for the files.
-        every_n_epochs: Log at the validations of every n-th epoch, the first included.
+        every_n_epochs: Log at the first validation, and at those after n, 2n, 3n, … epochs.
 
     Attributes:
         counts: The last matrix, `labels labels`; `None` before.
@@ -66,7 +68,8 @@ class ConfusionMatrix(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the matrix of a validation epoch."""
-        due = trainer.current_epoch % self.every_n_epochs == 0 or not trainer.training
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        due = not fitting or is_due_epoch(trainer, self.every_n_epochs)
         if not trainer.sanity_checking and due:
             self._log(trainer, pl_module, "val")
 

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
+from seqlearn.callbacks.due_epoch import is_due_epoch
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation import batch_sources, references
 from seqlearn.core.sharding import is_sharded
@@ -35,9 +36,9 @@ class GenerationMetrics(L.Callback):
     they monitor. If no example was validated, the callback warns and logs nothing.
 
     Args:
-        every_n_epochs: Run at the validations of every n-th epoch, the first included. An epoch
-            without a run keeps the last values; give a `ModelCheckpoint` that monitors them the
-            same number.
+        every_n_epochs: Run at the first validation, and at those after n, 2n, 3n, … epochs: those
+            after which a `ModelCheckpoint` with the same number saves. An epoch without a run
+            keeps the last values.
         num_examples: Number of validation examples; `None` is all.
 
     Raises:
@@ -128,7 +129,7 @@ class GenerationMetrics(L.Callback):
         if trainer.sanity_checking:
             return False
         fitting = trainer.state.fn == TrainerFn.FITTING
-        return not fitting or trainer.current_epoch % self.every_n_epochs == 0
+        return not fitting or is_due_epoch(trainer, self.every_n_epochs)
 
     def _rows(self, batch: SequenceBatch) -> list[int]:
         """The rows that are used: not duplicates, and among the first of the split or run."""

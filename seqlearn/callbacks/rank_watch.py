@@ -134,17 +134,21 @@ class RankWatch:
             peer.send(rank=rank, error=error, stalled=stalled)
 
     def _run(self) -> None:
+        due = time.monotonic()
         while self._peers or (self._server is not None and not self._leaving):
             sources = {peer.connection: peer for peer in self._peers.values()}
             servers = [] if self._server is None else [self._server]
-            ready, _, _ = select.select([*sources, *servers], [], [], PERIOD)
+            wait = PERIOD if self._leaving else max(0.0, due - time.monotonic())
+            ready, _, _ = select.select([*sources, *servers], [], [], wait)
             for source in ready:
                 if source in sources:
                     self._receive(sources[source])
                 else:
                     self._accept(source)
-            if not self._leaving:
-                idle = time.monotonic() - self._progress
+            # By the clock, not after each message: two sides would answer each other without end.
+            if not self._leaving and (now := time.monotonic()) >= due:
+                due = now + PERIOD
+                idle = now - self._progress
                 for peer in self._peers.values():
                     peer.send(count=self._count, idle=idle)
                 self._find_stalled(idle)

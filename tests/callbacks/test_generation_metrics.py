@@ -91,8 +91,41 @@ def test_every_n_epochs_and_monitored(data: sl.data.TextPairs, tmp_path: Path) -
     keep = ModelCheckpoint(tmp_path, monitor="val/bleu", mode="max", every_n_epochs=2)
     trainer = trainer_of(tmp_path, GenerationMetrics(2, num_examples=2), keep)
     trainer.fit(model, data)
-    assert sum(model.calls) == 2 * 2  # in epochs 0 and 2
+    assert sum(model.calls) == 2 * 2  # after epochs 1 and 2
     assert float(keep.best_model_score) == pytest.approx(expected(2)[0], abs=1e-4)
+    assert keep.best_model_path.endswith("epoch=1-step=6.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("every", "validated", "measured"),
+    [(1, 1, [1, 2, 3, 4, 5]), (2, 1, [1, 2, 4]), (3, 1, [1, 3]), (2, 2, [2, 4]), (3, 2, [2])],
+)
+def test_what_is_measured_is_what_is_saved(
+    every: int, validated: int, measured: list[int], data: sl.data.TextPairs, tmp_path: Path
+) -> None:
+    """Epochs are counted as Lightning counts those of checkpoints and validations."""
+    epochs: list[int] = []
+
+    class Noted(Counting):
+        def generate(self, sources: Any = None, **options: Any) -> Any:
+            epochs.append(self.trainer.current_epoch + 1)
+            return super().generate(sources, **options)
+
+    keep = ModelCheckpoint(
+        tmp_path, monitor="val/bleu", mode="max", every_n_epochs=every, save_top_k=-1
+    )
+    trainer = trainer_of(
+        tmp_path,
+        GenerationMetrics(every),
+        keep,
+        max_epochs=5,
+        check_val_every_n_epoch=validated,
+    )
+    trainer.fit(Noted(data.spec), data)
+    assert sorted(set(epochs)) == measured
+    saved = {int(path.stem.split("-")[0].removeprefix("epoch=")) + 1 for path in tmp_path.iterdir()}
+    assert saved <= set(measured)
+    assert saved == {each for each in measured if each % every == 0}
 
 
 def test_a_loader_of_ones_own(data: sl.data.TextPairs, tmp_path: Path) -> None:

@@ -69,6 +69,24 @@ def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
     made.close()
 
 
+def test_reports_come_once_in_a_period(ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each report that arrives: then two sides would answer each other without end."""
+    ranks.start(3)
+    sent: list[rank_watch.Peer] = []
+    send = rank_watch.Peer.send
+
+    def count(peer: rank_watch.Peer, **message: Any) -> None:
+        sent.append(peer)
+        send(peer, **message)
+
+    start = time.monotonic()
+    monkeypatch.setattr(rank_watch.Peer, "send", count)
+    time.sleep(0.5)
+    periods = (time.monotonic() - start) / rank_watch.PERIOD
+    assert 4 <= len(sent) <= 4 * (periods + 1)  # two connections, both directions
+    assert not ranks.ended
+
+
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_closed_connection_is_a_rank_that_has_died(ranks: Ranks, lost: int) -> None:
     watches = ranks.start(3)
