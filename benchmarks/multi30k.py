@@ -33,7 +33,7 @@ from seqlearn.data import Multi30k
 BUCKETS = ((1, 8), (9, 11), (12, 14), (15, 19), (20, 99))
 
 
-class Measured(NamedTuple):
+class RunResult(NamedTuple):
     """What a run showed on the test split."""
 
     lowercased: float  # BLEU that ignores case
@@ -75,7 +75,7 @@ def seeded(seed: int) -> list[str]:
     return [word for name in names for word in (f"--{name}", str(seed))]
 
 
-def measure(config: Path, out: Path, root: str | None, more: Sequence[str]) -> Measured | None:
+def measure(config: Path, out: Path, root: str | None, more: Sequence[str]) -> RunResult | None:
     """Train, and measure on the test split; `None` if a command fails."""
     common = ["--config", str(config), "--trainer.default_root_dir", str(out), *more]
     logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger"]
@@ -95,7 +95,7 @@ def measure(config: Path, out: Path, root: str | None, more: Sequence[str]) -> M
     texts = load_module(checkpoint).generate([source for source, _ in pairs])
     by_length(pairs, texts)
     lowercased, cased = (score(pairs, texts, lowercase=one).score for one in (True, False))
-    return Measured(lowercased, cased, seconds / 60)
+    return RunResult(lowercased, cased, seconds / 60)
 
 
 def selected(out: Path) -> str:

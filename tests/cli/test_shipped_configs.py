@@ -46,7 +46,7 @@ def test_a_shipped_configuration_trains(
     words += ["--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
     if "strategy: ddp" in config.read_text(encoding="utf-8"):  # starts the command once more
         command = [sys.executable, "-m", "seqlearn", *words]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
     else:
         assert main(words) == 0
