@@ -116,8 +116,9 @@ def monitored(name: str) -> str | None:
     """The metric by which a configuration selects its checkpoint; None for the last one."""
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     for callback in config["trainer"].get("callbacks", []):
-        if callback["class_path"].endswith(".ModelCheckpoint"):
-            return str(callback["init_args"]["monitor"])
+        options = callback.get("init_args", {})
+        if callback["class_path"].endswith(".ModelCheckpoint") and "monitor" in options:
+            return str(options["monitor"])
     return None
 
 

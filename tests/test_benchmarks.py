@@ -278,6 +278,13 @@ def test_a_configuration_monitors_what_its_model_logs(path: Path) -> None:
     selecting = [n for n, each in zip(names, arguments, strict=True) if "monitor" in each]
     by_name = configs.monitored(path.stem)
     assert (by_name is not None) == ("ModelCheckpoint" in selecting)
+    if by_name is not None:  # with a metric nothing is saved in an epoch that is not better
+        all_epochs = [
+            each
+            for name, each in zip(names, arguments, strict=True)
+            if name == "ModelCheckpoint" and "monitor" not in each
+        ]
+        assert [each["filename"] for each in all_epochs] == ["last"]
     if path.stem.startswith("multi30k"):
         assert by_name == "val/bleu_lc"  # the texts are in lower case
 
