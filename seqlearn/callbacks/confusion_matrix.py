@@ -7,7 +7,6 @@ from pathlib import Path
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 
 from seqlearn.callbacks.due_epoch import is_due_epoch
@@ -51,9 +50,11 @@ class ConfusionMatrix(L.Callback):
         self.directory, self.every_n_epochs = directory, every_n_epochs
         self.counts: NDArray[np.int64] | None = None
         self.labels: tuple[str, ...] = ()
+        self._measured = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check that the module predicts classes or tags."""
+        self._measured = False
         if not isinstance(pl_module, SequenceModule):
             raise TypeError(
                 f"ConfusionMatrix: expected a SequenceModule, got {type(pl_module).__name__}"
@@ -68,9 +69,8 @@ class ConfusionMatrix(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the matrix of a validation epoch."""
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        due = not fitting or is_due_epoch(trainer, self.every_n_epochs)
-        if not trainer.sanity_checking and due:
+        if is_due_epoch(trainer, self.every_n_epochs, measured=self._measured):
+            self._measured = True
             self._log(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -63,9 +62,11 @@ class GenerationMetrics(L.Callback):
             )
         self._metrics = _new_metrics()
         self._left, self._whole_split = 0, True
+        self._due, self._measured = False, False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check that there are texts to generate and references to compare them with."""
+        self._measured = False
         if not isinstance(pl_module, SequenceModule):
             raise TypeError(
                 f"GenerationMetrics: expected a SequenceModule, got {type(pl_module).__name__}"
@@ -79,6 +80,7 @@ class GenerationMetrics(L.Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start a new count."""
         assert isinstance(pl_module, SequenceModule)
+        self._due = is_due_epoch(trainer, self.every_n_epochs, measured=self._measured)
         self._metrics = _new_metrics()
         for metric in self._metrics.values():
             metric.to(pl_module.device)
@@ -101,8 +103,8 @@ class GenerationMetrics(L.Callback):
     ) -> None:
         """Generate for the examples of a batch that are used."""
         assert isinstance(pl_module, SequenceModule)
-        rows = self._rows(batch) if self._is_due(trainer) else []
-        if rows or (is_sharded(pl_module) and self._is_due(trainer)):  # then on all ranks
+        rows = self._rows(batch) if self._due else []
+        if rows or (is_sharded(pl_module) and self._due):  # then on all ranks
             sources = batch_sources(pl_module.spec, batch)
             texts: list[str] = pl_module.generate([sources[row] for row in rows])
             truth = references(pl_module.spec, batch)
@@ -112,7 +114,8 @@ class GenerationMetrics(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the values, which are equal on all ranks."""
-        if self._is_due(trainer):
+        if self._due:
+            self._measured = True
             figures: dict[str, Tensor] = {
                 f"val/{name}": metric.compute() for name, metric in self._metrics.items()
             }
@@ -124,12 +127,6 @@ class GenerationMetrics(L.Callback):
                 return
             on_device = {name: value.to(pl_module.device) for name, value in figures.items()}
             pl_module.log_dict(on_device, sync_dist=True, reduce_fx="max")
-
-    def _is_due(self, trainer: L.Trainer) -> bool:
-        if trainer.sanity_checking:
-            return False
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        return not fitting or is_due_epoch(trainer, self.every_n_epochs)
 
     def _rows(self, batch: SequenceBatch) -> list[int]:
         """The rows that are used: not duplicates, and among the first of the split or run."""

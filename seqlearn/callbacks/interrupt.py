@@ -263,7 +263,8 @@ class Interrupt(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         requested = self._requested_on_any_rank(trainer)
-        if requested and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        within = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if requested and within and not trainer.fit_loop.done:
             self._stop(trainer, requested)
 
     def _stop_after_epoch(self, trainer: Trainer) -> None:

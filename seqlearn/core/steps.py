@@ -95,6 +95,8 @@ class TrainingSteps(FiniteSteps):
         warn_of_rounding(self.trainer, self.spec)
         for part in self.unused_modules():
             part.requires_grad_(requires_grad=False)
+        for metric in (self.metrics, self.bleu, self.bleu_lc):
+            metric.reset()  # what an evaluation counted that was interrupted
         if stage == "fit":
             write_atomically(self.trainer)
 

@@ -8,7 +8,7 @@ from typing import Any
 import jaxtyping
 import lightning as L
 import pytest
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from sacrebleu import corpus_bleu
 from torch.utils.data import DataLoader
@@ -94,6 +94,44 @@ def test_every_n_epochs_and_monitored(data: sl.data.TextPairs, tmp_path: Path) -
     assert sum(model.calls) == 2 * 2  # after epochs 1 and 2
     assert float(keep.best_model_score) == pytest.approx(expected(2)[0], abs=1e-4)
     assert keep.best_model_path.endswith("epoch=1-step=6.ckpt")
+
+
+def test_the_first_validation_of_each_run_is_measured(
+    data: sl.data.TextPairs, tmp_path: Path
+) -> None:
+    """A resumed run, too, and one whose first validation comes after epochs: others monitor it."""
+    trainer = trainer_of(tmp_path, max_epochs=2)
+    trainer.fit(Counting(data.spec), data)
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    model = Counting(data.spec)
+    stop = EarlyStopping("val/bleu", mode="max", patience=9)
+    trainer = trainer_of(tmp_path, GenerationMetrics(5), stop, max_epochs=4)
+    trainer.fit(model, data, ckpt_path=tmp_path / "two.ckpt")
+    assert sum(model.calls) == len(TEXTS)
+    model = Counting(data.spec)
+    keep = ModelCheckpoint(tmp_path / "by_steps", monitor="val/bleu", mode="max")
+    seldom = {"check_val_every_n_epoch": None, "val_check_interval": 8}
+    trainer = trainer_of(tmp_path, GenerationMetrics(5), keep, max_epochs=4, **seldom)
+    trainer.fit(model, data)
+    assert sum(model.calls) == len(TEXTS)
+
+
+def test_an_evaluation_that_failed_leaves_no_counts(
+    data: sl.data.TextPairs, tmp_path: Path
+) -> None:
+    """As by Ctrl-C in a notebook: the next evaluation of the module begins anew."""
+    model = Counting(data.spec)
+    (clean,) = trainer_of(tmp_path).test(model, data, verbose=False)
+
+    class Fails(L.Callback):
+        def on_test_batch_end(self, *_: Any, **__: Any) -> None:
+            raise OSError("interrupted")
+
+    with pytest.raises(OSError, match="interrupted"):
+        trainer_of(tmp_path, Fails()).test(model, data, verbose=False)
+    assert bool(model.bleu.update_called)
+    (again,) = trainer_of(tmp_path).test(model, data, verbose=False)
+    assert again == clean
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,18 @@ def test_best_is_what_the_newest_run_chose(config: str, capsys: pytest.CaptureFi
         assert steps_of(written(capsys.readouterr().out)) == steps
 
 
+def test_the_last_step_does_not_replace_the_best_through_a_link(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = ["--trainer.callbacks", "ModelCheckpoint", "--trainer.callbacks.monitor", "epoch"]
+    best += ["--trainer.callbacks.mode", "min", "--trainer.callbacks.save_last", "link"]
+    assert main(["fit", "--config", config, *best, "--trainer.max_epochs", "3"]) == 0
+    last = written(capsys.readouterr().out)
+    assert not last.is_symlink()
+    (other,) = (path for path in last.parent.iterdir() if path != last)
+    assert 3 * steps_of(other) == steps_of(last)
+
+
 def test_best_of_a_run_that_monitored_nothing(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
