@@ -85,7 +85,7 @@ def measure(config: Path, out: Path, root: str | None, more: Sequence[str]) -> R
     seconds = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"training took {seconds:.0f} seconds, {used:.0f} of CPU time", flush=True)
+    print(f"training took {seconds:.0f} seconds; CPU time of the first process: {used:.0f}")
     languages = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]["languages"]
     checkpoint = selected(out)
     one_process = ["--trainer.devices", "1", "--trainer.strategy", "auto"]

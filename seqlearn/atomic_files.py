@@ -21,7 +21,12 @@ SUFFIX = ".partial"
 
 @contextlib.contextmanager
 def atomic_path(
-    path: str | os.PathLike[str], content: str, option: str, size: int | None = None
+    path: str | os.PathLike[str],
+    content: str,
+    option: str,
+    size: int | None = None,
+    *,
+    through_link: bool = True,
 ) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block ends without an error.
 
@@ -35,6 +40,7 @@ def atomic_path(
         content: Names the content in error messages, such as `"the checkpoint"`.
         option: How to choose another place, for the message of a full disk.
         size: Bytes that will be written, if known.
+        through_link: If `path` is a link, replace the file to which it leads, not the link.
 
     Raises:
         OSError: If it cannot be written; the message names the folder, and for a full disk what is
@@ -49,7 +55,7 @@ def atomic_path(
         ['a.txt']
     """
     target = Path(path)
-    if target.is_symlink():  # the file that it points to is replaced, not the link
+    if through_link and target.is_symlink():
         target = target.resolve()
     # Of this thread: ranks and threads may write the same file at the same time.
     writer = f"{_host()}-{os.getpid()}-{threading.get_native_id()}"
@@ -113,7 +119,8 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    folder = path.is_dir() and not path.is_symlink()
+    shutil.rmtree(path) if folder else path.unlink(missing_ok=True)
 
 
 def require_writable(directory: Path, option: str) -> None:

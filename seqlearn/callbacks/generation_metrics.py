@@ -37,7 +37,8 @@ class GenerationMetrics(L.Callback):
     Args:
         every_n_epochs: Run at the first validation, and at those after n, 2n, 3n, … epochs: those
             after which a `ModelCheckpoint` with the same number saves. An epoch without a run
-            keeps the last values.
+            keeps the last values, which `EarlyStopping` counts as no improvement: multiply its
+            `patience` by n.
         num_examples: Number of validation examples; `None` is all.
 
     Raises:

@@ -48,8 +48,6 @@ class LastCheckpoint(Callback):
             return
         if not trainer.fast_dev_run:
             self._path = os.path.join(str(saving[0].dirpath), "last.ckpt")
-            if trainer.is_global_zero and os.path.islink(self._path):
-                os.unlink(self._path)  # `save_last="link"`: it leads to the best one
             trainer.save_checkpoint(self._path, saving[0].save_weights_only)
 
     def advice(self, trainer: Any, *, tested: bool) -> str:

@@ -21,7 +21,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     A kill or a full disk at any time leaves the previous file as it was. Lightning's own plugin
     writes through the folder for temporary files, and copies where that is another file system: a
-    kill then leaves a part of a checkpoint. `seqlearn fit` uses this plugin by default.
+    kill then leaves a part of a checkpoint. `seqlearn fit` uses this plugin by default. A link in
+    the place is replaced; the file to which it leads is not changed.
 
     Remote addresses (`s3://…`) are written as Lightning writes them.
 
@@ -55,7 +56,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if isinstance(part, Tensor)
         )
         option = "`dirpath` of ModelCheckpoint or `default_root_dir` of the Trainer"
-        with atomic_path(local, "the checkpoint", option, size) as part, part.open("wb") as file:
+        # `ModelCheckpoint(save_last="link")` makes last.ckpt a link to the best checkpoint.
+        with (
+            atomic_path(local, "the checkpoint", option, size, through_link=False) as part,
+            part.open("wb") as file,
+        ):
             torch.save(checkpoint, file)
 
     def load_checkpoint(

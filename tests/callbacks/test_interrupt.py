@@ -110,6 +110,40 @@ def test_the_last_step_ends_the_run_as_usual(root: Path) -> None:
     assert sender.sent
 
 
+def test_the_validation_after_the_last_step_ends_the_run_as_usual(root: Path) -> None:
+    """By `max_steps`, within an epoch; with a step left, the same signal interrupts."""
+
+    class InValidation(L.Callback):
+        def on_validation_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.global_step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    for steps in (4, 5):
+        folder = root / f"{steps}-steps"
+        folder.mkdir()
+        _, model, data = parts(folder, Case())
+        trainer = L.Trainer(
+            max_steps=steps,
+            val_check_interval=1,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[InValidation(), sl.callbacks.Interrupt(folder)],
+            default_root_dir=folder,
+        )
+        if steps == 4:
+            trainer.fit(model, data)
+            assert list(folder.glob("*.ckpt")) == []
+            continue
+        with pytest.raises(SystemExit) as ended:
+            trainer.fit(model, data)
+        assert ended.value.code == 143
+        assert len(list(folder.glob("*.ckpt"))) == 1
+
+
 def test_states_of_callbacks_at_the_end_of_an_epoch(root: Path, tmp_path: Path) -> None:
     """Also of those that Lightning calls last: their states are those of the whole run."""
     kept = ModelCheckpoint(root / "epochs", filename="{epoch}", save_top_k=-1)

@@ -30,6 +30,24 @@ def test_a_checkpoint_is_written_and_read(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_is_replaced_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
+    """`ModelCheckpoint(save_last="link")` makes last.ckpt a link to the best checkpoint."""
+    plugin, best, last = sl.AtomicCheckpointIO(), tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    plugin.save_checkpoint({"weights": torch.arange(3)}, best)
+    last.symlink_to(best.name)
+    plugin.save_checkpoint({"weights": torch.arange(4)}, last)
+    assert torch.equal(plugin.load_checkpoint(best)["weights"], torch.arange(3))
+    assert torch.equal(plugin.load_checkpoint(last)["weights"], torch.arange(4))
+    folder, link = tmp_path / "shards", tmp_path / "link.ckpt"
+    folder.mkdir()
+    link.symlink_to(folder.name)
+    plugin.save_checkpoint({"weights": torch.arange(5)}, link)
+    assert torch.equal(plugin.load_checkpoint(link)["weights"], torch.arange(5))
+    names = {"best.ckpt", "last.ckpt", "shards", "link.ckpt"}
+    assert {found.name for found in tmp_path.iterdir()} == names
+
+
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
     plugin, path = sl.AtomicCheckpointIO(), tmp_path / "a.ckpt"
     plugin.save_checkpoint({"weights": torch.arange(3)}, path)
