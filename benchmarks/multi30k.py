@@ -86,12 +86,12 @@ def measure(config: Path, out: Path, root: str | None, more: Sequence[str]) -> R
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"training took {seconds:.0f} seconds; CPU time of the first process: {used:.0f}")
-    languages = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]["init_args"]["languages"]
     checkpoint = selected(out)
     one_process = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
     if run(["test", *common, *one_process, "--trainer.logger", "false", "--ckpt_path", checkpoint]):
         return None
-    pairs = list(Multi30k(root, tuple(languages)).examples("test"))
+    languages = languages_of(checkpoint)
+    pairs = list(Multi30k(root, languages).examples("test"))
     texts = load_module(checkpoint).generate([source for source, _ in pairs])
     by_length(pairs, texts)
     lowercased, cased = (score(pairs, texts, lowercase=one).score for one in (True, False))
@@ -107,6 +107,14 @@ def selected(out: Path) -> str:
         found = resolve("test", "last", trainer)
     assert found is not None  # only "auto" finds none
     return found
+
+
+def languages_of(checkpoint: str) -> tuple[str, str]:
+    """The languages that a run was trained on, which an option may have set."""
+    saved = Path(checkpoint).parents[1] / "config.yaml"
+    options = yaml.safe_load(saved.read_text(encoding="utf-8"))["data"]["init_args"]
+    source, target = options["languages"]
+    return source, target
 
 
 def run(words: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ import yaml
 
 import seqlearn as sl
 from benchmarks import __main__ as entry
-from benchmarks import comparison, configs, page, pipeline
+from benchmarks import comparison, configs, multi30k, page, pipeline
 from benchmarks.comparison import Comparison, Contender, UnavailableError, compare, count_flops
 from benchmarks.statistic import median_ratio
 
@@ -304,3 +304,11 @@ def test_the_defaults_reach_nine_tenths_of_the_best_trial() -> None:
     assert [row[:2] + row[3:4] for row in below] == [["trec", "800", "`RNN`"]]
     for task, size in sizes:
         assert len({row[3] for row in rows if row[:2] == [task, size]}) == 6, "architectures"
+
+
+def test_translations_are_compared_in_the_language_of_the_run(tmp_path: Path) -> None:
+    """An option may turn the direction of the configuration."""
+    options = {"class_path": "Multi30k", "init_args": {"languages": ["de", "en"]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": options}), encoding="utf-8")
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    assert multi30k.languages_of(str(checkpoint)) == ("de", "en")

@@ -22,11 +22,12 @@ class ConfusionMatrix(L.Callback):
 
     Rows are the expected classes, columns the predicted ones; both have the names of the labels.
     The picture and the table `confusion_matrix` go to TensorBoard, W&B and MLflow; without one of
-    these, or with `directory`, a PNG and a text file are written, to `confusion` in the logger's
-    folder. The counts are those of all processes, without duplicated examples.
+    these, or with `directory`, a PNG and a text file are written, to `confusion/val` and
+    `confusion/test` in the logger's folder. The counts are those of all processes, without
+    duplicated examples.
 
     Args:
-        directory: Folder for the files.
+        directory: Folder for the files, in place of `confusion`.
         every_n_epochs: Log at the first validation, and at those after n, 2n, 3n, … epochs.
 
     Attributes:
@@ -39,7 +40,7 @@ class ConfusionMatrix(L.Callback):
 
     Examples:
         >>> trainer = L.Trainer(callbacks=[ConfusionMatrix()], logger=False, accelerator="cpu")
-        >>> # trainer.test(model, data) writes confusion/confusion_matrix-step….png and .txt
+        >>> # trainer.test(model, data) writes confusion/test/confusion_matrix-step….png and .txt
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ConfusionMatrix(L.Callback):
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         folder = Path(logs, "confusion") if self.directory is None else Path(self.directory)
+        folder /= prefix  # the step of a test is that of the last validation
         files = self.directory is not None
         logger = FigureLogger(trainer.loggers, folder, trainer.global_step, "", files)
         tag = f"{prefix}/confusion_matrix"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from seqlearn.batch import SequenceBatch
-from seqlearn.callbacks.due_epoch import is_due_epoch
+from seqlearn.callbacks.due_epoch import is_due_epoch, warn_of_short_patience
 from seqlearn.core import SequenceModule
 from seqlearn.core.generation import batch_sources, references
 from seqlearn.core.sharding import is_sharded
@@ -38,7 +39,7 @@ class GenerationMetrics(L.Callback):
         every_n_epochs: Run at the first validation, and at those after n, 2n, 3n, … epochs: those
             after which a `ModelCheckpoint` with the same number saves. An epoch without a run
             keeps the last values, which `EarlyStopping` counts as no improvement: multiply its
-            `patience` by n.
+            `patience` by n. Below n it would stop before the next run; the callback warns.
         num_examples: Number of validation examples; `None` is all.
 
     Raises:
@@ -116,7 +117,7 @@ class GenerationMetrics(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the values, which are equal on all ranks."""
         if self._due:
-            self._measured = True
+            first, self._measured = not self._measured, True
             figures: dict[str, Tensor] = {
                 f"val/{name}": metric.compute() for name, metric in self._metrics.items()
             }
@@ -128,6 +129,8 @@ class GenerationMetrics(L.Callback):
                 return
             on_device = {name: value.to(pl_module.device) for name, value in figures.items()}
             pl_module.log_dict(on_device, sync_dist=True, reduce_fx="max")
+            if first and trainer.state.fn == TrainerFn.FITTING:
+                warn_of_short_patience(trainer, figures, self.every_n_epochs)
 
     def _rows(self, batch: SequenceBatch) -> list[int]:
         """The rows that are used: not duplicates, and among the first of the split or run."""

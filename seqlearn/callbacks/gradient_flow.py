@@ -131,6 +131,7 @@ class GradientFlow(Observer):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop the curves of later steps, which belong to another run."""
+        super().on_train_start(trainer, pl_module)
         past = trainer.global_step
         self.curves = {step: curve for step, curve in self.curves.items() if step <= past}
         if not self.curves:

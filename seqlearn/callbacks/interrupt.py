@@ -105,11 +105,15 @@ class Interrupt(Callback):
     # Handlers
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the place of Lightning's handler, which communicates inside the handler."""
+        """Take the place of Lightning's handler, which communicates inside the handler.
+
+        Only in `fit`: Lightning's own ends a validation or test after the batch.
+        """
+        connector: Any = trainer._signal_connector  # noqa: SLF001 -- there is no public way
         if stage != "fit":
+            vars(connector).pop("_sigterm_notifier_fn", None)
             return
         self._received, self.path = None, ""
-        connector: Any = trainer._signal_connector  # noqa: SLF001 -- there is no public way
         connector._sigterm_notifier_fn = self._on_signal  # noqa: SLF001
         # Last, after the callbacks that change the state of a step. A new list: the old one is
         # being iterated over.

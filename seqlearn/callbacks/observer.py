@@ -12,9 +12,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from seqlearn.callbacks.due_epoch import warn_of_short_patience
 from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.probe_batch import first_rows
 from seqlearn.core.eval_mode import eval_mode
@@ -37,7 +39,8 @@ class Observer(L.Callback, ABC):
 
     Scalars are also in `trainer.callback_metrics`, on all ranks with the values of rank zero, so
     that other callbacks can monitor them: `EarlyStopping("gradient_flow/factor", …)`. An observer
-    runs before the callbacks that have a `monitor`, whatever the order in the list.
+    runs before the callbacks that have a `monitor`, whatever the order in the list. Where these
+    decide at validations within an epoch (`val_check_interval`), set `every_n_steps`.
 
     Args:
         every_n_epochs: Run at the end of every n-th training epoch; `None` for never.
@@ -95,7 +98,7 @@ class Observer(L.Callback, ABC):
         self._validation_rows: Any = None
         self._training_rows: Any = None
         self._last_step = 0
-        self._warned = False
+        self._observed, self._warned = False, False
 
     @abstractmethod
     def observe(self, module: L.LightningModule, probe: Any) -> Any:
@@ -137,7 +140,7 @@ class Observer(L.Callback, ABC):
         if stage != "fit":
             return
         self._validation_rows = self._training_rows = None
-        self._last_step, self._warned = 0, False
+        self._last_step, self._observed, self._warned = 0, False, False
         callbacks: list[L.Callback] = list(trainer.callbacks)  # type: ignore[attr-defined]
         monitors = [at for at, each in enumerate(callbacks) if getattr(each, "monitor", None)]
         place = callbacks.index(self) if self in callbacks else 0
@@ -159,6 +162,10 @@ class Observer(L.Callback, ABC):
         if self._given is None and self._validation_rows is None:
             self._validation_rows = first_rows(batch, self.examples)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The step that a resumed run starts from was observed before."""
+        self._last_step = trainer.global_step
+
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
@@ -173,6 +180,13 @@ class Observer(L.Callback, ABC):
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
             self._run_probe(trainer, pl_module)
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Run the probe at the validation that ends an epoch: callbacks may decide there."""
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            with torch.inference_mode(mode=False):  # `observe` may compute gradients
+                self.on_train_epoch_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the probe if it is due after this epoch."""
         every, epochs = self.every_n_epochs, trainer.current_epoch + 1
@@ -183,7 +197,8 @@ class Observer(L.Callback, ABC):
         step = trainer.global_step
         if step == self._last_step:  # before the first step, between micro-batches, or done
             return
-        self._last_step = step
+        first, self._last_step = not self._observed, step
+        self._observed = True
         observed, error = None, None
         try:
             with eval_context(trainer, module):
@@ -208,6 +223,8 @@ class Observer(L.Callback, ABC):
         # The same on all ranks, because a callback that monitors them decides for all.
         values = trainer.strategy.broadcast(logger.values)
         trainer.callback_metrics.update({tag: torch.tensor(v) for tag, v in values.items()})
+        if first and self.every_n_epochs is not None and self.every_n_steps is None:
+            warn_of_short_patience(trainer, values, self.every_n_epochs)
 
     def _raise_on_all_ranks(self, trainer: L.Trainer, error: Exception | None) -> None:
         """Raise on every rank if any rank has an error; otherwise ranks would wait for it.

@@ -42,13 +42,18 @@ class LastCheckpoint(Callback):
         self._saved_step = trainer.global_step
 
     def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:
-        """Save the last step next to the other checkpoints, unless it is saved already."""
-        saving = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-        if not saving or saving[0].save_top_k == 0 or self._saved_step == trainer.global_step:
+        """Save the last step next to the other checkpoints, unless it is saved already.
+
+        The first `ModelCheckpoint` that saves whole checkpoints gives the folder; a run in which
+        all save only weights ends with these.
+        """
+        every = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+        saving = [one for one in every if one.save_top_k != 0]
+        if not saving or self._saved_step == trainer.global_step or trainer.fast_dev_run:
             return
-        if not trainer.fast_dev_run:
-            self._path = os.path.join(str(saving[0].dirpath), "last.ckpt")
-            trainer.save_checkpoint(self._path, saving[0].save_weights_only)
+        model = min(saving, key=lambda one: one.save_weights_only)
+        self._path = os.path.join(str(model.dirpath), "last.ckpt")
+        trainer.save_checkpoint(self._path, model.save_weights_only)
 
     def advice(self, trainer: Any, *, tested: bool) -> str:
         """Path of the run's newest checkpoint, and the command to continue with.

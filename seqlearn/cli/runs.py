@@ -109,10 +109,15 @@ def _best(newest: str) -> str:
     """The best checkpoint of the run that another checkpoint belongs to.
 
     Raises:
-        ValueError: If that run monitored no metric.
+        ValueError: If that run monitored no metric, or saved only weights.
         FileNotFoundError: If the best checkpoint was deleted.
     """
-    callbacks = checkpoints.read_checkpoint(newest, map_location="meta").get("callbacks", {})
+    callbacks = checkpoints.read_checkpoint(newest, map_location="meta").get("callbacks")
+    if callbacks is None:
+        raise ValueError(
+            f"--ckpt_path best: {newest} holds weights only (save_weights_only), not which "
+            "checkpoint is the best; pass its path"
+        )
     for state in callbacks.values():
         if isinstance(state, Mapping) and state.get("monitor") and state.get("best_model_path"):
             named = str(state["best_model_path"])

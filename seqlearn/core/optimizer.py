@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -158,9 +159,22 @@ class RecipeLR(LambdaLR):
 
 
 def total_steps(trainer: L.Trainer) -> float:
-    """The optimizer steps of a run; infinity if unknown. It sets up the training data."""
+    """The optimizer steps of a run; infinity if unknown. It sets up the training data.
+
+    Lightning's estimate takes the accumulation of the first epoch for all of them, or 1 where
+    `GradientAccumulationScheduler` sets it.
+    """
     steps = trainer.estimated_stepping_batches
-    return steps if steps > 0 else math.inf  # -1 for data without a length
+    if steps <= 0:
+        return math.inf  # -1 for data without a length
+    batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        scheduled = isinstance(callback, GradientAccumulationScheduler)
+        if scheduled and epochs not in (None, -1) and batches != math.inf:
+            per_epoch = (callback.get_accumulate_grad_batches(epoch) for epoch in range(epochs))
+            steps = sum(math.ceil(batches / group) for group in per_epoch)
+            return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+    return steps
 
 
 def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:

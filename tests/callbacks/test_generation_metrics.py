@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_the_first_validation_of_each_run_is_measured(
     trainer = trainer_of(tmp_path, GenerationMetrics(5), keep, max_epochs=4, **seldom)
     trainer.fit(model, data)
     assert sum(model.calls) == len(TEXTS)
+
+
+@pytest.mark.parametrize(("patience", "warns"), [(2, True), (3, False)])
+def test_a_patience_that_ends_before_the_next_measurement(
+    data: sl.data.TextPairs, tmp_path: Path, patience: int, warns: bool
+) -> None:
+    stop = EarlyStopping("val/bleu", mode="max", patience=patience)
+    trainer = trainer_of(tmp_path, GenerationMetrics(3), stop, max_epochs=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Counting(data.spec), data)
+    told = [str(one.message) for one in caught if "EarlyStopping(" in str(one.message)]
+    assert len(told) == warns
+    assert all("patience of at least 3, such as 6 for 2 measurements" in one for one in told)
 
 
 def test_an_evaluation_that_failed_leaves_no_counts(

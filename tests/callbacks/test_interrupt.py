@@ -214,6 +214,22 @@ def test_a_repeat_does_not_stop_the_next_run(root: Path) -> None:
     assert callback.path == ""
 
 
+def test_a_test_after_fit_ends_on_a_signal(root: Path) -> None:
+    """There Lightning's handler is in place again; without it the signal would be lost."""
+
+    class Sends(L.Callback):
+        def on_test_batch_start(self, *_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = root / "test-after-fit"
+    folder.mkdir()
+    trainer, model, data = parts(folder, Case(), Sends())
+    trainer.fit(model, data)
+    with pytest.raises(SystemExit):
+        trainer.test(model, data.val_dataloader())
+    assert trainer.received_sigterm
+
+
 def test_ctrl_c_is_left_to_lightning(root: Path) -> None:
     class Presses(L.Callback):
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:

@@ -49,6 +49,41 @@ def test_early_stopping_sees_the_figures_of_its_own_epoch_in_any_order(
     assert trainer.callbacks.index(flow) < trainer.callbacks.index(stop)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"check_val_every_n_epoch": 2},
+        {"val_check_interval": 2, "check_val_every_n_epoch": None},  # batches: an epoch
+    ],
+)
+def test_a_callback_that_decides_at_validation_sees_the_figures_of_that_epoch(
+    fit, module, batches, options: dict[str, Any], tmp_path: Path
+) -> None:
+    flow, seen = GradientFlow(), {}
+
+    class Best(ModelCheckpoint):
+        def on_validation_end(self, trainer, pl_module) -> None:
+            figure = trainer.callback_metrics.get("gradient_flow/last")
+            seen[trainer.global_step] = figure if figure is None else float(figure)
+            super().on_validation_end(trainer, pl_module)
+
+    best = Best(tmp_path, "{step}", monitor="gradient_flow/last", save_top_k=-1)
+    model, data = module("LSTM", "sequence-to-sequence"), batches("sequence-to-sequence")
+    options |= {"num_sanity_val_steps": 0, "enable_checkpointing": True}
+    fit(model, data, best, flow, max_epochs=4, **options)
+    assert list(seen) == ([4, 8] if options["check_val_every_n_epoch"] else [2, 4, 6, 8])
+    assert list(flow.curves) == [2, 4, 6, 8]
+    for step, figure in seen.items():
+        assert figure == pytest.approx(flow.curves[step][0])
+
+
+def test_a_patience_shorter_than_the_epochs_between_two_probes(fit, module, batches) -> None:
+    stop = EarlyStopping("gradient_flow/last", patience=2, strict=False)
+    model, data = module("LSTM", "sequence-to-sequence"), batches("sequence-to-sequence")
+    with pytest.warns(UserWarning, match="expected a patience of at least 4, such as 8"):
+        fit(model, data, stop, GradientFlow(every_n_epochs=4), max_epochs=4)
+
+
 def test_a_checkpoint_is_chosen_by_an_entropy(fit, module, batches, tmp_path: Path) -> None:
     best = ModelCheckpoint(tmp_path, "{epoch}", monitor=ENTROPY, save_top_k=1)
     model, data = module("Transformer", "sequence-to-sequence"), batches("sequence-to-sequence")

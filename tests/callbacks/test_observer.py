@@ -122,6 +122,24 @@ def test_a_given_probe_is_not_replaced(fit, module: Make, batches) -> None:
     assert watch._validation_rows is watch._training_rows is None
 
 
+def test_a_resumed_run_does_not_repeat_the_last_probe(
+    fit, module: Make, batches, tmp_path: Path
+) -> None:
+    """Between the micro-batches of its first step, the step is that of the checkpoint."""
+    data = batches("sequence-to-sequence") * 2
+    options = {"accumulate_grad_batches": 2}
+    first = Watch(every_n_steps=1)
+    trainer = fit(module("RNN", "sequence-to-sequence"), data, first, max_epochs=1, **options)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    again = Watch(every_n_steps=1)
+    fit(
+        module("RNN", "sequence-to-sequence"), data, again, ckpt_path=tmp_path / "one.ckpt",
+        **options,
+    )  # fmt: skip
+    assert [step for step, _ in first.calls] == [1, 2]
+    assert [step for step, _ in again.calls] == [3, 4]
+
+
 def test_another_fit_takes_another_probe(fit, module: Make, batches) -> None:
     watch = Watch()
     first, second = batches("sequence-to-sequence"), batches("sequence-to-sequence")[::-1]

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from seqlearn.cli import main
 from seqlearn.cli.last_checkpoint import LastCheckpoint
@@ -249,3 +250,38 @@ def test_after_ctrl_c_fit_prints_the_path_of_its_checkpoint(config: str) -> None
     (command,) = re.findall(r"^Continue it: seqlearn (.*)$", out, re.MULTILINE)
     more = ["--trainer.max_epochs", "1"]
     assert main([*shlex.split(command), *more, *QUIET]) == 0
+
+
+def test_best_of_a_run_that_saved_only_weights(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = ["--trainer.callbacks", "ModelCheckpoint", "--trainer.callbacks.monitor", "epoch"]
+    best += ["--trainer.callbacks.save_weights_only", "true"]
+    assert main(["fit", "--config", config, *best]) == 0
+    capsys.readouterr()
+    assert main(["test", "--config", config, "--ckpt_path", "best"]) == 1
+    assert "holds weights only (save_weights_only)" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "place", "only"),
+    [
+        ([{"save_top_k": 0}, {}], "1", False),
+        ([{"save_weights_only": True}, {}], "1", False),
+        ([{"save_weights_only": True}], "0", True),
+        ([{"save_top_k": 0}], None, None),
+    ],
+)
+def test_the_last_step_goes_to_a_callback_that_saves(
+    options: list[dict[str, Any]], place: str | None, only: bool | None
+) -> None:
+    saved: list[tuple[Path, bool]] = []
+    trainer = SimpleNamespace(
+        checkpoint_callbacks=[ModelCheckpoint(str(at), **one) for at, one in enumerate(options)],
+        fast_dev_run=False,
+        global_step=3,
+        save_checkpoint=lambda path, weights: saved.append((Path(path), weights)),
+    )
+    LastCheckpoint().on_train_end(trainer, cast(Any, None))
+    assert saved == ([] if place is None else [(Path(place, "last.ckpt").absolute(), only)])

@@ -56,9 +56,11 @@ class Rates(L.Callback):
 
     def __init__(self) -> None:
         self.seen: list[float] = []
+        self.at_step: dict[int, float] = {}
 
     def on_train_batch_start(self, trainer: L.Trainer, *args: object) -> None:
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.at_step[trainer.global_step] = self.seen[-1]
 
 
 # The defaults
@@ -131,6 +133,25 @@ def test_a_run_of_known_length_warms_up_in_a_tenth_of_it(
     assert trainer.global_step == steps
     assert rates.seen[0] == pytest.approx(1e-3 * first)
     assert max(rates.seen) == 1e-3
+
+
+@pytest.mark.parametrize(("most", "steps"), [(-1, 8), (6, 6)])
+def test_a_schedule_of_accumulation_counts_in_the_length_of_a_run(
+    most: int, steps: int, tmp_path: Path
+) -> None:
+    def rates_of(*callbacks: L.Callback, **options: Any) -> dict[int, float]:
+        rates = Rates()
+        trainer = trainer_of(tmp_path, callbacks=[rates, *callbacks], **options)
+        recipe = sl.Recipe(schedule="cosine", warmup_steps=1)
+        trainer.fit(model_of(data, recipe=recipe), data)
+        assert trainer.global_step == steps
+        return rates.at_step
+
+    data = data_of(60, batch_tokens=120)  # 4 batches: 4, 2 and 2 steps
+    schedule = L.pytorch.callbacks.GradientAccumulationScheduler({0: 1, 1: 2})
+    expected = rates_of(max_epochs=-1, max_steps=steps)
+    assert rates_of(schedule, max_epochs=3, max_steps=most) == expected
+    assert len(expected) == steps
 
 
 def test_a_run_without_an_end_warms_up_in_400_steps(tmp_path: Path) -> None:

@@ -189,10 +189,13 @@ def test_recordings_and_the_viewer_have_the_source_alone(tmp_path: Path) -> None
 
 def test_the_confusion_matrix_counts_words(tmp_path: Path) -> None:
     rows = journeys(20)
-    data = sl.data.TaggedText(rows, test=rows[:5])
+    data = sl.data.TaggedText(rows, rows[5:8], rows[:5])
     matrix = sl.callbacks.ConfusionMatrix(directory=tmp_path / "confusion")
     trainer = L.Trainer(callbacks=[matrix], default_root_dir=tmp_path, **QUIET)
-    trainer.test(sl.RNN(data.spec, d_model=4), data, verbose=False)
+    model = sl.RNN(data.spec, d_model=4)
+    trainer.validate(model, data, verbose=False)
+    trainer.test(model, data, verbose=False)
+    assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"val", "test"}
     assert matrix.labels == data.spec.target.labels
     assert matrix.counts is not None
     assert matrix.counts.sum() == sum(len(words) for words, _ in rows[:5])
