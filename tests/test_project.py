@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -237,6 +238,18 @@ def test_the_package_names_what_it_imports() -> None:
 
 
 # Versions
+
+
+def test_no_file_of_a_run_is_committed_at_the_top() -> None:
+    """`seqlearn` writes its configuration and checkpoints to the current folder by default."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a clone, or no git")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8"
+    )  # fmt: skip
+    top = {name for name in listed.stdout.splitlines() if "/" not in name}
+    assert {"config.yaml", "hparams.yaml", "metrics.csv"}.isdisjoint(top)
+    assert not [name for name in top if name.endswith((".ckpt", ".log", ".csv"))]
 
 
 def test_one_version_everywhere() -> None:

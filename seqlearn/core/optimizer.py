@@ -168,11 +168,12 @@ def total_steps(trainer: L.Trainer) -> float:
     if steps <= 0:
         return math.inf  # -1 for data without a length
     batches, epochs = trainer.num_training_batches, trainer.max_epochs
+    if epochs is None or epochs == -1 or batches == math.inf:
+        return steps  # the number that `max_steps` gives
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        scheduled = isinstance(callback, GradientAccumulationScheduler)
-        if scheduled and epochs not in (None, -1) and batches != math.inf:
-            per_epoch = (callback.get_accumulate_grad_batches(epoch) for epoch in range(epochs))
-            steps = sum(math.ceil(batches / group) for group in per_epoch)
+        if isinstance(callback, GradientAccumulationScheduler):
+            groups = (callback.get_accumulate_grad_batches(epoch) for epoch in range(epochs))
+            steps = sum(math.ceil(batches / group) for group in groups)
             return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
     return steps
 
