@@ -107,9 +107,13 @@ def test_a_run_logs_figures_and_writes_the_matrix(
     for true, guess in zip(expected, predicted, strict=True):
         counted[callback.labels.index(true), callback.labels.index(guess)] += 1
     np.testing.assert_array_equal(callback.counts, counted)
-    written = sorted(path.name for path in (tmp_path / "confusion").iterdir())
-    assert [name.rpartition(".")[2] for name in written] == ["png", "txt"]
-    table = next((tmp_path / "confusion").glob("*.txt")).read_text(encoding="utf-8")
+    step = f"step{trainer.global_step:06d}"
+    folders = [tmp_path / "confusion" / split for split in ("val", "test")]
+    assert sorted((tmp_path / "confusion").iterdir()) == sorted(folders)
+    for folder in folders:  # the test has the step of the last validation
+        written = {path.name for path in folder.glob(f"*{step}*")}
+        assert written == {f"confusion_matrix-{step}.{suffix}" for suffix in ("png", "txt")}
+    table = next(folders[1].glob("*.txt")).read_text(encoding="utf-8")
     assert "→ sawtooth:" in table
 
     vectors = sl.data.Waveforms(
@@ -134,7 +138,7 @@ def test_a_matrix_is_logged_at_the_validations_that_are_due(tmp_path: Path) -> N
     callback = sl.callbacks.ConfusionMatrix(tmp_path / "matrices", every_n_epochs=3)
     trainer, model = trained(data, tmp_path, callbacks=[callback], max_epochs=5)
     steps = trainer.global_step // 5
-    names = [path.stem for path in (tmp_path / "matrices").glob("*.txt")]
+    names = [path.stem for path in (tmp_path / "matrices" / "val").glob("*.txt")]
     epochs = {int(name.rpartition("step")[2].strip("-")) / steps for name in names}
     assert epochs == {1, 3}
     callback.counts = None
