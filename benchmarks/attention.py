@@ -24,7 +24,6 @@ import seqlearn as sl
 from benchmarks.comparison import (
     Comparison,
     Contender,
-    Work,
     arguments,
     compare,
     measure,
@@ -32,6 +31,7 @@ from benchmarks.comparison import (
     report,
 )
 from benchmarks.machine import describe
+from benchmarks.measuring import Work
 from benchmarks.workloads import Size, load
 from seqlearn.batch import length_mask
 from seqlearn.introspect import entropy, fused_entropy

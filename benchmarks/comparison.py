@@ -9,47 +9,25 @@ other work only such ratios have a meaning.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import re
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import ROOT, describe, held_memory, load, reset_peak
+from benchmarks.machine import ROOT, describe, load
+from benchmarks.measuring import CPU, Work, matrix_multiply_peak, peak_memory, time_of
 from benchmarks.operations import operations_of, operations_table
+from benchmarks.peers import UnavailableError
 from benchmarks.statistic import median_ratio
 from benchmarks.tables import table
-
-Work = Callable[[Any], object]
-MEMORY_ITEMS = 4
-PEAK_SIZE = 1024
-
-
-class UnavailableError(Exception):
-    """A contender cannot run here; the message is the reason."""
-
-
-def peer(module: str) -> Any:
-    """Import a module of another library.
-
-    Raises:
-        UnavailableError: If it is not installed or its import fails, with the reason.
-    """
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # an import of a foreign library may raise anything
-        raise UnavailableError(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -82,6 +60,7 @@ class Comparison:
         workload: Describes the work, as plain data.
         flops: Floating-point operations of an item; `None` if no share of a peak is reported.
         memory: Whether peak memory is measured, in a process for each contender.
+        device: Where contenders are built, and where the items are.
     """
 
     name: str
@@ -91,6 +70,7 @@ class Comparison:
     workload: dict[str, Any] = field(default_factory=dict)
     flops: Callable[[Any], int] | None = None
     memory: bool = True
+    device: torch.device = CPU
 
 
 def arguments(doc: str | None, *, rounds: int = 20) -> argparse.ArgumentParser:
@@ -121,11 +101,12 @@ def compare(comparison: Comparison, options: argparse.Namespace) -> int:
     chosen = _chosen(comparison, options.only)
     if options.memory_of:
         (one,) = [each for each in chosen if each.name == options.memory_of]
-        print(json.dumps({"bytes": peak_memory(one, comparison.items)}))
+        print(json.dumps({"bytes": peak_memory(one.build, comparison.items, comparison.device)}))
         return 0
-    machine = describe(sorted({name for each in chosen for name in each.packages}))
+    packages = sorted({name for each in chosen for name in each.packages})
+    machine = describe(packages, comparison.device)
     print(f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}")
-    works, skipped = _build(chosen, comparison.items[0])
+    works, skipped = _build(chosen, comparison.items[0], comparison.device)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}", flush=True)
     if chosen[0].name in skipped:
@@ -133,7 +114,8 @@ def compare(comparison: Comparison, options: argparse.Namespace) -> int:
         return 1
     if options.profile:
         for name, work in works.items():
-            print(f"\n{name}\n\n{operations_table(operations_of(work, comparison.items[0]))}")
+            found = operations_of(work, comparison.items[0], comparison.device)
+            print(f"\n{name}\n\n{operations_table(found)}")
         return 0
     running = [each for each in chosen if each.name in works]
     results = measure(running, works, comparison, options.rounds)
@@ -198,12 +180,12 @@ def measure(
         item = comparison.items[round_ % len(comparison.items)]
         shift = round_ % len(contenders)
         for each in (*contenders[shift:], *contenders[:shift]):
-            taken = time_of(works[each.name], item)
+            taken = time_of(works[each.name], item, comparison.device)
             if round_ < 0:
                 continue
             seconds[each.name].append(taken)
             if comparison.flops is not None:
-                peak = matrix_multiply_peak(each.dtype)
+                peak = matrix_multiply_peak(each.dtype, comparison.device)
                 shares[each.name].append(comparison.flops(item) / taken / peak)
     results = []
     for each in contenders:
@@ -222,48 +204,6 @@ def result_of(
     figures = {key: round(value, 3) for key, value in median_ratio(ratios)._asdict().items()}
     result = {"name": name, "dtype": str(dtype).removeprefix("torch.")}
     return result | figures | {"ratios": [round(ratio, 3) for ratio in ratios]}
-
-
-def time_of(work: Work, item: Any) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    work(item)
-    return time.perf_counter() - start
-
-
-def matrix_multiply_peak(dtype: torch.dtype) -> float:
-    """Operations per second of a large product of matrices, the better of two."""
-    left, right = torch.ones(2, PEAK_SIZE, PEAK_SIZE, dtype=dtype)
-    best = min(time_of(lambda _: left @ right, None) for _ in range(2))
-    return 2 * PEAK_SIZE**3 / best
-
-
-def count_flops(work: Work, item: Any) -> int:
-    """Floating-point operations of a call; attention counts as explicit matrix products."""
-    layers = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
-    with (
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False, custom_mapping=layers) as counter,
-    ):
-        work(item)
-    return counter.get_total_flops()
-
-
-def _recurrent_flops(
-    inputs: torch.Size, from_input: torch.Size, from_hidden: torch.Size, *_: Any, **__: Any
-) -> int:
-    """The products of one recurrent layer, from the shapes of its inputs and weights."""
-    return 2 * inputs[0] * inputs[1] * (from_input.numel() + from_hidden.numel())
-
-
-def peak_memory(contender: Contender, items: Sequence[Any]) -> int:
-    """Bytes that a contender needs at most, beyond those held before it is built."""
-    reset_peak()
-    before = held_memory(peak=False)
-    work = contender.build()
-    for item in items[:MEMORY_ITEMS]:
-        work(item)
-    return held_memory(peak=True) - before
 
 
 def peak_memory_of(comparison: Comparison, name: str, words: Sequence[str] | None = None) -> int:
@@ -300,13 +240,16 @@ def _chosen(comparison: Comparison, only: Sequence[str] | None) -> list[Contende
     return [first, *(each for each in others if only is None or each.name in only)]
 
 
-def _build(contenders: Sequence[Contender], item: Any) -> tuple[dict[str, Work], dict[str, str]]:
+def _build(
+    contenders: Sequence[Contender], item: Any, device: torch.device
+) -> tuple[dict[str, Work], dict[str, str]]:
     """Build all that can run, and call each once; the reasons of the others."""
     works, skipped = {}, {}
     for each in contenders:
         torch.manual_seed(0)
         try:
-            works[each.name] = each.build()
+            with device:
+                works[each.name] = each.build()
         except UnavailableError as error:
             skipped[each.name] = str(error)
         else:

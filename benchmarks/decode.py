@@ -1,7 +1,7 @@
 """Generation, relative to Hugging Face `generate` or the search of JoeyNMT.
 
     python -m benchmarks decode [--model transformer|attention] [--size tiny|base] [--beam-size 5]
-                                [--precision bf16|int8]
+                                [--precision bf16|int8] [--device cuda]
 
 Greedy search without `--beam-size`. A Transformer and Hugging Face's `MarianMTModel` have the same
 weights; `AttentionSeq2Seq` (two LSTM layers, score "general") is compared with a model of JoeyNMT
@@ -20,10 +20,11 @@ from functools import partial
 import torch
 
 import seqlearn as sl
-from benchmarks.comparison import Comparison, Contender, Work, arguments, compare
+from benchmarks.comparison import Comparison, Contender, arguments, compare
+from benchmarks.measuring import Work
 from benchmarks.peers import decoders, recurrent
 from benchmarks.peers.decoders import Search
-from benchmarks.workloads import SIZES, Workload, add_arguments, load
+from benchmarks.workloads import SIZES, Workload, add_arguments, add_device, load
 from seqlearn.batch import END
 
 LAYERS_OF_ATTENTION = 2
@@ -33,10 +34,10 @@ NEVER = -1e4
 def transformer(work: Workload, options: argparse.Namespace) -> sl.Transformer:
     """The model: loaded, or with random weights and without an end."""
     if options.checkpoint:
-        return sl.Transformer.from_pretrained(options.checkpoint)
+        return sl.Transformer.from_pretrained(options.checkpoint).to(options.device)
     torch.manual_seed(0)
     model = sl.Transformer(work.data.spec, **SIZES[options.size]._asdict(), dropout=0.1)
-    return without_end(model)
+    return without_end(model).to(options.device)
 
 
 def without_end(model: sl.SequenceModule) -> sl.SequenceModule:
@@ -83,6 +84,7 @@ def main() -> int:
     """Compare."""
     parser = arguments(__doc__)
     add_arguments(parser)
+    add_device(parser)
     parser.add_argument("--model", choices=["transformer", "attention"], default="transformer")
     parser.add_argument("--beam-size", type=int, default=1, help="greedy search without")
     parser.add_argument("--new-tokens", type=int, default=24, help="most tokens of a text")
@@ -126,5 +128,6 @@ def main() -> int:
         | {"size": size, "weights": trained, "sentences": options.sentences}
         | {"precision": options.precision or "float32"}
         | search._asdict(),
+        device=options.device,
     )
     return compare(comparison, options)

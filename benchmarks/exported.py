@@ -20,7 +20,8 @@ import sacrebleu
 import torch
 
 import seqlearn as sl
-from benchmarks.comparison import Comparison, Contender, UnavailableError, arguments, compare, peer
+from benchmarks.comparison import Comparison, Contender, arguments, compare
+from benchmarks.peers import UnavailableError, peer
 from benchmarks.peers.transformers import vocabulary_sizes
 from benchmarks.workloads import SIZES, Size, add_arguments, load
 from seqlearn.batch import END, PAD, START, pad

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from functools import partial
 
-from benchmarks.comparison import Comparison, Contender, Work, arguments, compare
+from benchmarks.comparison import Comparison, Contender, arguments, compare
+from benchmarks.measuring import Work
 
 STATEMENTS = ("import lightning", "import seqlearn")
 

@@ -14,16 +14,19 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
 PACKAGES = ("torch", "lightning", "numpy")
 
 
-def describe(packages: Iterable[str] = ()) -> dict[str, Any]:
+def describe(packages: Iterable[str] = (), device: torch.device = CPU) -> dict[str, Any]:
     """The machine, the software and the load, as plain data.
 
     Args:
         packages: Distributions whose versions are added to those of `PACKAGES`.
+        device: Where the work is done; the name of a GPU is added.
     """
-    return {
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return gpu | {
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -71,12 +74,18 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def held_memory(*, peak: bool) -> int:
-    """Bytes of memory that this process holds, or the most since `reset_peak` (Linux only)."""
+def held_memory(device: torch.device, *, peak: bool) -> int:
+    """Bytes that this process holds, or the most since `reset_peak` (of the CPU: Linux only)."""
+    if device.type == "cuda":
+        count = torch.cuda.max_memory_allocated if peak else torch.cuda.memory_allocated
+        return count(device)
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * int(status.split("VmHWM:" if peak else "VmRSS:")[1].split()[0])
 
 
-def reset_peak() -> None:
-    """Make `held_memory(peak=True)` start anew (Linux only)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+def reset_peak(device: torch.device) -> None:
+    """Make `held_memory(device, peak=True)` start anew (of the CPU: Linux only)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

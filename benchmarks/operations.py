@@ -1,10 +1,11 @@
-"""Where the time of a contender goes: operations of PyTorch on the CPU, by sizes of inputs."""
+"""Where the time of a contender goes: operations of PyTorch, by sizes of inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 PRODUCTS = {
@@ -27,16 +28,23 @@ class Operation(NamedTuple):
     share: float
 
 
-def operations_of(work: Callable[[Any], object], item: Any) -> list[Operation]:
-    """The operations of one call, the longest first. The call before warms up."""
+def operations_of(
+    work: Callable[[Any], object], item: Any, device: torch.device
+) -> list[Operation]:
+    """The operations of one call by their time on the device, the longest first.
+
+    The call before warms up.
+    """
     work(item)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+    activities, time = [ProfilerActivity.CPU], "self_cpu_time_total"
+    if device.type == "cuda":
+        activities, time = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
+    with profile(activities=activities, record_shapes=True) as found:
         work(item)
     rows = found.key_averages(group_by_input_shape=True)
-    total = sum(row.self_cpu_time_total for row in rows)
+    total = sum(getattr(row, time) for row in rows)
     operations = [
-        Operation(row.key, _sizes(row.input_shapes), row.self_cpu_time_total / total)
-        for row in rows
+        Operation(row.key, _sizes(row.input_shapes), getattr(row, time) / total) for row in rows
     ]
     return sorted(operations, key=lambda one: -one.share)
 

@@ -45,12 +45,17 @@ def block(name: str, found: dict[str, Any]) -> str:
     lines += ["```console", f"$ {found['command']}", "```", ""]
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     lines.append(
-        f"{machine['date']}, commit {machine['commit']}, {machine['processor']}, "
+        f"{machine['date']}, commit {machine['commit']}, {gpu_of(machine)}{machine['processor']}, "
         f"{machine['cores']} cores, {threads}, capability {machine['capability']}, "
         f"torch {machine['versions']['torch']}. Load average before and after: {machine['load']}, "
         f"{machine['load_after']}.{busy(machine)}"
     )
     return "\n".join([*lines, "", "</div>"])
+
+
+def gpu_of(machine: dict[str, Any]) -> str:
+    """The name of the GPU and a comma, if one did the work."""
+    return f"{machine['gpu']}, " if "gpu" in machine else ""
 
 
 def busy(machine: dict[str, Any]) -> str:

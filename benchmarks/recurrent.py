@@ -1,6 +1,7 @@
 """Training steps of LSTM encoder–decoders with attention, relative to one fused call by hand.
 
     python -m benchmarks recurrent [--size tiny|base] [--dtype float32|bfloat16] [--multi30k FOLDER]
+                                   [--device cuda]
 
 As in `train`, but all have two layers of width `d_model` and a bidirectional encoder. "Input
 feeding" runs the decoder in a loop, because the attentional hidden state of a step is an input of
@@ -14,7 +15,7 @@ from functools import partial
 from benchmarks.comparison import Comparison, Contender, arguments, compare
 from benchmarks.peers import opennmt, recurrent
 from benchmarks.training import StepFlops, training_step
-from benchmarks.workloads import DTYPES, SIZES, add_arguments, load
+from benchmarks.workloads import DTYPES, SIZES, add_arguments, add_device, load
 
 LAYERS = 2
 PEERS = {
@@ -28,8 +29,9 @@ def main() -> int:
     """Compare."""
     parser = arguments(__doc__)
     add_arguments(parser)
+    add_device(parser)
     options = parser.parse_args()
-    work = load(options.multi30k, options.batch_tokens)
+    work = load(options.multi30k, options.batch_tokens, device=options.device)
     size, dtype = SIZES[options.size]._replace(num_layers=LAYERS), DTYPES[options.dtype]
     baseline = partial(recurrent.fused_by_hand, work.data.spec, size)
     contenders = [Contender("nn.LSTM by hand", partial(training_step, baseline, dtype), (), dtype)]
@@ -45,6 +47,7 @@ def main() -> int:
         contenders,
         work.batches,
         work.description | {"size": options.size, "d_model": size.d_model, "num_layers": LAYERS},
+        device=options.device,
         flops=StepFlops(baseline),
     )
     return compare(comparison, options)

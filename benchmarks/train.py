@@ -1,6 +1,7 @@
 """Training steps of encoder–decoder Transformers, relative to `torch.nn.Transformer`.
 
     python -m benchmarks train [--size tiny|base] [--dtype float32|bfloat16] [--multi30k FOLDER]
+                               [--device cuda]
 
 A step is the loss of a batch of about 4,096 target tokens with label smoothing, its gradient, and
 AdamW. All contenders have the same sizes, the same dropout and the same batches, one after the
@@ -14,7 +15,7 @@ from functools import partial
 from benchmarks.comparison import Comparison, Contender, arguments, compare
 from benchmarks.peers import opennmt, transformers
 from benchmarks.training import StepFlops, training_step
-from benchmarks.workloads import DTYPES, SIZES, add_arguments, load
+from benchmarks.workloads import DTYPES, SIZES, add_arguments, add_device, load
 
 CONTENDERS = {
     "nn.Transformer": (transformers.torch_transformer, ()),
@@ -30,8 +31,9 @@ def main() -> int:
     """Compare."""
     parser = arguments(__doc__)
     add_arguments(parser)
+    add_device(parser)
     options = parser.parse_args()
-    work = load(options.multi30k, options.batch_tokens)
+    work = load(options.multi30k, options.batch_tokens, device=options.device)
     size, dtype = SIZES[options.size], DTYPES[options.dtype]
     trainees = {
         name: (partial(build, work.data.spec, size), packages)
@@ -46,6 +48,7 @@ def main() -> int:
         ],
         work.batches,
         work.description | {"size": options.size, **size._asdict()},
+        device=options.device,
         flops=StepFlops(trainees["nn.Transformer"][0]),
     )
     return compare(comparison, options)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.comparison import Work, count_flops
+from benchmarks.measuring import Work, count_flops
 from benchmarks.peers.transformers import Trainee
 from seqlearn.batch import SequenceBatch
 
@@ -19,10 +19,11 @@ def training_step(build: Callable[[], Trainee], dtype: torch.dtype) -> Work:
         dtype: The type of matrix products; other than float32 under autocast.
     """
     model, loss_of = build()
+    device = next(model.parameters()).device.type
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step(batch: SequenceBatch) -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+        with torch.autocast(device, dtype, enabled=dtype is not torch.float32):
             loss = loss_of(batch)
         loss.backward()
         optimizer.step()
@@ -48,7 +49,7 @@ class StepFlops:
     def __call__(self, batch: SequenceBatch) -> int:
         """Operations of a step on this batch."""
         if id(batch) not in self._known:
-            self._loss_of = self._loss_of or self._build()[1]
-            with torch.no_grad():
+            with torch.no_grad(), batch.target.device:
+                self._loss_of = self._loss_of or self._build()[1]
                 self._known[id(batch)] = 3 * count_flops(self._loss_of, batch)
         return self._known[id(batch)]

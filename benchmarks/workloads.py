@@ -7,9 +7,11 @@ import itertools
 from typing import Any, NamedTuple
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 import seqlearn as sl
+from benchmarks.measuring import CPU, device_here
 from seqlearn.batch import SequenceBatch, length_mask
 
 VOCABULARY = 8000
@@ -50,13 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser, *, batch_tokens: int = 4096) 
     parser.add_argument("--batch-tokens", type=int, default=batch_tokens)
 
 
-def load(multi30k: str | None, batch_tokens: int, count: int = 20) -> Workload:
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the device."""
+    parser.add_argument("--device", type=device_here, default=CPU, help="cpu, cuda or cuda:N")
+
+
+def load(
+    multi30k: str | None, batch_tokens: int, count: int = 20, *, device: torch.device = CPU
+) -> Workload:
     """Batches of Multi30k (English to German, 8,000 joint pieces), or of `Dates` without a folder.
 
     Args:
         multi30k: The folder of the captions.
         batch_tokens: The budget of a batch.
         count: The number of batches.
+        device: Where the batches are.
     """
     data: sl.data.SequenceDataModule
     if multi30k is None:
@@ -69,7 +79,10 @@ def load(multi30k: str | None, batch_tokens: int, count: int = 20) -> Workload:
         name = f"Multi30k, English to German, {VOCABULARY:,} joint pieces"
     data.prepare_data()
     data.setup("fit")
-    batches = list(itertools.islice(data.train_dataloader(), count))
+    batches = [
+        move_data_to_device(batch, device)
+        for batch in itertools.islice(data.train_dataloader(), count)
+    ]
     return Workload(data, batches, {"data": name, "batch_tokens": batch_tokens})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import re
@@ -17,9 +18,23 @@ import yaml
 
 import seqlearn as sl
 from benchmarks import __main__ as entry
-from benchmarks import comparison, configs, multi30k, page, pipeline
-from benchmarks.comparison import Comparison, Contender, UnavailableError, compare, count_flops
+from benchmarks import (
+    comparison,
+    configs,
+    language,
+    measuring,
+    multi30k,
+    page,
+    peers,
+    pipeline,
+)
+from benchmarks.comparison import Comparison, Contender, compare
+from benchmarks.measuring import count_flops, device_here
+from benchmarks.peers import UnavailableError, recurrent, transformers
+from benchmarks.peers import language as languages
 from benchmarks.statistic import median_ratio
+from benchmarks.workloads import Size
+from seqlearn.batch import SequenceBatch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes only where a work says so: it returns its seconds."""
-    monkeypatch.setattr(comparison, "time_of", lambda work, item: work(item))
+    monkeypatch.setattr(comparison, "time_of", lambda work, item, _: work(item))
 
 
 def options(tmp_path: Path, *words: str) -> argparse.Namespace:
@@ -40,7 +55,7 @@ def contender(name: str, seconds: Callable[[Any], float]) -> Contender:
 
 
 def missing() -> Any:
-    return comparison.peer("a_library_that_is_not_there")
+    return peers.peer("a_library_that_is_not_there")
 
 
 @pytest.mark.usefixtures("ticks")
@@ -96,7 +111,7 @@ def test_an_import_that_fails_in_another_way_is_a_reason(
     (tmp_path / "broken_peer.py").write_text("import torch\ntorch.gone()\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnavailableError, match=r"AttributeError: .*gone"):
-        comparison.peer("broken_peer")
+        peers.peer("broken_peer")
 
 
 @pytest.mark.usefixtures("ticks")
@@ -114,7 +129,7 @@ def test_only_names_contenders(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ticks")
 def test_the_share_of_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "matrix_multiply_peak", lambda _: 100.0)
+    monkeypatch.setattr(comparison, "matrix_multiply_peak", lambda *_: 100.0)
     works = [contender("base", lambda _: 2.0), contender("fast", lambda _: 1.0)]
     done = Comparison("train", "x", works, [1], flops=lambda _: 50, memory=False)
     compare(done, options(tmp_path))
@@ -147,9 +162,66 @@ def test_operations_of_layers() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_peak_memory_is_what_the_work_holds_at_most() -> None:
-    kept = Contender("kept", lambda: lambda size: torch.ones(size, dtype=torch.uint8)[0])
     size = 64 << 20
-    assert 0.9 * size < comparison.peak_memory(kept, [size]) < 2 * size
+    peak = measuring.peak_memory(
+        lambda: lambda size: torch.ones(size, dtype=torch.uint8)[0], [size]
+    )
+    assert 0.9 * size < peak < 2 * size
+
+
+# The device
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "cpu:1", "cuda:-1", "cuda:", "meta", "gpu", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"got {name!r}; this machine")):
+        device_here(name)
+
+
+def test_contenders_are_built_on_the_device(tmp_path: Path) -> None:
+    """`meta` stands for a GPU: tensors of two devices cannot be added."""
+
+    def adding() -> Callable[[Any], Any]:
+        weight = torch.ones(3)
+        return lambda item: item + weight
+
+    device = torch.device("meta")
+    items = [torch.ones(3, device=device)]
+    done = Comparison("train", "x", [Contender("base", adding)], items, memory=False)
+    with pytest.raises(RuntimeError, match="meta"):
+        compare(done, options(tmp_path))
+    assert compare(dataclasses.replace(done, device=device), options(tmp_path)) == 0
+
+
+SIZE = Size(8, 2, 2, 16)
+SIDE = sl.TextSpec(20, 9)
+TRANSLATORS = {
+    "nn.Transformer": transformers.torch_transformer,
+    "nn.LSTM": recurrent.fused_by_hand,
+}
+
+
+@pytest.mark.parametrize("name", [*TRANSLATORS, "nn.TransformerEncoder"])
+def test_a_baseline_makes_no_tensor_on_another_device(name: str) -> None:
+    """A loss on `meta` fails if a part of it, such as a mask, is made on the CPU."""
+    device = torch.device("meta")
+    ids, lengths = torch.ones(2, 6, dtype=torch.long, device=device), torch.full((2,), 6)
+    with device:
+        if name in TRANSLATORS:
+            _, loss_of = TRANSLATORS[name](sl.SequenceSpec(SIDE, SIDE), SIZE)
+        else:
+            _, loss_of = languages.torch_transformer(20, 5, SIZE)
+    batch = SequenceBatch(ids, lengths.to(device), ids, lengths.to(device))
+    assert loss_of(batch).device == device
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["train", "recurrent", "language"])
+def test_a_step_on_a_gpu_is_compared_with_its_peak(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = run(monkeypatch, tmp_path, name, "--device", "cuda", "--dtype", "bfloat16")
+    assert all(0 < row["mfu"] < 1 and row["peak_bytes"] > 0 for row in rows)
 
 
 def test_the_interval_of_the_median() -> None:
@@ -233,18 +305,45 @@ def test_written_results_are_copied_and_replace_earlier_copies(tmp_path: Path) -
     assert "([Li & Roth 2002](../bibliography.md#li-roth-2002))" in cited
 
 
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> list[dict[str, Any]]:
+    """The results of a benchmark that runs once round."""
+    path = folder / "found.json"
+    words = (*words, "--rounds", "1", "--out", str(path))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
+    assert entry.main() == 0
+    results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return results
+
+
 @pytest.mark.slow
 def test_a_training_benchmark_runs_from_start_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "found.json"
-    words = ["train", "--rounds", "1", "--batch-tokens", "64", "--only", "seqlearn", "--no-memory"]
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *words, "--out", str(path)])
-    assert entry.main() == 0
+    words = ["train", "--batch-tokens", "64", "--only", "seqlearn", "--no-memory"]
+    rows = run(monkeypatch, tmp_path, *words)
     assert "the data is Dates" in capsys.readouterr().out
-    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
     assert [row["name"] for row in rows] == ["nn.Transformer", "seqlearn"]
     assert all(row["mfu"] > 0 for row in rows)
+
+
+def test_language_models_run_from_start_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    rows = run(monkeypatch, tmp_path, "language", "--window", "16", "--no-memory")
+    assert [row["name"] for row in rows] == list(language.CONTENDERS)
+    assert all(row["mfu"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("validation", [False, True])
+@pytest.mark.slow
+def test_a_compiled_module_is_compared_with_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, validation: bool
+) -> None:
+    words = ["compile", "--models", "FeedForward", "--batch-tokens", "64"]
+    (row,) = run(monkeypatch, tmp_path, *words, *["--validation"] * validation)
+    assert row["case"] == "FeedForward"
+    assert row["graphs"] >= 1
 
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

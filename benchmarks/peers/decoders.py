@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import seqlearn as sl
-from benchmarks.comparison import peer
+from benchmarks.peers import peer
 from benchmarks.peers.transformers import vocabulary_sizes
 from seqlearn.batch import END, PAD, START, UNKNOWN, length_mask, pad
 from seqlearn.nn import MultiHeadAttention, sinusoidal
@@ -36,11 +36,14 @@ class Search(NamedTuple):
     new_tokens: int
     batch_size: int
 
-    def batches(self, sentences: Sentences) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, sentences: Sentences, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Padded ids and lengths, the shortest first."""
         ordered = sorted(sentences, key=len)
         for start in range(0, len(ordered), self.batch_size):
-            yield pad(ordered[start : start + self.batch_size])
+            ids, lengths = pad(ordered[start : start + self.batch_size])
+            yield ids.to(device), lengths.to(device)
 
 
 def seqlearn(model: sl.SequenceModule, search: Search) -> Generate:
@@ -55,7 +58,7 @@ def hugging_face(
     model: sl.Transformer, search: Search, dtype: torch.dtype = torch.float32
 ) -> Generate:
     """`MarianMTModel.generate` with the weights of a post-norm Transformer and the KV cache."""
-    theirs = as_marian(model).to(dtype)
+    theirs = as_marian(model).to(model.device, dtype)
 
     @torch.no_grad()
     def generate(sentences: Sentences) -> list[Tensor]:
@@ -69,7 +72,7 @@ def hugging_face(
                 early_stopping=False,
                 suppress_tokens=[PAD, START, UNKNOWN],
             )
-            for source, lengths in search.batches(sentences)
+            for source, lengths in search.batches(sentences, model.device)
         ]
 
     return generate
@@ -82,7 +85,7 @@ def joeynmt(model: Any, search: Search) -> Generate:
     @torch.no_grad()
     def generate(sentences: Sentences) -> list[Tensor]:
         found = []
-        for batch in search.batches(sentences):
+        for batch in search.batches(sentences, next(model.parameters()).device):
             source, lengths = (part.flip(0) for part in batch)  # it packs: the longest comes first
             mask = length_mask(lengths, source.shape[1])[:, None]
             states, last, _, _ = model(

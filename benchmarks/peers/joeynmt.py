@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmarks.comparison import peer
+from benchmarks.peers import peer
 from benchmarks.workloads import ids_of
 from seqlearn.batch import END, PAD, START, UNKNOWN, SequenceBatch
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import seqlearn as sl
-from benchmarks.comparison import peer
+from benchmarks.peers import peer
 from benchmarks.peers.recurrent import by_source_length
 from benchmarks.peers.transformers import DROPOUT, Trainee, cross_entropy, vocabulary_sizes
 from benchmarks.workloads import Size, ids_of

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import seqlearn as sl
-from benchmarks.comparison import peer
+from benchmarks.peers import peer
 from benchmarks.peers.joeynmt import joeynmt_loss, joeynmt_model
 from benchmarks.workloads import Size, ids_of
 from seqlearn.batch import END, PAD, START, SequenceBatch
@@ -51,16 +51,22 @@ class TorchTransformer(nn.Module):
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Logits, `batch target vocab`."""
         ids = ids_of(batch)
-        scale, causal = self.width**0.5, nn.Transformer.generate_square_subsequent_mask
+        causal = nn.Transformer.generate_square_subsequent_mask
         return self.head(
             self.transformer(
-                self.source(ids.source) * scale + sinusoidal(0, ids.source.shape[1], self.width),
-                self.target(ids.inputs) * scale + sinusoidal(0, ids.inputs.shape[1], self.width),
+                self.embedded(self.source, ids.source),
+                self.embedded(self.target, ids.inputs),
                 src_key_padding_mask=~ids.mask,
                 memory_key_padding_mask=~ids.mask,
-                tgt_mask=causal(ids.inputs.shape[1]).isinf(),
+                tgt_mask=causal(ids.inputs.shape[1], ids.inputs.device).isinf(),
                 tgt_is_causal=True,
             )
+        )
+
+    def embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        """Embeddings with positions, `batch time width`."""
+        return embedding(ids) * self.width**0.5 + sinusoidal(
+            0, ids.shape[1], self.width, ids.device
         )
 
 
