@@ -15,6 +15,9 @@ from seqlearn.atomic_files import atomic_path
 class SaveConfig(SaveConfigCallback):
     """Writes the configuration into the log folder; an existing file is replaced as a whole.
 
+    Without a logger that folder is `default_root_dir`, and only `fit` writes the file: a later
+    `test` would replace the configuration of the run there.
+
     Args:
         parser: The parser.
         config: The configuration.
@@ -27,6 +30,8 @@ class SaveConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the folder on all ranks, for `log_dir` is a broadcast, and write on rank zero."""
+        if not trainer.loggers and stage != "fit":
+            return
         self._folder = str(trainer.log_dir or trainer.default_root_dir)
         super().setup(trainer, pl_module, stage)
 

@@ -70,6 +70,7 @@ def test_fit_validate_test_predict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
+    configuration = (folder / "config.yaml").read_text(encoding="utf-8")
     common = [
         "--model", "Transformer", *SMALL, *data_words(folder), "--ckpt_path", str(checkpoint),
         "--trainer.accelerator", "cpu", "--trainer.logger", "false", *QUIET,
@@ -83,6 +84,8 @@ def test_fit_validate_test_predict(
     assert main(["predict", *common]) == 0
     assert f"7 predictions in {folder / 'predictions.txt'}" in capsys.readouterr().out
     assert len((folder / "predictions.txt").read_text(encoding="utf-8").splitlines()) == 7
+    kept = (folder / "config.yaml").read_text(encoding="utf-8")
+    assert kept == configuration, "an evaluation must not replace the configuration of the run"
 
 
 def seqlearn(*words: str, **options: Any) -> tuple[int, bytes, str]:
