@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 _LOGITS_AT_ONCE = {"cpu": 1 << 21, "other": 1 << 27}
+_LEAST_ROWS = 256
+"""Of a part. With fewer, the products with all weights of the output layer are slow."""
 
 
 class TokenLoss(NamedTuple):
@@ -72,7 +74,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         rows, vocab = hidden.shape[0], weight.shape[0]
         learning = any(ctx.needs_input_grad[:3])
         budget = _LOGITS_AT_ONCE["cpu" if hidden.device.type == "cpu" else "other"]
-        part = max(16, budget // vocab)
+        part = max(_LEAST_ROWS, budget // vocab)
         # Sums are kept in single precision at least, also where autocast makes bf16 logits.
         exact = torch.promote_types(hidden.dtype, torch.float32)
         nll = hidden.new_empty(rows, dtype=exact)

@@ -14,6 +14,21 @@ from seqlearn.nn import loss as loss_file
 @pytest.fixture(params=[16, 1 << 20], ids=["many parts", "one part"])
 def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loss_file._LOGITS_AT_ONCE, "cpu", request.param)
+    monkeypatch.setattr(loss_file, "_LEAST_ROWS", 16)
+
+
+def test_parts_of_a_large_vocabulary_do_not_become_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of a few rows with all weights of GPT-2's output layer are slow."""
+    sizes, linear = [], functional.linear
+
+    def noted(hidden: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
+        sizes.append(len(hidden))
+        return linear(hidden, *others)
+
+    monkeypatch.setattr(functional, "linear", noted)
+    weight, target = torch.ones(50_257, 1), torch.zeros(600, dtype=torch.long)
+    linear_cross_entropy(torch.ones(600, 1), weight, None, target)
+    assert sizes == [256, 256, 88]
 
 
 @pytest.mark.usefixtures("_parts")
