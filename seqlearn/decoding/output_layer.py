@@ -16,6 +16,8 @@ from torch.nn.modules import module as torch_module
 
 LOGITS_AT_ONCE = 2**21
 """Logits that are computed at once on a CPU: 8 MB in single precision."""
+LEAST_ROWS = 64
+"""Rows at once, also of a large vocabulary: each part reads all weights of the output layer."""
 
 _HOOKS = ("forward_hooks", "forward_pre_hooks")
 
@@ -53,7 +55,8 @@ class OutputLayer:
             yield self(outputs)
             return
         vocab = linear.out_features
-        rows = max(1, LOGITS_AT_ONCE // vocab // multiple) * multiple
+        rows = max(LEAST_ROWS, LOGITS_AT_ONCE // vocab)
+        rows = max(1, rows // multiple) * multiple
         for start in range(0, len(outputs), rows):
             part = outputs[start : start + rows]
             self._logits = _fitting(self._logits, len(part), vocab, outputs)

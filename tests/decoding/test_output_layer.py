@@ -20,6 +20,20 @@ def head(*, bias: bool = True) -> nn.Linear:
     return layer
 
 
+@pytest.fixture
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_layer, "LEAST_ROWS", 1)
+
+
+def test_parts_of_a_large_vocabulary_do_not_become_small() -> None:
+    """With 250,000 tokens they had eight rows, and each reads all weights."""
+    layer, vectors = OutputLayer(nn.Linear(1, 250_000)), torch.ones(130, 1)
+    with torch.no_grad():
+        assert [len(part) for part in layer.parts(vectors, 1)] == [64, 64, 2]
+        assert [len(part) for part in layer.parts(vectors, 5)] == [60, 60, 10]
+
+
+@pytest.mark.usefixtures("_small_parts")
 @pytest.mark.parametrize("bias", [True, False])
 def test_parts_are_the_logits(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_layer, "LOGITS_AT_ONCE", 5 * 2000)
@@ -69,6 +83,7 @@ def test_what_a_call_of_the_head_does_is_done() -> None:
     assert found.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("_small_parts")
 def test_searches_find_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     embedding, layer = torch.randn(2000, 6, generator=torch.Generator().manual_seed(2)), head()
 
@@ -87,6 +102,7 @@ def test_searches_find_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found[1] == BeamSearch(3)(whole, prefix, None, max_new_tokens=4)
 
 
+@pytest.mark.usefixtures("_small_parts")
 @pytest.mark.parametrize(("number", "kind"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
 def test_what_is_no_number_is_named_with_its_row(
     number: float, kind: str, monkeypatch: pytest.MonkeyPatch
