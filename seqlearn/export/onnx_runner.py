@@ -40,6 +40,7 @@ class OnnxRunner:
 
     Raises:
         ModuleNotFoundError: If onnxruntime is not installed.
+        ValueError: If onnxruntime cannot load the graph.
     """
 
     def __init__(self, path: Path, providers: Names = (), threads: int = 0) -> None:
@@ -53,9 +54,15 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._value = onnxruntime.OrtValue
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=list(providers) or ["CPUExecutionProvider"]
-        )
+        used = list(providers) or ["CPUExecutionProvider"]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=used)
+        except Exception as error:  # those of onnxruntime have no class in common
+            raise ValueError(
+                f"{path}: expected a graph that onnxruntime can load with {', '.join(used)}, got "
+                f"the error: {error}; if the providers are right, copy the whole folder again, or "
+                "export again"
+            ) from error
 
     def __call__(self, feed: Mapping[str, Any], fetch: Names) -> list[Any]:
         """Compute outputs by name."""

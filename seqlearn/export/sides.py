@@ -139,8 +139,8 @@ def read_lines(data: bytes) -> list[str]:
     return decoded
 
 
-def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]) -> list[Any]:
-    """The answer to each line, and an empty text to an empty line. Warnings name lines."""
+def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]) -> list[str]:
+    """A line for each line, and an empty one for an empty one. Warnings name lines."""
     places = [number for number, line in enumerate(lines, 1) if line]
     caught: list[warnings.WarningMessage] = []
     try:
@@ -155,4 +155,11 @@ def answer_lines(predict: Callable[[list[str]], list[Any]], lines: Sequence[str]
                     [places[number - 1] for number in found.numbers], "line"
                 )
             warnings.showwarning(found, one.category, one.filename, one.lineno)
-    return [next(answers) if line else "" for line in lines]
+    return [_one_line(next(answers)) if line else "" for line in lines]
+
+
+def _one_line(answer: Any) -> str:
+    """A prediction as `seqlearn predict` writes it: numbers with spaces between, in one line."""
+    value = answer.tolist() if hasattr(answer, "tolist") else answer
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))

@@ -35,12 +35,21 @@ class TorchRunner:
     Args:
         path: The program.
         graph: What `export.json` says about it.
+
+    Raises:
+        ValueError: If torch cannot load the program.
     """
 
     def __init__(self, path: Path, graph: Mapping[str, Any]) -> None:
-        with quiet():
-            # Guards are of the sizes of the trace, such as more than one beam, not of the program.
-            self._program = torch.export.load(path).module(check_guards=False)
+        try:
+            with quiet():
+                # Guards are of the sizes of the trace, such as more than one beam.
+                self._program = torch.export.load(path).module(check_guards=False)
+        except Exception as error:  # of a damaged file: of many classes
+            raise ValueError(
+                f"{path}: expected a program that torch {torch.__version__} can load, got the "
+                f"error: {error}; copy the whole folder again, or export again with this version"
+            ) from error
         self._inputs, self._outputs = list(graph["inputs"]), list(graph["outputs"])
 
     @torch.no_grad()

@@ -73,6 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = None if class_weight is None else class_weight[target]
         rows, vocab = hidden.shape[0], weight.shape[0]
         learning = any(ctx.needs_input_grad[:3])
+        autocast = torch.is_autocast_enabled(hidden.device.type)
         budget = _LOGITS_AT_ONCE["cpu" if hidden.device.type == "cpu" else "other"]
         part = max(_LEAST_ROWS, budget // vocab)
         # Sums are kept in single precision at least, also where autocast makes bf16 logits.
@@ -101,7 +102,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     p *= scale[at, None]
                 p = p.to(hidden.dtype)
                 d_hidden[at] = p @ weight
-                d_weight += p.t() @ hidden[at]
+                if autocast:  # in place there is no autocast, and the product would be in float32
+                    d_weight += p.t() @ hidden[at]
+                else:
+                    d_weight.addmm_(p.t(), hidden[at])
                 if d_bias is not None:
                     d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)

@@ -17,10 +17,12 @@ import seqlearn as sl
 from seqlearn.export import ExportedModel, load_exported
 from seqlearn.export.folder import check_strategy, config_of, write_config
 from seqlearn.export.graphs import make_graphs
+from seqlearn.export.onnx_runner import OnnxRunner
 from seqlearn.export.options import search_options
 from seqlearn.export.runtime import default_threads
 from seqlearn.export.search import MAX_BATCH_ROWS, MAX_BATCH_TOKENS, batches
-from seqlearn.export.sides import Side
+from seqlearn.export.sides import Side, answer_lines
+from seqlearn.export.torch_export_format import TorchRunner
 from seqlearn.nn import LearnedPositions
 
 SAVED = asdict(sl.GenerationConfig(max_new_tokens=16))
@@ -228,3 +230,24 @@ def test_lengths_of_targets_and_of_head_masks_are_checked(tmp_path: Path) -> Non
         exported.outputs([[4]], [[4] * 6])
     with pytest.raises(ValueError, match=rf"expected 2 weights for {name}, one for each head, got"):
         exported.outputs([[4]], head_mask={name: [0.0]})
+
+
+def test_an_answer_is_one_line() -> None:
+    """Also where a model generates line breaks, and where it predicts numbers."""
+    answers: list[Any] = ["two\nlines\r\nmore", [4, 5], np.array([0.5, -2.0])]
+    given = ["a", "", "b", "c"]
+    assert answer_lines(lambda _: answers, given) == ["two lines more", "", "4 5", "0.5 -2.0"]
+
+
+def test_a_damaged_graph_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "encoder.onnx"
+    file.write_bytes(b"no graph")
+    with pytest.raises(ValueError, match=r"encoder\.pt2: expected a program that torch 2"):
+        TorchRunner(file.rename(tmp_path / "encoder.pt2"), {})
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install '.[export]'")
+    file.write_bytes(b"no graph")
+    said = r"encoder\.onnx: expected a graph .* load with CPUExecutionProvider, got the error"
+    with pytest.raises(ValueError, match=said):
+        OnnxRunner(file)
+    with pytest.raises(ValueError, match=r"can load with Nonesuch, got"):
+        OnnxRunner(file, ["Nonesuch"])
