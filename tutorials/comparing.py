@@ -275,7 +275,7 @@ figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 for name, shares in by_distance.items():
     axes.plot(shares.keys(), shares.values(), "o-", label=name)
 axes.axvline(16, color="0.7", linestyle=":", label="distance of the training")
-axes.axhline(0.1, color="0.7", linewidth=0.8)
+axes.axhline(0.1, color="0.5", linestyle="--", linewidth=0.8, label="chance")
 axes.set(
     xlabel="words between country and question",
     ylabel="right answers",

@@ -15,13 +15,12 @@ from seqlearn.callbacks.figure_logger import FigureLogger
 from seqlearn.callbacks.observer import Observer
 from seqlearn.callbacks.probe_batch import check_forward, record_probe
 from seqlearn.introspect import Recording, gate_saturation
+from seqlearn.introspect.measures.gates import is_gate
 from seqlearn.introspect.plots.heatmaps import state_heatmap
 from seqlearn.introspect.recording._record import nothing_captured
 
 SATURATED = 0.95
 """A number of a state counts as saturated if its absolute value is larger than this."""
-
-_NO_GATES = ("candidate", "cell")  # recorded with the gates, but not between 0 and 1
 
 
 class StateMonitor(Observer):
@@ -120,9 +119,12 @@ class StateMonitor(Observer):
             tokens, time = labels(observed, name)
             steps = None if tokens is None else len(tokens)
             tensors = {"state": observed.states[name]} if name in observed.states else {}
-            tensors |= observed.gates.get(name, {})
+            gates = observed.gates.get(name, {})
+            tensors |= gates
             arrays = {what: tensor[0, :steps].float().numpy() for what, tensor in tensors.items()}
-            logger.figure(f"states/{name}", state_heatmap(arrays, tokens, title=name, time=time))
+            drawn = [gate for gate, values in gates.items() if is_gate(gate, values[0, :steps])]
+            figure = state_heatmap(arrays, tokens, title=name, time=time, gates=drawn)
+            logger.figure(f"states/{name}", figure)
 
 
 def state_scalars(
@@ -145,7 +147,7 @@ def gate_scalars(
     if not steps.any():
         return {}
     found = {"mean": values[steps].float().mean().item()}
-    if gate not in _NO_GATES:
+    if is_gate(gate, values[steps]):
         fractions = gate_saturation(values, steps)
         found |= {
             "saturated_low": fractions.saturated_low.mean().item(),

@@ -11,6 +11,8 @@ from torch import Tensor
 SATURATION_LIMITS = (0.1, 0.9)
 """A gate value below the first is saturated low, above the second saturated high."""
 
+_NO_GATES = ("candidate", "cell")  # recorded with the gates
+
 
 class Saturation(NamedTuple):
     """Shares of real time steps, one number for each unit of a gate, `width`.
@@ -30,6 +32,12 @@ class Saturation(NamedTuple):
 
     saturated_low: Tensor
     saturated_high: Tensor
+
+
+def is_gate(name: str, values: Tensor) -> bool:
+    """Whether what is recorded with the gates is one: its values are from 0 to 1."""
+    known = values[values.isfinite()]
+    return name not in _NO_GATES and bool(((known >= 0) & (known <= 1)).all())
 
 
 def gate_saturation(

@@ -5,12 +5,12 @@ Figures are created without `pyplot`, so none stays open.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from seqlearn.introspect.plots.attention import drawn_labels, label_axis
+from seqlearn.introspect.plots.attention import COLORS, drawn_labels, label_axis
 from seqlearn.introspect.plots.figure import Figure
 
 DIVERGING = "RdBu_r"
@@ -25,11 +25,13 @@ def state_heatmap(
     *,
     title: str = "",
     time: str = "time",
+    gates: Collection[str] = (),
 ) -> Figure:
     """Draw the values of units over time, one heatmap below the other.
 
     There is a column for each step and a row for each unit. White is zero. Each heatmap has its own
-    color scale, symmetric about zero; values that are not finite are gray.
+    color scale, symmetric about zero, and that of a gate goes from 0 to 1; values that are not
+    finite are gray.
 
     Args:
         heatmaps: By name, one number for each step and unit, such as states and gates of one
@@ -37,12 +39,14 @@ def state_heatmap(
         tokens: A label for each step; its index, if `None`.
         title: The title of the figure.
         time: The label of the horizontal axis.
+        gates: The names of the heatmaps that are gates.
 
     Returns:
         The figure; `savefig` writes it.
 
     Raises:
-        ValueError: If there is no heatmap, or the numbers of steps and labels differ.
+        ValueError: If there is no heatmap, the numbers of steps and labels differ, or a gate has a
+            value outside 0 to 1.
 
     Examples:
         >>> figure = state_heatmap({"states": np.zeros((3, 8))}, ["a", "b", "c"])
@@ -69,12 +73,18 @@ def state_heatmap(
         values = np.ma.masked_invalid(np.asarray(heatmap, dtype=np.float32))
         most = float(np.abs(values).max()) if values.count() else 0.0
         limit = most or 1.0
+        low, high, colors = (0.0, 1.0, COLORS) if name in gates else (-limit, limit, DIVERGING)
+        if name in gates and values.count() and (values.min() < 0 or values.max() > 1):
+            raise ValueError(
+                f"{name}: expected values of a gate from 0 to 1, got {values.min():.3g} to "
+                f"{values.max():.3g}; leave it out of gates"
+            )
         panel.set_facecolor("gray")
         image = panel.imshow(
             values.T if heatmap.size else np.zeros((1, 1)),
-            cmap=DIVERGING,
-            vmin=-limit,
-            vmax=limit,
+            cmap=colors,
+            vmin=low,
+            vmax=high,
             aspect="auto",
             interpolation="nearest",
         )

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from seqlearn.introspect.measures.gates import is_gate
 from seqlearn.introspect.plots.attention import attention_heads, attention_map
 from seqlearn.introspect.plots.heatmaps import state_heatmap
 
@@ -29,7 +30,8 @@ def plot_states(recording: Any, name: str, example: int) -> Figure:
     tensors: dict[str, Tensor] = {}
     if name in recording.states:
         tensors["states"] = recording.states[name]
-    tensors |= recording.gates.get(name, {})
+    gates = recording.gates.get(name, {})
+    tensors |= gates
     time = recording.time_axis.get(name)
     for kind, by_name in recording.extra.items():
         if name in by_name and by_name[name].ndim == 3:
@@ -44,4 +46,5 @@ def plot_states(recording: Any, name: str, example: int) -> Figure:
     labels = recording.tokens_along(time, example) if known else None
     size = None if labels is None else len(labels)
     cut = {kind: steps[example, :size].float().cpu().numpy() for kind, steps in tensors.items()}
-    return state_heatmap(cut, labels, title=name, time=time or "time")
+    drawn = [kind for kind, values in gates.items() if is_gate(kind, values[example, :size])]
+    return state_heatmap(cut, labels, title=name, time=time or "time", gates=drawn)

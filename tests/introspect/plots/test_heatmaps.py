@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import seqlearn as sl
 from seqlearn.introspect import state_heatmap
 
 
@@ -47,3 +48,28 @@ def test_what_does_not_fit_together_is_refused() -> None:
         state_heatmap({"a": np.zeros((2, 1))}, ["one"])
     with pytest.raises(ValueError, match="got none"):
         state_heatmap({})
+
+
+def test_the_scale_of_a_gate_goes_from_0_to_1() -> None:
+    gate = np.array([[0.25], [0.5]], dtype=np.float32)
+    figure = state_heatmap({"forget": gate, "cell": gate}, gates=["forget"])
+    images = [panel.images[0] for panel in figure.axes if panel.images and panel.get_ylabel()]
+    assert [image.get_clim() for image in images] == [(0.0, 1.0), (-0.5, 0.5)]
+    assert len({image.get_cmap().name for image in images}) == 2
+    with pytest.raises(
+        ValueError, match=r"forget: expected values of a gate from 0 to 1, got -0\.5"
+    ):
+        state_heatmap({"forget": -gate}, gates=["forget"])
+
+
+def test_a_recorded_lstm_is_drawn_with_its_gates_from_0_to_1() -> None:
+    """A candidate and a cell state are recorded with the gates, and are none."""
+    spec = sl.SequenceSpec(sl.TextSpec(9, 4), sl.ClassesSpec(("no", "yes")))
+    model = sl.LSTM(spec, d_model=4).eval()
+    with sl.record(model) as recording:
+        model.classify([[4, 5, 6]])
+    figure = recording.plot(next(iter(recording.gates)))
+    panels = {each.get_ylabel(): each.images[0] for each in figure.axes if each.images}
+    between = {name for name, image in panels.items() if image.get_clim() == (0.0, 1.0)}
+    assert between == {"input", "forget", "output"}
+    assert {"states", "candidate", "cell"} < set(panels)
