@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import torch
 from jsonargparse import set_parsing_settings
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqlearn.atomic_files import require_writable
@@ -93,6 +96,7 @@ class SequenceCLI(LightningCLI):
     def instantiate_trainer(self, **arguments: Any) -> Trainer:
         """Make the Trainer, with `AtomicCheckpointIO` unless the user chose another plugin."""
         trainer = super().instantiate_trainer(**arguments)
+        _check_processes(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
@@ -121,6 +125,19 @@ class SequenceCLI(LightningCLI):
         for one in trainer.callbacks:
             if isinstance(one, PredictionWriter):
                 print_once(f"{len(one.predictions)} predictions in {one.written}")
+
+
+def _check_processes(trainer: Trainer) -> None:
+    """Refuse a run in which each of torchrun's processes would train on its own."""
+    if not TorchElasticEnvironment.detect():
+        return
+    started = TorchElasticEnvironment().world_size()
+    if started > 1 and isinstance(trainer.strategy, SingleDeviceStrategy):
+        here = os.environ.get("LOCAL_WORLD_SIZE", str(started))
+        raise ValueError(
+            f"torchrun started {started} processes, and each would run on its own, because the "
+            f"Trainer uses one device; pass --trainer.devices {here} --trainer.strategy ddp"
+        )
 
 
 @rank_zero_only

@@ -41,8 +41,9 @@ class GenerationMixin:
     similar length, and returns results in the order given.
 
     Attributes:
-        max_batch_tokens: Most source and target tokens of a batch, padding included; less needs
-            less memory. Assign it to the class or to a module; it is not saved.
+        max_batch_tokens: Most tokens of the sources and targets of a batch, padding included; less
+            needs less memory. `generate` counts the prompts, not what it generates. Assign it to
+            the class or to a module; it is not saved.
     """
 
     max_batch_tokens: int = MAX_BATCH_TOKENS

@@ -53,6 +53,22 @@ def torchrun(folder: Path, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_processes_of_torchrun_that_would_train_alone_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a CPU one device is the default: without a check, both would train the whole model."""
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (ranks | {"TORCHELASTIC_RUN_ID": "test", "MASTER_PORT": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    words = ["--model", "GRU", "--data", "Dates", "--data.first_year", "2000"]
+    words += ["--data.last_year", "2000", "--trainer.accelerator", "cpu"]
+    assert main(["fit", *words, "--trainer.default_root_dir", str(tmp_path)]) == 1
+    said = "torchrun started 2 processes, and each would run on its own, because the Trainer uses"
+    assert f"{said} one device; pass --trainer.devices 2 --trainer" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # of checkpoints, for the last folder
