@@ -15,9 +15,9 @@ import re
 
 import lightning as L
 import torch
-from dates import ARCHITECTURES, EPOCHS
 
 import seqlearn as sl
+from benchmarks.dates import ARCHITECTURES, EPOCHS
 from benchmarks.fitting import Table, fit, options, said
 
 LOOKING = ("AttentionSeq2Seq", "Transformer")

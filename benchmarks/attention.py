@@ -4,10 +4,11 @@
 
 `crossing` compares explicit products with the fused kernel, by length: forward alone, with
 backward, and with dropout 0.1 (4,096 tokens, 4 heads of 32); above 1 explicit products are faster.
-It is the measurement behind `EXPLICIT_KEYS`. `entropy` compares `fused_entropy`, which never holds
-the matrix of weights, with the entropy of the explicit weights, also in peak memory (1 × 4 heads of
-32). `recording` compares the forward pass of a Transformer while nothing records, and while
-`record` keeps attention, with the same modules without instrumentation.
+It is the measurement behind `EXPLICIT_KEYS` and `EXPLICIT_KEYS_OF_INFERENCE`. `entropy` compares
+`fused_entropy`, which never holds the matrix of weights, with the entropy of the explicit weights,
+also in peak memory (1 × 4 heads of 32). `recording` compares the forward pass of a Transformer
+while nothing records, and while `record` keeps attention, with the same modules without
+instrumentation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -35,8 +37,9 @@ from benchmarks.measuring import Work
 from benchmarks.workloads import Size, load
 from seqlearn.batch import length_mask
 from seqlearn.introspect import entropy, fused_entropy
-from seqlearn.nn import attend, transformer_encoder_decoder
+from seqlearn.nn import attend
 from seqlearn.nn import attention as attention_file
+from seqlearn.nn import transformer_encoder_decoder as layers_file
 from seqlearn.nn.attention import attention_weights
 
 TOKENS, HEADS, WIDTH = 4096, 4, 32
@@ -49,10 +52,10 @@ def attending(explicit: bool) -> Work:
     """Return attention by one of the two forms, with its gradient if the inputs want one."""
 
     def work(item: tuple[list[Tensor], Tensor, float]) -> None:
-        inputs, mask, dropout = item
+        (query, key, value), mask, dropout = item
         attention_file._explicit_is_faster = lambda *_: explicit  # noqa: SLF001
-        output = attend(*inputs, mask, dropout_p=dropout)
-        if inputs[0].requires_grad:
+        output = attend(query, key, value, mask, dropout_p=dropout)
+        if query.requires_grad:
             output.sum().backward()
 
     return work
@@ -65,7 +68,7 @@ def crossing(rounds: int, lengths: tuple[int, ...]) -> list[dict[str, Any]]:
     works = {each.name: each.build() for each in contenders}
     rows = []
     for length in lengths:
-        batch = TOKENS // length
+        batch = max(1, TOKENS // length)
         mask = length_mask(torch.randint(length // 2, length + 1, (batch,)), length)[:, None, None]
         for name, (learning, dropout) in PASSES.items():
             inputs = [
@@ -83,7 +86,10 @@ def explicit_entropy(query: Tensor, key: Tensor) -> Tensor:
     return entropy(attention_weights(query, key))
 
 
-def of_pair(measure_of: Callable[[Tensor, Tensor], Tensor]) -> Work:
+WAYS = {"explicit": explicit_entropy, "fused": fused_entropy}
+
+
+def of_pair(measure_of: Callable[[Tensor, Tensor], Tensor]) -> Callable[[int], Tensor]:
     """A measure as the work on a length."""
 
     def work(length: int) -> Tensor:
@@ -97,9 +103,8 @@ def of_pair(measure_of: Callable[[Tensor, Tensor], Tensor]) -> Work:
 
 def entropies(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of `fused_entropy` relative to the explicit entropy."""
-    ways = {"explicit": explicit_entropy, "fused": fused_entropy}
-    contenders = [Contender(name, partial(of_pair, way)) for name, way in ways.items()]
-    works = {each.name: each.build() for each in contenders}
+    contenders = [Contender(name, partial(of_pair, way)) for name, way in WAYS.items()]
+    works = {name: of_pair(way) for name, way in WAYS.items()}
     rows = []
     for length in options.lengths or ENTROPY_LENGTHS:
         one = Comparison("attention", "", contenders, [length])
@@ -112,6 +117,10 @@ def entropies(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def nothing(*_: object) -> None:
+    """In place of `emit`, which attention does not call while nothing records."""
+
+
 def translating(spec: sl.SequenceSpec, way: str) -> Work:
     """The forward pass of a tiny Transformer: raw, with instrumentation, or while recording."""
     torch.manual_seed(0)
@@ -121,12 +130,8 @@ def translating(spec: sl.SequenceSpec, way: str) -> Work:
     @torch.inference_mode()
     def work(batch: sl.SequenceBatch) -> None:
         if way == "without instrumentation":
-            kept = attention_file.emit
-            attention_file.emit = transformer_encoder_decoder.emit = lambda *_: None
-            try:
+            with mock.patch.object(layers_file, "emit", nothing):
                 model(batch)
-            finally:
-                attention_file.emit = transformer_encoder_decoder.emit = kept
         elif way == "recording off":
             model(batch)
         else:
@@ -153,11 +158,14 @@ def main() -> int:
     parser.add_argument("--lengths", nargs="+", type=int, help="of crossing and entropy")
     parser.add_argument("--multi30k", metavar="FOLDER", help="for recording; else Dates")
     options = parser.parse_args()
+    if options.what == "recording" and options.lengths:
+        parser.error("--lengths is for --what crossing and entropy, and --what is recording")
+    if options.what != "recording" and (options.only or options.profile or options.no_memory):
+        parser.error("--only, --profile and --no-memory are for --what recording")
     if options.what == "recording":
         return recording(options)
     if options.memory_of:
-        ways = {"explicit": explicit_entropy, "fused": fused_entropy}
-        contenders = [Contender(name, partial(of_pair, way)) for name, way in ways.items()]
+        contenders = [Contender(name, partial(of_pair, way)) for name, way in WAYS.items()]
         return compare(Comparison("attention", "", contenders, options.lengths), options)
     machine = describe(["seqlearn"])
     label = f"attention-{options.what}"

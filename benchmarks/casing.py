@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ TAGS = ("lower", "Upper", "lower,", "Upper,", "lower.", "Upper.")
 """The tags that are listed; the others are rare."""
 
 PIECE = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
+ARCHITECTURES: dict[str, tuple[Callable[..., sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"d_model": 128, "window": 8}),
     "RNN": (sl.RNN, {"d_model": 128, "bidirectional": True}),
     "GRU": (sl.GRU, {"d_model": 128, "bidirectional": True}),

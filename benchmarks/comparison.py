@@ -13,74 +13,41 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.machine import ROOT, describe, load
-from benchmarks.measuring import CPU, Work, matrix_multiply_peak, peak_memory, time_of
+from benchmarks.contenders import Comparison, Contender
+from benchmarks.isolated import run_module
+from benchmarks.machine import describe, load
+from benchmarks.measuring import Work, matrix_multiply_peak, peak_memory, time_of
 from benchmarks.operations import operations_of, operations_table
-from benchmarks.peers import UnavailableError
+from benchmarks.peers import MODULES, UnavailableError, peer
 from benchmarks.statistic import median_ratio
 from benchmarks.tables import table
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One implementation of the work.
+def arguments(
+    doc: str | None, *, rounds: int = 20, contenders: bool = True
+) -> argparse.ArgumentParser:
+    """The parser of a comparison, with the options that all have.
 
-    Attributes:
-        name: Its name in tables, plots and `--only`.
-        build: Imports and builds what is necessary, and returns the function that does the work of
-            one item. It raises `UnavailableError` (as `peer` does) if that is impossible here.
-        packages: Distributions whose versions the result names.
-        dtype: The type of its matrix products, which decides the peak it is compared with.
+    Args:
+        doc: The description.
+        rounds: The default of `--rounds`.
+        contenders: Whether it has those of `compare` too, which are about contenders.
     """
-
-    name: str
-    build: Callable[[], Work]
-    packages: tuple[str, ...] = ()
-    dtype: torch.dtype = torch.float32
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Contenders and their work.
-
-    Attributes:
-        name: The benchmark's command.
-        label: The name of the file of results; the commands of one benchmark may differ.
-        contenders: The first is the baseline.
-        items: The work of the rounds, in turn.
-        workload: Describes the work, as plain data.
-        flops: Floating-point operations of an item; `None` if no share of a peak is reported.
-        memory: Whether peak memory is measured, in a process for each contender.
-        device: Where contenders are built, and where the items are.
-    """
-
-    name: str
-    label: str
-    contenders: Sequence[Contender]
-    items: Sequence[Any]
-    workload: dict[str, Any] = field(default_factory=dict)
-    flops: Callable[[Any], int] | None = None
-    memory: bool = True
-    device: torch.device = CPU
-
-
-def arguments(doc: str | None, *, rounds: int = 20) -> argparse.ArgumentParser:
-    """The parser of a comparison, with the options that all have."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=rounds, help=f"{rounds} by default")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders beside the baseline")
     parser.add_argument("--out", type=Path, help="the JSON file; runs/benchmarks/… by default")
+    if not contenders:
+        return parser
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders beside the baseline")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument(
         "--profile", action="store_true", help="print where the time goes, and compare nothing"
@@ -101,11 +68,13 @@ def compare(comparison: Comparison, options: argparse.Namespace) -> int:
     chosen = _chosen(comparison, options.only)
     if options.memory_of:
         (one,) = [each for each in chosen if each.name == options.memory_of]
+        for package in one.packages:  # the code of a library is not the memory of its model
+            for module in MODULES.get(package, ()):
+                peer(module)
         print(json.dumps({"bytes": peak_memory(one.build, comparison.items, comparison.device)}))
         return 0
     packages = sorted({name for each in chosen for name in each.packages})
     machine = describe(packages, comparison.device)
-    print(f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}")
     works, skipped = _build(chosen, comparison.items[0], comparison.device)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}", flush=True)
@@ -153,7 +122,7 @@ def report(
     """
     found = {
         "benchmark": comparison.name,
-        "command": f"python -m benchmarks {comparison.name} {' '.join(_repeatable())}".strip(),
+        "command": _repeatable(comparison.name),
         "workload": comparison.workload,
         "baseline": baseline,
         "machine": machine | {"load_after": load()},
@@ -166,12 +135,13 @@ def report(
     # A list of numbers fits one line.
     text = re.sub(r"\[[-\s\d.,]+\]", lambda match: " ".join(match[0].split()), text)
     path.write_text(text + "\n", encoding="utf-8")
-    print(f"{table(found)}\nwritten: {path}")
+    used = f"{machine['processor']}, {machine['threads']} threads, {machine['capability']}"
+    print(f"{used}\n\n{table(found)}\nwritten: {path}")
     return 0
 
 
 def measure(
-    contenders: Sequence[Contender], works: dict[str, Work], comparison: Comparison, rounds: int
+    contenders: Sequence[Contender], works: Mapping[str, Work], comparison: Comparison, rounds: int
 ) -> list[dict[str, Any]]:
     """Time the contenders alternately; one round in advance warms up."""
     seconds: dict[str, list[float]] = {each.name: [] for each in contenders}
@@ -218,19 +188,6 @@ def peak_memory_of(comparison: Comparison, name: str, words: Sequence[str] | Non
     return int(run_module(comparison.name, *words, "--memory-of", name)["bytes"])
 
 
-def run_module(name: str, *words: str, **variables: str) -> dict[str, Any]:
-    """Run a benchmark in a process of its own; its last line of output is JSON."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(  # noqa: S603 -- this package
-        [sys.executable, "-m", "benchmarks", name, *words],
-        check=True,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": path} | variables,
-    )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 def _chosen(comparison: Comparison, only: Sequence[str] | None) -> list[Contender]:
     first, *others = comparison.contenders
     names = [each.name for each in others]
@@ -257,8 +214,8 @@ def _build(
     return works, skipped
 
 
-def _repeatable() -> list[str]:
-    """The options of this run, without the folders of this machine."""
+def _repeatable(benchmark: str) -> str:
+    """The command of this run, without the folders of this machine."""
     words = list(sys.argv[1:])
     if "--out" in words:
         at = words.index("--out")
@@ -266,4 +223,6 @@ def _repeatable() -> list[str]:
     for name, word in {"--multi30k": "FOLDER", "--checkpoint": "CHECKPOINT"}.items():
         if name in words:
             words[words.index(name) + 1] = word
-    return words
+    threads = os.environ.get("OMP_NUM_THREADS")
+    before = [f"OMP_NUM_THREADS={threads}"] if threads else []
+    return " ".join([*before, "python -m benchmarks", benchmark, *words])

@@ -10,6 +10,7 @@ A step is the loss of a batch of about 2,048 target tokens, its gradient, and Ad
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,12 +54,18 @@ def step_of(
 
     if not validation:
         return training_step(lambda: (model, loss), dtype)
-    return torch.inference_mode()(loss)
+
+    @torch.inference_mode()
+    def validate(batch: SequenceBatch) -> torch.Tensor:
+        with torch.autocast(batch.target.device.type, dtype, enabled=dtype is not torch.float32):
+            return loss(batch)
+
+    return validate
 
 
 def main() -> int:
     """Compare each architecture with itself."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, contenders=False)
     add_arguments(parser, batch_tokens=2048)
     add_device(parser)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
@@ -67,26 +74,22 @@ def main() -> int:
     machine = describe(["seqlearn"], options.device)
     work = load(options.multi30k, options.batch_tokens, device=options.device)
     dtype = DTYPES[options.dtype]
-    label = "compile-validation" if options.validation else "compile"
+    label = f"compile-{options.size}-{options.dtype}"
+    label += "-validation" if options.validation else ""
     said = work.description | {"size": options.size}
-    contenders = [Contender(name, dict, dtype=dtype) for name in ("uncompiled", "compiled")]
-    done = Comparison(
-        "compile", label, contenders, work.batches[WARM_UP:], said, device=options.device
-    )
+    done = Comparison("compile", label, [], work.batches[WARM_UP:], said, device=options.device)
     rows = []
     for name in options.models:
         torch.compiler.reset()
         counters.clear()
+        model = partial(MODELS[name], work.data.spec, SIZES[options.size])
+        step = partial(step_of, model, dtype, validation=options.validation)
+        contenders = [
+            Contender("uncompiled", partial(step, compiled=False), dtype=dtype),
+            Contender("compiled", partial(step, compiled=True), dtype=dtype),
+        ]
         with options.device:
-            works = {
-                each.name: step_of(
-                    lambda name=name: MODELS[name](work.data.spec, SIZES[options.size]),
-                    dtype,
-                    compiled=each.name == "compiled",
-                    validation=options.validation,
-                )
-                for each in contenders
-            }
+            works = {each.name: each.build() for each in contenders}
         for batch in work.batches[:WARM_UP]:
             works["compiled"](batch)
         _, row = measure(contenders, works, done, options.rounds)

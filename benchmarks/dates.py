@@ -9,6 +9,7 @@ gate that preserves almost all of the state at the start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -18,7 +19,7 @@ from benchmarks.fitting import Table, fit, options, said
 
 TASKS = ("sequence-to-sequence", "sequence-to-vector", "vector-to-sequence")
 EPOCHS = {"sequence-to-sequence": 6, "sequence-to-vector": 2, "vector-to-sequence": 6}
-ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
+ARCHITECTURES: dict[str, tuple[Callable[..., sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"window": 40, "num_layers": 2}),
     "RNN": (sl.RNN, {"d_model": 256}),
     "GRU": (sl.GRU, {"d_model": 256}),

@@ -15,7 +15,9 @@ of mixed lengths; the peers get them sorted by length, `--peer-batch` at a time.
 from __future__ import annotations
 
 import argparse
+import copy
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -29,6 +31,7 @@ from seqlearn.batch import END
 
 LAYERS_OF_ATTENTION = 2
 NEVER = -1e4
+TYPES = {"bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def transformer(work: Workload, options: argparse.Namespace) -> sl.Transformer:
@@ -40,7 +43,7 @@ def transformer(work: Workload, options: argparse.Namespace) -> sl.Transformer:
     return without_end(model).to(options.device)
 
 
-def without_end(model: sl.SequenceModule) -> sl.SequenceModule:
+def without_end(model: Any) -> Any:
     """Make the end symbol less probable than every other token."""
     with torch.no_grad():
         model.head.bias[END] = NEVER
@@ -48,8 +51,14 @@ def without_end(model: sl.SequenceModule) -> sl.SequenceModule:
 
 
 def in_precision(model: sl.SequenceModule, options: argparse.Namespace) -> sl.SequenceModule:
-    """The model, or a copy of it in the precision that is measured."""
-    return model if options.precision is None else model.for_inference(options.precision)
+    """A copy of the model, in the precision that is measured."""
+    chosen = options.precision
+    return copy.deepcopy(model) if chosen is None else model.for_inference(chosen)
+
+
+def ours(model: sl.SequenceModule, options: argparse.Namespace, search: Search) -> Work:
+    """Generation by a copy of a model, whose memory counts as its own."""
+    return decoders.seqlearn(in_precision(model, options), search)
 
 
 def attention(work: Workload, options: argparse.Namespace, name: str, search: Search) -> Work:
@@ -58,7 +67,7 @@ def attention(work: Workload, options: argparse.Namespace, name: str, search: Se
     torch.manual_seed(0)
     model, _ = getattr(recurrent, name)(work.data.spec, size, feeding=options.input_feeding)
     if name == "seqlearn":
-        return decoders.seqlearn(in_precision(without_end(model), options), search)
+        return ours(without_end(model), options, search)
     return decoders.joeynmt(model.eval(), search)
 
 
@@ -75,6 +84,10 @@ def items_of(work: Workload, spec: sl.SequenceSpec, count: int) -> list[list[lis
     ]
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0)).tolist()
     ids = [ids[row] for row in order]
+    if count > len(ids):
+        raise ValueError(
+            f"--sentences: expected at most {len(ids)}, those of 40 batches, got {count}"
+        )
     if target != source:
         ids = [list(each) for each in target.encode(source.decode(ids), label="source")]
     return [ids[start : start + count] for start in range(0, len(ids) - count + 1, count)]
@@ -83,7 +96,7 @@ def items_of(work: Workload, spec: sl.SequenceSpec, count: int) -> list[list[lis
 def main() -> int:
     """Compare."""
     parser = arguments(__doc__)
-    add_arguments(parser)
+    add_arguments(parser, dtype=False)
     add_device(parser)
     parser.add_argument("--model", choices=["transformer", "attention"], default="transformer")
     parser.add_argument("--beam-size", type=int, default=1, help="greedy search without")
@@ -94,39 +107,45 @@ def main() -> int:
     parser.add_argument("--precision", choices=["bf16", "int8"], help="of seqlearn's contender")
     parser.add_argument("--input-feeding", action="store_true", help="of --model attention")
     options = parser.parse_args()
+    if options.model == "attention" and options.checkpoint:
+        parser.error("--checkpoint is for --model transformer")
+    if options.model == "transformer" and options.input_feeding:
+        parser.error("--input-feeding is for --model attention")
     work = load(options.multi30k, options.batch_tokens, count=40)
     search = Search(options.beam_size, options.new_tokens, options.peer_batch)
+    name = f"seqlearn, {options.precision}" if options.precision else "seqlearn"
+    dtype = TYPES.get(options.precision, torch.float32)
     if options.model == "attention":
         spec = work.data.spec
         contenders = [
             Contender(
                 "JoeyNMT", partial(attention, work, options, "joeynmt", search), ("joeynmt",)
             ),
-            Contender("seqlearn", partial(attention, work, options, "seqlearn", search)),
+            Contender(name, partial(attention, work, options, "seqlearn", search), (), dtype),
         ]
     else:
         model = transformer(work, options)
-        ours = f"seqlearn, {options.precision}" if options.precision else "seqlearn"
         spec, marian = model.spec, partial(decoders.hugging_face, model, search)
         contenders = [
             Contender("Hugging Face generate", marian, ("transformers",)),
-            Contender(ours, partial(decoders.seqlearn, in_precision(model, options), search)),
+            Contender(name, partial(ours, model, options, search), (), dtype),
         ]
         if options.precision == "bf16":
             marian = partial(decoders.hugging_face, model, search, dtype=torch.bfloat16)
-            contenders.insert(1, Contender("Hugging Face, bf16", marian, ("transformers",)))
-    precision = f"-{options.precision}" if options.precision else ""
+            contenders.insert(1, Contender("Hugging Face, bf16", marian, ("transformers",), dtype))
+    form = "-feeding" if options.input_feeding else ""
+    form += f"-{options.precision}" if options.precision else ""
     size = "trained" if options.checkpoint else options.size
-    name = "greedy" if options.beam_size == 1 else f"beam{options.beam_size}"
+    strategy = "greedy" if options.beam_size == 1 else f"beam{options.beam_size}"
     trained = "trained" if options.checkpoint else "random, without an end"
     comparison = Comparison(
         "decode",
-        f"decode-{options.model}-{size}-{name}{precision}",
+        f"decode-{options.model}-{size}-{strategy}{form}",
         contenders,
         items_of(work, spec, options.sentences),
         work.description
         | {"size": size, "weights": trained, "sentences": options.sentences}
-        | {"precision": options.precision or "float32"}
+        | {"precision": options.precision or "float32", "input_feeding": options.input_feeding}
         | search._asdict(),
         device=options.device,
     )

@@ -24,7 +24,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ EPOCHS = {
     ("trec", 20_000): 3,
 }
 VALIDATION_SENTENCES = 300
-ARCHITECTURES: dict[str, type[sl.SequenceModule]] = {
+ARCHITECTURES: dict[str, Callable[..., sl.SequenceModule]] = {
     cls.__name__: cls
     for cls in (sl.FeedForward, sl.RNN, sl.GRU, sl.LSTM, sl.AttentionSeq2Seq, sl.Transformer)
 }
 Run = dict[str, Any]
 
 
-def multi30k(root: Path, examples: int, **options: int) -> sl.data.TextPairs:
+def multi30k(root: Path, examples: int, **options: Any) -> sl.data.TextPairs:
     """The first sentences of Multi30k, English to German."""
 
     def pairs(split: str, count: int) -> list[dict[str, str]]:
@@ -70,7 +70,7 @@ def multi30k(root: Path, examples: int, **options: int) -> sl.data.TextPairs:
     return sl.data.TextPairs(train, val, columns=("en", "de"), **options)
 
 
-def trec(root: Path, examples: int, **options: int) -> sl.data.LabelledText:
+def trec(root: Path, examples: int, **options: Any) -> sl.data.LabelledText:
     """The first questions of TREC and their six classes; the last 500 of train are validation."""
     lines = (root / "trec" / "train.txt").read_text("latin-1").split("\n")
     rows = [
@@ -170,12 +170,12 @@ def table_over_seeds(runs: list[Run]) -> str:
         key = (run["task"], run["size"], run["architecture"], trial or "defaults")
         figures.setdefault(key, {})[run.get("seed", 0)] = run["figure"]
     lines = ["| task | examples | architecture | run | seeds | figures | mean |", "|---" * 7 + "|"]
-    for (task, size, name, run), found in figures.items():
+    for (task, size, name, label), found in figures.items():
         if len(found) > 1:
             seeds = ", ".join(map(str, sorted(found)))
             each = ", ".join(f"{100 * found[seed]:.1f}%" for seed in sorted(found))
             mean = f"{100 * sum(found.values()) / len(found):.1f}%"
-            lines.append(f"| {task} | {size:,} | `{name}` | {run} | {seeds} | {each} | {mean} |")
+            lines.append(f"| {task} | {size:,} | `{name}` | {label} | {seeds} | {each} | {mean} |")
     return "\n".join(lines) + "\n"
 
 
@@ -198,7 +198,8 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    args.results.parent.mkdir(parents=True, exist_ok=True)
+    for path in (args.results, args.out):
+        path.parent.mkdir(parents=True, exist_ok=True)
     args.results.touch()
 
     def done() -> list[Run]:

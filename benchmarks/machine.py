@@ -68,9 +68,12 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
 def commit() -> str | None:
     """The commit of the working tree, with `+` if files differ from it; `None` without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=7", "--exclude=*"]
-    done = subprocess.run(  # noqa: S603 -- fixed arguments
-        [*command, "--dirty=+"], capture_output=True, encoding="utf-8", check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 -- fixed arguments
+            [*command, "--dirty=+"], capture_output=True, encoding="utf-8", check=False
+        )
+    except OSError:
+        return None
     return done.stdout.strip() or None
 
 

@@ -27,7 +27,8 @@ def device_here(name: str) -> torch.device:
     """
     kind, _, number = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else int(kind == "cpu" and not number)
-    if (number and not number.isdecimal()) or int(number or 0) >= count:
+    wrong = name.endswith(":") or (number and not number.isdecimal())
+    if wrong or int(number or 0) >= count:
         found = f"this machine has {torch.cuda.device_count()} GPUs that PyTorch can use"
         raise argparse.ArgumentTypeError(f"expected cpu, cuda or cuda:N, got {name!r}; {found}")
     return torch.device(name)
@@ -52,7 +53,10 @@ def matrix_multiply_peak(dtype: torch.dtype, device: torch.device = CPU) -> floa
 
 def count_flops(work: Work, item: Any) -> int:
     """Floating-point operations of a call; attention counts as explicit matrix products."""
-    layers = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
+    layers = {
+        torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
+        torch.ops.aten._cudnn_rnn: _cudnn_flops,  # noqa: SLF001 -- nn.LSTM on a GPU
+    }
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False, custom_mapping=layers) as counter,
@@ -66,6 +70,12 @@ def _recurrent_flops(
 ) -> int:
     """The products of one recurrent layer, from the shapes of its inputs and weights."""
     return 2 * inputs[0] * inputs[1] * (from_input.numel() + from_hidden.numel())
+
+
+def _cudnn_flops(inputs: torch.Size, weights: Sequence[torch.Size], *_: Any, **__: Any) -> int:
+    """The products of all layers, from the shapes of the inputs, of weights and of biases."""
+    products = sum(shape.numel() for shape in weights if len(shape) == 2)
+    return 2 * inputs[0] * inputs[1] * products
 
 
 def peak_memory(build: Callable[[], Work], items: Sequence[Any], device: torch.device = CPU) -> int:

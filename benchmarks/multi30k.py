@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import sacrebleu
 import yaml
+from sacrebleu.metrics.bleu import BLEUScore
 
 from benchmarks.configs import COMMAND, CONFIGS
 from seqlearn.cli.loading import load_module
@@ -134,7 +135,7 @@ def by_length(pairs: Sequence[tuple[str, str]], texts: Sequence[str]) -> None:
 
 def score(
     pairs: Sequence[tuple[str, str]], texts: Sequence[str], *, lowercase: bool = True
-) -> sacrebleu.BLEUScore:
+) -> BLEUScore:
     """BLEU of translations, with the settings of `seqlearn test`."""
     return sacrebleu.corpus_bleu(
         list(texts), [[target for _, target in pairs]], lowercase=lowercase

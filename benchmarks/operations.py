@@ -9,7 +9,17 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 PRODUCTS = {
-    f"aten::{name}" for name in ("addmm", "mm", "bmm", "baddbmm", "addbmm", "mkldnn_rnn_layer")
+    f"aten::{name}"
+    for name in (
+        "addmm",
+        "addmm_",
+        "mm",
+        "bmm",
+        "baddbmm",
+        "addbmm",
+        "mkldnn_rnn_layer",
+        "_cudnn_rnn",
+    )
 }
 """Products of matrices, and the layers of a recurrent network that are made of them."""
 
@@ -41,7 +51,11 @@ def operations_of(
         activities, time = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
     with profile(activities=activities, record_shapes=True) as found:
         work(item)
-    rows = found.key_averages(group_by_input_shape=True)
+    rows = [  # those of kernels would be counted twice: an operation has the time of its kernels
+        row
+        for row in found.key_averages(group_by_input_shape=True)
+        if row.device_type.name == "CPU"
+    ]
     total = sum(getattr(row, time) for row in rows)
     operations = [
         Operation(row.key, _sizes(row.input_shapes), getattr(row, time) / total) for row in rows

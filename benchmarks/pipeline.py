@@ -48,7 +48,10 @@ class PlainSteps(L.Callback):
         loader_seconds: CPU time in which the loader makes a batch.
     """
 
-    def __init__(self, model: sl.SequenceModule, batches: Iterable[SequenceBatch]) -> None:
+    def __init__(
+        self, model: sl.SequenceModule, batches: Iterable[SequenceBatch], dtype: torch.dtype
+    ) -> None:
+        self.dtype = dtype
         self.model = copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
         self.batches = batches
@@ -66,8 +69,10 @@ class PlainSteps(L.Callback):
         ended, batch = time.process_time(), arguments[3]
         next(self.loader)
         loaded = time.process_time()
-        measured = self.model.compute_loss(batch, smoothing=RECIPE.label_smoothing)
-        (measured.loss / measured.num_tokens).backward()
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype is not torch.float32):
+            measured = self.model.compute_loss(batch, smoothing=RECIPE.label_smoothing)
+            loss = measured.loss / measured.num_tokens
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -89,8 +94,9 @@ def compare_steps(options: argparse.Namespace, work: Workload) -> list[dict[str,
     torch.manual_seed(0)
     size = SIZES[options.size]
     model = sl.Transformer(work.data.spec, **size._asdict(), dropout=0.1, recipe=RECIPE)
-    steps = PlainSteps(model, work.data.train_dataloader())
-    precision = "bf16-mixed" if DTYPES[options.dtype] is torch.bfloat16 else "32-true"
+    dtype = DTYPES[options.dtype]
+    steps = PlainSteps(model, work.data.train_dataloader(), dtype)
+    precision: Any = "bf16-mixed" if dtype is torch.bfloat16 else "32-true"
     trainer = L.Trainer(
         **TRAINER, max_steps=options.rounds + 2, callbacks=[steps], precision=precision
     )
@@ -98,7 +104,7 @@ def compare_steps(options: argparse.Namespace, work: Workload) -> list[dict[str,
     plain = steps.plain_seconds[2:]  # the first two warm up
 
     def row(name: str, seconds: list[float]) -> dict[str, Any]:
-        return result_of(name, [a / b for a, b in zip(plain, seconds[2:], strict=True)])
+        return result_of(name, [a / b for a, b in zip(plain, seconds[2:], strict=True)], dtype)
 
     overhead = [b / a - 1 for a, b in zip(plain, steps.trainer_seconds[2:], strict=True)]
     trained = row("step of Trainer.fit", steps.trainer_seconds)
@@ -187,16 +193,19 @@ def monitor(options: argparse.Namespace, work: Workload) -> list[dict[str, Any]]
 
 def main() -> int:
     """Run the chosen comparison."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, contenders=False)
     add_arguments(parser)
     parser.add_argument("--what", choices=["step", "padding", "monitor"], default="step")
     parser.add_argument("--batches", type=int, default=50, help="of an epoch, for monitor")
     options = parser.parse_args()
+    if options.what != "step" and options.dtype != "float32":
+        parser.error(f"--dtype is for --what step, and --what is {options.what}")
     machine = describe(["seqlearn"])
     work = load(options.multi30k, options.batch_tokens)
     run = {"step": compare_steps, "padding": padding, "monitor": monitor}[options.what]
     results = run(options, work)
     said = work.description | {"size": options.size, **SIZES[options.size]._asdict()}
-    label = f"pipeline-{options.what}-{options.size}"
+    lower = "-bfloat16" if options.dtype == "bfloat16" else ""
+    label = f"pipeline-{options.what}-{options.size}{lower}"
     done = Comparison("pipeline", label, [], [], said)
     return report(done, results[0]["name"], results, options, machine=machine)

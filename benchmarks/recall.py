@@ -6,13 +6,13 @@
 10%. Each architecture is trained once, on texts of all distances of `--train` together (short
 distances teach *what* to remember; equally many words of each), all on the same texts in the same
 order and for the same number of epochs, and is then tested at each of `--distances`. A cell is the
-accuracy on 500 test texts and, in parentheses, on 500 training texts. "Remembers" is the largest
-distance up to which test accuracy is at least 90%. Seed 0.
+accuracy on 500 test texts and, in parentheses, on up to 500 training texts. "Remembers" is the
+largest distance up to which test accuracy is at least 90%. Seed 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
 from typing import Any
 
@@ -26,7 +26,7 @@ from seqlearn.data.module import Split
 EPOCHS = 4
 WORDS = 400_000  # of each distance, so that each has about as many steps of training
 NEAR_AND_FAR = [0, 1, 10, 31, 100, 300, 1000]
-ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
+ARCHITECTURES: dict[str, tuple[Callable[..., sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"window": 64, "d_model": 36, "overflow": "truncate"}),
     "RNN": (sl.RNN, {"d_model": 152}),
     "GRU": (sl.GRU, {"d_model": 104}),

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import seqlearn as sl
-from benchmarks.machine import ROOT, held_memory, reset_peak
+from benchmarks.machine import CPU, ROOT, held_memory, reset_peak
 from seqlearn.batch import SequenceBatch
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -47,12 +47,12 @@ def peak_of_step(size: str, tokens: int, length: int, *, again: bool) -> int:
     batch = SequenceBatch(ids[0, :, :-1].contiguous(), lengths, ids[1], lengths + 1)
     before = 0
     for _ in range(2):
-        before = held_memory(peak=False)
-        reset_peak()
+        before = held_memory(CPU, peak=False)
+        reset_peak(CPU)
         model.compute_loss(batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return held_memory(peak=True) - before
+    return held_memory(CPU, peak=True) - before
 
 
 def main() -> int:

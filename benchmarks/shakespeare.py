@@ -10,6 +10,7 @@ character.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import seqlearn as sl
 from benchmarks.fitting import Table, fit, options, said
 
 WINDOW, STREAMS, STEPS = 64, 12, 2000
-ARCHITECTURES: dict[str, tuple[type[sl.SequenceModule], dict[str, Any], float]] = {
+ARCHITECTURES: dict[str, tuple[Callable[..., sl.SequenceModule], dict[str, Any], float]] = {
     "Transformer": (
         sl.Transformer,
         {"d_model": 128, "num_layers": 4, "num_heads": 4, "norm": "pre"},

@@ -28,7 +28,7 @@ def table(found: dict[str, Any]) -> str:
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """One row as text."""
-    made = {key: str(row[key]) for key in ("case", "name") if key in row}
+    made: dict[str, str] = {key: str(row[key]) for key in ("case", "name") if key in row}
     if "median" in row:
         made["speed"] = f"{row['median']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
     if "memory_ratio" in row:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from benchmarks.statistic import median_ratio
 from seqlearn.batch import SequenceBatch
 
 VOCAB = 1_000
-MODELS: dict[str, tuple[type[sl.SequenceModule], dict[str, Any]]] = {
+MODELS: dict[str, tuple[Callable[..., sl.SequenceModule], dict[str, Any]]] = {
     "FeedForward": (sl.FeedForward, {"d_model": 24, "overflow": "truncate"}),
     "RNN": (sl.RNN, {"d_model": 512, "bidirectional": False}),
     "GRU": (sl.GRU, {"d_model": 336, "bidirectional": False}),

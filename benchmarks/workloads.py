@@ -11,7 +11,8 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 import seqlearn as sl
-from benchmarks.measuring import CPU, device_here
+from benchmarks.machine import CPU
+from benchmarks.measuring import device_here
 from seqlearn.batch import SequenceBatch, length_mask
 
 VOCABULARY = 8000
@@ -44,10 +45,13 @@ class Workload(NamedTuple):
     description: dict[str, Any]
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, batch_tokens: int = 4096) -> None:
-    """Add the options of size, type and data."""
+def add_arguments(
+    parser: argparse.ArgumentParser, *, batch_tokens: int = 4096, dtype: bool = True
+) -> None:
+    """Add the options of size, data and, if `dtype`, the type."""
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of products")
+    if dtype:
+        parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of products")
     parser.add_argument("--multi30k", metavar="FOLDER", help="train.en.gz and others; else Dates")
     parser.add_argument("--batch-tokens", type=int, default=batch_tokens)
 

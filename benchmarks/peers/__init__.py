@@ -5,6 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+MODULES = {
+    "transformers": (
+        "transformers.models.marian.modeling_marian",
+        "transformers.models.gpt2.modeling_gpt2",
+        "transformers.generation.utils",
+    ),
+    "x-transformers": ("x_transformers",),
+    "joeynmt": ("joeynmt.model", "joeynmt.search", "joeynmt.vocabulary"),
+    "OpenNMT-py": ("onmt.encoders", "onmt.decoders"),
+}
+"""What contenders import of each distribution."""
+
 
 class UnavailableError(Exception):
     """A contender cannot run here; the message is the reason."""

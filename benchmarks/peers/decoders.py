@@ -21,6 +21,7 @@ from seqlearn.nn import MultiHeadAttention, sinusoidal
 Sentences = Sequence[list[int]]
 Generate = Callable[[Sentences], object]
 MOST_POSITIONS = 512
+FORM = {"norm": "post", "positions": "sinusoidal", "activation": "relu"}
 
 
 class Search(NamedTuple):
@@ -47,18 +48,19 @@ class Search(NamedTuple):
 
 
 def seqlearn(model: sl.SequenceModule, search: Search) -> Generate:
-    """`generate` with its defaults."""
-    options: dict[str, Any] = {"max_new_tokens": search.new_tokens}
+    """`generate` with its defaults, also where a checkpoint saves other ones."""
+    chosen: dict[str, Any] = {"strategy": "greedy"}
     if search.beam_size > 1:
-        options |= {"strategy": "beam", "beam_size": search.beam_size}
-    return lambda sentences: model.generate(sentences, **options)
+        chosen = {"strategy": "beam", "beam_size": search.beam_size}
+    model.generation = sl.GenerationConfig(**chosen, max_new_tokens=search.new_tokens)
+    return model.generate
 
 
 def hugging_face(
     model: sl.Transformer, search: Search, dtype: torch.dtype = torch.float32
 ) -> Generate:
     """`MarianMTModel.generate` with the weights of a post-norm Transformer and the KV cache."""
-    theirs = as_marian(model).to(model.device, dtype)
+    theirs: Any = as_marian(model).to(model.device, dtype)
 
     @torch.no_grad()
     def generate(sentences: Sentences) -> list[Tensor]:
@@ -107,8 +109,17 @@ def joeynmt(model: Any, search: Search) -> Generate:
     return generate
 
 
-def as_marian(model: sl.Transformer) -> nn.Module:
-    """`MarianMTModel` with the weights of a post-norm Transformer with sinusoidal positions."""
+def as_marian(model: Any) -> nn.Module:
+    """`MarianMTModel` with the weights of a post-norm Transformer with sinusoidal positions.
+
+    Raises:
+        ValueError: If the Transformer has another form.
+    """
+    wrong = {
+        name: model.hparams[name] for name, form in FORM.items() if model.hparams[name] != form
+    }
+    if wrong:
+        raise ValueError(f"expected a Transformer with {FORM}, as Marian has, got {wrong}")
     library = peer("transformers")
     source, target = vocabulary_sizes(model.spec)
     layers, attention = model.encoder.layers, model.encoder.layers[0].self_attention
@@ -143,7 +154,7 @@ def as_marian(model: sl.Transformer) -> nn.Module:
     return theirs.eval()
 
 
-def copy_attention(theirs: nn.Module, mine: MultiHeadAttention) -> None:
+def copy_attention(theirs: Any, mine: MultiHeadAttention) -> None:
     """Copy the weights of an attention."""
     weights, biases = mine.projection.weight.chunk(3), mine.projection.bias.chunk(3)
     names = ("q_proj", "k_proj", "v_proj")

@@ -35,7 +35,7 @@ def joeynmt_model(
     return build_model(config, *vocabularies).train()
 
 
-def joeynmt_loss(model: nn.Module, smoothing: float) -> Callable[[SequenceBatch], Tensor]:
+def joeynmt_loss(model: Any, smoothing: float) -> Callable[[SequenceBatch], Tensor]:
     """A function from a batch to its mean loss, as JoeyNMT's training computes it."""
     model.loss_function = ("crossentropy", smoothing)
 

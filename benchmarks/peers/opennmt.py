@@ -52,7 +52,7 @@ def _embeddings(spec: sl.SequenceSpec, size: Size, **options: Any) -> list[nn.Mo
     ]
 
 
-def _trainee(encoder: nn.Module, decoder: nn.Module, spec: sl.SequenceSpec, size: Size) -> Trainee:
+def _trainee(encoder: nn.Module, decoder: Any, spec: sl.SequenceSpec, size: Size) -> Trainee:
     """Both halves with an output layer. The sources of a batch are sorted by length."""
     head = nn.Linear(size.d_model, vocabulary_sizes(spec)[1])
 

@@ -1,7 +1,9 @@
 """Encoder–decoder Transformers: seqlearn, PyTorch, Hugging Face, x-transformers, JoeyNMT.
 
-All have the same sizes, dropout 0.1 and label smoothing 0.1, and separate embeddings of source and
-target. Each function returns a module and a function from a batch to its mean loss.
+All have the same sizes, label smoothing 0.1, separate weights of both embeddings and of the output
+layer, and dropout 0.1 of embeddings, of attention weights, of inner layers and of the outputs of
+sublayers, as far as a library has it. Each function returns a module and a function from a batch to
+its mean loss.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class TorchTransformer(nn.Module):
         self.transformer = nn.Transformer(
             width, heads, layers, layers, inner, dropout=DROPOUT, batch_first=True
         )
+        self.dropout = nn.Dropout(DROPOUT)
         self.head = nn.Linear(width, target_size)
 
     def forward(self, batch: SequenceBatch) -> Tensor:
@@ -65,9 +68,8 @@ class TorchTransformer(nn.Module):
 
     def embedded(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
         """Embeddings with positions, `batch time width`."""
-        return embedding(ids) * self.width**0.5 + sinusoidal(
-            0, ids.shape[1], self.width, ids.device
-        )
+        places = sinusoidal(0, ids.shape[1], self.width, ids.device)
+        return self.dropout(embedding(ids) * self.width**0.5 + places)
 
 
 def torch_transformer(spec: sl.SequenceSpec, size: Size) -> Trainee:
@@ -89,6 +91,7 @@ def marian(spec: sl.SequenceSpec, size: Size) -> Trainee:
         dropout=DROPOUT, attention_dropout=DROPOUT, activation_dropout=DROPOUT,
         activation_function="relu", scale_embedding=True, max_position_embeddings=512,
         pad_token_id=PAD, eos_token_id=END, decoder_start_token_id=START, use_cache=False,
+        tie_word_embeddings=False,
     )  # fmt: skip
     model = hugging_face.MarianMTModel(config).train()
 
@@ -103,7 +106,7 @@ def marian(spec: sl.SequenceSpec, size: Size) -> Trainee:
 
 
 def x_transformers(spec: sl.SequenceSpec, size: Size) -> Trainee:
-    """`XTransformer` of x-transformers, with rotary positions and fused attention."""
+    """`XTransformer` of x-transformers, with learned positions and fused attention."""
     library = peer("x_transformers")
     source, target = vocabulary_sizes(spec)
     side = {
@@ -111,6 +114,7 @@ def x_transformers(spec: sl.SequenceSpec, size: Size) -> Trainee:
         "attn_dim_head": size.d_model // size.num_heads, "attn_flash": True,
         "ff_mult": size.d_feedforward / size.d_model, "attn_dropout": DROPOUT,
         "ff_dropout": DROPOUT, "layer_dropout": 0.0, "emb_dropout": DROPOUT,
+        "attn_sublayer_dropout": DROPOUT, "ff_sublayer_dropout": DROPOUT,
     }  # fmt: skip
     model = library.XTransformer(
         dim=size.d_model, enc_num_tokens=source, dec_num_tokens=target,
