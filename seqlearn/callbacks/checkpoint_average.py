@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import weakref
 from collections import deque
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -15,7 +16,11 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     WeightAveraging,
 )
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import (
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+)
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -23,6 +28,9 @@ from torch import Tensor
 from seqlearn.core.checkpointed import CURRENT_STATE, Checkpointed
 from seqlearn.core.compiled import WRAPPER
 from seqlearn.plain_data import check_whole_number
+
+SHARDING = (ModelParallelStrategy, FSDPStrategy, DeepSpeedStrategy)
+"""Strategies under which no process has the whole module."""
 
 
 class CheckpointAverage(L.Callback):
@@ -75,18 +83,24 @@ class CheckpointAverage(L.Callback):
         self._other: dict[str, Tensor] = {}  # the mean; the current weights while it is in use
         self._in_use, self._latest_step = False, 0
         self._fitting = False
+        self._module: weakref.ref[L.LightningModule] | None = None  # that was fitted
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the reference to the module, which cannot be pickled."""
+        return self.__dict__ | {"_module": None}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Start without snapshots when `fit` begins."""
         self._fitting = stage == "fit"
         if not self._fitting:
             return
-        if isinstance(trainer.strategy, ModelParallelStrategy):
+        if isinstance(trainer.strategy, SHARDING):
             raise ValueError(  # noqa: TRY004 -- a Trainer with an unsupported option
-                "CheckpointAverage does not work with ModelParallelStrategy, because it copies the "
-                "whole module; use strategy='ddp', or leave the callback out"
+                f"CheckpointAverage does not work with {type(trainer.strategy).__name__}, because "
+                "it copies the whole module; use strategy='ddp', or leave the callback out"
             )
         self._check_callbacks(trainer, pl_module)
+        self._module = weakref.ref(pl_module)
         self._snapshots.clear()
         self._end = None
         self._other, self._in_use, self._latest_step = {}, False, 0
@@ -222,7 +236,8 @@ class CheckpointAverage(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Save the mean as the `state_dict`, and the current weights beside it."""
-        if not self._snapshots:
+        other_module = self._module is not None and self._module() is not pl_module
+        if not self._snapshots or other_module:
             return
         in_use = checkpoint["state_dict"]
         self._exchange(pl_module)

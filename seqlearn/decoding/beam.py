@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, Memory
 from seqlearn.decoding.decode_loop import rows_to_keep
-from seqlearn.decoding.logits import NEG_INF
+from seqlearn.decoding.logits import NEG_INF, NO_TEXT
 from seqlearn.decoding.protocols import NextToken, check_max_new_tokens
 from seqlearn.instrumentation import decoding_step, end_decoding
 from seqlearn.nn.decoder_state import Beams, select
@@ -295,10 +295,7 @@ def _backtrack(
     for source in range(len(prefix)):
         real = [at for at in range(source * size, (source + 1) * size) if scores[at] > NEG_INF]
         if not real:
-            raise ValueError(
-                f"row {source + 1}: no text has a probability above zero; relax the options that "
-                "exclude tokens, such as min_new_tokens"
-            )
+            raise ValueError(NO_TEXT)
         beam_paths.append([(last[at], last_row[at]) for at in real])
         has_end = {at: ids[at][last[at]] == END for at in real}
         found.append(

@@ -20,6 +20,12 @@ from torch import Tensor
 from seqlearn.batch import END
 
 NEG_INF = float("-inf")
+
+NO_TEXT = (
+    "no text has a probability above zero; relax the options that exclude tokens, such as "
+    "min_new_tokens"
+)
+"""The error where processors leave no token."""
 """The score of a token that cannot be generated."""
 
 

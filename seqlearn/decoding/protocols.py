@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
-from seqlearn.decoding.logits import NEG_INF, LogitsProcessor
+from seqlearn.decoding.logits import NEG_INF, NO_TEXT, LogitsProcessor
 from seqlearn.decoding.output_layer import OutputLayer
 from seqlearn.decoding.top_tokens import TopTokens
 from seqlearn.nn.decoder_state import State
@@ -111,11 +111,15 @@ class NextToken:
 
         Raises:
             ValueError: If the model's logits are NaN or infinite; the message names step and row.
+                If the processors leave no token, not even the end.
         """
         outputs, history = self._call(tokens, memory, state)
         logits = self._output_layer(outputs)
         _check_numbers(logits.amax(-1), logits, history.step)
-        return self._process(logits, history.ids), history
+        processed = self._process(logits, history.ids)
+        if self._processors and bool((processed.amax(-1) == NEG_INF).any()):
+            raise ValueError(NO_TEXT)
+        return processed, history
 
     def log_probs(
         self, tokens: Int[Tensor, "rows time"], memory: Memory | None, state: State | None = None

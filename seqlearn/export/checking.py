@@ -69,6 +69,11 @@ def compare_outputs(module: SequenceModule, expected: torch.Tensor, found: Any) 
     Raises:
         ValueError: If they differ by more than rounding.
     """
+    if not bool(expected.isfinite().all()):
+        raise ValueError(
+            f"the outputs of this {type(module).__name__} are NaN or infinite; export a checkpoint "
+            "from before the training diverged"
+        )
     difference = float(np.abs(expected.numpy() - found).max())
     if difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         return

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-CONFIG, FORMAT = "export.json", "seqlearn.export/1"
+CONFIG, FORMAT = "export.json", "seqlearn.export/2"
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from seqlearn.batch import END, START, UNKNOWN
 from seqlearn.core import SequenceModule
 from seqlearn.export.ctranslate2_model import CTranslate2Model
 from seqlearn.export.ctranslate2_support import check_log_probs, check_supported, name_of
-from seqlearn.export.folder import check_strategy, config_of, export_folder, write_config
+from seqlearn.export.folder import (
+    changed_rules,
+    check_strategy,
+    config_of,
+    export_folder,
+    write_config,
+)
 from seqlearn.export.packages import require
 from seqlearn.export.traceable import cpu_copy
 from seqlearn.nn import (
@@ -62,6 +68,13 @@ def export_ctranslate2(
             "CTranslate2 ends a source as early_stopping=True does, and this model saves "
             f"early_stopping={saved.early_stopping!r}: texts may differ from those of generate; "
             "set model.generation with early_stopping=True, or use format='onnx'",
+            stacklevel=3,
+        )
+    if saved.strategy == "beam" and (changed := changed_rules(saved)):
+        warnings.warn(
+            f"the beam search of CTranslate2 applies {', '.join(changed)} before the softmax, and "
+            "generate after it: texts may differ from those of generate; leave them out of "
+            "model.generation, or use format='onnx'",
             stacklevel=3,
         )
     model = cpu_copy(module)

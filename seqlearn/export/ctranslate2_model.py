@@ -79,7 +79,9 @@ class CTranslate2Model:
         """Generate a text for each source, with the beam search of CTranslate2.
 
         Its beam search ends a source once it has `beam_size` finished texts, as
-        `early_stopping=True` does in seqlearn. A source without tokens gives an empty text.
+        `early_stopping=True` does in seqlearn, and applies `repetition_penalty`,
+        `no_repeat_ngram_size` and `min_new_tokens` before the softmax. A source without tokens
+        gives an empty text.
 
         Args:
             sources: Texts or lists of ids; `None` for a language model.

@@ -12,8 +12,8 @@ from typing import Any
 
 from seqlearn.atomic_files import atomic_path
 from seqlearn.core import SequenceModule
-from seqlearn.core.generation_config import default_max_new_tokens
-from seqlearn.export.config_file import CONFIG, FORMAT
+from seqlearn.core.generation_config import GenerationConfig, default_max_new_tokens
+from seqlearn.export.config_file import CONFIG, FORMAT, read_config
 from seqlearn.models.feedforward import FeedForwardEncoder
 from seqlearn.nn import LearnedPositions
 from seqlearn.spec import GeneratedSpec
@@ -30,6 +30,8 @@ COPIED = ("runtime", "config_file", "onnx_runner", "options", "search", "sides")
 def export_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A folder to write an export to, which replaces `path` when it is complete.
 
+    `export.json` then lists its files, so that the next export knows which ones it may replace.
+
     Args:
         path: A new or empty folder, or an earlier export, which is replaced.
 
@@ -40,14 +42,32 @@ def export_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target}: expected a folder to export to, got a file")
-    if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
+    if others := _others(target):
         raise FileExistsError(
             f"{target}: expected a new or empty folder, or an earlier export, got a folder with "
-            "other files; choose another folder with --out"
+            f"other files, such as {others[0]}; choose another folder with --out"
         )
     with atomic_path(target, "the export", "--out") as part:
         part.mkdir()
         yield part
+        write_config(part, read_config(part) | {"files": _files(part)})
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a folder, relative to it, without what Python caches."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found if "__pycache__" not in path.parts)
+
+
+def _others(folder: Path) -> list[str]:
+    """The files of a folder that no export has written."""
+    if not folder.is_dir():
+        return []
+    try:
+        known = set(read_config(folder).get("files", ()))
+    except (FileNotFoundError, ValueError):
+        known = set()
+    return [name for name in _files(folder) if name not in known]
 
 
 def check_spec(module: SequenceModule) -> None:
@@ -77,6 +97,15 @@ def check_strategy(module: SequenceModule) -> None:
             f"{type(module).__name__} is 'sample'; set model.generation = "
             "GenerationConfig('greedy') or GenerationConfig('beam') before the export"
         )
+
+
+RULES = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_new_tokens": 0}
+"""Options that change logits, and the values with which they change nothing."""
+
+
+def changed_rules(generation: GenerationConfig) -> list[str]:
+    """The options of `RULES` that are set."""
+    return [name for name, off in RULES.items() if getattr(generation, name) != off]
 
 
 def config_of(module: SequenceModule, format_name: str) -> dict[str, Any]:

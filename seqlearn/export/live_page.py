@@ -15,14 +15,16 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqlearn.core import SequenceModule
 from seqlearn.export.checking import check_export
-from seqlearn.export.folder import check_spec, export_folder, write_config
+from seqlearn.export.folder import changed_rules, check_spec, export_folder, write_config
 from seqlearn.export.onnx_format import write_graphs
 from seqlearn.export.runtime import ExportedModel
 from seqlearn.export.web_runtime import runtime_files
@@ -60,6 +62,12 @@ def export_page(
             f"{'nothing' if source is None else source.kind} to {target.kind}"
         )
     sides = {"source": None if source is None else _side(source), "target": _side(target)}
+    if target.needs_decoder and (changed := changed_rules(module.generation)):
+        warnings.warn(
+            f"a live page searches greedily without {', '.join(changed)}, which this model saves: "
+            "its answers may differ from those of generate; leave them out of model.generation",
+            stacklevel=4,
+        )
     files = runtime_files(runtime)
     data = _viewer_data(module, texts[0], opens)
     (template,) = data.pop("examples")
@@ -82,11 +90,16 @@ def export_page(
             shutil.copyfile(file, folder / name)
         (folder / "viewer.js").write_text(viewer_script(pictures), encoding="utf-8")
         size = sum(file.stat().st_size for file in folder.iterdir())
+        positions = config["limits"].get("target", {"tokens": None})["tokens"]
+        most = MOST_TOKENS  # of the text that is typed; a prompt needs a position for the answer
+        if source is None and positions is not None:
+            most = min(most, positions - 1)
         page = {
             "graphs": graphs,
             "suppressed_ids": config["suppressed_ids"],
             "max_new_tokens": config["generation"]["max_new_tokens"],
-            "limit": config["limits"].get("source", {"tokens": MOST_TOKENS})["tokens"],
+            "positions": positions,
+            "limit": config["limits"].get("source", {"tokens": most})["tokens"],
             "examples": texts,
             "viewer": data,
             "template": template,
@@ -180,8 +193,4 @@ def _page(page: Mapping[str, Any], title: str, about: str, label: str, size: int
         "DATA": script_json(page),
     }
     text = (WEB / "page.html").read_text(encoding="utf-8")
-    before, _, after = text.partition("DATA")
-    for name, value in parts.items():
-        if name != "DATA":
-            before, after = before.replace(name, value), after.replace(name, value)
-    return before + parts["DATA"] + after
+    return re.sub("|".join(parts), lambda found: parts[found[0]], text)  # all at once

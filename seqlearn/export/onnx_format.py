@@ -104,7 +104,10 @@ def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
     allowed = [0.0] * target.output_size
     for number in target.suppressed_ids:
         allowed[number] = float("-inf")
-    constant = helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed)
+    constants = [
+        helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed),
+        helper.make_tensor("last", kinds.INT64, [1], [-1]),
+    ]
 
     def value(name: str, kind: int, *sizes: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, sizes)
@@ -115,9 +118,14 @@ def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
             [
                 helper.make_node("Add", ["logits", "allowed"], ["allowed_logits"]),
                 helper.make_node("ArgMax", ["allowed_logits"], ["next"], axis=-1, keepdims=0),
+                # NaN if one of them is: an ArgMax says nothing of that.
+                helper.make_node("ReduceSum", ["logits", "last"], ["total"], keepdims=0),
             ],
             [logits],
-            [value("next", kinds.INT64, "batch", "beam")],
+            [
+                value("next", kinds.INT64, "batch", "beam"),
+                value("total", kinds.FLOAT, "batch", "beam"),
+            ],
         ),
         "best": (
             [
@@ -136,7 +144,7 @@ def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
     }
     config = {}
     for name, (nodes, inputs, outputs) in choices.items():
-        graph = helper.make_graph(nodes, name, inputs, outputs, [constant])
+        graph = helper.make_graph(nodes, name, inputs, outputs, constants)
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
         onnx.save(model, str(folder / f"{name}.onnx"))

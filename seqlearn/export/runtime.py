@@ -150,6 +150,9 @@ class ExportedModel:
     def predict(self, sources: Sequence[Any]) -> list[Any]:
         """The text, label or vector that the model predicts for each source.
 
+        Vectors are in the units of the data, also where the model was trained on normalized ones;
+        `outputs` has what the model computes.
+
         Raises:
             ValueError: If the model has no source, or as `generate`.
             TypeError: If `sources` is one string.
@@ -162,7 +165,7 @@ class ExportedModel:
             return self.generate(sources)
         if self._target.kind == "classes":
             return self.classify(sources)[0]
-        return list(self._pooled_outputs(sources))
+        return self._target.restore(self._pooled_outputs(sources))
 
     def outputs(
         self,

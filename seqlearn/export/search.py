@@ -128,6 +128,15 @@ class Search:
         self._state = dict(zip(self._state, new, strict=True))
         return logits
 
+    def _check_numbers(self, wrong: Array) -> None:
+        """Check that logits are numbers; else the tokens would be arbitrary."""
+        if wrong.any():
+            raise ValueError(
+                f"the model's logits are NaN or infinite at decoding step {self._read}; export a "
+                "checkpoint from before the training diverged, or check the sources for very large "
+                "numbers"
+            )
+
     def _keep(self, active: Array) -> None:
         """Copy what comes from the sources without the finished ones."""
         at = np.searchsorted(self._memory_of, active)
@@ -146,9 +155,12 @@ class Search:
         for _ in range(options["max_new_tokens"]):
             logits = self._call(tokens, parents)
             if plain:
-                (picked,) = self._decoder.choose("next", {"logits": logits})
+                picked, total = self._decoder.choose("next", {"logits": logits})
+                self._check_numbers(np.isnan(total) | np.isposinf(total))
             else:
-                picked = self._process(self._decoder.to_numpy(logits)).argmax(-1)
+                array = self._decoder.to_numpy(logits)
+                self._check_numbers(~np.isfinite(array.max(-1)))
+                picked = self._process(array).argmax(-1)
             finished |= picked[:, 0] == END
             if finished.all():
                 break
@@ -200,8 +212,8 @@ class Search:
                 self._keep(active)
         if empty := [number for number, texts in enumerate(found, 1) if not texts]:
             raise ValueError(
-                f"row {empty[0]}: no text has a probability above zero; relax the options that "
-                "exclude tokens, such as min_new_tokens"
+                f"{len(empty)} of {len(found)} sources: no text has a probability above zero; "
+                "relax the options that exclude tokens, such as min_new_tokens"
             )
         return [[hypothesis.ids for hypothesis in texts] for texts in found]
 
@@ -212,9 +224,11 @@ class Search:
         if not self._processors():
             given = {"logits": self._call(tokens, parents), "count": np.array([count])}
             log_p, ids = self._decoder.choose("best", given)
+            self._check_numbers(~np.isfinite(log_p.max(-1)))
             return log_p, ids
         logits = self._decoder.to_numpy(self._call(tokens, parents))
         highest = logits.max(-1, keepdims=True)
+        self._check_numbers(~np.isfinite(highest))
         log_p = logits - highest - np.log(np.exp(logits - highest).sum(-1, keepdims=True))
         log_p = self._process(log_p)
         ids = np.argsort(-log_p, axis=-1, kind="stable")[..., :count]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,14 @@ class Side:
 
     def encode(self, values: Sequence[Any], name: str) -> list[Any]:
         """Encode each value; errors call it by `name`."""
-        if isinstance(values, str):
+        if isinstance(values, str | bytes):
             raise TypeError(f"expected a list of {name}s, got one string; put it into a list")
+        if isinstance(values, Mapping) or hasattr(values, "columns"):
+            raise TypeError(
+                f"expected a list of {name}s, got {type(values).__name__}; pass one of its columns"
+            )
+        if isinstance(values, AbstractSet) or not isinstance(values, Iterable):
+            raise TypeError(f"expected a list of {name}s, got {type(values).__name__}")
         encode = self._ids if self.is_text else self._vector
         encoded = [encode(value, f"{name} {number}") for number, value in enumerate(values, 1)]
         if self.is_text and not self._plain["unk_in_training"]:
@@ -79,6 +86,12 @@ class Side:
         if self._tokenizer is None:
             return kept
         return [self._tokenizer.decode(ids, skip_special_tokens=False) for ids in kept]
+
+    def restore(self, vectors: Array) -> list[Array]:
+        """Predicted vectors in the units of the data."""
+        if (mean := self._plain["mean"]) is not None:
+            vectors = vectors * np.float32(self._plain["std"]) + np.float32(mean)
+        return list(vectors)
 
     def _ids(self, value: Any, where: str) -> list[int]:
         if isinstance(value, str):
@@ -117,9 +130,17 @@ class Side:
         return ids
 
     def _vector(self, value: Any, where: str) -> Array:
-        vector = np.asarray(value, dtype=np.float32)
+        wanted = f"{where}: expected {self._plain['size']} finite numbers"
+        try:
+            array = np.asarray(value.tolist() if hasattr(value, "tolist") else value)
+        except (TypeError, ValueError):
+            array = np.asarray(None)
+        if array.dtype.kind not in "iufb" and array.size:
+            raise TypeError(f"{wanted}, got {value!r:.40}")
+        with np.errstate(over="ignore"):
+            vector = array.astype(np.float32)
         if vector.shape != (self._plain["size"],) or not np.isfinite(vector).all():
-            raise ValueError(f"{where}: expected {self._plain['size']} finite numbers")
+            raise ValueError(f"{wanted}, got {value!r:.40}")
         return vector
 
 

@@ -25,7 +25,7 @@ from seqlearn.export.onnx_runner import Array, Runner
 from seqlearn.export.runtime import ExportedModel
 from seqlearn.export.tracing import graph_config, quiet, trace
 
-CHOICES = {"next": ["next"], "best": ["best_log_probs", "best_ids"]}
+CHOICES = {"next": ["next", "total"], "best": ["best_log_probs", "best_ids"]}
 """The graphs that choose tokens, which are functions of torch here, and their outputs."""
 
 
@@ -79,7 +79,8 @@ class TorchChoice:
         """The most probable token, or the best with their log-probabilities."""
         logits = feed["logits"]
         if "next" in fetch:
-            return [logits.index_fill(-1, self._suppressed, -np.inf).argmax(-1)]
+            best = logits.index_fill(-1, self._suppressed, -np.inf).argmax(-1)
+            return [best, logits.sum(-1)]
         log_p = logits.log_softmax(-1).index_fill(-1, self._suppressed, -np.inf)
         return list(log_p.topk(int(feed["count"][0])))
 

@@ -56,7 +56,9 @@ def cross_entropy(
     """
     log_p = logits.log_softmax(-1)
     nll = -log_p.gather(-1, target[:, None]).squeeze(-1)
-    return ((1 - smoothing) * nll - smoothing * log_p.mean(-1)).sum()
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+    return nll.sum()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -92,7 +94,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p = logits.softmax(-1)
             log_z = top - p.gather(-1, best).log()
             nll[at] = (log_z - logits.gather(-1, goal)).squeeze(-1)
-            mean[at] = log_z.squeeze(-1) - logits.mean(-1)
+            if smoothing:  # else an infinite logit would make 0 · ∞ of it
+                mean[at] = log_z.squeeze(-1) - logits.mean(-1)
             predicted[at] = best.squeeze(-1)
             if d_hidden is not None and d_weight is not None:
                 if smoothing:
@@ -111,7 +114,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         correct = predicted == target
         ctx.mark_non_differentiable(nll, correct, predicted)
-        loss = (1 - smoothing) * nll + smoothing * mean
+        loss = (1 - smoothing) * nll + smoothing * mean if smoothing else nll
         return (loss if scale is None else loss * scale).sum(), nll, correct, predicted
 
     @staticmethod

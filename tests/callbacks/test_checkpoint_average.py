@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch.optim.swa_utils import AveragedModel
 
 import seqlearn as sl
@@ -170,10 +170,11 @@ def test_test_and_validate_use_the_mean_after_fit(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in weights(model).items())
 
 
-def test_a_strategy_that_shards_is_refused(monkeypatch):
+@pytest.mark.parametrize("strategy", [ModelParallelStrategy, FSDPStrategy])
+def test_a_strategy_that_shards_is_refused(monkeypatch, strategy):
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    monkeypatch.setattr(L.Trainer, "strategy", ModelParallelStrategy())
-    with pytest.raises(ValueError, match="does not work with ModelParallelStrategy"):
+    monkeypatch.setattr(L.Trainer, "strategy", strategy())
+    with pytest.raises(ValueError, match=f"does not work with {strategy.__name__}"):
         CheckpointAverage().setup(trainer, L.LightningModule(), "fit")
 
 
@@ -235,6 +236,9 @@ def test_another_module_is_left_alone(tmp_path):
         other = sl.LSTM(data.spec, d_model=4)
         before = weights(other)
         trainer.validate(other, data, verbose=False)
+        trainer.save_checkpoint(tmp_path / "other.ckpt")
+        saved = torch.load(tmp_path / "other.ckpt", weights_only=True)["state_dict"]
+        assert all(torch.equal(saved[name], each) for name, each in before.items())
         fresh, model, _ = parts(tmp_path, CheckpointAverage(last=2))
         fresh.validate(model, data, ckpt_path=tmp_path / "failed.ckpt", verbose=False)
         fresh.validate(other, data, verbose=False)

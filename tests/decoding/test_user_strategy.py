@@ -11,7 +11,7 @@ from mbr import MinimumBayesRisk, SecondBest, likeness
 
 import seqlearn as sl
 from seqlearn.batch import END, PAD, START
-from seqlearn.decoding import BeamSearch, DecodingStrategy
+from seqlearn.decoding import BeamSearch, DecodingStrategy, GreedySearch, NextToken
 
 TEXT = sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(8, 4))
 SOURCES = [[4, 5, 6], [7], [8, 8, 4, 5], [5, 6]]
@@ -168,3 +168,26 @@ def test_logits_that_are_not_numbers_are_the_fault_of_the_model(
         model.head.weight.abs_()
     with pytest.raises(ValueError, match=f"the model's logits are {word} at decoding step 3"):
         model.generate(SOURCES, min_new_tokens=5, max_new_tokens=6, **options)
+
+
+class Forbidding:
+    """A rule over the logits of the model, which leaves nothing."""
+
+    rows_per_source, num_seeds = 1, 0
+
+    def __call__(self, next_token: Any, prefix: Any, memory: Any, **options: Any) -> Any:
+        def rule(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(scores, float("-inf")).index_copy(
+                1, torch.tensor([END]), scores[:, [END]]
+            )
+
+        shared = next_token.shares_memory
+        limited = NextToken(next_token.logits, [rule], shares_memory=shared)
+        return GreedySearch()(limited, prefix, memory, max_new_tokens=options["max_new_tokens"])
+
+
+def test_rules_that_leave_no_token_are_an_error(model: sl.GRU) -> None:
+    """One forbids the end, the other everything else: the largest of all -∞ would be padding."""
+    assert model.generate(SOURCES, strategy=Forbidding()) == [[], [], [], []]
+    with pytest.raises(ValueError, match="no text has a probability above zero; relax"):
+        model.generate(SOURCES, strategy=Forbidding(), min_new_tokens=2)

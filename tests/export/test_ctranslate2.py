@@ -215,7 +215,9 @@ def test_saved_options_do_not_disturb_the_export(task: str, tmp_path: Path) -> N
     model.generation = sl.GenerationConfig(
         "beam", early_stopping=True, min_new_tokens=4, repetition_penalty=1.2
     )
-    model.export(tmp_path / "out", "ctranslate2")
+    said = "applies repetition_penalty, min_new_tokens before the softmax"
+    with pytest.warns(UserWarning, match=said):
+        model.export(tmp_path / "out", "ctranslate2")
     exported = load_exported(tmp_path / "out")
     given = {"sources": [[4, 5]]} if task == "texts" else {"prompts": [[4, 5]]}
     assert all(len(text) >= 4 for text in exported.generate(**given))

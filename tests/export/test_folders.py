@@ -24,6 +24,7 @@ def write_files(module: Any, path: Any) -> None:
     with sl.export.folder.export_folder(path) as folder:
         config = sl.export.folder.config_of(module, "files") | {"graphs": {}}
         sl.export.folder.write_config(folder, config)
+        (folder / f"{type(module).__name__}.onnx").touch()
 
 
 @pytest.fixture
@@ -47,11 +48,26 @@ def test_an_earlier_export_is_replaced_as_a_whole(tmp_path: Path, files_format: 
     model = make("RNN", TEXTS)
     out = tmp_path / "out"
     out.mkdir()  # empty
+    make("GRU", TEXTS).export(out, files_format)
+    (out / "__pycache__").mkdir()  # runtime.py makes it
+    (out / "__pycache__" / "search.pyc").touch()
     model.export(out, files_format)
-    (out / "decoder.onnx").write_text("of the earlier export", encoding="utf-8")
-    model.export(out, files_format)
-    assert [path.name for path in out.iterdir()] == ["export.json"]
+    assert {path.name for path in out.iterdir()} == {"export.json", "RNN.onnx"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("other", ["server.py", "export.json"])
+def test_a_file_beside_an_earlier_export_is_never_deleted(
+    other: str, tmp_path: Path, files_format: str
+) -> None:
+    model, out = make("RNN", TEXTS), tmp_path / "out"
+    if other == "server.py":
+        model.export(out, files_format)
+    out.mkdir(exist_ok=True)
+    (out / other).write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match=rf"with other files, such as {other}; choose"):
+        model.export(out, files_format)
+    assert (out / other).read_text(encoding="utf-8") == "mine"
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
@@ -114,9 +130,9 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, files_format: str
     with pytest.raises(ValueError, match=r"expected a format among 'onnx'.* got 'files'"):
         load_exported(tmp_path / "out")
     config = tmp_path / "out" / "export.json"
-    text = config.read_text(encoding="utf-8").replace("seqlearn.export/1", "seqlearn.export/9")
+    text = config.read_text(encoding="utf-8").replace("seqlearn.export/2", "seqlearn.export/9")
     config.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"expected the version 'seqlearn\.export/1'"):
+    with pytest.raises(ValueError, match=r"expected the version 'seqlearn\.export/2'"):
         load_exported(tmp_path / "out")
 
 
@@ -138,6 +154,36 @@ def test_what_is_no_text_is_refused_by_its_number(source: Any, error: Any, messa
     side = Side(data.spec.to_dict()["source"])
     with pytest.raises(error, match=message):
         side.encode(["Sunday", source], "source")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"source": ["a"]}, "got dict; pass one of its columns"),
+        ({"Sunday"}, "expected a list of sources, got set"),
+        (b"Sunday", "expected a list of sources, got one string"),
+        (5, "expected a list of sources, got int"),
+    ],
+)
+def test_what_is_no_list_is_refused(given: Any, message: str) -> None:
+    """The keys of a dictionary are no sources; `generate` of a model refuses the same."""
+    data = sl.data.TextPairs([("Sunday", "Sonntag")], source=sl.data.Text("char"))
+    side = Side(data.spec.to_dict()["source"])
+    with pytest.raises(TypeError, match=message):
+        side.encode(given, "source")
+    with pytest.raises(TypeError, match="expected a list of sources, got"):
+        make("RNN", TEXTS).generate(given)
+
+
+def test_what_is_no_vector_is_refused_by_its_number() -> None:
+    side = Side(sl.VectorSpec(2).to_dict())
+    for wrong in ("ab", ["1", "2"], [None, 1.0]):
+        with pytest.raises(TypeError, match="source 2: expected 2 finite numbers, got"):
+            side.encode([[0, 1], wrong], "source")
+    for wrong in ([1], [1, float("nan")], [[1, 2], [3]]):
+        with pytest.raises((ValueError, TypeError), match="source 2: expected 2 finite numbers"):
+            side.encode([[0, 1], wrong], "source")
+    assert side.encode([[True, 2]], "source")[0].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.filterwarnings("error")

@@ -208,6 +208,28 @@ def test_gates_and_states_of_a_recurrent_model(name: str, task: str, tmp_path: P
 
 
 @onnx
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec")
+@pytest.mark.parametrize("format_name", ["onnx", "torch-export"])
+@pytest.mark.parametrize("name", ["AttentionSeq2Seq", "input feeding", "Transformer"])
+def test_attention_of_every_format_is_that_of_a_recording(
+    name: str, format_name: str, tmp_path: Path
+) -> None:
+    model = make(name, TEXTS)
+    model.export(tmp_path / "out", format_name, record=["attention"])
+    targets = None if name == "input feeding" else [[5, 6]]  # it reads one token in a step
+    found = load_exported(tmp_path / "out").outputs([[4, 5, 6]], targets)
+    with sl.record(model, what=("attention",)) as recording:
+        model.score([[4, 5, 6]], [[5, 6]])
+    assert recording.attention
+    for part, expected in recording.attention.items():
+        got = found[f"attention/{part}"]
+        rows, columns = got.shape[-2], min(got.shape[-1], expected.shape[-1])
+        wanted = np.asarray(expected)[..., :rows, :columns]
+        np.testing.assert_allclose(got[..., :columns], wanted, atol=1e-5, err_msg=part)
+
+
+@onnx
 def test_the_folder_runs_without_seqlearn_and_torch(
     tmp_path: Path, recorded: tuple[sl.SequenceModule, ExportedModel]
 ) -> None:

@@ -143,7 +143,9 @@ def test_a_page_is_a_folder_of_its_own(tmp_path: Path, fake: Path) -> None:
         pytest.importorskip(package, reason=f"needs {package}: pip install '.[export]'")
     model = sl.GRU(dates().spec, d_model=8).eval()
     texts = ["May 1, 1999", "<b>& </script>"]
-    path = model.to_page(tmp_path / "page", texts, title="A <title>", runtime=fake)
+    model.generation = sl.GenerationConfig(no_repeat_ngram_size=2)
+    with pytest.warns(UserWarning, match="searches greedily without no_repeat_ngram_size, which"):
+        path = model.to_page(tmp_path / "page", texts, title="A <title>, SIZE", runtime=fake)
     files = {file.name for file in path.iterdir()}
     assert files == {
         "decoder.onnx",
@@ -155,7 +157,7 @@ def test_a_page_is_a_folder_of_its_own(tmp_path: Path, fake: Path) -> None:
         *web_runtime.FILES,
     }
     text = (path / "index.html").read_text(encoding="utf-8")
-    assert "<h1>A &lt;title&gt;</h1>" in text
+    assert "<h1>A &lt;title&gt;, SIZE</h1>" in text
     size = sum(parameter.numel() for parameter in model.parameters())
     assert f"GRU with {size:,} parameters. It reads characters" in text
     assert text.count("</script>") == 3, "no text of the model ends a script"
@@ -163,6 +165,19 @@ def test_a_page_is_a_folder_of_its_own(tmp_path: Path, fake: Path) -> None:
     assert "https://" not in text
     with pytest.raises(ValueError, match=r"expected a format among .*, got 'page'"):
         sl.export.load_exported(path)
+
+
+def test_a_page_knows_the_positions_of_a_language_model(tmp_path: Path, fake: Path) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install '.[export]'")
+    spec = sl.SequenceSpec(None, dates().spec.target)
+    model = sl.Transformer(spec, d_model=8, num_layers=1, num_heads=2, positions="learned").eval()
+    path = model.to_page(tmp_path / "page", ["1. Mai"], runtime=fake)
+    positions = len(model.decoder.positions.weight)
+    text = (path / "index.html").read_text(encoding="utf-8")
+    _, _, after = text.partition('<script id="page" type="application/json">')
+    page = json.loads(after.partition("</script>")[0])
+    assert (page["positions"], page["limit"]) == (positions, positions - 1)
 
 
 @pytest.mark.parametrize(

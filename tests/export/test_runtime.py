@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from exported_models import MODELS, TASKS, TEXTS, make
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
@@ -251,3 +252,53 @@ def test_a_damaged_graph_is_named(tmp_path: Path) -> None:
         OnnxRunner(file)
     with pytest.raises(ValueError, match=r"can load with Nonesuch, got"):
         OnnxRunner(file, ["Nonesuch"])
+
+
+class Constant:
+    """Stands for a graph: the same vectors for all sources."""
+
+    def __call__(self, feed: Any, fetch: Any) -> list[Any]:
+        return [np.array([[1.0, -2.0]], np.float32)]
+
+    def to_numpy(self, value: Any) -> Any:
+        return value
+
+
+def test_vectors_are_predicted_in_the_units_of_the_data(tmp_path: Path) -> None:
+    target = sl.VectorSpec(2, mean=(10.0, -3.0), std=(2.0, 0.5))
+    model = sl.RNN(sl.SequenceSpec(sl.TextSpec(9, 8), target), d_model=4)
+    graph = {"outputs": ["outputs"], "head_mask": None}
+    write_config(tmp_path, config_of(model, "onnx") | {"graphs": {"encoder": graph}})
+    exported = ExportedModel(tmp_path, runners={"encoder": Constant()})
+    assert [one.tolist() for one in exported.predict([[4]])] == [[12.0, -4.0]]
+    (expected,) = model.spec.target.decode_outputs(torch.tensor([[1.0, -2.0]]))
+    assert expected.tolist() == [12.0, -4.0]
+    assert exported.outputs([[4]])["outputs"].tolist() == [[1.0, -2.0]]  # what it computes
+
+
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec")
+@pytest.mark.parametrize(
+    "format_name", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)]
+)
+def test_logits_that_are_no_numbers_are_an_error(format_name: str, tmp_path: Path) -> None:
+    """As in `generate`; a token that is chosen among them would be arbitrary."""
+    if format_name == "onnx":
+        pytest.importorskip("onnxscript", reason="needs onnxscript, of the extra export")
+    model = make("Transformer", TASKS["from vectors"])
+    model.export(tmp_path / "out", format_name)
+    exported = load_exported(tmp_path / "out")
+    sources = [[0.0, 1.0, 2.0], [3e38, -3e38, 3e38]]  # in single precision the sum is infinite
+    for given in ({}, {"min_new_tokens": 2}, BEAM, BEAM | {"min_new_tokens": 2}):
+        with pytest.raises(ValueError, match="the model's logits are NaN"):
+            model.generate(sources, **given)
+        with pytest.raises(ValueError, match="logits are NaN or infinite at decoding step 1; exp"):
+            exported.generate(sources, **given)
+        assert exported.generate(sources[:1], **given) == model.generate(sources[:1], **given)
+
+
+def test_a_model_that_diverged_is_not_exported(tmp_path: Path) -> None:
+    model = make("RNN", TEXTS)
+    with torch.no_grad():
+        model.head.bias[5] = float("nan")
+    with pytest.raises(ValueError, match="outputs of this RNN are NaN or infinite; export a check"):
+        model.export(tmp_path / "out", "torch-export")

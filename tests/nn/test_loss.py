@@ -121,3 +121,18 @@ def test_a_module_weights_its_classes_in_training_alone() -> None:
         measured = model.compute_loss(batch)
     torch.testing.assert_close(measured.loss, (measured.nll * torch.tensor([0.5, 1.5, 1.5])).sum())
     assert int(measured.num_tokens) == 3
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_a_token_that_is_impossible_leaves_the_loss_finite(learning: bool) -> None:
+    hidden = torch.randn(4, 3, requires_grad=learning)
+    weight, target = torch.randn(5, 3), torch.tensor([0, 1, 2, 0])
+    bias = torch.tensor([0.0, 0.1, 0.2, 0.3, float("-inf")])
+    wanted = functional.cross_entropy(
+        functional.linear(hidden, weight, bias), target, reduction="sum"
+    )
+    found = linear_cross_entropy(hidden, weight, bias, target).loss
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(
+        cross_entropy(functional.linear(hidden, weight, bias), target), wanted
+    )

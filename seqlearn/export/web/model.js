@@ -76,7 +76,7 @@ export class Model {
       state[name] = encoded[name] ?? new ort.Tensor("float32", new Float32Array(size), dims);
     }
     let token = START;
-    const most = prompt.length + this.page.max_new_tokens;
+    const most = Math.min(prompt.length + this.page.max_new_tokens, this.page.positions ?? Infinity);
     for (let step = 0; step < most; step++) {
       const feed = {
         tokens: new ort.Tensor("int64", whole([token]), [1, 1, 1]),
@@ -102,6 +102,7 @@ export class Model {
   }
 
   best(logits) {
+    if (logits.some(Number.isNaN)) throw new Error("The outputs of the model are not numbers.");
     for (const id of this.page.suppressed_ids) logits[id] = -Infinity;
     return logits.reduce((best, value, id) => value > logits[best] ? id : best, 0);
   }
