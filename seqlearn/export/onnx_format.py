@@ -104,10 +104,8 @@ def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
     allowed = [0.0] * target.output_size
     for number in target.suppressed_ids:
         allowed[number] = float("-inf")
-    constants = [
-        helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed),
-        helper.make_tensor("last", kinds.INT64, [1], [-1]),
-    ]
+    constant = helper.make_tensor("allowed", kinds.FLOAT, [len(allowed)], allowed)
+    last = helper.make_tensor("last", kinds.INT64, [1], [-1])
 
     def value(name: str, kind: int, *sizes: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, sizes)
@@ -142,9 +140,10 @@ def _write_choices(folder: Path, target: Any) -> dict[str, Any]:
             ],
         ),
     }
+    constants = {"next": [constant, last], "best": [constant]}
     config = {}
     for name, (nodes, inputs, outputs) in choices.items():
-        graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+        graph = helper.make_graph(nodes, name, inputs, outputs, constants[name])
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
         onnx.save(model, str(folder / f"{name}.onnx"))

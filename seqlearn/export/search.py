@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 END = 3
-MAX_BATCH_ROWS = 128
+MAX_BATCH_ROWS = 512
 MAX_BATCH_TOKENS = 2**14
 """Rows of a batch times its longest row; a longer source is a batch of its own."""
 
