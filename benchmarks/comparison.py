@@ -158,11 +158,13 @@ def measure(
                 peak = matrix_multiply_peak(each.dtype, comparison.device)
                 shares[each.name].append(comparison.flops(item) / taken / peak)
     results = []
+    used = [comparison.items[round_ % len(comparison.items)] for round_ in range(rounds)]
     for each in contenders:
         pairs = zip(seconds[contenders[0].name], seconds[each.name], strict=True)
         result = result_of(each.name, [base / own for base, own in pairs], each.dtype)
         if comparison.flops is not None:
-            result |= {"mfu": round(statistics.median(shares[each.name]), 3)}
+            operations = int(statistics.median(comparison.flops(item) for item in used))
+            result |= {"mfu": round(statistics.median(shares[each.name]), 3), "flops": operations}
         results.append(result)
     return results
 

@@ -23,7 +23,7 @@ import torch
 
 import seqlearn as sl
 from benchmarks.comparison import Comparison, Contender, arguments, compare
-from benchmarks.measuring import Work
+from benchmarks.measuring import Flops, Work
 from benchmarks.peers import decoders, recurrent
 from benchmarks.peers.decoders import Search
 from benchmarks.workloads import SIZES, Workload, add_arguments, add_device, load
@@ -147,6 +147,7 @@ def main() -> int:
         | {"size": size, "weights": trained, "sentences": options.sentences}
         | {"precision": options.precision or "float32", "input_feeding": options.input_feeding}
         | search._asdict(),
+        flops=Flops(contenders[0].build, options.device),
         device=options.device,
     )
     return compare(comparison, options)

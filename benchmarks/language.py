@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.comparison import Comparison, Contender, arguments, compare
 from benchmarks.peers import language
-from benchmarks.training import StepFlops, training_step
+from benchmarks.training import step_flops, training_step
 from benchmarks.workloads import DTYPES, SIZES, Size, add_device
 from seqlearn.batch import SequenceBatch
 
@@ -63,7 +63,7 @@ def main() -> int:
         ],
         batches,
         said | {"window": options.window, "rows": options.rows, "data": "random ids"},
-        flops=StepFlops(trainees["Hugging Face GPT-2"][0]),
+        flops=step_flops(trainees["Hugging Face GPT-2"][0], device),
         device=device,
     )
     return compare(comparison, options)

@@ -65,6 +65,29 @@ def count_flops(work: Work, item: Any) -> int:
     return counter.get_total_flops()
 
 
+class Flops:
+    """Floating-point operations of an item, padding included, counted once for each.
+
+    Args:
+        build: Builds the work of the baseline, whose operations stand for all contenders.
+        device: Where it is built.
+        factor: They are multiplied by it.
+    """
+
+    def __init__(self, build: Callable[[], Work], device: torch.device, factor: int = 1) -> None:
+        self._build, self._device, self._factor = build, device, factor
+        self._work: Work | None = None
+        self._known: dict[int, int] = {}
+
+    def __call__(self, item: Any) -> int:
+        """Operations of an item."""
+        if id(item) not in self._known:
+            with torch.no_grad(), self._device:
+                self._work = self._work or self._build()
+                self._known[id(item)] = self._factor * count_flops(self._work, item)
+        return self._known[id(item)]
+
+
 def _recurrent_flops(
     inputs: torch.Size, from_input: torch.Size, from_hidden: torch.Size, *_: Any, **__: Any
 ) -> int:

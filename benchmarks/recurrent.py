@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.comparison import Comparison, Contender, arguments, compare
 from benchmarks.peers import opennmt, recurrent
-from benchmarks.training import StepFlops, training_step
+from benchmarks.training import step_flops, training_step
 from benchmarks.workloads import DTYPES, SIZES, add_arguments, add_device, load
 
 LAYERS = 2
@@ -48,6 +48,6 @@ def main() -> int:
         work.batches,
         work.description | {"size": options.size, "d_model": size.d_model, "num_layers": LAYERS},
         device=options.device,
-        flops=StepFlops(baseline),
+        flops=step_flops(baseline, options.device),
     )
     return compare(comparison, options)

@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.comparison import Comparison, Contender, arguments, compare
 from benchmarks.peers import opennmt, transformers
-from benchmarks.training import StepFlops, training_step
+from benchmarks.training import step_flops, training_step
 from benchmarks.workloads import DTYPES, SIZES, add_arguments, add_device, load
 
 CONTENDERS = {
@@ -49,6 +49,6 @@ def main() -> int:
         work.batches,
         work.description | {"size": options.size, **size._asdict()},
         device=options.device,
-        flops=StepFlops(trainees["nn.Transformer"][0]),
+        flops=step_flops(trainees["nn.Transformer"][0], options.device),
     )
     return compare(comparison, options)

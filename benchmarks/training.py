@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.measuring import Work, count_flops
+from benchmarks.measuring import Flops, Work
 from benchmarks.peers.transformers import Trainee
 from seqlearn.batch import SequenceBatch
 
@@ -32,24 +32,11 @@ def training_step(build: Callable[[], Trainee], dtype: torch.dtype) -> Work:
     return step
 
 
-class StepFlops:
-    """Operations of a training step on a batch, padding included.
-
-    The forward pass is counted once for each batch; the backward pass counts twice as much.
+def step_flops(build: Callable[[], Trainee], device: torch.device) -> Flops:
+    """Operations of a training step: the backward pass has twice as many as the forward pass.
 
     Args:
         build: As in `training_step`; the baseline, whose operations stand for all contenders.
+        device: Where it is built.
     """
-
-    def __init__(self, build: Callable[[], Trainee]) -> None:
-        self._build = build
-        self._loss_of: Work | None = None
-        self._known: dict[int, int] = {}
-
-    def __call__(self, batch: SequenceBatch) -> int:
-        """Operations of a step on this batch."""
-        if id(batch) not in self._known:
-            with torch.no_grad(), batch.target.device:
-                self._loss_of = self._loss_of or self._build()[1]
-                self._known[id(batch)] = 3 * count_flops(self._loss_of, batch)
-        return self._known[id(batch)]
+    return Flops(lambda: build()[1], device, factor=3)
