@@ -55,7 +55,7 @@ class GenerationConfig:
         no_repeat_ngram_size: No n-gram of this size occurs twice, the prompt included; 0 is off.
         min_new_tokens: Tokens to generate before the end symbol.
         max_new_tokens: Most tokens to generate, the end symbol counted and prompts not; `None` is
-            twice the longest target in training, and at least 8.
+            twice the longest target of any split, and at least 8.
 
     Raises:
         TypeError: If a value is not of its type, such as a string for a number.
@@ -177,10 +177,10 @@ class GenerationOptions(TypedDict, total=False):
 
 
 def default_max_new_tokens(longest: int) -> int:
-    """The limit of `generate` where none is given: twice the longest training target, 8 at least.
+    """The limit of `generate` where none is given: twice the longest target, 8 at least.
 
     Args:
-        longest: The length of the longest training target.
+        longest: The length of the longest target.
 
     Examples:
         >>> default_max_new_tokens(3), default_max_new_tokens(20)

@@ -49,7 +49,8 @@ class ArrayWriter:
 
     def finish(self) -> None:
         """Write the number of rows."""
-        assert self._write_header() == self._start, "numpy leaves room for longer shapes"
+        end = self._write_header()
+        assert end == self._start, "numpy leaves room for longer shapes"
 
     def _write_header(self) -> int:
         header = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from inspect import isabstract
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
@@ -120,9 +120,7 @@ def _plain(value: Any) -> Any:
 def _key(data: Source) -> str:
     fields: list[Any] = []
     for field in (data.source, data.target):
-        plain = (
-            None if field is None else {"kind": type(field).__name__, **asdict(cast(Any, field))}
-        )
+        plain = None if field is None else {"kind": _class_of(field), **asdict(cast(Any, field))}
         if field is not None and (digest := field.digest()) is not None:
             fields.append(digest)
         fields.append(plain)
@@ -130,6 +128,17 @@ def _key(data: Source) -> str:
     if _may_change_examples(type(data)):
         parts.append(digest_examples(data))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _class_of(field: Field) -> str:
+    """The name of a field's class; of a user's class with its source, if Python has it."""
+    cls = type(field)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if cls.__module__.partition(".")[0] == "seqlearn":
+        return name
+    with contextlib.suppress(OSError, TypeError):  # of a notebook or a prompt there may be none
+        name += f" {inspect.getsource(cls)}"
+    return name
 
 
 def _may_change_examples(cls: type) -> bool:
@@ -140,7 +149,7 @@ def _may_change_examples(cls: type) -> bool:
     number = next(n for n, each in enumerate(cls.__mro__) if "fingerprint" in vars(each))
     own = [each for each in cls.__mro__[:number] if not each.__module__.startswith("seqlearn.")]
     computed_by: Any = cls.__mro__[number]
-    return bool(own) and not isabstract(computed_by)
+    return bool(own) and not inspect.isabstract(computed_by)
 
 
 def _about(data: Source) -> dict[str, Any]:

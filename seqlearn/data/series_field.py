@@ -14,7 +14,7 @@ from seqlearn.data.fields import Field, short_repr
 from seqlearn.data.length_limit import Overflow, check_length_limit
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import SeriesSpec, SideSpec
-from seqlearn.spec.raw_inputs import to_series
+from seqlearn.spec.raw_inputs import to_series, unmasked
 from seqlearn.spec.scaling import check_scaling, fit_scaling
 
 
@@ -99,7 +99,7 @@ class Series(Field):
         spec = SeriesSpec(self.size, 0, self.mean, self.std, missing=self.missing)
         if not self.normalize or self.mean is not None:
             return spec
-        arrays = (np.asarray(value, np.float64) for value in values())
+        arrays = (np.asarray(unmasked(value), np.float64) for value in values())
         mean, std = fit_scaling(arrays, self.size)
         return replace(spec, mean=mean, std=std)
 

@@ -147,6 +147,8 @@ def load_tokenizer(path: str | Path) -> str:
     for token, names in zip(found, _ROLES.values(), strict=True):
         if token is None or token.strip("<>[]|").lower() not in names:
             return _foreign(tokenizer, path)
+    if isinstance(tokenizer.model, models.BPE) and tokenizer.model.unk_token is None:
+        tokenizer.model.unk_token = found[UNKNOWN]  # else unknown characters disappear
     return _plain(tokenizer)
 
 

@@ -13,6 +13,7 @@ from seqlearn.data.column_encoders import ArrayEncoder, ColumnEncoder, DescribeR
 from seqlearn.data.fields import Field, brief, short_repr
 from seqlearn.plain_data import convert_fields
 from seqlearn.spec import SideSpec, VectorSpec
+from seqlearn.spec.raw_inputs import unmasked
 from seqlearn.spec.scaling import check_scaling, fit_scaling
 
 
@@ -72,7 +73,7 @@ class Vector(Field):
         """
         try:
             with np.errstate(over="ignore"):
-                vector = np.asarray(value, dtype=np.float32)
+                vector = np.asarray(unmasked(value), dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(f"expected {self.size} numbers, got {brief(value)}") from error
         if vector.shape != (self.size,):

@@ -60,8 +60,8 @@ from seqlearn.spec import SequenceSpec
 def max_positions(spec: SequenceSpec) -> tuple[int, int]:
     """The number of learned positions of source and target.
 
-    For the source it is the length of the longest training source. For the target it is START, a
-    prompt as long as the longest training target, and all tokens that `generate` adds by default.
+    For the source it is the length of the longest source. For the target it is START, a
+    prompt as long as the longest target, and all tokens that `generate` adds by default.
     """
     source = 1 if spec.source is None else spec.source.longest
     target = spec.target.longest
@@ -85,7 +85,7 @@ class Transformer(SequenceModule):
         norm: `"post"` normalizes after each sum, as in the paper; `"pre"` before each sublayer.
         positions: `"sinusoidal"`, as in the paper, and `"rotary"` have no maximum length;
             `"learned"` has as many positions as `max_positions` returns (for the source the longest
-            training text, for the target about three times that), and longer ones are an error.
+            text, for the target about three times that), and longer ones are an error.
         activation: Activation of the feed-forward blocks: `"relu"`, as in the paper, or `"gelu"`.
         base: `recipe`, `generation` and `tie_embeddings`; see `SequenceModule`.
 

@@ -121,7 +121,7 @@ class SideSpec(ABC):
     @property
     @abstractmethod
     def longest(self) -> int:
-        """The length of the longest example in training; 1 for what has no length."""
+        """The length of the longest example of any split; 1 for what has no length."""
 
     @property
     @abstractmethod

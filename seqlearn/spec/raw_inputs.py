@@ -189,6 +189,14 @@ def to_vector(value: Any, size: int, label: str) -> NDArray[np.float32]:
     return vector
 
 
+def unmasked(value: Any) -> Any:
+    """A masked array with NaN where a number is masked; anything else as it is."""
+    if not np.ma.is_masked(value):
+        return value
+    numbers = np.asarray(value, np.float64)
+    return np.where(np.ma.getmaskarray(value), np.nan, numbers)
+
+
 def to_series(value: Any, size: int, label: str, *, missing: bool) -> NDArray[np.float32]:
     """Make an array `time size`, in single precision.
 
@@ -208,7 +216,7 @@ def to_series(value: Any, size: int, label: str, *, missing: bool) -> NDArray[np
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
-        array = np.asarray(value)
+        array = np.asarray(unmasked(value))
         if array.dtype.kind not in "iufb":
             array = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:

@@ -26,7 +26,7 @@ class SeriesSpec(SourceSpec):
 
     Attributes:
         size: Numbers in the vector of each time step.
-        max_length: Time steps of the longest series in training.
+        max_length: Time steps of the longest series of any split.
         mean: The mean of each number over the training split, which the input layer subtracts;
             `None` without normalization.
         std: The standard deviation of each, by which the input layer divides.

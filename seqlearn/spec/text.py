@@ -60,7 +60,7 @@ class TextSpec(SourceSpec, GeneratedSpec):
 
     Attributes:
         vocab_size: Number of ids, including the four reserved ones.
-        max_length: Tokens in the longest training text, without start and end.
+        max_length: Tokens in the longest text of any split, without start and end.
         tokenizer: The JSON of a tokenizer of Hugging Face `tokenizers`; `None` for lists of ids
             instead of texts.
         unk_in_training: Whether the training split has tokens outside the vocabulary. If not, the

@@ -360,3 +360,31 @@ def test_waveforms_are_what_they_say() -> None:
 def test_arguments_of_waveforms(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         sl.data.Waveforms(**arguments)
+
+
+def test_masked_numbers_are_missing() -> None:
+    """As netCDF files give them: a fill value under the mask is no number."""
+    rows = [np.ma.masked_equal([[1.0, -9999.0], [2.0, 5.0]], -9999.0), np.ones((3, 2))]
+    with pytest.raises(ValueError, match=r"time step 1, number 2; Series\(…, missing=True\)"):
+        SeriesFiles((rows, ["a", "b"])).setup("fit")
+    data = SeriesFiles((rows, ["a", "b"]), missing=True)
+    data.setup("fit")
+    source: Any = data.spec.source
+    np.testing.assert_allclose(source.mean, [np.mean([1, 2, 1, 1, 1]), np.mean([5, 1, 1, 1])])
+    with pytest.raises(ValueError, match="expected finite numbers, got nan"):
+        sl.data.Vector(2).check(rows[0][0])
+
+
+def test_the_columns_of_a_target_are_no_numbers_of_a_forecast(tmp_path: Path) -> None:
+    rows = [row | {"label": 1.0} for row in ROWS]
+    path = write_csv(tmp_path / "a.csv", rows)
+    assert SeriesFiles(path, horizon=1).spec.source.size == 2
+    named = SeriesFiles(path, horizon=1, value_columns=["x", "label"])
+    assert named.spec.source.size == 2
+
+
+def test_the_scaling_of_a_given_vector_stays() -> None:
+    given = sl.data.Vector(2, normalize=True, mean=(1.0, 2.0), std=(3.0, 4.0))
+    targets = [np.array([1.0, 2.0])] * len(SERIES)
+    spec: Any = SeriesFiles((SERIES, targets), target=given).spec.target
+    assert (spec.mean, spec.std) == ((1.0, 2.0), (3.0, 4.0))

@@ -191,3 +191,14 @@ def test_a_tokenizer_file_must_be_there_and_be_one(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"broken\.json: expected the JSON of a Hugging Face"):
         load_tokenizer(tmp_path / "broken.json")
+
+
+def test_a_bpe_file_without_an_unknown_token_gets_one(tmp_path: Path) -> None:
+    """Else the library leaves unknown characters out, and nobody notices."""
+    tokens = {"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": 3, "a": 4, "b": 5}
+    made = Tokenizer(models.BPE(vocab=tokens, merges=[]))
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert made.encode("acb").ids == [4, 5]
+    spec = TextSpec(6, 4, tokenizer=load_tokenizer(tmp_path / "tokenizer.json"))
+    with pytest.warns(UnknownSymbolWarning):
+        assert spec.encode(["acb"]) == [[4, 1, 5]]

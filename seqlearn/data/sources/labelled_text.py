@@ -63,7 +63,7 @@ class LabelledText(SequenceDataModule):
         train: The training split.
         val: The validation split, if there is one. A number is the fraction of the training split
             that is drawn for validation instead of training; at least one example of each label
-            stays in training.
+            stays in training (with `label_delimiter` that is left to chance).
         test: The test split, if there is one.
         text: The tokenizer of the texts.
         columns: Text and label column: names (a CSV or TSV then has a header line), or numbers
@@ -154,23 +154,16 @@ class LabelledText(SequenceDataModule):
             if isinstance(text, str):
                 check_not_empty(text, place, "fill it in, or remove the example")
             if self.label_delimiter is not None:
-                yield place, text, self._labels(label, place)
-                continue
-            if names is not None and isinstance(label, int):
-                if not 0 <= label < len(names):
-                    raise ValueError(
-                        f"{place}: expected a label from 0 to {len(names) - 1}, got "
-                        f"{label}; filter out examples without a label"
-                    )
-                label = names[label]
-            yield place, text, self._label(label, place)
+                yield place, text, self._labels(label, names, place)
+            else:
+                yield place, text, self._label(_named(label, names, place), place)
 
-    def _labels(self, given: Any, place: str) -> list[Any]:
+    def _labels(self, given: Any, names: Sequence[str] | None, place: str) -> list[Any]:
         """The labels of an example that has any number of them."""
         if isinstance(given, str):
             parts = given.split(self.label_delimiter) if given.strip() else []
         elif isinstance(given, Sequence | np.ndarray):
-            parts = [plain_cell(part) for part in given]
+            parts = [_named(plain_cell(part), names, place) for part in given]
         else:
             raise ValueError(  # noqa: TRY004 -- bad data is a ValueError, here as everywhere
                 f"{place}: expected labels, as a list or with {self.label_delimiter!r} between "
@@ -262,3 +255,15 @@ class _LabelledLines:
 
 
 _Reader = FileTable | MemoryTable | StreamTable | _LabelledLines
+
+
+def _named(label: Any, names: Sequence[str] | None, place: str) -> Any:
+    """The name of a label that a dataset stores as a number; other labels as they are."""
+    if names is None or not isinstance(label, int):
+        return label
+    if not 0 <= label < len(names):
+        raise ValueError(
+            f"{place}: expected a label from 0 to {len(names) - 1}, got {label}; filter out "
+            "examples without a label"
+        )
+    return names[label]

@@ -18,6 +18,7 @@ from seqlearn.data.columns import plain_cell
 from seqlearn.data.preparation import Split
 from seqlearn.data.sources.series_tables import Found
 from seqlearn.data.sources.text_files import digest_file, read_lines
+from seqlearn.spec.raw_inputs import unmasked
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 
@@ -65,7 +66,8 @@ class SeriesArrays:
             for number, value in enumerate(() if values is None else values, 1):
                 array = np.ascontiguousarray(_array(value, f"{self._split} series {number}"))
                 digest.update(f"{array.dtype} {array.shape}\n".encode())
-                digest.update(str(value).encode() if array.dtype == object else array.tobytes())
+                whole = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
+                digest.update(whole)
             parts.append(digest.hexdigest())
         return " ".join(parts)
 
@@ -134,7 +136,7 @@ def _array(value: Any, place: str) -> NDArray[Any]:
         ValueError: If its vectors have different sizes.
     """
     try:
-        return np.asarray(value)
+        return np.asarray(unmasked(value))
     except ValueError as error:
         sizes = sorted({np.size(vector) for vector in value})
         raise ValueError(

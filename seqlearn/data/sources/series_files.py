@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ class SeriesFiles(SequenceDataModule):
         id_column: The column that says which series a row is of.
         time_column: The column of times: numbers or ISO dates. `None` if the rows are in order and
             have no times.
-        value_columns: The columns of numbers; by default all that have no other role.
+        value_columns: The columns of numbers; by default all that have no other role. With
+            `horizon`, columns of `target_columns` are left out.
         target_columns: The column of the target; for a `Vector`, one column for each number.
         missing: Whether numbers of the series may be missing (NaN, an empty cell); see `Series`.
         normalize: Whether series and vectors to predict are normalized.
@@ -124,7 +126,7 @@ class SeriesFiles(SequenceDataModule):
         names = (target_columns,) if isinstance(target_columns, str) else tuple(target_columns)
         values = None if value_columns is None else tuple(value_columns)
         self._columns = SeriesColumns(
-            id_column, time_column, values, () if horizon is not None else names
+            id_column, time_column, values, () if horizon is not None else names, names
         )
         readers: dict[Split, _Reader] = {}
         for split, given in split_tables(train, val, test).items():
@@ -231,7 +233,7 @@ def _is_arrays(given: Any) -> bool:
 def _normalized(target: Field, *, normalize: bool) -> Field:
     """A vector to predict is normalized as the series are."""
     if isinstance(target, Vector) and normalize:
-        return Vector(target.size, normalize=True)
+        return replace(target, normalize=True)
     return target
 
 

@@ -31,12 +31,14 @@ class SeriesColumns(NamedTuple):
         time: Increases from row to row of a series; `None` if the table has no times.
         values: The numbers of a time step; `None` for all other columns.
         target: What is predicted: one value for the whole series, repeated in each of its rows.
+        no_values: Columns that are not among the numbers by default.
     """
 
     id: str
     time: str | None
     values: tuple[str, ...] | None
     target: tuple[str, ...]
+    no_values: tuple[str, ...] = ()
 
 
 class Found(NamedTuple):
@@ -87,7 +89,9 @@ class SeriesTable:
         names = self._names()
         where = str(self._path) if self._path else f"{split} dataset"
         used = (columns.id, *([columns.time] if columns.time else []), *columns.target)
-        self.value_names = columns.values or tuple(name for name in names if name not in used)
+        self.value_names = columns.values or tuple(
+            name for name in names if name not in (*used, *columns.no_values)
+        )
         for name in (*used, *self.value_names):
             if name not in names:
                 raise ValueError(

@@ -72,6 +72,23 @@ class Stream:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"expected the name of the rows, such as 'corpus 1.0', got {name!r}")
         self.rows, self.name = rows, name
+        self._begun = False
+
+    def begin(self) -> Iterator[Any]:
+        """The rows, from the first.
+
+        Raises:
+            ValueError: If they can be read only once, and that has begun before.
+        """
+        rows = iter(self.rows)
+        if rows is self.rows:
+            if self._begun:
+                raise ValueError(
+                    f"the rows of {self!r} can be read only once, and an earlier attempt stopped "
+                    "in the middle; make the iterator and the Stream anew"
+                )
+            self._begun = True
+        return rows
 
     def __repr__(self) -> str:
         return f"Stream({self.name!r})"
@@ -137,10 +154,15 @@ class MemoryTable:
         return len(self._table)
 
     def digest(self) -> str:
-        """SHA-256 of the cells, in hexadecimal."""
+        """SHA-256 of the cells, and of the names of labels, in hexadecimal."""
         digest = hashlib.sha256()
+        names = [self.label_names(column) for column in self.columns]
+        if any(names):
+            digest.update(repr(names).encode())
         for _, cells in self.rows():
-            digest.update(repr(cells).encode())
+            # A long array leaves numbers out of its `repr`.
+            whole = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
+            digest.update(repr(tuple(whole)).encode())
         return digest.hexdigest()
 
     def location(self, row: int) -> str:

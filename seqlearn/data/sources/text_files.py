@@ -19,6 +19,8 @@ from seqlearn.data.preparation import Split
 CR = "\r"
 """Ends a line together with LF; alone, as on old Macintoshes, it is a character of the line."""
 
+_LONGEST_CELL = 2**31 - 1  # what fits a C long everywhere; by default Python refuses 131,073
+
 
 def read_lines(split: Split, path: Path, encoding: str) -> Iterator[str]:
     """The lines of a file; only LF and CR LF end a line, not U+2028 and similar characters.
@@ -80,6 +82,7 @@ def csv_records(lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str
     Raises:
         ValueError: If quotes are unbalanced; the message names the line.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     records = csv.reader((f"{line}\n" for line in lines), strict=True)
     while True:
         start = records.line_num + 1

@@ -348,3 +348,11 @@ def test_trec(until: str | None, labels: int, tested: int, real_data: Path) -> N
     assert next(data.examples("test"))[0] == "How far is it from Denver to Aspen ?"
     with pytest.raises(ValueError, match=r"train\.txt, line 66, byte 60: .*encoding='latin-1'"):
         LabelledText(**files).setup("fit")
+
+
+def test_a_long_cell_of_a_csv_file_is_read(tmp_path: Path) -> None:
+    """Python refuses cells above 131,072 characters by default."""
+    path = tmp_path / "train.csv"
+    path.write_text(f'text,label\n"{"word " * 40_000}",a\n', encoding="utf-8")
+    ((text, label),) = sl.data.LabelledText(path, columns=("text", "label")).examples("train")
+    assert (len(text), label) == (200_000, "a")
