@@ -109,7 +109,8 @@ class AttentionMonitor(Observer):
         entropies: dict[str, float] = {}
         for name in names:
             nats = head_entropy(observed.attention[name], observed.queries(name)).tolist()
-            entropies |= {f"attention_entropy/{name}/head{head}": h for head, h in enumerate(nats)}
+            tag = f"attention_entropy/{name or 'model'}"  # the name of the module itself is empty
+            entropies |= {f"{tag}/head{head}": h for head, h in enumerate(nats)}
         logger.scalars(entropies)
         for name in names:
-            logger.figure(f"attention/{name}", observed.plot(name))
+            logger.figure(f"attention/{name or 'model'}", observed.plot(name))

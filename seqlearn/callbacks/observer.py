@@ -211,7 +211,7 @@ class Observer(L.Callback, ABC):
             return
         folder = Path(logs, self.name, self.folder)
         if self.directory is not None:
-            folder = Path(self.directory)
+            folder = Path(self.directory, self.name)
         files = self.directory is not None
         logger = FigureLogger(trainer.loggers, folder, step, self.name, files)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -91,6 +91,15 @@ def method_of(module: SequenceModule) -> Task:
     return "translate" if target.needs_decoder else "predict"
 
 
+def unused_decoding(checkpoint: str, target: Any, options: Mapping[str, Any]) -> ValueError:
+    """The error for options of decoding with a model that generates no text."""
+    names = as_options(", ".join(sorted(options)))
+    return ValueError(
+        f"{names}: options of generated texts, and {checkpoint} predicts {type(target).__name__}; "
+        "leave them out"
+    )
+
+
 def check_task(module: SequenceModule, request: Request) -> None:
     """Check that the model answers what the command asks, with its options.
 
@@ -106,11 +115,7 @@ def check_task(module: SequenceModule, request: Request) -> None:
             f"{type(target).__name__}; use seqlearn {fitting}"
         )
     if request.options and not target.needs_decoder:
-        names = as_options(", ".join(sorted(request.options)))
-        raise ValueError(
-            f"{names}: options of generated texts, and {request.checkpoint} predicts "
-            f"{type(target).__name__}; leave them out"
-        )
+        raise unused_decoding(request.checkpoint, target, request.options)
     if request.details and fitting == "predict" and "tag" not in target.methods:
         raise ValueError(
             "--scores and --probabilities are for texts, classes and tags, and "

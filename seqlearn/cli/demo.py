@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -117,7 +118,8 @@ def _show(model: Transformer, data: Dates, directory: Path, exact_match: float) 
     print(f"\nAttention for the first translation: {picture}")
     print(f"Attention during training:           {directory / 'attention'}")
     print(f"Checkpoint: {directory / 'dates.ckpt'}; translate more dates with")
-    print(f"  echo {sources[-1]!r} | seqlearn translate {directory / 'dates.ckpt'}")
+    checkpoint = shlex.quote(str(directory / "dates.ckpt"))
+    print(f"  echo {sources[-1]!r} | seqlearn translate {checkpoint}")
 
 
 def _silence_lightning() -> None:

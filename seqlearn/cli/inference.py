@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from seqlearn.atomic_files import require_writable
 from seqlearn.callbacks.prediction_writer import to_single_line
-from seqlearn.cli.answers import Chunk, Request, Task, check_task
+from seqlearn.cli.answers import Chunk, Request, Task, check_task, unused_decoding
 from seqlearn.cli.arguments import ArgumentParser
 from seqlearn.cli.decoding_options import add_decoding_options, check_decoding, decoding_options
 from seqlearn.cli.devices import answer_in_order, devices_of
@@ -207,6 +207,8 @@ def _answer_inputs(options: argparse.Namespace, task: Task) -> None:
     if target.needs_decoder:
         check_decoding(module.generation, generating)
         _check_seed(options.seed, generating.get("strategy", module.generation.strategy))
+    elif getattr(options, "seed", None) is not None:
+        raise ValueError(f"--seed is for texts that are drawn; {options.checkpoint} draws none")
     unit = target.unit if isinstance(target, AlignedSpec) else "word"
     inputs = InputOptions(options.file, options.format, tuple(options.column), unit=unit)
     if task == "predict":
@@ -287,6 +289,8 @@ def view(argv: Sequence[str]) -> None:
     generating = decoding_options(options)
     if target.needs_decoder:
         check_decoding(module.generation, generating)
+    elif generating:
+        raise unused_decoding(options.checkpoint, target, generating)
     with record(module, what=DETAILED) as recording:
         if source is None:
             outputs = module.generate(prompts=options.text, **generating)
@@ -322,7 +326,8 @@ class UnknownSymbols:
     def __init__(self, side: object, name: str, *, error: bool) -> None:
         self._unknown_symbols = getattr(side, "unknown_symbols", None)
         self._name, self._error = name, error
-        self._found: list[str] = []
+        self._found: list[str] = []  # the first of them
+        self._count = 0
 
     def check(self, items: Iterable[Item]) -> Iterator[Item]:
         """The same inputs, each checked when it is read.
@@ -349,18 +354,20 @@ class UnknownSymbols:
             )
         if symbols:
             where = item.place.removeprefix(f"{self._name}, ")
-            self._found.append(f"{where}: {symbols[0]}")
+            self._count += 1
+            if self._count <= LINES_NAMED:
+                self._found.append(f"{where}: {symbols[0]}")
 
     def report(self) -> None:
         """Print the lines, if any, to standard error."""
         if not self._found:
             return
-        named = "; ".join(self._found[:LINES_NAMED])
-        left = len(self._found) - LINES_NAMED
+        named = "; ".join(self._found)
+        left = self._count - LINES_NAMED
         more = f"; and {left} more" if left > 0 else ""
         print(
             f"seqlearn: warning: {self._name}: symbols outside the model's vocabulary were encoded "
-            f"as unknown in {len(self._found)} {'line' if len(self._found) == 1 else 'lines'} "
+            f"as unknown in {self._count} {'line' if self._count == 1 else 'lines'} "
             f"({named}{more}); pass --unknown error to stop at the first",
             file=sys.stderr,
         )

@@ -144,19 +144,23 @@ def vanishing_gradient(models: Sequence[Content]) -> Section:
     if not known:
         reason = "no recurrent model without attention was measured"
         return Section(title, [Text(f"{claim} Not tested: {reason}.", "open"), table])
-    vanishing = [model for model in known if "vanishing" in gradient_classes(model, "gradient")]
-    other = [model for model in others if "vanishing" in gradient_classes(model, "gradient")]
+    found = {str(m["label"]): gradient_classes(m, "gradient") for m in measurable}
+    vanishing = [m for m in known if set(found[m["label"]]) == {"vanishing"}]
+    other = [m for m in others if set(found[m["label"]]) == {"vanishing"}]
+    spared = [m for m in known if "vanishing" not in found[m["label"]]]
+    seeds = [m for m in known if m not in vanishing and m not in spared]
     measured = "Rule: the class of the gradient flow after training. "
-    spared = [m for m in known if m not in vanishing]
     if vanishing and spared:
         measured += f"It vanishes in {_labels(vanishing)}, and not in {_labels(spared)}."
     elif vanishing:
         measured += f"It vanishes in {_labels(vanishing)}."
-    else:
+    elif spared:
         measured += f"It does not vanish in {_labels(spared)}."
+    if seeds:
+        measured += f" It vanishes with some seeds, and not with others, in {_labels(seeds)}."
     if others:
         measured += f" Of the other models it vanishes in {_labels(other) or 'none'}."
-    holds, fails = len(vanishing) == len(known), not vanishing
+    holds, fails = len(vanishing) == len(known), len(spared) == len(known)
     return Section(title, [_verdict(claim, holds=holds, fails=fails, measured=measured), table])
 
 

@@ -26,6 +26,7 @@ from seqlearn.comparison.folder import (
     describe_data,
     describe_run,
     describe_trainer,
+    identify_trainer,
     open_folder,
     prepare_run,
     run_folder,
@@ -37,7 +38,7 @@ from seqlearn.comparison.progress import Progress
 from seqlearn.comparison.results import Comparison, headline
 from seqlearn.comparison.sizes import Size, given_size, match_size
 from seqlearn.comparison.timing import Timing, timed_lengths
-from seqlearn.comparison.training import DEFAULTS, FIXED
+from seqlearn.comparison.training import FIXED, with_defaults
 from seqlearn.data import SequenceDataModule
 from seqlearn.plain_data import check_whole_number
 from seqlearn.spec import SequenceSpec
@@ -146,7 +147,7 @@ def compare(
                     "seeds": seeds,
                     "jobs": jobs,
                     "threads": threads,
-                    "trainer": describe_trainer(DEFAULTS | options),
+                    "trainer": describe_trainer(with_defaults(options)),
                 },
             }
             return _run(data, sized, made, folder, options)
@@ -219,7 +220,7 @@ def _run(
     settings = made["settings"]
     jobs: list[Job] = []
     waiting: list[Task] = []
-    described_data, described = describe_data(data), settings["trainer"]
+    described_data, described = describe_data(data), identify_trainer(with_defaults(trainer))
     for each in sized:
         if each.size is None:
             continue
@@ -282,7 +283,9 @@ def _time(spec: SequenceSpec, jobs: list[Job], folder: Path, progress: Progress)
         return {"error": "no model was trained" if lengths else "examples have no length"}
     device = str(read_json(trained[0].result)["training"]["device"])
     models = tuple((job.label, job.cls, str(job.trained)) for job in trained)
-    identity = repr(([(label, path) for label, _, path in models], lengths, trained[0].threads))
+    runs = [(job.label, read_json(job.folder / "run.json")) for job in trained]
+    written = [job.trained.stat().st_mtime_ns for job in trained]
+    identity = repr((runs, written, lengths, trained[0].threads, device))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
     result = folder.absolute() / f"times-{digest}.json"
     if not result.exists():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +70,34 @@ def describe_data(data: SequenceDataModule) -> dict[str, Any]:
 
 
 def describe_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the Trainer as plain data; objects by their class and attributes."""
+    """The arguments of the Trainer as plain data, for a report; objects by their class."""
+    return _trainer(trainer, lambda part: type(part).__name__)
+
+
+def identify_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """As `describe_trainer`, with the attributes of objects that are plain data."""
+    return _trainer(trainer, _with_attributes)
+
+
+def _trainer(trainer: Mapping[str, Any], of: Callable[[Any], Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in trainer.items():
         parts = value if isinstance(value, list | tuple) else [value]
         try:
             found[name] = to_plain_data(value, name)
         except TypeError:
-            found[name] = [type(part).__name__ for part in parts]
+            found[name] = [of(part) for part in parts]
+    return found
+
+
+def _with_attributes(part: Any) -> list[Any]:
+    found: list[Any] = [type(part).__name__]
+    if isinstance(part, timedelta):
+        return [*found, part.total_seconds()]
+    for name, value in sorted(getattr(part, "__dict__", {}).items()):
+        if not name.startswith("_"):
+            with contextlib.suppress(TypeError):
+                found.append([name, to_plain_data(value, name)])
     return found
 
 

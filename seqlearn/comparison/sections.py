@@ -309,12 +309,23 @@ def _method(content: Content) -> Iterator[Block]:
         "step."
         if budget is not None
         else "Training: the same number of epochs for each run."
+        if "max_epochs" in settings["trainer"]
+        else "Training: the same arguments of the Trainer for each run."
     )
     trainer = ", ".join(f"{name}={value!r}" for name, value in settings["trainer"].items())
     lines.append(f"Arguments of the Trainer: {trainer}.")
+    used = {
+        int(run["threads"])
+        for model in content["models"]
+        for run in runs_of(model)
+        if "threads" in run
+    }
+    threads = f"{count(settings['threads'], 'thread')} each"
+    if len(used) > 1:  # runs of an earlier call in the same folder
+        threads = f"{names([str(n) for n in sorted(used)])} threads, so their times do not compare"
     lines.append(
         f"Seeds {names([str(seed) for seed in settings['seeds']])}; "
-        f"{count(settings['jobs'], 'run')} at a time, {count(settings['threads'], 'thread')} each."
+        f"{count(settings['jobs'], 'run')} at a time, {threads}."
     )
     accelerator = f", {machine['accelerator']}" if machine["accelerator"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import pickle
 import warnings
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ DEFAULTS: dict[str, Any] = {
 }
 """Arguments of the Trainer where nothing else is given."""
 
+
+def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the Trainer with `DEFAULTS`; another limit of the length takes their place."""
+    defaults = dict(DEFAULTS)
+    if any(given.get(name) not in (None, -1) for name in ("max_steps", "max_time")):
+        del defaults["max_epochs"]
+    return defaults | dict(given)
+
+
 FIXED = {"default_root_dir", "devices", "num_nodes", "fast_dev_run", "strategy"}
 """Arguments of the Trainer that a comparison decides."""
 
@@ -50,7 +60,7 @@ def build_model(job: Job) -> SequenceModule:
 
 def make_trainer(job: Job, **arguments: Any) -> L.Trainer:
     """Make a Trainer on one device."""
-    options = DEFAULTS | job.trainer | arguments
+    options = with_defaults(job.trainer) | arguments
     given = options.pop("plugins", None) or []
     plugins = [*(given if isinstance(given, list | tuple) else [given]), AtomicCheckpointIO()]
     return L.Trainer(default_root_dir=job.folder, devices=1, plugins=plugins, **options)

@@ -116,7 +116,7 @@ class Checkpointed(Pretrained):
 
         Args:
             checkpoint_path: A file, or a URL that fsspec can open.
-            map_location: The device of the tensors, as in `torch.load`.
+            map_location: The device of the module, as in `torch.load`; the CPU by default.
             strict: Whether the weights must fit exactly. If not, the sizes among the arguments
                 cannot be checked against them before the module is built.
             overrides: Constructor arguments that replace those in the checkpoint.
@@ -129,7 +129,9 @@ class Checkpointed(Pretrained):
                 weights fit, this class is loaded, with a warning.
             TypeError: If it is called on an instance, which it would not change.
         """
-        checkpoint = checkpoints.read_checkpoint(checkpoint_path, map_location)
+        # By default not the device of the training, which this machine may not have.
+        device = "cpu" if map_location is None else map_location
+        checkpoint = checkpoints.read_checkpoint(checkpoint_path, device)
         kept = checkpoint[checkpoints.KEY]
         written, spec = kept["class"], checkpoints.read_spec(checkpoint_path, kept)
         checkpoints.check_class(checkpoint_path, LOADED, written, cls, Pretrained)
@@ -148,6 +150,8 @@ class Checkpointed(Pretrained):
             module,
             lambda: module.load_state_dict(checkpoint["state_dict"], strict=strict),
         )
+        if map_location is not None:
+            module.to(next(iter(checkpoint["state_dict"].values())).device)
         return module
 
 

@@ -263,13 +263,17 @@ def batches(
         return len(targets[row]), len(source_ids[row]) if sequences else 0
 
     batch: list[int] = []
+    longest = (0, 0)  # of the batch: a row with a shorter target may have the longest source
     for row in sorted(range(len(source_ids)), key=lengths):
         rows = (len(batch) + 1) * rows_each
-        full = rows > MAX_BATCH_ROWS or rows * sum(lengths(row)) > max_tokens
-        if batch and (full or (equal and len(targets[row]) != len(targets[batch[0]]))):
+        target, source = lengths(row)
+        wider = (max(longest[0], target), max(longest[1], source))
+        full = rows > MAX_BATCH_ROWS or rows * sum(wider) > max_tokens
+        if batch and (full or (equal and target != len(targets[batch[0]]))):
             yield batch
-            batch = []
+            batch, wider = [], (target, source)
         batch.append(row)
+        longest = wider
     if batch:
         yield batch
 

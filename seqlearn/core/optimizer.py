@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqlearn.core.recipe import Recipe
+from seqlearn.nn.positions import LearnedPositions
 
 
 def configure_optimizer(
@@ -79,7 +80,7 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     embeddings = {
         id(p)
         for part in module.modules()
-        if isinstance(part, nn.Embedding)
+        if isinstance(part, nn.Embedding | LearnedPositions)
         for p in part.parameters()
     }
     decayed: list[nn.Parameter] = []
@@ -105,7 +106,11 @@ def make_adamw(groups: list[dict[str, Any]], recipe: Recipe) -> Optimizer:
     """Make AdamW with the learning rate and betas of a recipe."""
     eps = max(_smallest_eps(p.dtype, recipe.beta2) for group in groups for p in group["params"])
     betas = (recipe.beta1, recipe.beta2)
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=max(1e-9, eps))
+    # That of groups that are added later, such as those of `BaseFinetuning`; by default 0.01.
+    decay = recipe.weight_decay
+    return torch.optim.AdamW(
+        groups, lr=recipe.lr, betas=betas, eps=max(1e-9, eps), weight_decay=decay
+    )
 
 
 def _smallest_eps(dtype: torch.dtype, beta2: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -31,22 +31,24 @@ def recompute(layers: Sequence[nn.Module]) -> None:
         torch.Size([1, 2])
     """
     for layer in layers:
-        if not hasattr(layer.forward, "recomputes"):
-            layer.forward = _recomputed(layer, layer.forward)
+        if not isinstance(layer.forward, _Recomputed):
+            layer.forward = _Recomputed(layer)
 
 
-def _recomputed(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(forward)
-    def recomputed(*args: Any, **kwargs: Any) -> Any:
+class _Recomputed:
+    """The `forward` of a layer; an object, so that a copy of the layer computes with the copy."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        forward = functools.partial(type(self.layer).forward, self.layer)
         plain = all(
             isinstance(each, Tensor | int | float | None) for each in tree_leaves((args, kwargs))
         )
-        if not (plain and layer.training and torch.is_grad_enabled()):
+        if not (plain and self.layer.training and torch.is_grad_enabled()):
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, context_fn=_contexts, **kwargs)
-
-    recomputed.recomputes = True  # type: ignore[attr-defined]
-    return recomputed
 
 
 def _contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:

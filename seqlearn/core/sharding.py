@@ -43,7 +43,7 @@ STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 PARTS = ("forward", "forward_hidden", "compute_loss", "encode", "decode")
 """Methods that use the weights, with or without gradients."""
 
-INFERENCE = ("generate", "score", "classify", "predict", "generate_batch")
+INFERENCE = ("generate", "score", "classify", "tag", "predict", "generate_batch")
 """Methods in which ranks may call the layers a different number of times."""
 
 

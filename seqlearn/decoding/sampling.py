@@ -180,7 +180,9 @@ class _RandomStreams:
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._streams = [np.random.default_rng(seed) for seed in seeds]
-        self._drawn = torch.zeros(len(seeds), DRAWN_AT_ONCE)
+        # In half precision most numbers above 1/2 would not occur.
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self._drawn = torch.zeros(len(seeds), DRAWN_AT_ONCE, dtype=dtype)
         self._step = 0
 
     def next(self, row_ids: Int[Tensor, " rows"]) -> Float[Tensor, " rows"]:

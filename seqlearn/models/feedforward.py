@@ -178,7 +178,7 @@ class FeedForward(SequenceModule):
 
     Each output depends on the last `window` tokens only. A longer source is an error or is
     truncated; the target is always read through the window, as in an n-gram model. A tag depends on
-    the `window` tokens that end with its word, and sentences have any length.
+    the `window` tokens that end with the first token of its word, and sentences have any length.
 
     Args:
         spec: The types of source and target, such as `data.spec`.

@@ -43,9 +43,10 @@ class Standardize(nn.Module):
         self.flags = flags
         values = [0.0] * size if mean is None else list(mean)
         scales = [1.0] * size if std is None else list(std)
-        self.register_buffer("mean", torch.tensor(values), persistent=False)
-        self.register_buffer("std", torch.tensor(scales), persistent=False)
-        self._dtype = self.mean.dtype
+        self._dtype = torch.get_default_dtype()
+        exact = torch.promote_types(self._dtype, torch.float32)
+        self.register_buffer("mean", torch.tensor(values, dtype=exact), persistent=False)
+        self.register_buffer("std", torch.tensor(scales, dtype=exact), persistent=False)
 
     def forward(self, vectors: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch numbers"]:
         """Scale vectors; their flags stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,19 @@ def test_numbers_are_whole(kind: type[Observer], monkeypatch: pytest.MonkeyPatch
         for wrong in ("1", 1.5, True):
             with pytest.raises(TypeError, match=rf"{kind.__name__}\.{name}: expected a whole"):
                 kind(**{name: wrong})
+
+
+def test_two_callbacks_with_one_directory_write_their_own_files(tmp_path: Path) -> None:
+    data = sl.data.Dates(first_year=2000, last_year=2000, batch_tokens=512)
+    monitors = [
+        sl.callbacks.AttentionMonitor(name=name, directory=tmp_path / "x") for name in ("a", "b")
+    ]
+    trainer = L.Trainer(
+        max_steps=1, callbacks=list(monitors), logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        default_root_dir=tmp_path, accelerator="cpu",
+    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):
+        trainer.fit(sl.AttentionSeq2Seq(data.spec, d_model=4), data)
+    found = {path.parent.name for path in (tmp_path / "x").rglob("*.png")}
+    assert found == {"a", "b"}

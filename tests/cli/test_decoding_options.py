@@ -85,6 +85,29 @@ def test_view_says_that_a_source_is_no_text(
         assert f"the source of model.ckpt is {type(source).__name__}; use sl.record(model)" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("view model.ckpt a --beam-size 8", "--beam-size: options of generated texts, and model."),
+        ("predict model.ckpt IN --seed 7", "--seed is for texts that are drawn; model.ckpt draws"),
+    ],
+)
+def test_an_option_of_decoding_without_a_decoder_is_refused(
+    words: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = sl.data.LabelledText([("a", "x"), ("b", "y")], text=sl.data.Text("char"))
+    model = sl.GRU(data.spec, d_model=4)
+    monkeypatch.setattr("seqlearn.cli.inference.load_module", lambda *_: model)
+    monkeypatch.chdir(tmp_path)
+    Path("IN").write_text("a\n", encoding="utf-8")
+    assert main(words.split()) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_every_field_of_the_config_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("translate", "view"):
         with pytest.raises(SystemExit):

@@ -6,17 +6,21 @@ import json
 import pickle
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tiny_comparison import Failing, Fixed, Letters
 
 import seqlearn as sl
 from seqlearn.comparison import comparing
+from seqlearn.comparison.folder import describe_trainer, identify_trainer
 from seqlearn.comparison.job import write_json
 from seqlearn.comparison.processes import run_tasks
 from seqlearn.comparison.timing import measure_times
+from seqlearn.comparison.training import with_defaults
 
 TRAINER = {"max_epochs": 1, "accelerator": "cpu"}
 
@@ -176,3 +180,27 @@ def test_what_cannot_be_sent_to_a_process(tmp_path: Path) -> None:
 
     with pytest.raises(TypeError, match=r"GRU, seed 0 cannot be sent .* define its classes at the"):
         sl.compare(Local("class"), ["GRU"], directory=tmp_path, trainer=TRAINER)
+
+
+def test_a_callback_with_other_settings_is_another_trainer() -> None:
+    """By its class alone, the runs of the first would be shown as those of the second."""
+    given = [
+        {"callbacks": [EarlyStopping("val/loss", patience=3)]},
+        {"callbacks": [EarlyStopping("val/loss", patience=10)]},
+        {"callbacks": [ModelCheckpoint(monitor="val/loss")]},
+        {"callbacks": [ModelCheckpoint(monitor="val/bleu", mode="max")]},
+        {"max_time": timedelta(hours=1)},
+        {"max_time": timedelta(hours=2)},
+    ]
+    found = [json.dumps(identify_trainer(each)) for each in given]
+    assert len(set(found)) == len(given)
+    assert found == [json.dumps(identify_trainer(each)) for each in given]
+    assert describe_trainer(given[0]) == {"callbacks": ["EarlyStopping"]}
+
+
+def test_another_limit_takes_the_place_of_ten_epochs() -> None:
+    assert with_defaults({})["max_epochs"] == 10
+    assert with_defaults({"max_epochs": 3, "max_steps": 50})["max_epochs"] == 3
+    assert with_defaults({"max_steps": -1})["max_epochs"] == 10
+    for limit in ({"max_steps": 50}, {"max_time": timedelta(hours=1)}):
+        assert "max_epochs" not in with_defaults(limit)

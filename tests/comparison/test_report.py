@@ -118,6 +118,25 @@ def test_claims_that_hold_for_some() -> None:
     assert verdicts(found) == ["mixed", "holds", "mixed", "mixed"]
 
 
+def test_a_gradient_that_vanishes_with_one_seed_decides_nothing() -> None:
+    found = content()
+    (rnn,) = [model for model in found["models"] if model["label"] == "RNN"]
+    again = copy.deepcopy(rnn["runs"][0])
+    again["gradient"]["class"] = "stable"
+    rnn["runs"].append(again)
+    said = stated(found)[1]
+    assert (said.verdict, "Holds for some models only" in said.text) == ("mixed", True)
+    assert "It vanishes with some seeds, and not with others, in RNN." in said.text
+
+
+def test_runs_with_other_numbers_of_threads_are_said() -> None:
+    found = content()
+    found["models"][0]["runs"][0]["threads"] = 1
+    found["models"][1]["runs"][0]["threads"] = 2
+    text = Comparison(found, ".").to_markdown()
+    assert "1 and 2 threads, so their times do not compare" in text
+
+
 def test_claims_without_models_are_not_tested() -> None:
     found = content()
     found["models"] = [m for m in found["models"] if m["label"] == "Transformer"]

@@ -10,6 +10,7 @@ import torch
 import seqlearn as sl
 from seqlearn.batch import SequenceBatch, pad
 from seqlearn.core import generation
+from seqlearn.core.generation import batches
 from seqlearn.decoding import BeamSearch, NextToken
 from seqlearn.spec.raw_inputs import UnknownSymbolWarning
 
@@ -409,3 +410,12 @@ def test_what_a_beam_search_counts_itself_equals_score() -> None:
     assert len({len(h.ids) for _, h in ended}) > 1
     scores = model.score([source for source, _ in ended], [h.ids for _, h in ended])
     torch.testing.assert_close(torch.tensor([h.log_probability for _, h in ended]), scores)
+
+
+def test_a_batch_is_as_wide_as_its_longest_source() -> None:
+    """A row with a short target may have the longest source of the batch."""
+    lengths = [(3000, 1), *[(100, 20)] * 60]  # of source and target
+    sources, targets = ([[4] * size for size in side] for side in zip(*lengths, strict=True))
+    for rows in batches(sources, targets, 1, equal=False, max_tokens=10_000):
+        widest = max(len(sources[row]) for row in rows) + max(len(targets[row]) for row in rows)
+        assert len(rows) * widest <= 10_000

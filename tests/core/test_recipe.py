@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seqlearn as sl
+from seqlearn.core.optimizer import make_adamw, parameter_groups
 
 # The resumed run writes no checkpoints, which Lightning remarks on.
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
@@ -261,3 +262,18 @@ def test_a_class_has_a_default_recipe_of_its_own() -> None:
     assert sl.GRU(spec, d_model=4).recipe == sl.Recipe()
     given = sl.FeedForward(spec, d_model=4, recipe=sl.Recipe(label_smoothing=0.1))
     assert given.recipe.lr == 1e-3, "a recipe that is given replaces the default one whole"
+
+
+def test_learned_positions_are_not_decayed_and_later_groups_follow_the_recipe() -> None:
+    side = sl.TextSpec(9, 4)
+    for decay in (0.0, 0.1):
+        recipe = sl.Recipe(weight_decay=decay)
+        model = sl.Transformer(
+            sl.SequenceSpec(side, side), d_model=8, num_heads=2, positions="learned", recipe=recipe
+        )
+        groups = parameter_groups(model, recipe)
+        kept = {id(each) for each in groups[1]["params"]}
+        assert {id(half.positions.weight) for half in (model.encoder, model.decoder)} <= kept
+        optimizer = make_adamw(groups, recipe)
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2, 2))]})
+        assert optimizer.param_groups[-1]["weight_decay"] == decay  # that of AdamW is 0.01

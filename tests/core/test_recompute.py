@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -57,3 +59,18 @@ def test_recomputed_layers_are_exact(name: str) -> None:
         assert torch.equal(one, other)
     if name == "Transformer":
         assert kept_again < kept / 2
+
+
+def test_a_copy_computes_with_its_own_layers() -> None:
+    """The layers of a copy must not call those of the original."""
+    recipe = sl.Recipe(activation_checkpointing=True)
+    side = sl.TextSpec(9, 4)
+    model = sl.Transformer(sl.SequenceSpec(side, side), d_model=8, num_heads=2, recipe=recipe)
+    model.configure_model()
+    for other in (copy.deepcopy(model.eval()), pickle.loads(pickle.dumps(model))):
+        before = other.score([[4, 5]], [[6]])
+        with torch.no_grad():
+            for weight in model.encoder.parameters():
+                weight.add_(1.0)
+        torch.testing.assert_close(other.score([[4, 5]], [[6]]), before)
+        assert other.encoder.layers[0].forward.layer is other.encoder.layers[0]

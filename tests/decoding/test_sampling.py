@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqlearn.batch import END, PAD, START, Memory
 from seqlearn.decoding import GreedySearch, NextToken, Sampling
+from seqlearn.decoding.sampling import _RandomStreams
 from seqlearn.instrumentation import GenerationResult, add_listener, generation
 
 LOGITS = torch.tensor([-math.inf, 0.3, -math.inf, 1.0, 2.0, -1.0, 1.5, 0.0, 1.4])
@@ -210,3 +211,15 @@ def test_bad_options_are_refused(options: dict[str, float], said: str) -> None:
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="max_new_tokens of at least 1, got -1"):
         run([1.0], [[1]], max_new_tokens=-1)
+
+
+def test_random_numbers_are_exact_also_in_half_precision() -> None:
+    """As bfloat16, numbers above 1/2 would be multiples of 1/256, and 1.0 would be one of them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        drawn = _RandomStreams(range(500)).next(torch.arange(500))
+    finally:
+        torch.set_default_dtype(before)
+    assert drawn.dtype == torch.float32
+    torch.testing.assert_close(drawn, _RandomStreams(range(500)).next(torch.arange(500)))

@@ -16,7 +16,7 @@ import seqlearn as sl
 from seqlearn.testing import LAWS, Law, LawsViolated, Outcome, Report, check_module, law
 from seqlearn.testing.checking import run_law
 from seqlearn.testing.module_under_test import ModuleUnderTest
-from seqlearn.testing.trial import NotApplicable, Trial
+from seqlearn.testing.trial import LawViolation, NotApplicable, Trial
 
 QUICK = ["shapes", "padding", "causality", "attention weights"]
 
@@ -298,3 +298,16 @@ def test_what_is_not_a_factory_a_list_of_laws_or_a_law_is_refused(
     module = factory(sl.SequenceSpec(sl.TextSpec(9, 4), sl.TextSpec(8, 4)))
     with pytest.raises(TypeError, match=r"expected a factory, such as lambda spec: .* got RNN"):
         check_module(module, laws=["shapes"])
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [(1.0, float("nan")), (float("nan"),) * 2, (1.0, float("inf")), (float("-inf"), float("inf"))],
+)
+def test_what_is_no_number_is_close_to_nothing(got: float, expected: float) -> None:
+    """A tolerance that is relative to NaN or infinity would allow everything."""
+    trial = object.__new__(Trial)
+    trial.error = 0.0
+    with pytest.raises(LawViolation, match="loss: differ by inf"):
+        trial.close(torch.tensor([1.0, got]), torch.tensor([1.0, expected]), "loss")
+    trial.close(torch.tensor([1.0, -torch.inf]), torch.tensor([1.0, -torch.inf]), "loss")

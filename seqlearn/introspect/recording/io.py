@@ -53,7 +53,7 @@ def _sum_of_texts(texts: Mapping[str, str]) -> str:
 def _sum_of_tensor(tensor: Tensor) -> str:
     """The checksum of a tensor's values, dtype and shape."""
     found = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)}".encode())
-    found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    found.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

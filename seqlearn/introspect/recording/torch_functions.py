@@ -193,7 +193,8 @@ def fused_parts(
         repeats = query.shape[-3] // key.shape[-3]
         key, value = (part.repeat_interleave(repeats, -3) for part in (key, value))
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query.to(wide) * factor) @ key.to(wide).transpose(-2, -1)
+    with torch.autocast(query.device.type, enabled=False):  # it would round the product again
+        scores = (query.to(wide) * factor) @ key.to(wide).transpose(-2, -1)
     if is_causal:
         seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         scores = scores.masked_fill(~seen, -torch.inf)

@@ -50,7 +50,7 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
         `top`, the largest weight of each row, and `codes`; for a large map also `keys`, `rest`,
         `coarse` (the means, in 255 steps up to `coarse_top`) and `coarse_shape`.
     """
-    values = weights.detach().float().numpy()
+    values = weights.detach().float().cpu().numpy()
     rows, columns = values.shape
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
@@ -92,7 +92,7 @@ def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
         `scale` (the largest absolute value, at least 1e-9) and `codes`, where -32768 is −∞ and
         -32767 any other number that is not finite.
     """
-    values = scores.detach().float().numpy()
+    values = scores.detach().float().cpu().numpy()
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     scale = max(1e-9, float(np.abs(known).max(initial=0.0)))
@@ -114,7 +114,7 @@ def pack_vectors(vectors: Float[Tensor, "time width"]) -> Packed:
     steps, width = vectors.shape
     count = min(width, MAX_UNITS)
     units = [math.floor((place + 0.5) * width / count) for place in range(count)]
-    values = vectors.detach().float().numpy()[:, units]
+    values = vectors.detach().float().cpu().numpy()[:, units]
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     scale = max(1e-9, float(np.abs(known).max(initial=0.0)))
