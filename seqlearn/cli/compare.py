@@ -21,6 +21,9 @@ _DESCRIPTION = (
 )
 
 
+_ONLY_FIT = ("ckpt_path", "weights_only", "unknown", "optimizer", "lr_scheduler")
+
+
 def compare(argv: Sequence[str]) -> None:
     """Compare models; print the table and the path of the report.
 
@@ -42,6 +45,7 @@ def compare(argv: Sequence[str]) -> None:
     if config.model is not None:
         models.insert(0, _plain(config.model))
     trainer, data = _instantiate(parser, config)
+    trainer.pop("default_root_dir", None)  # of a configuration of fit; here it is --directory
     seeds = config.seeds
     if not seeds:
         seeds = [config.seed_everything if type(config.seed_everything) is int else 0]
@@ -88,9 +92,8 @@ def make_parser() -> SequenceParser:
         "--directory", type=str, default="runs/compare", help="folder of the runs and the report"
     )
     parser.add_argument("--seed_everything", type=bool | int, default=0, help="as in fit: a seed")
-    parser.add_argument(
-        "--ckpt_path", type=str | None, help="not used; configurations of fit have it"
-    )
+    for name in _ONLY_FIT:
+        parser.add_argument(f"--{name}", type=Any, help="not used; configurations of fit have it")
     parser.add_lightning_class_args(SequenceDataModule, "data", subclass_mode=True, required=True)
     parser.add_lightning_class_args(SequenceModule, "model", subclass_mode=True, required=False)
     parser.link_arguments("data.spec", "model.init_args.spec", apply_on="instantiate")

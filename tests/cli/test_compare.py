@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 import seqlearn as sl
 from seqlearn.cli import compare as command
@@ -63,6 +64,20 @@ def test_a_configuration_of_fit(
     assert type(stopping).__name__ == "EarlyStopping"
     assert called["trainer"] == {"max_epochs": 2, "accelerator": "cpu"}
     assert f"Report: {tmp_path / 'out' / 'report.html'}" in capsys.readouterr().out
+
+
+def test_the_whole_configuration_that_fit_prints_is_read(
+    called: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "--model", "GRU", "--data", "Recall", "--trainer.max_epochs", "2"]
+    with pytest.raises(SystemExit):
+        main([*words, "--trainer.default_root_dir", str(tmp_path), "--print_config"])
+    printed = capsys.readouterr().out
+    assert {"unknown", "optimizer", "ckpt_path"} <= set(yaml.safe_load(printed))
+    (tmp_path / "config.yaml").write_text(printed, encoding="utf-8")
+    assert main(["compare", "--config", str(tmp_path / "config.yaml")]) == 0
+    assert called["models"][0]["class_path"] == "seqlearn.GRU"
+    assert called["trainer"] == {"max_epochs": 2}
 
 
 def test_options_alone(called: dict[str, Any]) -> None:
