@@ -46,6 +46,8 @@ def time_of(work: Work, item: Any, device: torch.device = CPU) -> float:
 def matrix_multiply_peak(dtype: torch.dtype, device: torch.device = CPU) -> float:
     """Operations per second of a large product of matrices, the better of two."""
     size = PEAK_SIZES[device.type]
+    if not dtype.is_floating_point:  # PyTorch has no fast product of integers for all sizes
+        dtype = torch.float32
     left, right = torch.ones(2, size, size, dtype=dtype, device=device)
     best = min(time_of(lambda _: left @ right, None, device) for _ in range(2))
     return 2 * size**3 / best

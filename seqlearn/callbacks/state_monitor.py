@@ -110,10 +110,13 @@ class StateMonitor(Observer):
             if name in observed.states:
                 states = observed.states[name]
                 found = state_scalars(states, real_steps(observed, name, states))
-                scalars |= {f"states/{name}/{what}": value for what, value in found.items()}
+                scalars |= {
+                    f"states/{name or 'model'}/{what}": value for what, value in found.items()
+                }
             for gate, values in observed.gates.get(name, {}).items():
                 found = gate_scalars(gate, values, real_steps(observed, name, values))
-                scalars |= {f"gates/{name}/{gate}/{what}": value for what, value in found.items()}
+                tag = f"gates/{name or 'model'}/{gate}"
+                scalars |= {f"{tag}/{what}": value for what, value in found.items()}
         logger.scalars(scalars)
         for name in names:
             tokens, time = labels(observed, name)
@@ -124,7 +127,7 @@ class StateMonitor(Observer):
             arrays = {what: tensor[0, :steps].float().numpy() for what, tensor in tensors.items()}
             drawn = [gate for gate, values in gates.items() if is_gate(gate, values[0, :steps])]
             figure = state_heatmap(arrays, tokens, title=name, time=time, gates=drawn)
-            logger.figure(f"states/{name}", figure)
+            logger.figure(f"states/{name or 'model'}", figure)
 
 
 def state_scalars(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ _DESCRIPTION = (
 
 
 _ONLY_FIT = ("ckpt_path", "weights_only", "unknown", "optimizer", "lr_scheduler")
+"""Options of `fit` that its configurations hold, and that a comparison has no use for."""
 
 
 def compare(argv: Sequence[str]) -> None:
@@ -45,6 +47,10 @@ def compare(argv: Sequence[str]) -> None:
     if config.model is not None:
         models.insert(0, _plain(config.model))
     trainer, data = _instantiate(parser, config)
+    without_effect = [f"--{name}" for name in _ONLY_FIT if config[name] not in (None, "mark")]
+    if without_effect:
+        names = ", ".join(without_effect)
+        print(f"seqlearn: warning: {names}: no effect in a comparison", file=sys.stderr)
     trainer.pop("default_root_dir", None)  # of a configuration of fit; here it is --directory
     seeds = config.seeds
     if not seeds:

@@ -76,8 +76,13 @@ def test_the_whole_configuration_that_fit_prints_is_read(
     assert {"unknown", "optimizer", "ckpt_path"} <= set(yaml.safe_load(printed))
     (tmp_path / "config.yaml").write_text(printed, encoding="utf-8")
     assert main(["compare", "--config", str(tmp_path / "config.yaml")]) == 0
+    assert "no effect" not in capsys.readouterr().err
     assert called["models"][0]["class_path"] == "seqlearn.GRU"
     assert called["trainer"] == {"max_epochs": 2}
+    words = ["--unknown", "error", "--ckpt_path", "auto"]
+    assert main(["compare", "--config", str(tmp_path / "config.yaml"), *words]) == 0
+    said = "--ckpt_path, --unknown: no effect in a comparison"
+    assert said in capsys.readouterr().err
 
 
 def test_options_alone(called: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ def test_a_stream_that_was_read_in_part_is_not_stored() -> None:
     with pytest.raises(ValueError, match="can be read only once"):
         sl.data.TextPairs(stream).prepare_data()
     again = sl.data.Stream([{"source": "a", "target": "b"}] * 3, "rows 2")  # a list starts anew
-    assert [len(list(again.begin())) for _ in range(2)] == [3, 3]
+    assert [len(list(again.start())) for _ in range(2)] == [3, 3]
 
 
 def test_data_that_is_prepared_without_assertions_is_complete(tmp_path: Path) -> None:

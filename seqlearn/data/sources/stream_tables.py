@@ -76,7 +76,7 @@ class StreamTable:
 
     def _write(self, folder: Path) -> None:
         """Read the stream, and write its cells."""
-        rows = iter(Progress().over(self._stream.begin(), self._stream.name, "reading"))
+        rows = iter(Progress().over(self._stream.start(), self._stream.name, "reading"))
         count, columns = 0, self._given
         with (folder / _ROWS).open("w", encoding="utf-8", newline="\n") as file:
             while chunk := list(islice(rows, _CHUNK)):

@@ -72,22 +72,22 @@ class Stream:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"expected the name of the rows, such as 'corpus 1.0', got {name!r}")
         self.rows, self.name = rows, name
-        self._begun = False
+        self._started = False
 
-    def begin(self) -> Iterator[Any]:
+    def start(self) -> Iterator[Any]:
         """The rows, from the first.
 
         Raises:
-            ValueError: If they can be read only once, and that has begun before.
+            ValueError: If they can be iterated only once, and an earlier attempt has started.
         """
         rows = iter(self.rows)
         if rows is self.rows:
-            if self._begun:
+            if self._started:
                 raise ValueError(
                     f"the rows of {self!r} can be read only once, and an earlier attempt stopped "
                     "in the middle; make the iterator and the Stream anew"
                 )
-            self._begun = True
+            self._started = True
         return rows
 
     def __repr__(self) -> str:
