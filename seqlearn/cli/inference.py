@@ -85,12 +85,12 @@ def predict(argv: Sequence[str]) -> None:
     )
     _add_input_options(parser)
     parser.add_argument(
-        "--id-column", default="id", help="of a table of series: which series a row is of"
+        "--id-column", help="of a table of series: which series a row is of; id by default"
     )
     parser.add_argument(
         "--time-column",
-        default="time",
-        help="of a table of series: the times, in increasing order; '' if there is no such column",
+        help="of a table of series: the times, in increasing order, time by default; '' if there "
+        "is no such column",
     )
     _add_text_options(parser)
     _add_class_options(parser)

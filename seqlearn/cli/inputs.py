@@ -35,6 +35,9 @@ FORMATS: dict[Kind, tuple[Format, ...]] = {
 }
 """The formats of each kind of input; the first is that of standard input."""
 
+SERIES_TABLES: tuple[Format, ...] = ("csv", "tsv", "parquet")
+"""The formats of series with a row for each time step."""
+
 
 _TABLE_OPTIONS = {
     "id_column, time_column, value_columns and target_columns": (
@@ -73,16 +76,18 @@ class InputOptions:
         format: `"lines"`, `"csv"`, `"tsv"` or `"jsonl"`; `None` follows from the suffix of the
             file and the kind of input.
         columns: Names of columns, or numbers from 1: of the text, or of the numbers.
-        id_column: In a table of series, the column that says which series a row is of.
-        time_column: In a table of series, the column of times; empty if there is none.
+        id_column: In a table of series, the column that says which series a row is of; `None` for
+            `"id"`.
+        time_column: In a table of series, the column of times; `None` for `"time"`, empty if there
+            is none.
         unit: What the texts of a list are: words, or characters.
     """
 
     file: str | None = None
     format: Format | None = None
     columns: tuple[str, ...] = ()
-    id_column: str = "id"
-    time_column: str = "time"
+    id_column: str | None = None
+    time_column: str | None = None
     unit: Unit = "word"
 
     @property
@@ -176,6 +181,13 @@ def _format(options: InputOptions, kind: Kind) -> Format:
         raise ValueError(
             f"{options.name}: --column is for tables, and this is read as {form}; pass --format "
             "csv, tsv or jsonl, or leave --column out"
+        )
+    if (options.id_column, options.time_column) != (None, None) and (
+        kind != "series" or form not in SERIES_TABLES
+    ):
+        raise ValueError(
+            f"{options.name}: --id-column and --time-column are for tables of series "
+            f"({', '.join(SERIES_TABLES)}), and this is read as {kind} from {form}; leave them out"
         )
     if kind == "series" and form not in {"jsonl", suffix}:
         raise ValueError(
@@ -303,9 +315,9 @@ def _series(options: InputOptions, form: str, side: SideSpec) -> Iterator[Item]:
     if f".{form}" in ARRAY_SUFFIXES:
         found = SeriesArrays("test", options.file, None, "utf-8").rows()
     else:
-        names = SeriesColumns(
-            options.id_column, options.time_column or None, options.columns or None, ()
-        )
+        times = "time" if options.time_column is None else options.time_column or None
+        identity = "id" if options.id_column is None else options.id_column
+        names = SeriesColumns(identity, times, options.columns or None, ())
         found = _rows_of_table(options, names, missing=bool(getattr(side, "missing", False)))
     for series in found:
         yield Item(series.values, series.place)

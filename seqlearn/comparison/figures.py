@@ -129,8 +129,13 @@ def seconds_per_token(run: Content) -> float:
 
 
 def role(model: Content, name: str) -> bool:
-    """Whether a model has a role: `"recurrent"` or `"attention"`."""
-    return any(run["roles"][name] for run in runs_of(model))
+    """Whether a model has a role: `"recurrent"` or `"attention"`.
+
+    A model whose recording has weights over the source has attention, also of its own making.
+    """
+    runs = runs_of(model)
+    recorded = any(run.get("recording", {}).get("attends", False) for run in runs)
+    return any(run["roles"][name] for run in runs) or (name == "attention" and recorded)
 
 
 def length_key(content: Content) -> Metric | None:

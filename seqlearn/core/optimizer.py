@@ -195,6 +195,21 @@ def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:
         )
 
 
+def unfreeze_trained(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer) -> None:
+    """Let parameters that a callback put into the optimizer require a gradient.
+
+    Args:
+        module: The module.
+        frozen: The names of the parameters that were frozen when the optimizer was made. It had
+            none of them then.
+        trainer: The Trainer of the run.
+    """
+    trained = _optimized(trainer)
+    for name, parameter in module.named_parameters():
+        if name in frozen and id(parameter) in trained:
+            parameter.requires_grad_()
+
+
 def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer) -> None:
     """Check that parameters that were unfrozen during a run are trained.
 
@@ -210,8 +225,7 @@ def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer
     unfrozen = {n: p for n, p in module.named_parameters() if n in frozen and p.requires_grad}
     if not unfrozen:
         return
-    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    trained = _optimized(trainer)
     name = next((n for n, p in unfrozen.items() if id(p) not in trained), None)
     if name is not None:
         raise RuntimeError(
@@ -225,3 +239,9 @@ def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer
             "gradient, so processes would train different weights; unfreeze it before a new run: "
             "load the checkpoint, and call fit"
         )
+
+
+def _optimized(trainer: L.Trainer) -> set[int]:
+    """The `id` of each parameter that an optimizer of the run changes."""
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    return {id(parameter) for group in groups for parameter in group["params"]}

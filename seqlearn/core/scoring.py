@@ -94,7 +94,11 @@ def answer_texts(target: TargetSpec, outputs: Tensor) -> list[str]:
 def pooled_outputs(
     module: SupportsGeneration, source_ids: Sequence[Any]
 ) -> Float[Tensor, "source outputs"]:
-    """The outputs for each source, for a target that needs no decoder; on the CPU."""
+    """The outputs for each source, for a target that needs no decoder; on the CPU.
+
+    Raises:
+        ValueError: If outputs are NaN or infinite; the message names the source.
+    """
     dtype = torch.promote_types(float_dtype(module), torch.float32)
     outputs = torch.zeros(len(source_ids), module.spec.target.output_size, dtype=dtype)
     sequences = has_sequences(module.spec)
@@ -115,13 +119,18 @@ def pooled_outputs(
                 if active_listeners():
                     report_answers(answer_texts(module.spec.target, predicted))
             outputs[rows] = predicted.to(dtype).cpu()
+    _check_numbers(outputs)
     return outputs
 
 
 def word_outputs(
     module: SupportsGeneration, sentences: Sequence[EncodedWords]
 ) -> list[Float[Tensor, "words outputs"]]:
-    """The outputs for each word of each sentence, for an `AlignedSpec`; on the CPU."""
+    """The outputs for each word of each sentence, for an `AlignedSpec`; on the CPU.
+
+    Raises:
+        ValueError: If outputs are NaN or infinite; the message names the sentence.
+    """
     target = module.spec.target
     assert isinstance(target, AlignedSpec)
     dtype = torch.promote_types(float_dtype(module), torch.float32)
@@ -150,4 +159,19 @@ def word_outputs(
                     report_answers([answer_texts(target, each[None])[0] for each in own])
             for row, each in zip(rows, predicted.to(dtype).cpu(), strict=True):
                 outputs[row] = each[: len(sentences[row].starts)].clone()
+    _check_numbers(outputs)
     return outputs
+
+
+def _check_numbers(outputs: Sequence[Tensor] | Tensor) -> None:
+    """Check the outputs of each source, of which the largest would be arbitrary.
+
+    -∞ is the logit of a class that a module rules out.
+    """
+    for number, each in enumerate(outputs, 1):
+        if bool((each.isnan() | each.isposinf()).any()):
+            raise ValueError(
+                f"the model's outputs for source {number} of {len(outputs)} are NaN or infinite; "
+                "use a checkpoint from before the training diverged, or check the source for very "
+                "large numbers"
+            )

@@ -28,6 +28,7 @@ from seqlearn.core.optimizer import (
     configure_optimizer,
     make_adamw,
     total_steps,
+    unfreeze_trained,
     warn_of_long_warmup,
 )
 from seqlearn.core.recipe import Recipe
@@ -119,9 +120,13 @@ class TrainingSteps(FiniteSteps):
 
         Submodules in eval mode within a module in train mode stay in eval mode; Lightning warns
         about them.
+
+        In a resumed run, parameters that were unfrozen before the checkpoint require a gradient
+        again: `BaseFinetuning` restores their parameter groups, but freezes them as at the start.
         """
         if not self.training:
             self.train()
+        unfreeze_trained(self, self._frozen, self.trainer)
 
     def on_train_epoch_start(self) -> None:
         """Check that parameters that were unfrozen since the start of the run are trained."""

@@ -325,6 +325,13 @@ class ExportedModel:
         found = np.zeros((len(encoded), size), np.float32)
         for rows in batches(encoded, [()] * len(encoded), 1, lengths=self._source.is_text):
             (found[rows],) = self.run_encoder([encoded[row] for row in rows], ["outputs"])
+        wrong = np.flatnonzero((np.isnan(found) | np.isposinf(found)).any(-1))
+        if len(wrong):
+            raise ValueError(
+                f"the model's outputs for source {wrong[0] + 1} of {len(found)} are NaN or "
+                "infinite; use a checkpoint from before the training diverged, or check the source "
+                "for very large numbers"
+            )
         return found
 
     def _ones(self, half: str) -> dict[str, Array]:

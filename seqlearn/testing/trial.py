@@ -68,6 +68,7 @@ class Trial:
         error: The largest difference that was measured.
         drawn: The drawn values by name, in the order of drawing; for a law that draws nothing, the
             examples of the batch that it checks.
+        built_in: The dtype of the module that was built last.
 
     Examples:
         >>> import seqlearn as sl
@@ -92,6 +93,7 @@ class Trial:
         self._draw = draw
         self.error = 0.0
         self.drawn: dict[str, Any] = {}
+        self.built_in = self.dtype
         torch.manual_seed(seed)
 
     @property
@@ -136,7 +138,8 @@ class Trial:
         if perturbed:
             perturb(module)
         torch.set_rng_state(state)
-        return module.to(dtype or self.dtype).train(training)
+        self.built_in = dtype or self.dtype
+        return module.to(self.built_in).train(training)
 
     def examples(self, min_size: int = 1, max_size: int = 4) -> list[Example]:
         """Draw the examples of a batch."""

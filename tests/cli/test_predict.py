@@ -207,6 +207,8 @@ def test_series(models: dict[str, Any], predict: Any, tmp_path: Path) -> None:
         ("series", "a.csv", "id,x,y\na,1,0\n", [], "name the columns with --id-column, "),
         ("series", "a.csv", "id,time,x,y,l\na,1,0,1,up\n", [], "columns of numbers with --column"),
         ("series", "a.csv", "id,time,x,y\na,1,0,\n", [], "train the model on data with missing=Tr"),
+        ("text", "a.txt", "one\n", ["--id-column", "x"], "are for tables of series (csv, tsv, pa"),
+        ("series", "a.jsonl", "[[1, 2]]\n", ["--time-column", ""], "read as series from jsonl; l"),
         ("series", "a.txt", "1\n", ["--format", "csv"], "series as csv are read from a file that"),
     ],
 )  # fmt: skip

@@ -145,6 +145,15 @@ def test_claims_without_models_are_not_tested() -> None:
     assert verdicts(found) == ["open"] * 4
 
 
+def test_attention_of_ones_own_is_attention() -> None:
+    """The recording has weights over the source; no module is one of attention."""
+    found = content(Attention={"attention": False})
+    assert "one context vector (RNN and Attention)" in stated(found)[2].text
+    for run in found["models"][1]["runs"]:
+        run["recording"] = {"file": "recording.safetensors", "row": 0, "attends": True}
+    assert "one context vector (RNN)" in stated(found)[2].text
+
+
 def test_a_low_start_does_not_hide_the_bottleneck() -> None:
     """From 48% to 0% is a smaller fall than from 94% to 32%, and it is everything."""
     found = content()

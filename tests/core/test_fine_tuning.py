@@ -150,11 +150,15 @@ def test_base_finetuning_freezes_and_unfreezes_with_the_schedule(tmp_path: Path)
     # A resumed run has the same groups, rates and weights.
     path = tmp_path / "after.ckpt"
     run.save_checkpoint(path)
-    longer = Watch()
+    longer, whole = Watch(), Watch()
     resumed = trainer(tmp_path, callbacks=[Unfreeze(), longer], max_epochs=4)
     resumed.fit(sl.GRU(data.spec, d_model=8, num_layers=1, recipe=recipe), data, ckpt_path=path)
     assert len(longer.rates[0]) == len(after)
     assert longer.rates[0][-1] / after[-1] == pytest.approx(longer.rates[0][0] / after[0])
+    model.load_state_dict(start)
+    trainer(tmp_path, callbacks=[Unfreeze(), whole], max_epochs=4).fit(model, data)
+    assert changed(longer.weights[-1], whole.weights[-1]) - {"bleu", "metrics"} == set()
+    assert changed(watch.weights[-1], longer.weights[-1]) >= {"source_embedding", "encoder", "head"}
 
 
 def test_a_frozen_part_does_not_change_and_an_optimizer_must_have_something(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,28 @@ def test_classify_is_the_softmax_of_the_forward_call() -> None:
     assert labels == ["abc"[i] for i in logits.argmax(-1)]
     assert model.classify([])[0] == []
     assert model.classify([])[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        (sl.ClassesSpec(("a", "b")), "classify"),
+        (sl.MultiLabelSpec(("a", "b")), "classify"),
+        (sl.TagsSpec(("a", "b")), "tag"),
+        (sl.VectorSpec(2), "predict"),
+    ],
+)
+def test_outputs_that_are_no_numbers_are_an_error(target: Any, method: str) -> None:
+    """A label that is chosen among them would be arbitrary; -∞ rules a class out."""
+    model = sl.GRU(sl.SequenceSpec(sl.TextSpec(9, 4), target), d_model=4).eval()
+    predict = getattr(model, method)
+    with torch.no_grad():
+        model.head.bias[0] = -math.inf
+        assert len(predict([[4], [5, 6]])) == 2
+        model.source_embedding.weight[5] = math.nan
+    with pytest.raises(ValueError, match=r"outputs for source 2 of 2 are NaN or infinite; use a"):
+        predict([[4], [5, 6]])
+    assert predict([[4]])
 
 
 def test_a_target_of_another_kind_is_refused_by_what_works() -> None:

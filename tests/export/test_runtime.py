@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import asdict
@@ -295,6 +296,26 @@ def test_logits_that_are_no_numbers_are_an_error(format_name: str, tmp_path: Pat
         with pytest.raises(ValueError, match="logits are NaN or infinite at decoding step 1; exp"):
             exported.generate(sources, **given)
         assert exported.generate(sources[:1], **given) == model.generate(sources[:1], **given)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"), [(sl.ClassesSpec(("a", "b")), "classify"), (sl.VectorSpec(2), "predict")]
+)
+def test_outputs_that_are_no_numbers_are_an_error(
+    target: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sl.RNN(sl.SequenceSpec(sl.TextSpec(9, 8), target), d_model=4)
+    graph = {"outputs": ["outputs"], "head_mask": None}
+    write_config(tmp_path, config_of(model, "onnx") | {"graphs": {"encoder": graph}})
+    exported = ExportedModel(tmp_path, runners={"encoder": Constant()})
+    predict = getattr(exported, method)
+    for ruled_out, wrong in ((0.0, math.nan), (-math.inf, math.inf)):
+        found = [np.array([[ruled_out, 1.0], [1.0, wrong]], np.float32)]
+        monkeypatch.setattr(Constant, "__call__", lambda *_, found=found: found)
+        with pytest.raises(ValueError, match=r"outputs for source 2 of 2 are NaN or infinite; use"):
+            predict([[4], [5]])
+        monkeypatch.setattr(Constant, "__call__", lambda *_, found=found: [found[0][:1]])
+        assert predict([[4]])
 
 
 def test_a_model_that_diverged_is_not_exported(tmp_path: Path) -> None:

@@ -177,6 +177,15 @@ def test_a_counterexample_keeps_its_precision_and_how_to_repeat_it() -> None:
     module(batch)
 
 
+def test_a_counterexample_has_the_precision_of_its_law() -> None:
+    def never(trial: Trial) -> None:
+        trial.module(dtype=torch.float32)
+        trial.expect(holds=False, message="never")
+
+    outcome = run_law(Law(1, "never", "", never), ModuleUnderTest(gru), 2, 0)
+    assert outcome.counterexample.dtype == torch.float32
+
+
 def test_a_gradient_of_zero_by_mathematics_has_a_name() -> None:
     class Idle(SmallTransformer):
         def __init__(self, spec: sl.SequenceSpec) -> None:

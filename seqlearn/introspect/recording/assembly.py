@@ -105,6 +105,7 @@ def _concat_paths(
     slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]], padding: float
 ) -> Slice:
     """The steps of each path one after the other in time."""
+    slices = _on_paths(slices, paths)
     longest = max((len(path) for path in paths), default=0)
     time = sum(each.values.shape[2] for number, each in slices if number < longest)
 
@@ -129,6 +130,7 @@ def _take_last(
     slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]], padding: float
 ) -> Slice:
     """The last step of each path; padding for a path without steps."""
+    slices = _on_paths(slices, paths)
 
     def gather(tensors: Sequence[Tensor]) -> Tensor:
         time, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (2, 3))
@@ -142,6 +144,17 @@ def _take_last(
         return whole
 
     return _map([each for _, each in slices], gather)
+
+
+def _on_paths(
+    slices: Sequence[tuple[int, Slice]], paths: Sequence[Sequence[int]]
+) -> Sequence[tuple[int, Slice]]:
+    """The slices up to the end of the longest path; all of them if that has none.
+
+    A beam search ends later than its best hypotheses, and keys of self-attention grow until then.
+    """
+    longest = max((len(path) for path in paths), default=0)
+    return [each for each in slices if each[0] < longest] or slices
 
 
 def concat_batch(key: Key, slices: Sequence[Slice]) -> Slice:

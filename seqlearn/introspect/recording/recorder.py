@@ -55,6 +55,7 @@ class _Chunk:
     steps: list[Step] = field(default_factory=list)
     decoded: Activations = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
+    nbytes: int = 0
 
 
 class Recorder:
@@ -143,7 +144,11 @@ class Recorder:
     def generation_end(self, result: GenerationResult | None) -> None:
         """Combine the steps of each best hypothesis."""
         chunk, self._running = self._running, None
-        if chunk is None or result is None:
+        if chunk is None:
+            return
+        if result is None:  # the call failed; no result belongs to its chunks
+            self._bytes -= sum(each.nbytes for each in [chunk, *self._chunks])
+            self._chunks, self._loops = [], []
             return
         tokens = result.tokens
         paths = [backtrack(chunk.steps, *found[0]) if found else [] for found in result.beam_paths]
@@ -218,6 +223,7 @@ class Recorder:
             stored = self._stored
         else:
             running = self._running
+            running.nbytes += one.nbytes
             stored = running.steps[-1].activations if running.steps else running.encoded
         stored.setdefault(key, []).append(one)
 

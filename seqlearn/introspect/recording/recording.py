@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,19 @@ class Recording:
                 f"the {axis} tokens of example {sides.index(None)} are not known; set them with "
                 "label()"
             )
-        return length_mask(torch.tensor(lengths), max([int(axis == "source"), *lengths]))
+        width = max([int(axis == "source"), *lengths])
+        return length_mask(torch.tensor(lengths, device=self._device), width)
+
+    @property
+    def _device(self) -> torch.device | None:
+        """The device of what was recorded; attention last, for it may be expanded on access."""
+        tensors = chain(
+            self.states.values(),
+            *(gates.values() for gates in self.gates.values()),
+            *(tensors.values() for tensors in self.extra.values()),
+            self.attention.values(),
+        )
+        return next((tensor.device for tensor in tensors), None)
 
     def label(self, tokens: list[Tokens]) -> None:
         """Set the tokens of the examples, and infer the axes of modules that do not state them.
@@ -228,8 +241,8 @@ class Recording:
             example: One example, as a batch of one, without padding where its length is known;
                 modules that were not recorded once for each example are left out. All, if `None`.
             modules: Names of modules, or patterns such as `"decoder.*"`. All, if `None`.
-            head: One head of all attention; modules without such a head lose their attention. All,
-                if `None`.
+            head: One head of all attention, with its scores, queries, keys and values; modules
+                without such a head lose theirs. All, if `None`.
 
         Raises:
             IndexError: If there is no such example or head.

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from seqlearn.introspect.recording.kinds import KINDS
+
 R = TypeVar("R", bound=Any)
 """A `Recording`."""
 
@@ -38,7 +40,7 @@ def select_modules(recording: R, patterns: Sequence[str]) -> R:
 
 
 def select_head(recording: R, head: int) -> R:
-    """The recording with one head of each attention module that has it.
+    """The recording with one head of each attention module that has it, also in `extra`.
 
     Raises:
         IndexError: If none has it.
@@ -52,8 +54,22 @@ def select_head(recording: R, head: int) -> R:
         if head < weights.shape[1]
     }
     axes = {name: axes for name, axes in recording.axes.items() if name in attention}
-    selected: Any = replace(recording, attention=attention, axes=axes)
+    extra = {
+        kind: {
+            name: tensor[:, head : head + 1] if _has_heads(kind) else tensor
+            for name, tensor in tensors.items()
+            if not _has_heads(kind) or head < tensor.shape[1]
+        }
+        for kind, tensors in recording.extra.items()
+    }
+    selected: Any = replace(recording, attention=attention, axes=axes, extra=extra)
     return selected
+
+
+def _has_heads(kind: str) -> bool:
+    """Whether tensors of a kind are those of heads; that of a loaded recording may be unknown."""
+    known = KINDS.get(kind)
+    return known is not None and "heads" in known.axes
 
 
 def select_example(recording: R, example: int) -> R:
@@ -68,12 +84,13 @@ def select_example(recording: R, example: int) -> R:
     if not 0 <= example < count:
         raise IndexError(f"expected an example from 0 to {count - 1}, got {example}")
 
-    def cut(tensor: Tensor, axis: Any) -> Tensor:
-        if tensor.ndim < 3:
-            return tensor[example : example + 1]
-        tokens = recording.tokens_along(axis, example)
-        size = tensor.shape[-2] if tokens is None else len(tokens)
-        return tensor[example : example + 1, ..., :size, :]
+    def cut(tensor: Tensor, *axes: Any) -> Tensor:
+        one = tensor[example : example + 1]
+        for place, axis in zip((-2, -1), axes, strict=False):
+            tokens = recording.tokens_along(axis, example)
+            if tokens is not None and one.ndim > 2:
+                one = one.narrow(place, 0, min(len(tokens), one.shape[place]))
+        return one
 
     times = recording.time_axis
     states = {n: cut(t, times.get(n)) for n, t in recording.states.items() if len(t) == count}
@@ -85,7 +102,7 @@ def select_example(recording: R, example: int) -> R:
     names = [name for name, weights in recording.attention.items() if len(weights) == count]
     extra = {
         kind: {
-            name: cut(tensor, recording.extra_axes.get(kind, {}).get(name, (None,))[0])
+            name: cut(tensor, *recording.extra_axes.get(kind, {}).get(name, ()))
             for name, tensor in tensors.items()
             if len(tensor) == count
         }

@@ -14,6 +14,7 @@ from seqlearn.introspect.viewer.layer_names import readable_names
 from seqlearn.introspect.viewer.pictures import check_opens, find_pictures
 from seqlearn.introspect.viewer.quantise import (
     MAX_DENSE,
+    MAX_UNITS,
     Packed,
     pack_scores,
     pack_vectors,
@@ -282,7 +283,9 @@ def _add_extra(examples: Sequence[Packed], recording: Recorded) -> None:
                 cut = steps[..., : _length(example, time, steps.shape[-2]), :]
                 about: Packed = {"kind": kind, "name": escape_label(name), "time": time}
                 if vectors.ndim == 3:
-                    _list(example, "extra").append(about | pack_vectors(cut))
+                    # Of evenly spaced units of a sinusoidal encoding, all may be sines.
+                    units = None if kind == "positions" else MAX_UNITS
+                    _list(example, "extra").append(about | pack_vectors(cut, units))
                 else:
                     about["heads"] = [pack_vectors(head) for head in cut]
                     _list(example, "vectors").append(about)

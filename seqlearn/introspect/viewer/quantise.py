@@ -33,6 +33,7 @@ _NOT_A_WEIGHT = 65535
 _VECTOR_STEPS = 127
 _SCORE_STEPS, _MINUS_INFINITY, _NOT_A_SCORE = 32000, -32768, -32767
 _NOT_A_NUMBER = -128
+_MASKED = 1000.0
 
 
 def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
@@ -85,6 +86,9 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
 def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
     """Pack the scores of one head, before the softmax: 16 bits each, in steps of `scale` / 32,000.
 
+    A finite score that is 1,000 below the highest of the head is a mask, such as -1e9: its weight
+    is zero. It is stored as −∞, for as a part of the scale it would round all others to zero.
+
     Args:
         scores: Attention scores.
 
@@ -93,6 +97,8 @@ def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
         -32767 any other number that is not finite.
     """
     values = scores.detach().float().cpu().numpy()
+    highest = values.max(where=np.isfinite(values), initial=-np.inf)
+    values = np.where(values < highest - _MASKED, -np.inf, values)
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     scale = max(1e-9, float(np.abs(known).max(initial=0.0)))
@@ -101,18 +107,19 @@ def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
     return {"scale": scale, "codes": _base64(codes, "<i2")}
 
 
-def pack_vectors(vectors: Float[Tensor, "time width"]) -> Packed:
+def pack_vectors(vectors: Float[Tensor, "time width"], max_units: int | None = MAX_UNITS) -> Packed:
     """Pack states or a gate: one byte per number, in 127 steps up to the largest absolute value.
 
     Args:
         vectors: One vector per step. Of a wide vector, evenly spaced units are stored.
+        max_units: How many at most; all, if `None`.
 
     Returns:
         `steps`, `width` (of the original vector), `units` (which are stored), `scale` (the largest
         absolute value, at least 1e-9) and `codes`, where -128 is a number that is not finite.
     """
     steps, width = vectors.shape
-    count = min(width, MAX_UNITS)
+    count = width if max_units is None else min(width, max_units)
     units = [math.floor((place + 0.5) * width / count) for place in range(count)]
     values = vectors.detach().float().cpu().numpy()[:, units]
     finite = np.isfinite(values)

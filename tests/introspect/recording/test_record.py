@@ -336,6 +336,33 @@ def test_chunks_are_put_into_the_callers_order_and_calls_stay_apart() -> None:
     assert fed[5:] == [None, ["2", "10"]]
 
 
+def test_a_generation_that_fails_leaves_nothing() -> None:
+    size = sum(weights.nbytes for weights in (weights_of(1.0, query=2), weights_of(1.0)) * 2)
+    with record(nn.Identity(), max_bytes=6 * size) as recording:
+        for _ in range(20):
+            chunk([2, 0], total=4)
+            notify("generation_start", [3], 4, None, None)
+            emit("attention", "encoder", lambda: weights_of(9.0, query=2))
+            notify("generation_end", None)
+        chunk([1], total=2)
+        chunk([0], total=2)
+    assert recording.attention["cross"][:, 0, 0, 0].tolist() == [1, 2]
+    assert recording.attention["encoder"][:, 0, 0, 0].tolist() == [1, 2]
+    assert len(recording.tokens) == 2
+
+
+def test_self_attention_has_no_keys_after_the_longest_result() -> None:
+    with record(nn.Identity()) as recording:
+        notify("generation_start", [0, 1], 2, None, None)
+        for step in range(5):
+            notify("decoding_step", None)
+            keys = step + 1
+            emit("attention", "self", lambda keys=keys: weights_of(1.0, 2.0, key=keys))
+        end([[(2, 0)], [(1, 1)]], [[2, 10, 10], [2, 11]])
+    assert recording.attention["self"].shape == (2, 1, 3, 3)
+    assert recording.axes["self"] == ("target", "target")
+
+
 def test_source_and_target_are_named_by_the_spec_of_the_model() -> None:
     side = SimpleNamespace(tokens=lambda ids: [f"<{i}>" for i in ids])
     model = nn.Identity()

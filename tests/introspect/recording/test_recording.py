@@ -99,6 +99,29 @@ def test_select_modules_and_a_head(recording: Recording) -> None:
         recording.select(head=2)
 
 
+def test_select_cuts_what_belongs_to_attention(recording: Recording) -> None:
+    cross, vectors = torch.rand(2, 2, 3, 4), torch.rand(2, 2, 3, 6)
+    recording.extra = {"scores": {"cross": cross}, "queries": {"cross": vectors}}
+    recording.extra_axes = {
+        "scores": {"cross": ("target", "source")},
+        "queries": {"cross": ("target",)},
+    }
+    recording.extra["of an unknown kind"] = {"cross": vectors}
+    one = recording.select(1, head=1).extra
+    assert torch.equal(one["scores"]["cross"], cross[1:2, 1:2, :2, :1])
+    assert torch.equal(one["queries"]["cross"], vectors[1:2, 1:2, :2])
+    assert torch.equal(one["of an unknown kind"]["cross"], vectors[1:2])
+    recording.extra["scores"]["other"] = torch.rand(2, 1, 3, 4)
+    assert list(recording.select(head=1).extra["scores"]) == ["cross"]
+
+
+def test_a_mask_is_where_the_recording_is(recording: Recording) -> None:
+    assert recording.mask("source").device.type == "cpu"
+    recording.states["encoder"] = torch.empty(2, 4, 3, device="meta")
+    mask = recording.mask("source")
+    assert (mask.device.type, mask.shape) == ("meta", (2, 4))
+
+
 def test_plot_shows_one_example_and_its_labels(recording: Recording) -> None:
     figure = recording.plot("decoder.layers.0.cross_attention", example=0)
     (panel, _) = figure.axes

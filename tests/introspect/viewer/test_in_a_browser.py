@@ -287,6 +287,38 @@ def characters(source: str) -> Recording:
     return made
 
 
+@pytest.mark.parametrize("source", [None, list("abc")])
+def test_the_state_before_a_decoder_is_not_known(
+    page: Any, tmp_path: Path, source: list[str] | None
+) -> None:
+    """Without a source the first state is zero. A size of a part of the units is an estimate."""
+    fed, width = ["<s>", "x", "y"], 100
+    gates = {gate: torch.rand(1, 3, width) for gate in ("reset", "update", "candidate")}
+    made = Recording(
+        states={"decoder.gru": torch.full((1, 3, width), 0.5)},
+        gates={"decoder.gru": gates},
+        tokens=[Tokens(source, fed, [*fed[1:], "</s>"])],
+        time_axis={"decoder.gru": "target"},
+    )
+    made.extra = {
+        "contributions": {
+            f"decoder.gru.{term}": torch.rand(1, 3, width) for term in ("input", "state", "bias")
+        }
+    }
+    made.extra_axes = {"contributions": dict.fromkeys(made.extra["contributions"], ("target",))}
+    page.open(to_html(made, tmp_path / "page.html", opens="unrolled_rnn"))
+    page.click(named("First step"))
+    change = "" if source else " and changed by about 5.00"
+    assert f"The state has size about 5.00{change}." in shown(page)[1]
+    page.click(named("Step forward"))
+    assert "size about 5.00 and changed by about 0.00." in shown(page)[1]
+    for kind in ("gates", "rnn_cell"):
+        if page.run(f"{one(f'[data-kind={kind}]')} !== null"):
+            page.click(one(f"[data-kind={kind}]"))
+            page.click(named("First step"))
+            assert shown(page)[2] == "1 / 3"
+
+
 def test_both_directions_reach_the_context_vector_at_every_step(page: Any, tmp_path: Path) -> None:
     """A line from a token that is not shown is dashed."""
     source = "Sunday, November 22"

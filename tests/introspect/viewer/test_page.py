@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ from seqlearn.introspect.plots.attention import escape_label
 from seqlearn.introspect.viewer import to_html, to_html_fragment
 from seqlearn.introspect.viewer.layer_names import readable_name, readable_names
 from seqlearn.introspect.viewer.payload import page_data
-from seqlearn.introspect.viewer.quantise import MAX_KEPT, MAX_UNITS, pack_vectors, pack_weights
+from seqlearn.introspect.viewer.quantise import (
+    MAX_KEPT,
+    MAX_UNITS,
+    pack_scores,
+    pack_vectors,
+    pack_weights,
+)
 from seqlearn.introspect.viewer.token_texts import guessed_pieces, unit_of
 from seqlearn.spec import SequenceSpec, TextSpec
 
@@ -204,6 +211,25 @@ def test_numbers_that_are_not_finite_have_their_own_code() -> None:
     packed = pack_vectors(torch.tensor([[1.0, float("nan")], [float("-inf"), -4.0]]))
     assert array(packed["codes"], "i1").tolist() == [32, -128, -128, -127]
     assert packed["scale"] == 4
+
+
+@pytest.mark.parametrize("mask", [-1e9, -1e4, torch.finfo(torch.float32).min, -math.inf])
+def test_a_masked_score_leaves_the_others_as_they_are(mask: float) -> None:
+    scores = torch.tensor([[2.0, -3.0, mask], [0.5, mask, mask], [mask, mask, mask]])
+    packed = pack_scores(scores)
+    codes = array(packed["codes"], "<i2").reshape(3, 3)
+    assert ((codes == -32768) == (scores == mask).numpy()).all()
+    back = codes / 32000 * packed["scale"]
+    np.testing.assert_allclose(back[0, :2], [2, -3], atol=1e-4)
+    np.testing.assert_allclose(back[1, 0], 0.5, atol=1e-4)
+
+
+def test_positions_keep_all_units_for_their_cosines() -> None:
+    made = Recording(tokens=[Tokens(list("abc"))])
+    made.extra = {kind: {"encoder": torch.rand(1, 3, 300)} for kind in ("positions", "mine")}
+    made.extra_axes = {kind: {"encoder": ("source",)} for kind in made.extra}
+    units = [len(one["units"]) for one in page_data(made, "")["examples"][0]["extra"]]
+    assert units == [300, MAX_UNITS]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (0, 5), (4, 0), (1, 20000)])

@@ -133,6 +133,13 @@ function weightedSum(vectors, weights) {
 
 const mean = values => values.length ? values.reduce((a, b) => a + b, 0) / values.length : 0;
 const size = values => Math.sqrt(values.reduce((a, b) => a + b * b, 0));
+// The same as text, of units of these vectors; an estimate where only some of the units were stored.
+function sizeText(values, {count, width}) {
+  const found = number(size(values) * Math.sqrt(width / count));
+  return count === width ? found : `about ${found}`;
+}
+// Whether the state before the first step is zero. A decoder starts from a state that is not recorded.
+const startsAtZero = (example, packed) => packed.time !== "target" || !example.source;
 
 // What one token of a sequence is called: "character", "word", "token" or "step".
 const unitOf = (example, side) => example.units[side] ?? "token";

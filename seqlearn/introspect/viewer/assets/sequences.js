@@ -24,7 +24,7 @@ function unrolledSteps(scene, y,
     box(scene, x - 15, box0, 30, 34, "A", {active: now, quiet: !past});
     const values = vectors.step(s);
     if (past) strip(scene, x - 8, cell, 16, height, values, scale,
-      {active: now, tip: `state after ${quoted(inputs[s])}: size ${number(size(values))}`});
+      {active: now, tip: `state after ${quoted(inputs[s])}: size ${sizeText(values, vectors)}`});
     else ghost(scene, x - 8, cell, 16, height);
     chip(scene, x, low + 32, inputs[s], pitch - 6, {active: now && !outputs, quiet: !past});
     if (outputs) {
@@ -64,7 +64,7 @@ function bothDirections(scene, y,
       box(scene, wire - 7, top, 14, 22, name, {active: active && now(s), quiet: !past, size: 11});
       if (past) strip(scene, x + (i ? 1.5 : -12.5), y, 11, height, halves[i], timeScale(vectors),
         {active: active && now(s),
-        tip: `${i ? "backwards" : "forwards"}, ${quoted(inputs[s])}: size ${number(size(halves[i]))}`});
+        tip: `${i ? "backwards" : "forwards"}, ${quoted(inputs[s])}: size ${sizeText(halves[i], vectors)}`});
       else ghost(scene, x + (i ? 1.5 : -12.5), y, 11, height);
     }
     chip(scene, x, low + 9, inputs[s], pitch - 6, {active: active && (s === step || s === steps - 1 - step),

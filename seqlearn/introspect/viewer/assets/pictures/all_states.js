@@ -72,7 +72,7 @@ function attendToAll(scene, from, to, x, {weights, encoder, first}) {
       {stroke: palette.accent, line: 1 + 3 * weight, opacity: 0.15 + 0.85 * Math.sqrt(weight)});
   }
   strip(scene, x - 8, y, 16, 34, context, timeScale(encoder),
-    {active: true, tip: `context: size ${number(size(context))}`});
+    {active: true, tip: `context: size ${sizeText(context, encoder)}`});
   heading(scene, x + (x > scene.width - 90 ? -14 : 14), y + 26, "context",
     {align: x > scene.width - 90 ? "right" : "left"});
   scene.arrow(x, y + 37, x, to - 11, {stroke: palette.accent});

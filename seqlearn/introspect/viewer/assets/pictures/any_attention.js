@@ -66,7 +66,7 @@ function threeColumns(scene, y, now) {
   });
   const sum = vectors.value ? weightedSum(vectors.value, weights) : null;
   if (sum) strip(scene, xSum - 8, middle - 36, 16, 72, sum, vectors.value.scale,
-    {active: true, tip: `the output: size ${number(size(sum))}`});
+    {active: true, tip: `the output: size ${sizeText(sum, vectors.value)}`});
   else sign(scene, xSum, middle, "+", {active: true, radius: 14});
   const named = [["q, k", vectors.query && vectors.scale, xQuery - 30], ["v", vectors.value?.scale, xValue - 92]];
   return legends(scene, top + high + 16, named.filter(([, scale]) => scale));

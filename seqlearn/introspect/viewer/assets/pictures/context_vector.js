@@ -52,7 +52,7 @@ PICTURES.context_vector = {
     const place = `Step ${frame + 1} of ${encoder.steps + 1 + decoder.steps}`;
     if (!passed) return `${place}: ${reads(sourceTokens, frame, directions)}.`;
     if (decoderStep < 0) {
-      const norm = number(size(vector.step(0)));
+      const norm = sizeText(vector.step(0), vector);
       const whole = picture.attends ? "the decoder starts from" : "the whole source is now";
       return `${place}: ${whole} one vector of ${vector.width} numbers, of size ${norm}.`
         + (picture.attends ? " It also attends to all states; the other pictures show that." : "");

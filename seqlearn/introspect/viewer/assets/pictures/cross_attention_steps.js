@@ -61,7 +61,7 @@ function drawState(scene, {narrow, inputTokens, step, decoder, active, long, ind
   const wide = chip(scene, x0, 22, inputTokens[step], 76, {active: active(0)});
   scene.arrow(x0 + wide / 2 + 4, 22, x0 + wide / 2 + 24, 22);
   const x = x0 + wide / 2 + 32, room = Math.min(long, width - x - 44), state = decoder.step(step);
-  const tip = `decoder state: size ${number(size(state))}`;
+  const tip = `decoder state: size ${sizeText(state, decoder)}`;
   strip(scene, x, 14, room, 16, state, timeScale(decoder), {upright: false, active: active(0), tip});
   heading(scene, x + room + 8, 22, `s${index}`);
   return x + room / 2;
@@ -136,7 +136,7 @@ function drawWeight(scene, x, y, weight, pitch, token, {here, active}) {
 function drawOutput(scene, y, now, {narrow}) {
   const {here, active, long, index, context, encoder, decoder, step, output} = now;
   const x = narrow ? 16 : 24, {palette} = scene, state = decoder.step(step);
-  const tip = `context: size ${number(size(context))}`;
+  const tip = `context: size ${sizeText(context, encoder)}`;
   if (here(4)) strip(scene, x, y, long, 16, context, timeScale(encoder), {upright: false, active: active(4), tip});
   else ghost(scene, x, y, long, 16);
   heading(scene, x + long / 2, y + 32, `context${index}`, {align: "center", quiet: !here(4)});
@@ -163,7 +163,7 @@ function drawToken(scene, x, middle, {here, active, narrow, long, index, output,
   scene.arrow(x + 3, middle, start - 4, middle, ink(!here(6)));
   const room = Math.max(40, Math.min(long, scene.width - start - (narrow ? 96 : 130)));
   if (here(6) && vector) {
-    const tip = `output: size ${number(size(vector))}`;
+    const tip = `output: size ${sizeText(vector, output)}`;
     strip(scene, start, middle - 8, room, 16, vector, timeScale(output), {upright: false, active: active(6), tip});
   } else ghost(scene, start, middle - 8, room, 16);
   heading(scene, start + room / 2, middle + 24, `s̃${index}`, {align: "center", quiet: !here(6)});
@@ -172,14 +172,14 @@ function drawToken(scene, x, middle, {here, active, narrow, long, index, output,
   chip(scene, start + room + (narrow ? 54 : 66), middle, here(7) ? outputTokens[step] : "?", narrow ? 64 : 84, style);
 }
 
-function sentence(stage, {input, word, best, context, scores, written, unit}) {
+function sentence(stage, {input, word, best, context, encoder, scores, written, unit}) {
   return [
     `the decoder reads ${quoted(input)} and has a new state.`,
     scores ? "the state is scored against every encoder state."
       : "the state is scored against every encoder state; shown relative to the highest, in nats.",
     `the softmax turns scores into weights: ${best.join(", ")}.`,
     "every encoder state is multiplied by its weight.",
-    `their sum is the context, of size ${number(size(context))}.`,
+    `their sum is the context, of size ${sizeText(context, encoder)}.`,
     "context and state are concatenated.",
     "one layer computes a new vector from both.",
     `the predicted ${unit} is ${quoted(word)}, with attention on ${best[0] ?? "nothing"}. Written so far: ${ending(written)}`,

@@ -18,16 +18,17 @@ PICTURES.gates = {
     const tokens = tokensOf(example, packed.time, steps), states = named(example.states, view.choice);
     const hidden = states ? vectorsOf(states) : null;
     const now = Object.fromEntries(Object.entries(gates).map(([name, gate]) => [name, gate.step(step)]));
-    const past = vectors => vectors && before >= 0 && before < steps ? vectors.step(before) : vectors
-      ? vectors.step(step).map(() => 0) : null;
+    const past = vectors => !vectors ? null : before >= 0 && before < steps ? vectors.step(before)
+      : startsAtZero(example, packed) ? vectors.step(step).map(() => 0) : null;
     const lstm = "cell" in gates;
     const title = lstm ? "LSTM: the cell state goes straight through" : "GRU: the state goes straight through";
     const what = lstm ? "what is kept, added and shown" : "what is kept and what is new";
     heading(scene, 12, 14, [`${title}; gates decide ${what}`, title], {room: scene.width - 24});
     let y = lstm
       ? cellPath(scene, 34, {now, before: past(gates.cell), scale: commonScale(gates.cell),
-        shown: hidden?.step(step), token: tokens[step], step})
-      : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: tokens[step], step});
+        shown: hidden?.step(step), token: tokens[step], step, vectors: gates.cell})
+      : gruPath(scene, 34, {now, before: past(hidden), shown: hidden?.step(step), token: tokens[step], step,
+        vectors: gates.candidate});
     const line = lstm ? gates.cell : hidden;
     const about = {frameOf: s => backwards ? steps - 1 - s : s, left: 78, tokens: false};
     if (line) y = timeline(scene, y + 6, line, backwards ? steps - 1 : step, tokens,
@@ -43,7 +44,7 @@ PICTURES.gates = {
 };
 
 // Where things stand in the cell: columns from left to right, as shares of the width.
-function cellPath(scene, y, {now, before, scale, shown, token, step}) {
+function cellPath(scene, y, {now, before, scale, shown, token, step, vectors}) {
   const {palette, width} = scene, left = 30, right = width - 30, at = part => left + (right - left) * part;
   const top = y + 64, low = y + 204, tall = 88, wide = Math.min(22, (right - left) / 18);
   const index = digits(step + 1), previous = step > 0 ? digits(step) : "₀";
@@ -54,7 +55,8 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   scene.path(`M${xBefore + wide} ${top}H${xForget - 12}M${xForget + 12} ${top}H${xAdd - 12}`,
     {stroke: palette.accent, line: 3});
   scene.path(`M${xAdd + 12} ${top}H${xAfter - wide}`, {stroke: palette.accent, line: 3});
-  strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, scale, {tip: "the cell before"});
+  if (before) strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, scale, {tip: "the cell before"});
+  else ghost(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xBefore, top + tall / 2 + 16, `c${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xForget, "forget", "f"], [xInput, "input", "i"], [xNew, "candidate", "c̃"],
     [xOutput, "output", "o"]]) {
@@ -78,17 +80,17 @@ function cellPath(scene, y, {now, before, scale, shown, token, step}) {
   sign(scene, xTanh, low + 30, "×");
   scene.arrow(xTanh + 12, low + 30, xAfter - wide / 2 - 4, low + 30, ink);
   strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, now.cell, scale,
-    {active: true, tip: `the cell now: size ${number(size(now.cell))}`});
+    {active: true, tip: `the cell now: size ${sizeText(now.cell, vectors)}`});
   heading(scene, xAfter, top + tall / 2 + 16, `c${index}`, {align: "center"});
   const hidden = shown ?? now.cell.map((c, i) => Math.tanh(c) * now.output[i]);
   strip(scene, xAfter - wide / 2, low, wide, tall, hidden, 1,
-    {active: true, tip: `the state: size ${number(size(hidden))}`});
+    {active: true, tip: `the state: size ${sizeText(hidden, vectors)}`});
   heading(scene, xAfter, low + tall + 18, `h${index}`, {align: "center"});
   return reading(scene, low + tall + 34, (xForget + xNew) / 2, [xForget, xInput, xNew, xOutput], token, previous,
     low + tall + 28);
 }
 
-function gruPath(scene, y, {now, before, shown, token, step}) {
+function gruPath(scene, y, {now, before, shown, token, step, vectors}) {
   const {palette, width} = scene, left = 30, right = width - 30, at = part => left + (right - left) * part;
   const top = y + 64, low = y + 204, tall = 88, wide = Math.min(22, (right - left) / 18);
   const index = digits(step + 1), previous = step > 0 ? digits(step) : "₀", mid = y + 136;
@@ -119,7 +121,7 @@ function gruPath(scene, y, {now, before, shown, token, step}) {
   scene.arrow(xNew, mid - 12, xNew, top + 13, ink);
   sign(scene, xAdd, top, "+", {active: true});
   if (shown) strip(scene, xAfter - wide / 2, top - tall / 2, wide, tall, shown, 1,
-    {active: true, tip: `the state: size ${number(size(shown))}`});
+    {active: true, tip: `the state: size ${sizeText(shown, vectors)}`});
   else ghost(scene, xAfter - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xAfter, top + tall / 2 + 16, `h${index}`, {align: "center"});
   return reading(scene, low + tall + 34, (xUpdate + xNew) / 2, [xUpdate, xReset, xNew], token, previous,

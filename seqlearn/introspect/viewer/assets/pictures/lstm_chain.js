@@ -80,22 +80,23 @@ function chainCell(scene, x, y, wide, {gates, hidden, tokens, scale, step, at, k
   scene.path(`M${xTanh} ${out + radius}V${low}H${x + wide + 2}`, {...ink, line: 2});
   scene.path(`M${x - 2} ${low}H${xOutput}`, {...ink, line: 2});
   chainEnds(scene, x, wide, {top, low, narrow, later, now, scale, token: tokens[step], at,
-    cell: gates.cell.step(step), state: hidden?.step(step), xTanh, read: xForget});
+    cell: gates.cell, state: hidden, step, xTanh, read: xForget});
 }
 
 const GATE_WORDS = {forget: "forget gate", input: "input gate", output: "output gate", candidate: "candidate"};
 
 // The new cell state and state as lying strips above the cell, the token below it.
-function chainEnds(scene, x, wide, {top, low, later, now, scale, token, at, cell, state, read}) {
+function chainEnds(scene, x, wide, {top, low, later, now, scale, token, at, cell, state, step, read}) {
   const {palette} = scene, y = top - 62, index = digits(at + 1), ink = {stroke: later ? palette.line : palette.muted};
   const strips = [[x + 8, cell, scale, "c"], [x + wide / 2 + 2, state, 1, "h"]];
-  for (const [left, values, high, letter] of strips) {
-    if (!values) continue;
+  for (const [left, vectors, high, letter] of strips) {
+    if (!vectors) continue;
+    const values = vectors.step(step);
     heading(scene, left, y + 6, `${letter}${index}`, {quiet: later});
     const from = left + widthOf(`${letter}${index}`, 12, 600) + 5, room = left + wide / 2 - 12 - from;
     if (later) ghost(scene, from, y, room, 12);
     else strip(scene, from, y, room, 12, values, high,
-      {upright: false, active: now, tip: `${letter}, step ${at + 1}: size ${number(size(values))}`});
+      {upright: false, active: now, tip: `${letter}, step ${at + 1}: size ${sizeText(values, vectors)}`});
   }
   scene.arrow(read, low + 38, read, low + 3, ink);
   const half = Math.min(wide - 20, widthOf(tokenName(token), STEM) + 10) / 2;

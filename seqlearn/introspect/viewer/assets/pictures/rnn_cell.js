@@ -13,10 +13,10 @@ PICTURES.rnn_cell = {
     const backwards = choice.endsWith(".backward_layer"), step = backwards ? states.steps - 1 - frame : frame;
     const [input, state, bias] = terms.map(term => term.step(step)), now = states.step(step);
     const previous = backwards ? step + 1 : step - 1;
-    const before = frame > 0 ? states.step(previous) : now.map(() => 0);
+    const before = frame > 0 ? states.step(previous) : startsAtZero(example, packed) ? now.map(() => 0) : null;
     const sum = now.map((_, unit) => input[unit] + state[unit] + bias[unit]);
     const scale = Math.max(1, ...terms.map(term => term.scale)), tokens = tokensOf(example, packed.time, states.steps);
-    const changes = now.map((value, unit) => Math.abs(value - before[unit]));
+    const changes = now.map((value, unit) => Math.abs(value - (before ? before[unit] : 0)));
     const unit = changes.indexOf(Math.max(...changes));
     const about = {input, state, bias, sum, now, before, scale, unit, token: tokens[step], frame};
     heading(scene, 12, 14, ["One step: the new state is the tanh of a sum, h = tanh(W x + U h + b)",
@@ -28,7 +28,7 @@ PICTURES.rnn_cell = {
     const added = `${number(input[unit])} from the input, ${number(state[unit])} from the state before, `
       + `${number(bias[unit])} of bias`;
     return `Step ${frame + 1} of ${states.steps}: reads ${quoted(tokens[step])}. In unit ${states.units[unit] + 1}, which `
-      + `changed most: ${added}, in sum ${number(sum[unit])}; its tanh is ${number(now[unit])}.`;
+      + `${before ? "changed most" : "is largest"}: ${added}, in sum ${number(sum[unit])}; its tanh is ${number(now[unit])}.`;
   },
 };
 
@@ -46,12 +46,16 @@ function tanhCell(scene, y, {input, state, bias, sum, now, before, scale, unit, 
   const columns = [[xBefore, before, 1], [xState, state, scale], [xInput, input, scale], [xBias, bias, scale],
     [xSum, sum, scale], [xNow, now, 1]];
   for (const [i, [x, values, high]] of columns.entries()) {
+    heading(scene, x, top - 12, names[i], {align: "center"});
+    if (!values) { // the first state of a decoder
+      ghost(scene, x - wide / 2, top, wide, tall);
+      continue;
+    }
     strip(scene, x - wide / 2, top, wide, tall, values, high,
       {active: i === 5, tip: `${names[i]}, unit ${unit + 1}: ${number(values[unit])}`});
     const one = tall / values.length;
     scene.rect(x - wide / 2 - 2, top + one * unit - 1, wide + 4, Math.max(3, one) + 2,
       {stroke: palette.ink, line: 1.5, radius: 2});
-    heading(scene, x, top - 12, names[i], {align: "center"});
     scene.text(x, top + tall + 14, number(values[unit]), {size: narrow ? 10 : 11, fill: palette.ink});
   }
   const half = narrow ? 11 : 16;

@@ -29,10 +29,11 @@ PICTURES.unrolled_rnn = {
       frameOf: s => backwards ? vectors.steps - 1 - s : s});
     scene.height = y;
     const now = vectors.step(step),
-      before = frame > 0 ? vectors.step(backwards ? step + 1 : step - 1) : now.map(() => 0);
-    const change = size(now.map((v, i) => v - before[i]));
+      before = frame > 0 ? vectors.step(backwards ? step + 1 : step - 1)
+        : startsAtZero(example, packed) ? now.map(() => 0) : null;
     const predicted = outputs ? `, predicts ${quoted(outputs[step])}` : "";
-    const moved = `The state has size ${number(size(now))} and changed by ${number(change)}`;
+    const change = before && sizeText(now.map((v, i) => v - before[i]), vectors);
+    const moved = `The state has size ${sizeText(now, vectors)}${before ? ` and changed by ${change}` : ""}`;
     return `Step ${frame + 1} of ${vectors.steps}: reads ${quoted(inputs[step])}${predicted}. ${moved}.`;
   },
 };
