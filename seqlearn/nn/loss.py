@@ -21,6 +21,8 @@ from torch.nn import functional
 _LOGITS_AT_ONCE = {"cpu": 1 << 21, "other": 1 << 27}
 _LEAST_ROWS = 256
 """Of a part. With fewer, the products with all weights of the output layer are slow."""
+_GROUP_SIZE = 128
+"""Tokens of a group: on a CPU, `max` with its index is several times as slow as `amax`."""
 
 
 class TokenLoss(NamedTuple):
@@ -75,8 +77,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = None if class_weight is None else class_weight[target]
         rows, vocab = hidden.shape[0], weight.shape[0]
         learning = any(ctx.needs_input_grad[:3])
-        autocast = torch.is_autocast_enabled(hidden.device.type)
-        budget = _LOGITS_AT_ONCE["cpu" if hidden.device.type == "cpu" else "other"]
+        device = hidden.device.type
+        autocast = torch.is_autocast_enabled(device)
+        budget = _LOGITS_AT_ONCE["cpu" if device == "cpu" else "other"]
         part = max(_LEAST_ROWS, budget // vocab)
         # Sums are kept in single precision at least, also where autocast makes bf16 logits.
         exact = torch.promote_types(hidden.dtype, torch.float32)
@@ -86,12 +89,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if learning else None
         d_weight = torch.zeros_like(weight) if learning else None
         d_bias = torch.zeros_like(bias) if learning and bias is not None else None
+        memory = _Memory(min(part, rows), weight, exact)
         for start in range(0, rows, part):
             at = slice(start, start + part)
             goal = target[at, None]
-            logits = functional.linear(hidden[at], weight, bias).to(exact)
-            top, best = logits.max(-1, keepdim=True)
-            p = logits.softmax(-1)
+            logits = memory.logits(hidden[at], weight, bias)
+            top, best = _largest(logits)
+            p = memory.softmax(logits)
             log_z = top - p.gather(-1, best).log()
             nll[at] = (log_z - logits.gather(-1, goal)).squeeze(-1)
             if smoothing:  # else an infinite logit would make 0 · ∞ of it
@@ -104,13 +108,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if scale is not None:
                     p *= scale[at, None]
                 p = p.to(hidden.dtype)
+                if d_bias is not None:
+                    d_bias += p.sum(0)
+                if autocast:  # once for both products
+                    p = p.to(torch.get_autocast_dtype(device))
                 d_hidden[at] = p @ weight
                 if autocast:  # in place there is no autocast, and the product would be in float32
                     d_weight += p.t() @ hidden[at]
                 else:
                     d_weight.addmm_(p.t(), hidden[at])
-                if d_bias is not None:
-                    d_bias += p.sum(0)
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         correct = predicted == target
         ctx.mark_non_differentiable(nll, correct, predicted)
@@ -125,6 +131,58 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for made, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:3], strict=True)
         )
         return d_hidden, d_weight, d_bias, None, None, None
+
+
+class _Memory:
+    """The memory of the logits of a part and of their softmax, which the next part uses again.
+
+    New memory for each part would cost a CPU as much time as the softmax. A GPU keeps memory
+    itself, and a compiled step too.
+
+    Args:
+        rows: Rows of the largest part.
+        weight: The weights of the output layer.
+        dtype: The dtype of the logits.
+    """
+
+    def __init__(self, rows: int, weight: Tensor, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._made: Tensor | None = None
+        if weight.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._made = torch.empty(2, rows, len(weight), dtype=dtype)
+
+    def logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The logits of a part."""
+        if self._made is None:
+            return functional.linear(hidden, weight, bias).to(self._dtype)
+        made = self._made[0, : len(hidden)]
+        if torch.is_autocast_enabled(hidden.device.type) or hidden.dtype != self._dtype:
+            return made.copy_(functional.linear(hidden, weight, bias))
+        if bias is None:
+            return torch.mm(hidden, weight.t(), out=made)
+        return torch.addmm(bias, hidden, weight.t(), out=made)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """Their softmax."""
+        return torch.softmax(
+            logits, -1, out=None if self._made is None else self._made[1, : len(logits)]
+        )
+
+
+def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each row and its index, the first of equal ones; each `rows 1`."""
+    vocab = logits.shape[1]
+    whole = vocab // _GROUP_SIZE * _GROUP_SIZE
+    if whole <= _GROUP_SIZE:
+        top, best = logits.max(-1, keepdim=True)
+        return top, best
+    leaders = logits[:, :whole].unflatten(1, (-1, _GROUP_SIZE)).amax(-1)
+    if whole < vocab:
+        leaders = torch.cat([leaders, logits[:, whole:].amax(-1, keepdim=True)], 1)
+    top, group = leaders.max(-1, keepdim=True)
+    members = group * _GROUP_SIZE + torch.arange(_GROUP_SIZE, device=logits.device)
+    members = members.clamp(max=vocab - 1)  # the last of the last group, again
+    return top, members.gather(1, logits.gather(1, members).argmax(-1, keepdim=True))
 
 
 def linear_cross_entropy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -19,13 +21,13 @@ def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_parts_of_a_large_vocabulary_do_not_become_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of a few rows with all weights of GPT-2's output layer are slow."""
-    sizes, linear = [], functional.linear
+    sizes, softmax = [], torch.softmax
 
-    def noted(hidden: torch.Tensor, *others: torch.Tensor | None) -> torch.Tensor:
-        sizes.append(len(hidden))
-        return linear(hidden, *others)
+    def noted(logits: torch.Tensor, *others: Any, **more: Any) -> torch.Tensor:
+        sizes.append(len(logits))
+        return softmax(logits, *others, **more)
 
-    monkeypatch.setattr(functional, "linear", noted)
+    monkeypatch.setattr(torch, "softmax", noted)
     weight, target = torch.ones(50_257, 1), torch.zeros(600, dtype=torch.long)
     linear_cross_entropy(torch.ones(600, 1), weight, None, target)
     assert sizes == [256, 256, 88]
@@ -136,3 +138,14 @@ def test_a_token_that_is_impossible_leaves_the_loss_finite(learning: bool) -> No
     torch.testing.assert_close(
         cross_entropy(functional.linear(hidden, weight, bias), target), wanted
     )
+
+
+@pytest.mark.parametrize("vocab", [1, 127, 128, 255, 256, 257, 300, 1000, 1025])
+@pytest.mark.parametrize("values", [2, 1000])
+def test_the_likeliest_token_is_the_first_of_equal_ones(vocab: int, values: int) -> None:
+    logits = torch.randint(values, (40, vocab)).float()
+    logits[3, vocab // 2] = float("nan")
+    logits[4] = -float("inf")
+    found = loss_file._largest(logits)
+    for mine, expected in zip(found, logits.max(-1, keepdim=True), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=0, atol=0, equal_nan=True)
