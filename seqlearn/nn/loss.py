@@ -176,7 +176,7 @@ def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:
     if whole <= _GROUP_SIZE:
         top, best = logits.max(-1, keepdim=True)
         return top, best
-    leaders = logits[:, :whole].unflatten(1, (-1, _GROUP_SIZE)).amax(-1)
+    leaders = logits[:, :whole].view(len(logits), -1, _GROUP_SIZE).amax(-1)
     if whole < vocab:
         leaders = torch.cat([leaders, logits[:, whole:].amax(-1, keepdim=True)], 1)
     top, group = leaders.max(-1, keepdim=True)

@@ -27,6 +27,12 @@ function ghost(scene, x, y, width, height) {
   scene.rect(x - 1.5, y - 1.5, width + 3, height + 3, {stroke: scene.palette.line, radius: 3, dash: "3 3"});
 }
 
+// The place of a state from before the first step, which was not recorded.
+function unrecorded(scene, x, y, width, height) {
+  ghost(scene, x, y, width, height);
+  scene.spot(x, y, width, height, {tip: "what the first step starts from was not recorded"});
+}
+
 // A token, on a ground of its own, centred on x; `share` gives the ground the colour of a weight.
 function chip(scene, x, y, text, room, {active = false, quiet = false, weight = 400} = {}) {
   const {palette} = scene, special = SPECIAL.has(text), size = special ? 11 : STEM;

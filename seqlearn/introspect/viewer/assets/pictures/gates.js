@@ -56,7 +56,7 @@ function cellPath(scene, y, {now, before, scale, shown, token, step, vectors}) {
     {stroke: palette.accent, line: 3});
   scene.path(`M${xAdd + 12} ${top}H${xAfter - wide}`, {stroke: palette.accent, line: 3});
   if (before) strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, scale, {tip: "the cell before"});
-  else ghost(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
+  else unrecorded(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xBefore, top + tall / 2 + 16, `c${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xForget, "forget", "f"], [xInput, "input", "i"], [xNew, "candidate", "c̃"],
     [xOutput, "output", "o"]]) {
@@ -102,7 +102,7 @@ function gruPath(scene, y, {now, before, shown, token, step, vectors}) {
   line(xUpdate + 12, xAdd - 12);
   line(xAdd + 12, xAfter - wide);
   if (before) strip(scene, xBefore - wide / 2, top - tall / 2, wide, tall, before, 1, {tip: "the state before"});
-  else ghost(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
+  else unrecorded(scene, xBefore - wide / 2, top - tall / 2, wide, tall);
   heading(scene, xBefore, top + tall / 2 + 16, `h${previous}`, {align: "center"});
   for (const [x, name, letter] of [[xUpdate, "update", "z"], [xReset, "reset", "r"], [xNew, "candidate", "c̃"]]) {
     strip(scene, x - wide / 2, low, wide, tall, now[name], 1,

@@ -47,8 +47,8 @@ function tanhCell(scene, y, {input, state, bias, sum, now, before, scale, unit, 
     [xSum, sum, scale], [xNow, now, 1]];
   for (const [i, [x, values, high]] of columns.entries()) {
     heading(scene, x, top - 12, names[i], {align: "center"});
-    if (!values) { // the first state of a decoder
-      ghost(scene, x - wide / 2, top, wide, tall);
+    if (!values) {
+      unrecorded(scene, x - wide / 2, top, wide, tall);
       continue;
     }
     strip(scene, x - wide / 2, top, wide, tall, values, high,
