@@ -145,6 +145,7 @@ def main() -> int:
         items_of(work, spec, options.sentences),
         work.description
         | {"size": size, "weights": trained, "sentences": options.sentences}
+        | ({"joint_pieces": getattr(spec.target, "vocab_size", None)} if options.checkpoint else {})
         | {"precision": options.precision or "float32", "input_feeding": options.input_feeding}
         | search._asdict(),
         flops=Flops(contenders[0].build, options.device),

@@ -76,18 +76,19 @@ def load(
     if multi30k is None:
         print("no --multi30k FOLDER: the data is Dates, whose texts are cut into characters")
         data = sl.data.Dates("en", "de", batch_tokens=batch_tokens)
-        name = "Dates, English to German, characters"
+        name, pieces = "Dates, English to German, characters", None
     else:
         text = sl.data.Text("bpe", vocab_size=VOCABULARY, lowercase=True)
         data = sl.data.Multi30k(multi30k, ("en", "de"), source=text, batch_tokens=batch_tokens)
-        name = f"Multi30k, English to German, {VOCABULARY:,} joint pieces"
+        name, pieces = "Multi30k, English to German", VOCABULARY
     data.prepare_data()
     data.setup("fit")
     batches = [
         move_data_to_device(batch, device)
         for batch in itertools.islice(data.train_dataloader(), count)
     ]
-    return Workload(data, batches, {"data": name, "batch_tokens": batch_tokens})
+    about = {"data": name, "joint_pieces": pieces, "batch_tokens": batch_tokens}
+    return Workload(data, batches, about)
 
 
 class Ids(NamedTuple):
