@@ -68,7 +68,7 @@ def seqlearn_commands(
             continue
         for words in _pipeline(shlex.split(text, comments=True)):
             at = [n for n, word in enumerate(words) if SEQLEARN.search(word)]
-            if at:
+            if at and "benchmarks" not in words[: at[0]]:  # there it is the name of a contender
                 yield Command(f"{page}:{start}", tuple(words[at[0] + 1 :]))
         text = ""
 
@@ -199,6 +199,7 @@ def test_commands_are_found_behind_a_launcher_and_a_pipe() -> None:
         "torchrun --nproc-per-node 4 \\",
         '  "$(which seqlearn)" fit --config a.yaml',
         "pip install -c constraints.txt '.[tags]'",
+        "OMP_NUM_THREADS=1 python -m benchmarks train --only seqlearn",
     ]
     assert list(seqlearn_commands(lines, "page.md", 7)) == [
         ("page.md:7", ("translate", "m.ckpt", "--device", "cpu")),
