@@ -229,5 +229,4 @@ def _record(module: SequenceModule, job: Job, split: Split) -> dict[str, Any]:
     with record(module) as recording:
         predict(module, batch)
     recording.save(job.recording)
-    attends = any(axes == ("target", "source") for axes in recording.axes.values())
-    return {"file": job.recording.name, "row": row, "attends": attends}
+    return {"file": job.recording.name, "row": row, "attends": bool(recording.attention)}

@@ -131,7 +131,7 @@ def seconds_per_token(run: Content) -> float:
 def role(model: Content, name: str) -> bool:
     """Whether a model has a role: `"recurrent"` or `"attention"`.
 
-    A model whose recording has weights over the source has attention, also of its own making.
+    A model whose recording has attention weights has attention, also of its own making.
     """
     runs = runs_of(model)
     recorded = any(run.get("recording", {}).get("attends", False) for run in runs)

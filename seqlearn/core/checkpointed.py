@@ -40,6 +40,8 @@ class Checkpointed(Pretrained):
     """The part of a module that is saved to a checkpoint, and loaded from one."""
 
     _carried: CarriedState
+    _frozen: frozenset[str]
+    _unfrozen: frozenset[str] = frozenset()  # before the checkpoint that was loaded
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the class name, the spec and the constructor arguments, as plain data.
@@ -60,6 +62,11 @@ class Checkpointed(Pretrained):
             "arguments": self._init_arguments,
             "assigned": self._assigned_options(),
             "carried_state": self._carried.gather(start),
+            "unfrozen": [
+                name
+                for name, parameter in self.named_parameters()
+                if name in self._frozen and parameter.requires_grad
+            ],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -90,6 +97,7 @@ class Checkpointed(Pretrained):
         if other and "state_dict" in checkpoint:  # shards are checked where they are read
             checkpoints.check_weights(where, written, self, checkpoint["state_dict"])
         self._carried.resume(kept.get("carried_state"))
+        self._unfrozen = frozenset(map(str, kept.get("unfrozen", ())))
         if self._trainer is not None and isinstance(
             self._trainer.precision_plugin, DoublePrecision
         ):

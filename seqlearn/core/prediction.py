@@ -37,7 +37,8 @@ class PredictionMixin:
             order of `spec.target.labels`, on the CPU.
 
         Raises:
-            ValueError: If the target is not a class, or ids contain padding, start or end.
+            ValueError: If the target is not a class, ids contain padding, start or end, or outputs
+                are NaN or infinite.
             TypeError: If `sources` is not a list, or an item is not a text or a list of ids.
 
         Warns:
@@ -66,8 +67,8 @@ class PredictionMixin:
             in the order of `spec.target.labels`, on the CPU.
 
         Raises:
-            ValueError: If the target is not tags, a word is empty or contains white space, or an
-                item of a list of characters is not one character.
+            ValueError: If the target is not tags, a word is empty or contains white space, an item
+                of a list of characters is not one character, or outputs are NaN or infinite.
             TypeError: If `sources` is not a list, or an item is not a sentence.
 
         Warns:
@@ -102,8 +103,8 @@ class PredictionMixin:
             the given order.
 
         Raises:
-            ValueError: If ids contain padding, start or end, or a vector has another size or a
-                number that is not finite.
+            ValueError: If ids contain padding, start or end, a vector has another size or a number
+                that is not finite, or outputs are NaN or infinite.
             TypeError: If `sources` is not a list, or an item is not a text, a list of ids or a
                 vector.
 

@@ -119,7 +119,7 @@ def pooled_outputs(
                 if active_listeners():
                     report_answers(answer_texts(module.spec.target, predicted))
             outputs[rows] = predicted.to(dtype).cpu()
-    _check_numbers(outputs)
+    _check_numbers(module.spec.target, outputs)
     return outputs
 
 
@@ -159,17 +159,23 @@ def word_outputs(
                     report_answers([answer_texts(target, each[None])[0] for each in own])
             for row, each in zip(rows, predicted.to(dtype).cpu(), strict=True):
                 outputs[row] = each[: len(sentences[row].starts)].clone()
-    _check_numbers(outputs)
+    _check_numbers(target, outputs)
     return outputs
 
 
-def _check_numbers(outputs: Sequence[Tensor] | Tensor) -> None:
+def _check_numbers(target: TargetSpec, outputs: Sequence[Tensor] | Tensor) -> None:
     """Check the outputs of each source, of which the largest would be arbitrary.
 
-    -∞ is the logit of a class that a module rules out.
+    -∞ is the logit of a label that a module rules out; one label must be left.
     """
     for number, each in enumerate(outputs, 1):
-        if bool((each.isnan() | each.isposinf()).any()):
+        if isinstance(target, MultiLabelSpec):
+            wrong = each.isnan() | each.isposinf()
+        elif {"classify", "tag"}.intersection(target.methods):
+            wrong = ~each.amax(-1).isfinite()
+        else:
+            wrong = ~each.isfinite()
+        if bool(wrong.any()):
             raise ValueError(
                 f"the model's outputs for source {number} of {len(outputs)} are NaN or infinite; "
                 "use a checkpoint from before the training diverged, or check the source for very "

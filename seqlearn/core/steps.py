@@ -26,9 +26,10 @@ from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     check_unfrozen,
     configure_optimizer,
+    frozen_outside,
     make_adamw,
     total_steps,
-    unfreeze_trained,
+    unfreeze_again,
     warn_of_long_warmup,
 )
 from seqlearn.core.recipe import Recipe
@@ -54,7 +55,8 @@ class TrainingSteps(FiniteSteps):
     target_embedding: nn.Module | None
     metrics: Metric
     _carried: CarriedState
-    _frozen: frozenset[str] = frozenset()
+    _frozen: frozenset[str] = frozenset()  # when the optimizer was made, and not held by it
+    _unfrozen: frozenset[str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +128,8 @@ class TrainingSteps(FiniteSteps):
         """
         if not self.training:
             self.train()
-        unfreeze_trained(self, self._frozen, self.trainer)
+        unfreeze_again(self, self._frozen & self._unfrozen, self.trainer)
+        check_unfrozen(self, self._frozen, self.trainer)  # an epoch may be resumed in its middle
 
     def on_train_epoch_start(self) -> None:
         """Check that parameters that were unfrozen since the start of the run are trained."""
@@ -250,8 +253,9 @@ class TrainingSteps(FiniteSteps):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of `make_optimizer` with the schedule of the recipe."""
-        self._frozen = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
-        return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
+        made = configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
+        self._frozen = frozen_outside(self, made["optimizer"])
+        return made
 
     def _total_steps(self) -> float:
         trainer = self._trainer

@@ -135,7 +135,7 @@ class ExportedModel:
         """The most probable label of each source, and the probabilities `source labels`.
 
         Raises:
-            ValueError: If the target is not a class.
+            ValueError: If the target is not a class, or outputs are NaN or infinite.
         """
         if self._target.kind != "classes":
             raise ValueError(
@@ -154,7 +154,7 @@ class ExportedModel:
         `outputs` has what the model computes.
 
         Raises:
-            ValueError: If the model has no source, or as `generate`.
+            ValueError: If the model has no source, outputs are NaN or infinite, or as `generate`.
             TypeError: If `sources` is one string.
         """
         if self._source.kind is None:
@@ -325,7 +325,9 @@ class ExportedModel:
         found = np.zeros((len(encoded), size), np.float32)
         for rows in batches(encoded, [()] * len(encoded), 1, lengths=self._source.is_text):
             (found[rows],) = self.run_encoder([encoded[row] for row in rows], ["outputs"])
-        wrong = np.flatnonzero((np.isnan(found) | np.isposinf(found)).any(-1))
+        # -∞ is the logit of a class that a module rules out; one class must be left.
+        decisive = found.max(-1, keepdims=True) if self._target.kind == "classes" else found
+        wrong = np.flatnonzero(~np.isfinite(decisive).all(-1))
         if len(wrong):
             raise ValueError(
                 f"the model's outputs for source {wrong[0] + 1} of {len(found)} are NaN or "

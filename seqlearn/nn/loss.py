@@ -110,7 +110,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 p = p.to(hidden.dtype)
                 if d_bias is not None:
                     d_bias += p.sum(0)
-                if autocast:  # once for both products
+                if autocast and p.dtype != torch.float64:  # which autocast leaves; once for both
                     p = p.to(torch.get_autocast_dtype(device))
                 d_hidden[at] = p @ weight
                 if autocast:  # in place there is no autocast, and the product would be in float32

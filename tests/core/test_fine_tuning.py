@@ -195,6 +195,69 @@ def test_parameters_that_are_unfrozen_but_not_trained_are_an_error(
         run.fit(sl.GRU(data.spec, d_model=8, num_layers=1), data)
 
 
+def test_a_frozen_part_in_an_optimizer_of_ones_own_stays_frozen(tmp_path: Path) -> None:
+    class Own(sl.GRU):
+        def make_optimizer(self, groups: Any) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    data = labelled()
+    model = Own(data.spec, d_model=8, num_layers=1)
+    model.encoder.requires_grad_(requires_grad=False)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    run = trainer(tmp_path)
+    run.fit(model, data)
+    run.save_checkpoint(tmp_path / "own.ckpt")
+    again = Own(data.spec, d_model=8, num_layers=1)
+    again.encoder.requires_grad_(requires_grad=False)
+    trainer(tmp_path, max_epochs=3).fit(again, data, ckpt_path=tmp_path / "own.ckpt")
+    for each in (model, again):
+        assert "encoder" not in changed(start, each.state_dict())
+        assert "head" in changed(start, each.state_dict())
+
+
+class ThawAndFreeze(Unfreeze):
+    """Freezes the encoder again after the third epoch."""
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        super().finetune_function(pl_module, epoch, optimizer)
+        if epoch == 2:
+            self.freeze(pl_module.encoder)
+
+
+def test_a_part_that_was_frozen_again_stays_frozen_in_a_resumed_run(tmp_path: Path) -> None:
+    data = labelled()
+    run = trainer(tmp_path, callbacks=[ThawAndFreeze()], max_epochs=3)
+    run.fit(sl.GRU(data.spec, d_model=8, num_layers=1), data)
+    run.save_checkpoint(tmp_path / "three.ckpt")
+    watch = Watch()
+    model = sl.GRU(data.spec, d_model=8, num_layers=1)
+    resumed = trainer(tmp_path, callbacks=[ThawAndFreeze(), watch], max_epochs=5)
+    resumed.fit(model, data, ckpt_path=tmp_path / "three.ckpt")
+    found = changed(watch.weights[0], watch.weights[-1])
+    assert "encoder" not in found
+    assert found >= {"source_embedding", "head"}
+
+
+def test_a_run_with_ddp_cannot_continue_in_the_middle_of_an_epoch_what_it_does_not_reduce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DDP was built while the part was frozen, and the start of the epoch is not repeated."""
+    data = labelled(batch_tokens=20)
+    data.prepare_data()
+    data.setup("fit")
+    steps = len(data.train_dataloader())
+    assert steps > 1
+    run = trainer(tmp_path, callbacks=[Unfreeze()], max_epochs=2, max_steps=2 * steps - 1)
+    run.fit(sl.GRU(data.spec, d_model=8, num_layers=1), data)
+    run.save_checkpoint(tmp_path / "middle.ckpt")
+    monkeypatch.setattr(optimizers, "DistributedDataParallel", sl.GRU)
+    again = trainer(tmp_path, callbacks=[Unfreeze()], max_epochs=2)
+    with pytest.raises(RuntimeError, match="DDP does not reduce its gradient"):
+        again.fit(
+            sl.GRU(data.spec, d_model=8, num_layers=1), data, ckpt_path=tmp_path / "middle.ckpt"
+        )
+
+
 class Frozen(sl.GRU):
     """Its encoder does not learn."""
 

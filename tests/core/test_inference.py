@@ -127,7 +127,16 @@ def test_outputs_that_are_no_numbers_are_an_error(target: Any, method: str) -> N
     predict = getattr(model, method)
     with torch.no_grad():
         model.head.bias[0] = -math.inf
+        if method == "predict":
+            with pytest.raises(ValueError, match="outputs for source 1 of 2 are NaN or infinite"):
+                predict([[4], [5, 6]])
+            model.head.bias[0] = 0.0
         assert len(predict([[4], [5, 6]])) == 2
+        if method == "tag":
+            model.head.bias[1] = -math.inf
+            with pytest.raises(ValueError, match="outputs for source 1 of 2 are NaN or infinite"):
+                predict([[4], [5, 6]])
+            model.head.bias[1] = 0.0
         model.source_embedding.weight[5] = math.nan
     with pytest.raises(ValueError, match=r"outputs for source 2 of 2 are NaN or infinite; use a"):
         predict([[4], [5, 6]])

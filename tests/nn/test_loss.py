@@ -140,6 +140,32 @@ def test_a_token_that_is_impossible_leaves_the_loss_finite(learning: bool) -> No
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_parts_that_use_their_memory_again_are_those_of_the_textbook(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, autocast: bool
+) -> None:
+    """Three parts, the last one smaller, of a vocabulary that is cut into groups."""
+    monkeypatch.setitem(loss_file._LOGITS_AT_ONCE, "cpu", 1)
+    monkeypatch.setattr(loss_file, "_LEAST_ROWS", 16)
+    hidden = torch.randn(40, 8, dtype=dtype, requires_grad=True)
+    weight = torch.randn(300, 8, dtype=dtype, requires_grad=True)
+    bias = torch.randn(300, dtype=dtype, requires_grad=True)
+    target = torch.randint(300, (40,))
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = linear_cross_entropy(hidden, weight, bias, target, 0.1)
+        logits = functional.linear(hidden, weight, bias)
+    expected = cross_entropy(logits.to(found.nll.dtype), target, 0.1)
+    exact = dtype == torch.float64 or (dtype == torch.float32 and not autocast)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if exact else {"rtol": 0.05, "atol": 0.2}
+    torch.testing.assert_close(found.loss, expected, **tolerance)
+    assert torch.equal(found.predicted, logits.argmax(-1))
+    given = hidden, weight, bias
+    gradients = torch.autograd.grad(found.loss, given)
+    for mine, true in zip(gradients, torch.autograd.grad(expected, given), strict=True):
+        torch.testing.assert_close(mine, true, **tolerance)
+
+
 @pytest.mark.parametrize("vocab", [1, 127, 128, 255, 256, 257, 300, 1000, 1025])
 @pytest.mark.parametrize("values", [2, 1000])
 def test_the_likeliest_token_is_the_first_of_equal_ones(vocab: int, values: int) -> None:

@@ -102,13 +102,14 @@ export class Model {
   }
 
   best(logits) {
-    if (logits.some(Number.isNaN)) throw new Error("The outputs of the model are not numbers.");
+    if (logits.some(x => Number.isNaN(x) || x === Infinity)) throw new Error("The outputs of the model are not numbers.");
     for (const id of this.page.suppressed_ids) logits[id] = -Infinity;
     return logits.reduce((best, value, id) => value > logits[best] ? id : best, 0);
   }
 
   classified(read, {outputs}, record) {
     const logits = Array.from(outputs.data), top = Math.max(...logits);
+    if (!Number.isFinite(top)) throw new Error("The outputs of the model are not numbers.");
     const powers = logits.map(x => Math.exp(x - top)), sum = powers.reduce((a, b) => a + b, 0);
     const order = powers.map((power, i) => [this.page.target.labels[i], power / sum]).sort((a, b) => b[1] - a[1]);
     return {answer: order[0][0], probabilities: order.slice(0, 5), example: this.example(record, read, null, null)};

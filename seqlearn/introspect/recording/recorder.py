@@ -126,7 +126,10 @@ class Recorder:
         source: Tensor | None,
         source_lengths: Tensor | None,
     ) -> None:
-        """Start a chunk of outputs."""
+        """Start a chunk of outputs; chunks of another call, which failed, are dropped."""
+        begun = {position for chunk in self._chunks for position in chunk.outputs}
+        if begun.intersection(outputs) or any(chunk.total != total for chunk in self._chunks):
+            self._drop_chunks()
         width = None
         if source is not None:  # an empty source is encoded as one padded position
             one = source_lengths is None and source.is_floating_point()
@@ -147,8 +150,9 @@ class Recorder:
         if chunk is None:
             return
         if result is None:  # the call failed; no result belongs to its chunks
-            self._bytes -= sum(each.nbytes for each in [chunk, *self._chunks])
-            self._chunks, self._loops = [], []
+            self._bytes -= chunk.nbytes
+            self._loops = []
+            self._drop_chunks()
             return
         tokens = result.tokens
         paths = [backtrack(chunk.steps, *found[0]) if found else [] for found in result.beam_paths]
@@ -210,15 +214,14 @@ class Recorder:
         if self._loops:
             self._loops[-1].setdefault(key, []).append(one)
             return
-        self._bytes += one.nbytes
-        if self._bytes > self._options.max_bytes:
+        if self._bytes + one.nbytes > self._options.max_bytes:
             raise MemoryError(
                 f"the recording grew beyond max_bytes={self._options.max_bytes:,} at {key.kind} of "
                 f"{key.name!r}; record fewer examples, fewer modules (modules=), the largest "
                 "weights only (top_k=), in half precision (dtype=), or raise max_bytes"
             )
+        self._bytes += one.nbytes
         if self._running is None:
-            self._close_generation()
             self._unlabelled[key] = self._unlabelled.get(key, 0) + len(one.values)
             stored = self._stored
         else:
@@ -232,7 +235,7 @@ class Recorder:
     def finalize(self, recording: Recording) -> None:
         """Combine everything and store it in a recording."""
         self._running, self._loops = None, []
-        self._close_generation()
+        self._drop_chunks()  # those of a whole call are combined already
         self._close_forward()
         whole = {key: concat_batch(key, self._stored.pop(key)) for key in list(self._stored)}
         recording.attention = self._attention(
@@ -282,6 +285,11 @@ class Recorder:
             for (kind, name), axes in self._stated.items()
             if axes is not None and kind in BUILT_IN
         )
+
+    def _drop_chunks(self) -> None:
+        """Forget the chunks of a call that has not come to its end."""
+        self._bytes -= sum(chunk.nbytes for chunk in self._chunks)
+        self._chunks = []
 
     def _close_forward(self) -> None:
         """Add the examples of plain forward passes, whose tokens are not known."""

@@ -56,9 +56,9 @@ def select_head(recording: R, head: int) -> R:
     axes = {name: axes for name, axes in recording.axes.items() if name in attention}
     extra = {
         kind: {
-            name: tensor[:, head : head + 1] if _has_heads(kind) else tensor
+            name: tensor[:, head : head + 1] if _has_heads(kind, tensor) else tensor
             for name, tensor in tensors.items()
-            if not _has_heads(kind) or head < tensor.shape[1]
+            if not _has_heads(kind, tensor) or head < tensor.shape[1]
         }
         for kind, tensors in recording.extra.items()
     }
@@ -66,10 +66,10 @@ def select_head(recording: R, head: int) -> R:
     return selected
 
 
-def _has_heads(kind: str) -> bool:
-    """Whether tensors of a kind are those of heads; that of a loaded recording may be unknown."""
+def _has_heads(kind: str, tensor: Tensor) -> bool:
+    """Whether a tensor has heads; its kind may have combined them, or be unknown after loading."""
     known = KINDS.get(kind)
-    return known is not None and "heads" in known.axes
+    return known is not None and "heads" in known.axes and tensor.ndim == len(known.axes)
 
 
 def select_example(recording: R, example: int) -> R:

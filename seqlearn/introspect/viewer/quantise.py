@@ -86,8 +86,9 @@ def pack_weights(weights: Float[Tensor, "query key"]) -> Packed:
 def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
     """Pack the scores of one head, before the softmax: 16 bits each, in steps of `scale` / 32,000.
 
-    A finite score that is 1,000 below the highest of the head is a mask, such as -1e9: its weight
-    is zero. It is stored as −∞, for as a part of the scale it would round all others to zero.
+    A finite score that is 1,000 below the highest of its row is a mask, such as -1e9: its weight
+    is zero. So are all scores of a row that are equal and 1,000 below the highest of the head. They
+    are stored as −∞, for as a part of the scale they would round all others to zero.
 
     Args:
         scores: Attention scores.
@@ -97,8 +98,11 @@ def pack_scores(scores: Float[Tensor, "query key"]) -> Packed:
         -32767 any other number that is not finite.
     """
     values = scores.detach().float().cpu().numpy()
-    highest = values.max(where=np.isfinite(values), initial=-np.inf)
-    values = np.where(values < highest - _MASKED, -np.inf, values)
+    known = np.isfinite(values)
+    highest = values.max(axis=1, where=known, initial=-np.inf, keepdims=True)
+    lowest = values.min(axis=1, where=known, initial=np.inf, keepdims=True)
+    all_masked = (lowest == highest) & (highest < highest.max(initial=-np.inf) - _MASKED)
+    values = np.where(known & (all_masked | (values < highest - _MASKED)), -np.inf, values)
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     scale = max(1e-9, float(np.abs(known).max(initial=0.0)))

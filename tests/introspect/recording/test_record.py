@@ -344,11 +344,16 @@ def test_a_generation_that_fails_leaves_nothing() -> None:
             notify("generation_start", [3], 4, None, None)
             emit("attention", "encoder", lambda: weights_of(9.0, query=2))
             notify("generation_end", None)
+            chunk([0, 1], total=4)  # and nothing says that the call has failed after it
         chunk([1], total=2)
         chunk([0], total=2)
-    assert recording.attention["cross"][:, 0, 0, 0].tolist() == [1, 2]
-    assert recording.attention["encoder"][:, 0, 0, 0].tolist() == [1, 2]
-    assert len(recording.tokens) == 2
+        with pytest.raises(MemoryError):
+            probe("encoder", torch.ones(1, 1, 99, 99))
+        chunk([0, 1], total=2)
+        chunk([0, 1], total=4)
+    assert recording.attention["cross"][:, 0, 0, 0].tolist() == [1, 2, 1, 2]
+    assert recording.attention["encoder"][:, 0, 0, 0].tolist() == [1, 2, 1, 2]
+    assert len(recording.tokens) == 4
 
 
 def test_self_attention_has_no_keys_after_the_longest_result() -> None:

@@ -107,10 +107,12 @@ def test_select_cuts_what_belongs_to_attention(recording: Recording) -> None:
         "queries": {"cross": ("target",)},
     }
     recording.extra["of an unknown kind"] = {"cross": vectors}
+    recording.extra["keys"] = {"their mean": vectors.mean(1)}  # as a kind may expose them
     one = recording.select(1, head=1).extra
     assert torch.equal(one["scores"]["cross"], cross[1:2, 1:2, :2, :1])
     assert torch.equal(one["queries"]["cross"], vectors[1:2, 1:2, :2])
     assert torch.equal(one["of an unknown kind"]["cross"], vectors[1:2])
+    assert torch.equal(one["keys"]["their mean"], vectors.mean(1)[1:2])
     recording.extra["scores"]["other"] = torch.rand(2, 1, 3, 4)
     assert list(recording.select(head=1).extra["scores"]) == ["cross"]
 

@@ -252,16 +252,21 @@ def test_a_picture_opens_at_a_step_that_shows_what_it_is_about(
     assert says in caption
 
 
-def saved_paths(page: Any) -> list[tuple[str, str]]:
-    """The lines of the picture as it is saved: where they go, and their dashes."""
+def of_saved(page: Any, found: str) -> Any:
+    """The value of a JavaScript expression of `place`, which holds the picture as it is saved."""
     return page.run(
         "(async () => { let saved = null; HTMLAnchorElement.prototype.click = () => {}; "
         "URL.createObjectURL = blob => { saved = blob; return 'data:,'; }; "
         f"{named('Save this picture as SVG')}.click(); "
         "const place = document.createElement('div'); place.innerHTML = await saved.text(); "
-        "return [...place.querySelectorAll('path')].map("
-        "p => [p.getAttribute('d'), p.getAttribute('stroke-dasharray') ?? '']) })()"
+        f"return {found} }})()"
     )
+
+
+def saved_paths(page: Any) -> list[tuple[str, str]]:
+    """The lines of the picture as it is saved: where they go, and their dashes."""
+    attributes = "p => [p.getAttribute('d'), p.getAttribute('stroke-dasharray') ?? '']"
+    return of_saved(page, f"[...place.querySelectorAll('path')].map({attributes})")
 
 
 def characters(source: str) -> Recording:
@@ -312,11 +317,18 @@ def test_the_state_before_a_decoder_is_not_known(
     assert f"The state has size about 5.00{change}." in shown(page)[1]
     page.click(named("Step forward"))
     assert "size about 5.00 and changed by about 0.00." in shown(page)[1]
+    page.click(one("[data-kind=rnn_cell]"))
+    page.click(named("First step"))
+    assert ("which is largest" if source else "which changed most") in shown(page)[1]
+    dashed = {}
     for kind in ("gates", "rnn_cell"):
-        if page.run(f"{one(f'[data-kind={kind}]')} !== null"):
-            page.click(one(f"[data-kind={kind}]"))
-            page.click(named("First step"))
-            assert shown(page)[2] == "1 / 3"
+        page.click(one(f"[data-kind={kind}]"))
+        for label in ("First step", "Last step"):
+            page.click(named(label))
+            shown(page)
+            boxes = "place.querySelectorAll('rect[stroke-dasharray]').length"
+            dashed[kind, label] = of_saved(page, boxes)
+        assert (dashed[kind, "First step"] - dashed[kind, "Last step"] == 1) == bool(source)
 
 
 def test_both_directions_reach_the_context_vector_at_every_step(page: Any, tmp_path: Path) -> None:
@@ -332,6 +344,31 @@ def test_both_directions_reach_the_context_vector_at_every_step(page: Any, tmp_p
             assert len({tuple(re.findall(INTO_CONTEXT, d)) for d, _ in into}) == 1
             seen = [bool(dash) for _, dash in into]
             assert seen == (dashes if width < 1000 else [False, False]), (width, label)
+
+
+@pytest.mark.parametrize("source", ["abc", None])
+def test_every_tip_of_a_backward_layer_is_a_number(
+    page: Any, tmp_path: Path, source: str | None
+) -> None:
+    name = "encoder.layers.0.backward_layer"
+    made = Recording(
+        states={name: torch.full((1, 3, 100), 0.5)},
+        tokens=[Tokens(None if source is None else list(source))],
+        time_axis={name: "source"},
+    )
+    page.open(to_html(made, tmp_path / "page.html", opens="unrolled_rnn"))
+    page.click(named("Last step"))
+    shown(page)
+    tips = page.run(
+        f"(() => {{ const canvas = {one('canvas')}, tip = {one('.tip')}, found = new Set(); "
+        "const {left, top, width, height} = canvas.getBoundingClientRect(); "
+        "for (let x = 4; x < width; x += 8) for (let y = 4; y < height; y += 8) {"
+        "canvas.dispatchEvent(new PointerEvent('pointermove', "
+        "{clientX: left + x, clientY: top + y, bubbles: true})); "
+        "if (!tip.hidden) found.add(tip.textContent); } return [...found] })()"
+    )
+    assert any("size about 5.00" in tip for tip in tips)
+    assert not any("not a number" in tip for tip in tips)
 
 
 @pytest.mark.parametrize("kind", ["multi_head_per_token", "query_key_value"])

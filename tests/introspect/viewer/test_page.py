@@ -224,6 +224,12 @@ def test_a_masked_score_leaves_the_others_as_they_are(mask: float) -> None:
     np.testing.assert_allclose(back[1, 0], 0.5, atol=1e-4)
 
 
+def test_scores_of_rows_far_apart_are_kept() -> None:
+    scores = torch.tensor([[1500.0, 1499.0], [0.0, 1.0], [-1e9, -1e9]])
+    codes = array(pack_scores(scores)["codes"], "<i2").reshape(3, 2)
+    assert (codes == -32768).tolist() == [[False, False], [False, False], [True, True]]
+
+
 def test_positions_keep_all_units_for_their_cosines() -> None:
     made = Recording(tokens=[Tokens(list("abc"))])
     made.extra = {kind: {"encoder": torch.rand(1, 3, 300)} for kind in ("positions", "mine")}

@@ -55,7 +55,8 @@ function unrolledBoth(scene, vectors, inputs, frame) {
 
 // The same with time running from right to left.
 function unrolledBackward(scene, y, vectors, inputs, step) {
-  const reversed = {steps: vectors.steps, scale: vectors.scale, step: s => vectors.step(vectors.steps - 1 - s)};
+  const {steps, scale, count, width} = vectors, last = steps - 1;
+  const reversed = {steps, scale, count, width, step: s => vectors.step(last - s)};
   const at = vectors.steps - 1 - step, mirror = new Scene(scene.width, scene.palette);
   const drawn = unrolledSteps(mirror, y,
     {vectors: reversed, inputs: [...inputs].reverse(), outputs: null, step: at, seen: at + 1, left: 8,
