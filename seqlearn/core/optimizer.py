@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -195,16 +195,6 @@ def warn_of_long_warmup(recipe: Recipe, total_steps: float) -> None:
         )
 
 
-def frozen_outside(module: nn.Module, optimizer: Optimizer) -> frozenset[str]:
-    """The names of the frozen parameters that an optimizer does not hold."""
-    held = _parameters_of([optimizer])
-    return frozenset(
-        name
-        for name, parameter in module.named_parameters()
-        if not parameter.requires_grad and id(parameter) not in held
-    )
-
-
 def unfreeze_again(module: nn.Module, names: frozenset[str], trainer: L.Trainer) -> None:
     """Let parameters that were unfrozen before a checkpoint require a gradient again.
 
@@ -213,7 +203,7 @@ def unfreeze_again(module: nn.Module, names: frozenset[str], trainer: L.Trainer)
         names: Their names; those that no callback has put into an optimizer stay frozen.
         trainer: The Trainer of the run.
     """
-    trained = _parameters_of(trainer.optimizers)
+    trained = _optimized(trainer)
     for name, parameter in module.named_parameters():
         if name in names and id(parameter) in trained:
             parameter.requires_grad_()
@@ -224,8 +214,7 @@ def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer
 
     Args:
         module: The module.
-        frozen: The names of the parameters that were frozen when the optimizer was made, and that
-            it did not hold.
+        frozen: The names of the parameters that were frozen when the optimizer was made.
         trainer: The Trainer of the run.
 
     Raises:
@@ -235,7 +224,7 @@ def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer
     unfrozen = {n: p for n, p in module.named_parameters() if n in frozen and p.requires_grad}
     if not unfrozen:
         return
-    trained = _parameters_of(trainer.optimizers)
+    trained = _optimized(trainer)
     name = next((n for n, p in unfrozen.items() if id(p) not in trained), None)
     if name is not None:
         raise RuntimeError(
@@ -251,7 +240,7 @@ def check_unfrozen(module: nn.Module, frozen: frozenset[str], trainer: L.Trainer
         )
 
 
-def _parameters_of(optimizers: Iterable[Optimizer]) -> set[int]:
-    """The `id` of each parameter that these optimizers hold."""
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+def _optimized(trainer: L.Trainer) -> set[int]:
+    """The `id` of each parameter that an optimizer of the run changes."""
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     return {id(parameter) for group in groups for parameter in group["params"]}

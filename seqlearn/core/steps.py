@@ -26,7 +26,6 @@ from seqlearn.core.loss_output import LossOutput
 from seqlearn.core.optimizer import (
     check_unfrozen,
     configure_optimizer,
-    frozen_outside,
     make_adamw,
     total_steps,
     unfreeze_again,
@@ -55,7 +54,7 @@ class TrainingSteps(FiniteSteps):
     target_embedding: nn.Module | None
     metrics: Metric
     _carried: CarriedState
-    _frozen: frozenset[str] = frozenset()  # when the optimizer was made, and not held by it
+    _frozen: frozenset[str] = frozenset()  # when the optimizer was made
     _unfrozen: frozenset[str]
 
     def __init__(self) -> None:
@@ -253,9 +252,8 @@ class TrainingSteps(FiniteSteps):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of `make_optimizer` with the schedule of the recipe."""
-        made = configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
-        self._frozen = frozen_outside(self, made["optimizer"])
-        return made
+        self._frozen = frozenset(n for n, p in self.named_parameters() if not p.requires_grad)
+        return configure_optimizer(self, self.recipe, self._total_steps(), self.make_optimizer)
 
     def _total_steps(self) -> float:
         trainer = self._trainer
