@@ -87,7 +87,12 @@ def console_lines(page: str) -> Iterator[str]:
         if block.language == "console":
             joined = block.code.replace("\\\n", " ")
             for line in joined.splitlines():
-                if line.startswith("$ ") and "seqlearn" in line and "pip install" not in line:
+                others = "pip install", "-m benchmarks"  # where seqlearn is a contender
+                if (
+                    line.startswith("$ ")
+                    and "seqlearn" in line
+                    and not any(other in line for other in others)
+                ):
                     yield line.removeprefix("$ ").strip()
 
 
