@@ -224,7 +224,7 @@ class LawRunner:
         self.cases += 1
         drawn = dict(trial.drawn)
         self.counterexample = Counterexample(
-            trial.task, trial.seed, drawn, found, trial.built_in, trial.spec
+            trial.task, trial.seed, drawn, found, trial.module_dtype, trial.spec
         )
 
 

@@ -68,7 +68,7 @@ class Trial:
         error: The largest difference that was measured.
         drawn: The drawn values by name, in the order of drawing; for a law that draws nothing, the
             examples of the batch that it checks.
-        built_in: The dtype of the module that was built last.
+        module_dtype: The dtype of the module that was built last.
 
     Examples:
         >>> import seqlearn as sl
@@ -93,7 +93,7 @@ class Trial:
         self._draw = draw
         self.error = 0.0
         self.drawn: dict[str, Any] = {}
-        self.built_in = self.dtype
+        self.module_dtype = self.dtype
         torch.manual_seed(seed)
 
     @property
@@ -138,8 +138,8 @@ class Trial:
         if perturbed:
             perturb(module)
         torch.set_rng_state(state)
-        self.built_in = dtype or self.dtype
-        return module.to(self.built_in).train(training)
+        self.module_dtype = dtype or self.dtype
+        return module.to(self.module_dtype).train(training)
 
     def examples(self, min_size: int = 1, max_size: int = 4) -> list[Example]:
         """Draw the examples of a batch."""

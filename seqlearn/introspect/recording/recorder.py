@@ -127,8 +127,8 @@ class Recorder:
         source_lengths: Tensor | None,
     ) -> None:
         """Start a chunk of outputs; chunks of another call, which failed, are dropped."""
-        begun = {position for chunk in self._chunks for position in chunk.outputs}
-        if begun.intersection(outputs) or any(chunk.total != total for chunk in self._chunks):
+        recorded = {position for chunk in self._chunks for position in chunk.outputs}
+        if recorded.intersection(outputs) or any(chunk.total != total for chunk in self._chunks):
             self._drop_chunks()
         width = None
         if source is not None:  # an empty source is encoded as one padded position
